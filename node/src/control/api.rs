@@ -1,0 +1,184 @@
+//! What goes over the control socket.
+//!
+//! A caller sends one [`Request`] and reads [`Reply`] frames until one that is not
+//! [`Reply::Progress`]; then it may send the next. The form on the wire is in [`super::frame`].
+
+use std::{fmt, path::PathBuf};
+
+use dske_protocol::ids::{KeyId, Name};
+use dske_storage::{BlockRecord, ModuleRecord, SecretBytes};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::{enrol::EnrolmentRequest, status::Status};
+
+/// What the owner of a node asks of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// A snapshot of everything.
+    Status,
+    /// Agree a key with other clients, as the sender.
+    KeyGet(KeyGet),
+    /// Take a key that was agreed as a receiver.
+    KeyFetch {
+        /// Its id.
+        id: KeyId,
+        /// How long to wait for it.
+        wait_ms: u64,
+    },
+    /// The newest blocks, without their keys.
+    KeyList {
+        /// How many at most.
+        limit: u32,
+    },
+    /// Hub: take a client on.
+    EnrolAccept(EnrolmentRequest),
+    /// Hub: make a module.
+    PskmMake {
+        /// The client that it is for.
+        client: Name,
+        /// Bytes of pad, both lanes together.
+        bytes: u64,
+        /// The file to write.
+        out: PathBuf,
+        /// What seals it.
+        seal: Seal,
+    },
+    /// Client: import a module.
+    PskmImport {
+        /// The file.
+        path: PathBuf,
+        /// What it was sealed with.
+        seal: Seal,
+        /// Overwrite and remove the file afterwards.
+        wipe: bool,
+    },
+    /// Hub: activate a module whose receipt came back.
+    PskmAck {
+        /// The module.
+        serial: String,
+        /// What the client read out.
+        receipt: String,
+    },
+    /// Client: use a hub again that was excluded.
+    Readmit {
+        /// The hub.
+        hub: Name,
+    },
+    /// Hub of a local testnet: behave badly.
+    Chaos(Chaos),
+}
+
+/// A request for a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeyGet {
+    /// The receivers, by name.
+    pub with: Vec<Name>,
+    /// Length of the key; a multiple of 8.
+    pub bits: u64,
+    /// Only these hubs; empty means all that the policy allows.
+    pub hubs: Vec<Name>,
+    /// Instead of the policy's k.
+    pub k: Option<u8>,
+    /// What the key is for; travels in the clear.
+    pub purpose: String,
+    /// Give up after this long.
+    pub timeout_ms: u64,
+}
+
+/// What a module is sealed with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Seal {
+    /// A passphrase.
+    Passphrase(Passphrase),
+    /// A file of 32 random bytes.
+    KeyFile(PathBuf),
+}
+
+/// A passphrase: erased after use, never printed.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Passphrase(pub String);
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(..)")
+    }
+}
+
+/// How a hub of a testnet misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Chaos {
+    /// It does not.
+    Off,
+    /// It forwards false shares under right tags.
+    FalseShares,
+}
+
+/// What the node answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Not the end yet.
+    Progress {
+        /// Bytes done.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::KeyGet`] and [`Request::KeyFetch`].
+    Key(KeyDelivery),
+    /// To [`Request::KeyList`], newest first.
+    Keys(Vec<BlockRecord>),
+    /// To [`Request::PskmMake`] and [`Request::PskmAck`].
+    Module(ModuleRecord),
+    /// To [`Request::PskmImport`].
+    Imported {
+        /// The module.
+        module: ModuleRecord,
+        /// What to read to the hub's operator.
+        receipt: String,
+    },
+    /// To requests that have nothing to tell.
+    Done,
+    /// It could not be done.
+    Failed(Failure),
+}
+
+/// A key and what is known about how it came about.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyDelivery {
+    /// Its id, the same on both sides.
+    pub id: KeyId,
+    /// The key. It is delivered once.
+    pub key: SecretBytes,
+    /// Hubs in the roster.
+    pub n: u8,
+    /// Shares needed.
+    pub k: u8,
+    /// Shares accepted by hubs (sender) or received (receiver).
+    pub shares: u8,
+    /// Receivers that said that they validated the key (sender only).
+    pub confirmed: Vec<Name>,
+    /// Hubs whose share was false, by name, as far as this side knows.
+    pub liars: Vec<String>,
+    /// Pad bytes burned per hub for this key on this side: m + 2l bits.
+    pub burned_bytes: u64,
+    /// From the request, or the first share, to the key.
+    pub took_us: u64,
+}
+
+/// Why something could not be done, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Stable name of the error, such as `dske::pad::low`.
+    pub code: String,
+    /// The program's exit status for it.
+    pub exit: u8,
+    /// What happened and where.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}

@@ -1,0 +1,182 @@
+//! What a node says about itself: one snapshot, the same for `status --json`, the dashboard and tests.
+//!
+//! Never holds a secret, nor anything computed from one.
+
+use dske_protocol::ids::{BlockId, Name, NodeId};
+use dske_storage::{ModuleRecord, TableStatus};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Role;
+
+/// Version of the JSON form; grows when a field changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything that a node shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The node itself.
+    pub node: NodeStatus,
+    /// A client's policy and what it can bear; `None` on a node that is only a hub.
+    pub policy: Option<PolicyStatus>,
+    /// Every table, with its lanes.
+    pub tables: Vec<TableStatus>,
+    /// Hubs of a client, clients of a hub.
+    pub peers: Vec<PeerStatus>,
+    /// Modules and their custody.
+    pub modules: Vec<ModuleRecord>,
+    /// Agreements under way and the latest ended ones, newest first.
+    pub sessions: Vec<SessionStatus>,
+    /// Established identities of other clients.
+    pub identities: Vec<IdentityStatus>,
+    /// Latest notable events, newest first.
+    pub events: Vec<Event>,
+    /// Counters since the node started.
+    pub counters: Counters,
+}
+
+/// The node itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: Name,
+    /// Its id.
+    pub id: NodeId,
+    /// Its libp2p peer id.
+    pub peer_id: String,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// Version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Addresses listened on.
+    pub listen: Vec<String>,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+    /// Why the store refuses to work, where it does.
+    pub store_fault: Option<String>,
+}
+
+/// A client's parameters and the four thresholds (§4.2) that they give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Hubs used for a key.
+    pub n: u8,
+    /// Shares needed.
+    pub k: u8,
+    /// k_B.
+    pub k_min: u8,
+    /// Hubs needed to learn a key as the sender has it: k.
+    pub leakage: u8,
+    /// Hubs needed to make the two sides hold different keys: k_B.
+    pub malleability: u8,
+    /// Hubs needed to make a receiver take a key that they know: k_B.
+    pub injection: u8,
+    /// Hubs needed to stop agreement: min(n − k + 1, k_B).
+    pub disruption: u8,
+    /// Hubs that can serve right now: connected, with an active table, not excluded.
+    pub usable: u8,
+}
+
+/// A hub as its client sees it, or the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: Name,
+    /// What it is.
+    pub role: Role,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Why it is not used, where it is not.
+    pub excluded: Option<String>,
+    /// Messages waiting for it in the outbox (a hub's view of a client).
+    pub waiting: u64,
+}
+
+/// One agreement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// Its block.
+    pub block: BlockId,
+    /// Name of the sender, or its short id where the name is not known.
+    pub sender: String,
+    /// The same for the receivers.
+    pub receivers: Vec<String>,
+    /// Bytes of key.
+    pub key_bytes: u64,
+    /// Hubs in the roster.
+    pub n: u8,
+    /// Shares needed.
+    pub k: u8,
+    /// Shares accepted by hubs (sender) or received (receiver).
+    pub shares: u8,
+    /// Where it stands: one of `agreeing`, `validated`, `aborted`.
+    pub phase: String,
+    /// Hubs whose share was false, by name.
+    pub liars: Vec<String>,
+    /// Why it was aborted.
+    pub reason: Option<String>,
+    /// How long it took, or has taken so far, in microseconds.
+    pub took_us: u64,
+    /// When it began, in milliseconds since the epoch.
+    pub began_ms: u64,
+}
+
+/// Another client whose identity the hubs agree on (§2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: Name,
+    /// Number of hubs that claim it alike.
+    pub claims: u32,
+}
+
+/// Something that an operator may want to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// How much it matters.
+    pub level: Level,
+    /// What happened, safe to print.
+    pub text: String,
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For the record.
+    Info,
+    /// Look at it when there is time.
+    Warn,
+    /// Look at it now.
+    Crit,
+}
+
+/// Counters since the node started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Keys validated as a receiver.
+    pub validated: u64,
+    /// Keys agreed as a sender.
+    pub sent: u64,
+    /// Agreements aborted on either side.
+    pub aborted: u64,
+    /// Shares forwarded as a hub.
+    pub forwarded: u64,
+    /// Messages refused after a correct tag, by policy.
+    pub refused: u64,
+    /// Messages whose tag was wrong.
+    pub forged: u64,
+    /// Messages that could not be decoded.
+    pub malformed: u64,
+    /// False shares seen.
+    pub false_shares: u64,
+}
