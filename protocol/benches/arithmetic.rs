@@ -1,0 +1,75 @@
+//! Throughput of the share and tag arithmetic, per byte of secret.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use dske_protocol::{pad::TagKey, sharing::Scheme};
+
+/// The schemes of the paper's evaluation (§5) and their neighbours.
+const SCHEMES: [(u8, u8); 4] = [(3, 2), (5, 3), (9, 5), (20, 10)];
+
+/// Lengths of a secret, in bytes.
+const LENGTHS: [usize; 4] = [64, 1 << 10, 16 << 10, 1 << 20];
+
+/// Bytes without meaning, none of them special to the arithmetic.
+fn bytes(len: usize, seed: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i * 167 + seed * 59) % 251).to_le_bytes()[0]).collect()
+}
+
+fn all_shares(scheme: &Scheme, len: usize) -> Vec<Vec<u8>> {
+    let k = usize::from(scheme.k());
+    let mut shares: Vec<Vec<u8>> = (0..k).map(|seed| bytes(len, seed)).collect();
+    let mut rest = vec![vec![0; len]; usize::from(scheme.n()) - k];
+    let first: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
+    let mut outputs: Vec<&mut [u8]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
+    scheme.derive_onto(&first, &mut outputs).expect("a valid call");
+    shares.extend(rest);
+    shares
+}
+
+fn sharing(criterion: &mut Criterion) {
+    for (n, k) in SCHEMES {
+        let scheme = Scheme::new(n, k).expect("a scheme");
+        let mut group = criterion.benchmark_group(format!("sharing ({n},{k})"));
+        for len in LENGTHS {
+            let mut shares = all_shares(&scheme, len);
+            let mut secret = vec![0; len];
+            group.throughput(Throughput::Bytes(len as u64));
+
+            let (first, rest) = shares.split_at_mut(usize::from(k));
+            let first: Vec<&[u8]> = first.iter().map(Vec::as_slice).collect();
+            let mut outputs: Vec<&mut [u8]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
+            group.bench_function(BenchmarkId::new("split", len), |bencher| {
+                bencher.iter(|| {
+                    scheme.secret_onto(black_box(&first), black_box(&mut secret)).expect("a valid call");
+                    scheme.derive_onto(black_box(&first), &mut outputs).expect("a valid call");
+                });
+            });
+            group.bench_function(BenchmarkId::new("reconstruct from the first k", len), |bencher| {
+                bencher.iter(|| scheme.secret_onto(black_box(&first), black_box(&mut secret)));
+            });
+
+            let last: Vec<u8> = (n - k..n).collect();
+            let given: Vec<&[u8]> = last.iter().map(|&i| shares[usize::from(i)].as_slice()).collect();
+            group.bench_function(BenchmarkId::new("reconstruct from the last k", len), |bencher| {
+                bencher.iter(|| scheme.reconstruct_onto(&last, black_box(&given), black_box(&mut secret)));
+            });
+        }
+        group.finish();
+    }
+}
+
+fn tag(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tag");
+    for len in LENGTHS {
+        let message = bytes(len, 1);
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
+            bencher.iter(|| TagKey::new(black_box([7; 32])).tag(b"", black_box(&message)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sharing, tag);
+criterion_main!(benches);

@@ -1,0 +1,165 @@
+//! GF(2^8) with the polynomial x^8 + x^4 + x^3 + x + 1 (0x11B), and its kernels over long runs of bytes
+//! (§2.5).
+//!
+//! Two kinds of value meet here. *Coefficients* come from roster positions and are public: the kernels may
+//! branch on them. *Data* are shares and secrets: no branch and no memory address may ever depend on them.
+//! [`Gf256`]'s operations hold to that too, although they only see coefficients.
+
+/// What x^8 is congruent to.
+const REDUCTION: u8 = 0x1B;
+
+/// Bytes that go through the accumulator of a row at once: what fits the registers of every target.
+const BLOCK_BYTES: usize = 64;
+
+/// Bytes of each input that all rows go over before the next strip, so that the inputs are read from
+/// memory once.
+const STRIP_BYTES: usize = 1024;
+
+/// An element of GF(2^8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gf256(pub u8);
+
+impl Gf256 {
+    /// The additive identity.
+    pub const ZERO: Self = Self(0);
+
+    /// The multiplicative identity.
+    pub const ONE: Self = Self(1);
+
+    /// The sum, which is also the difference.
+    #[must_use]
+    pub const fn add(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+
+    /// The product, without branches or look-ups.
+    #[must_use]
+    pub const fn mul(self, other: Self) -> Self {
+        let mut product = 0;
+        let mut multiple = self.0;
+        let mut bit = 0;
+        while bit < 8 {
+            product ^= multiple & ((other.0 >> bit) & 1).wrapping_neg();
+            multiple = double(multiple);
+            bit += 1;
+        }
+        Self(product)
+    }
+
+    /// The inverse, self^254; zero for zero.
+    #[must_use]
+    pub const fn inv(self) -> Self {
+        // 254 = 2 + 4 + … + 128: the product of seven successive squares.
+        let mut power = self;
+        let mut inverse = Self::ONE;
+        let mut step = 0;
+        while step < 7 {
+            power = power.mul(power);
+            inverse = inverse.mul(power);
+            step += 1;
+        }
+        inverse
+    }
+
+    /// The quotient; zero where the divisor is zero, which callers rule out.
+    #[must_use]
+    pub const fn div(self, other: Self) -> Self {
+        self.mul(other.inv())
+    }
+}
+
+/// `outputs[r] ^= Σ_j coefficients[r][j] · inputs[j]`, byte by byte.
+///
+/// All inputs and outputs must have one length, and every row of coefficients one entry per input:
+/// [`crate::sharing::Scheme`] checks both. Anything in excess is ignored.
+pub fn mul_add_rows(coefficients: &[&[u8]], inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
+    debug_assert_eq!(coefficients.len(), outputs.len());
+    debug_assert!(coefficients.iter().all(|row| row.len() == inputs.len()));
+    debug_assert!(outputs.iter().all(|output| inputs.iter().all(|input| input.len() == output.len())));
+
+    let rows: Vec<Row<'_>> = coefficients.iter().map(|row| Row::new(row, inputs)).collect();
+    let len = outputs.iter().map(|output| output.len()).chain(inputs.iter().map(|input| input.len())).min();
+    let len = len.unwrap_or(0);
+    for start in (0..len).step_by(STRIP_BYTES) {
+        let end = len.min(start + STRIP_BYTES);
+        for (row, output) in rows.iter().zip(outputs.iter_mut()) {
+            row.add_strip(start, &mut output[start..end]);
+        }
+    }
+}
+
+/// `output ^= input`, over the shorter of the two lengths.
+pub fn xor_into(input: &[u8], output: &mut [u8]) {
+    debug_assert_eq!(input.len(), output.len());
+    for (byte, other) in output.iter_mut().zip(input) {
+        *byte ^= other;
+    }
+}
+
+/// One row of coefficients, turned into additions and doublings.
+///
+/// By Horner's rule over the bits of the coefficients, `Σ_j c_j·y_j` is: start from zero and, for each bit from
+/// the highest, double, then add every `y_j` whose coefficient has that bit. So a row costs seven doublings
+/// however many inputs it has.
+struct Row<'a> {
+    /// For each bit, from the highest that any coefficient has to the lowest: the inputs to add.
+    terms: Vec<Vec<&'a [u8]>>,
+}
+
+impl<'a> Row<'a> {
+    fn new(coefficients: &[u8], inputs: &[&'a [u8]]) -> Self {
+        let all = coefficients.iter().fold(0, |all, coefficient| all | coefficient);
+        let bits = (0..u8::BITS - all.leading_zeros()).rev();
+        let having = |bit: u32| {
+            let paired = coefficients.iter().zip(inputs);
+            paired.filter(move |(c, _)| **c >> bit & 1 == 1).map(|(_, input)| *input).collect()
+        };
+        Self { terms: bits.map(having).collect() }
+    }
+
+    /// Adds the row's sum over `inputs[start..]` to one strip of its output.
+    fn add_strip(&self, start: usize, strip: &mut [u8]) {
+        let (blocks, tail) = strip.as_chunks_mut::<BLOCK_BYTES>();
+        let mut at = start;
+        for block in blocks {
+            self.add_block(at, block);
+            at += BLOCK_BYTES;
+        }
+        let (blocks, tail) = tail.as_chunks_mut::<8>();
+        for block in blocks {
+            self.add_block(at, block);
+            at += 8;
+        }
+        for byte in tail {
+            self.add_block(at, std::array::from_mut(byte));
+            at += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn add_block<const N: usize>(&self, at: usize, output: &mut [u8; N]) {
+        let mut sum = [0; N];
+        for (place, terms) in self.terms.iter().enumerate() {
+            if place > 0 {
+                sum = sum.map(double);
+            }
+            for input in terms {
+                add(&mut sum, &input[at..at + N]);
+            }
+        }
+        add(output, &sum);
+    }
+}
+
+#[inline(always)]
+fn add<const N: usize>(sum: &mut [u8; N], other: &[u8]) {
+    for (byte, other) in sum.iter_mut().zip(other) {
+        *byte ^= other;
+    }
+}
+
+/// The product with x. An arithmetic shift spreads the top bit into a mask, which vectorises.
+#[inline(always)]
+const fn double(value: u8) -> u8 {
+    (value << 1) ^ ((value.cast_signed() >> 7).cast_unsigned() & REDUCTION)
+}
