@@ -96,6 +96,14 @@ pub fn xor_into(input: &[u8], output: &mut [u8]) {
     }
 }
 
+/// `output ^= coefficient · input`, over the shorter of the two lengths: for short runs, on which
+/// [`mul_add_rows`] would spend more on preparing than on adding.
+pub(crate) fn mul_add(coefficient: Gf256, input: &[u8], output: &mut [u8]) {
+    for (byte, other) in output.iter_mut().zip(input) {
+        *byte ^= Gf256(*other).mul(coefficient).0;
+    }
+}
+
 /// One row of coefficients, turned into additions and doublings.
 ///
 /// By Horner's rule over the bits of the coefficients, `Σ_j c_j·y_j` is: start from zero and, for each bit from
