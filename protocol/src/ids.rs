@@ -45,7 +45,7 @@ macro_rules! hex_id {
             }
 
             /// Draws a fresh random id.
-            pub fn random(rng: &mut impl CryptoRng) -> Self {
+            pub fn random<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
                 let mut bytes = [0; $bytes];
                 rng.fill_bytes(&mut bytes);
                 Self(bytes)

@@ -1,8 +1,31 @@
 //! Sans-IO state machines, arithmetic and types of Distributed Symmetric Key Exchange (DSKE).
+//!
+//! Nothing here knows a clock, a file, a socket or a source of randomness: time and randomness come in
+//! with the input, and what is to be done comes out as effects.
+//!
+//! | part | where |
+//! |---|---|
+//! | arithmetic (§2.5) | [`field`], [`sharing`], [`reconstruct`], [`tag`] |
+//! | things used once | [`pad`] |
+//! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
+//! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
+//! | the seam to storage | [`effect`] |
 
+pub mod codec;
+mod collect;
+pub mod effect;
 pub mod field;
+pub mod hub;
+pub mod identity;
 pub mod ids;
+pub mod message;
 pub mod pad;
+pub mod params;
+pub mod receiver;
 pub mod reconstruct;
+pub mod refusal;
+pub mod sender;
 pub mod sharing;
 pub mod tag;
+
+pub use collect::{ReconstructJob, Reconstructed};

@@ -1,0 +1,90 @@
+//! The node's own identity: an Ed25519 key pair on disk, whose public half is the node id.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use dske_protocol::ids::NodeId;
+use libp2p::{
+    PeerId,
+    identity::{Keypair, ed25519},
+};
+use zeroize::Zeroizing;
+
+/// Bytes of the secret half in the file.
+const SECRET_BYTES: usize = 32;
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Me {
+    /// Its id.
+    pub node: NodeId,
+    /// The same as a libp2p peer id.
+    pub peer_id: String,
+}
+
+impl Me {
+    pub(crate) fn of(keypair: &Keypair) -> io::Result<Self> {
+        let peer = keypair.public().to_peer_id();
+        let node = node_of(&peer).ok_or_else(|| io::Error::other("the identity is not an Ed25519 key"))?;
+        Ok(Self { node, peer_id: peer.to_string() })
+    }
+}
+
+/// Makes a fresh identity file, readable by its owner alone.
+pub(crate) fn create(path: &Path) -> io::Result<Keypair> {
+    let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+    getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_slice())?;
+    file.sync_all()?;
+    Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)
+}
+
+/// Reads the identity file.
+pub(crate) fn load(path: &Path) -> io::Result<Keypair> {
+    let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES + 1));
+    fs::File::open(path)?.take(SECRET_BYTES as u64 + 1).read_to_end(&mut secret)?;
+    if secret.len() != SECRET_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "an identity file has exactly 32 bytes"));
+    }
+    Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)
+}
+
+/// The node id in a peer id; `None` for peers whose key is not Ed25519.
+pub(crate) fn node_of(peer: &PeerId) -> Option<NodeId> {
+    // An Ed25519 peer id is the identity multihash (00, length 36) of the key's protobuf form: type 1
+    // (08 01), then 32 bytes (12 20).
+    const PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+    let bytes = peer.to_bytes();
+    let key = bytes.strip_prefix(&PREFIX)?;
+    Some(NodeId::new(key.try_into().ok()?))
+}
+
+/// The peer id of a node; `None` where the bytes are not a valid key.
+pub fn peer_of(node: &NodeId) -> Option<PeerId> {
+    let key = ed25519::PublicKey::try_from_bytes(node.as_bytes()).ok()?;
+    Some(libp2p::identity::PublicKey::from(key).to_peer_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn an_identity_survives_on_disk_and_maps_both_ways() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.key");
+        let made = Me::of(&create(&path).unwrap()).unwrap();
+        assert_eq!(Me::of(&load(&path).unwrap()).unwrap(), made);
+        assert_eq!(peer_of(&made.node).unwrap().to_string(), made.peer_id);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(create(&path).is_err(), "an identity is never overwritten");
+        fs::write(&path, [1; 33]).unwrap();
+        assert!(load(&path).is_err());
+    }
+}

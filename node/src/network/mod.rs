@@ -1,0 +1,84 @@
+//! The libp2p side of a node: one task owns the swarm; others send it [`Command`]s and get [`NetEvent`]s.
+
+mod behaviour;
+mod directory;
+mod outbound;
+mod task;
+pub(crate) mod wire;
+
+use dske_protocol::{
+    codec::Blob,
+    effect::Ticket,
+    hub::RequestId,
+    ids::{BlockId, NodeId, TableId},
+    identity::InquiryId,
+    message::Notice,
+    refusal::Refusal,
+};
+use libp2p::Multiaddr;
+use tokio::sync::mpsc;
+
+pub(crate) use directory::Directory;
+pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
+
+/// Events waiting for an actor before the network stops reading.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// What the actors ask of the network.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A sealed key request, for a hub.
+    Share { hub: NodeId, block: BlockId, bytes: Vec<u8> },
+    /// A sealed key instruction, for a receiver. The ticket comes back with the answer.
+    Instruction { receiver: NodeId, ticket: Ticket, bytes: Vec<u8> },
+    /// A sealed identity request, for a hub.
+    Identity { hub: NodeId, inquiry: InquiryId, bytes: Vec<u8> },
+    /// Ask a hub for its active tables.
+    Hello { hub: NodeId },
+    /// Tell a sender how an agreement ended.
+    Notice { sender: NodeId, notice: Notice },
+    /// Answer a batch that came in.
+    AnswerBatch { id: RequestId, results: Vec<Result<(), Refusal>> },
+    /// Answer an identity request that came in.
+    AnswerIdentity { id: RequestId, result: Result<Blob, Refusal> },
+    /// Answer a hello that came in.
+    AnswerHello { id: RequestId, active: Vec<TableId> },
+    /// Call a node if it is not connected.
+    Dial { node: NodeId, addresses: Vec<Multiaddr> },
+}
+
+/// What the network tells a hub.
+#[derive(Debug)]
+pub(crate) enum HubEvent {
+    /// Key requests came in.
+    Shares { id: RequestId, from: NodeId, messages: Vec<Blob> },
+    /// An identity request came in.
+    Identity { id: RequestId, from: NodeId, message: Blob },
+    /// Somebody asks for its active tables.
+    Hello { id: RequestId, from: NodeId },
+    /// A receiver answered an instruction; `None`: it could not be delivered.
+    InstructionAnswer { receiver: NodeId, ticket: Ticket, answer: Option<Result<(), Refusal>> },
+    /// A connection came or went.
+    Connection { peer: NodeId, up: bool },
+}
+
+/// What the network tells a client.
+#[derive(Debug)]
+pub(crate) enum ClientEvent {
+    /// Key instructions came in.
+    Instructions { id: RequestId, from: NodeId, messages: Vec<Blob> },
+    /// Notices came in.
+    Notices { from: NodeId, notices: Vec<Notice> },
+    /// A hub answered a key request; `None`: it could not be reached.
+    ShareAnswer { hub: NodeId, block: BlockId, answer: Option<Result<(), Refusal>> },
+    /// A hub answered an identity request.
+    IdentityAnswer { hub: NodeId, inquiry: InquiryId, bytes: Option<Vec<u8>> },
+    /// A hub told which tables it has active with us; `None`: it could not be reached.
+    HelloAnswer { hub: NodeId, active: Option<Vec<TableId>> },
+    /// A connection came or went.
+    Connection { peer: NodeId, up: bool },
+}
+
+/// Sends commands to the network task. Unbounded on purpose: what stands in it is bounded by what the
+/// actors have under way, and an actor that waited here could wait for itself.
+pub(crate) type Commands = mpsc::UnboundedSender<Command>;

@@ -1,0 +1,504 @@
+//! The task that owns the swarm: turns commands into exchanges and what libp2p reports into events.
+//!
+//! It decides nothing about the protocol. What it cannot deliver it says so; nothing waits for ever.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use dske_protocol::{
+    codec::{self, Blob},
+    hub::RequestId,
+    identity::InquiryId,
+    ids::{Name, NodeId},
+    refusal::Refusal,
+};
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    gossipsub::{self, IdentTopic, MessageAcceptance},
+    identify,
+    identity::Keypair,
+    multiaddr::Protocol,
+    request_response::{self, OutboundRequestId, ResponseChannel},
+    swarm::{
+        SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::sync::mpsc;
+
+use super::{
+    ClientEvent, Command, Directory, HubEvent,
+    behaviour::{self, Behaviour, BehaviourEvent},
+    outbound::{Outbound, Sent},
+    wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, BATCH_MESSAGES_MAX, Request, Response},
+};
+use crate::{
+    config::{NetworkConfig, Role},
+    me::{node_of, peer_of},
+};
+
+/// Between two announcements of our own.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(300);
+
+/// An announcement is repeated this often even if nothing changed, for those who missed it.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Requests of others that are being worked on; further ones go unanswered.
+const INBOUND_MAX: usize = 1024;
+
+/// What the task needs to begin.
+pub(crate) struct Setup {
+    pub(crate) keypair: Keypair,
+    pub(crate) name: Name,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) config: NetworkConfig,
+    pub(crate) directory: Directory,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) hub: Option<mpsc::Sender<HubEvent>>,
+    pub(crate) client: Option<mpsc::Sender<ClientEvent>>,
+}
+
+/// Why the network could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkConfigError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen { address: Multiaddr, reason: String },
+    /// libp2p refused the set-up.
+    #[error("cannot set the network up: {0}")]
+    Setup(String),
+}
+
+/// See the head of the file.
+pub(crate) struct NetworkTask {
+    swarm: Swarm<Behaviour>,
+    topic: IdentTopic,
+    me: NodeId,
+    name: Name,
+    roles: Vec<Role>,
+    announce: Vec<Multiaddr>,
+    announce_due: Option<Instant>,
+    directory: Directory,
+    commands: mpsc::UnboundedReceiver<Command>,
+    hub: Option<mpsc::Sender<HubEvent>>,
+    client: Option<mpsc::Sender<ClientEvent>>,
+    peers: BTreeMap<NodeId, Outbound>,
+    exchanges: BTreeMap<OutboundRequestId, (NodeId, Exchange)>,
+    inbound: BTreeMap<RequestId, ResponseChannel<Response>>,
+    next_inbound: u64,
+}
+
+/// What an exchange of ours is for.
+#[derive(Debug)]
+enum Exchange {
+    Batch(Sent),
+    Identity(InquiryId),
+    Hello,
+}
+
+impl NetworkTask {
+    /// Sets the swarm up and waits until it listens on every address.
+    pub(crate) async fn new(setup: Setup) -> Result<(Self, Vec<Multiaddr>), NetworkConfigError> {
+        let peer = setup.keypair.public().to_peer_id();
+        let me = node_of(&peer).ok_or_else(|| NetworkConfigError::Setup("not an Ed25519 identity".into()))?;
+        let mut swarm = behaviour::swarm(setup.keypair, setup.config.connections_max)
+            .map_err(NetworkConfigError::Setup)?;
+        let topic = IdentTopic::new(ANNOUNCE_TOPIC);
+        let subscribed = swarm.behaviour_mut().gossip.subscribe(&topic);
+        subscribed.map_err(|error| NetworkConfigError::Setup(error.to_string()))?;
+        let mut listening = Vec::new();
+        for address in &setup.config.listen {
+            listening.push(listen(&mut swarm, address).await?);
+        }
+        for address in &setup.config.bootstrap {
+            if let Err(error) = swarm.dial(address.clone()) {
+                tracing::warn!(%address, %error, "cannot call a bootstrap node");
+            }
+        }
+        let announce =
+            if setup.config.announce.is_empty() { listening.clone() } else { setup.config.announce };
+        let task = Self {
+            swarm,
+            topic,
+            me,
+            name: setup.name,
+            roles: setup.roles,
+            announce,
+            announce_due: Some(Instant::now()),
+            directory: setup.directory,
+            commands: setup.commands,
+            hub: setup.hub,
+            client: setup.client,
+            peers: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            next_inbound: 0,
+        };
+        Ok((task, listening))
+    }
+
+    /// Runs until the last sender of commands is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let announce_due = self.announce_due.unwrap_or_else(|| Instant::now() + ANNOUNCE_INTERVAL);
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                event = self.swarm.select_next_some() => self.swarm_event(event).await,
+                () = tokio::time::sleep_until(announce_due.into()) => self.publish(),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Share { hub, block, bytes } => self.queue(hub, |out| out.push_share(block, bytes)),
+            Command::Instruction { receiver, ticket, bytes } => {
+                self.queue(receiver, |out| out.push_instruction(ticket, bytes));
+            }
+            Command::Notice { sender, notice } => self.queue(sender, |out| out.push_notice(notice)),
+            Command::Identity { hub, inquiry, bytes } => {
+                self.request(hub, Exchange::Identity(inquiry), Request::Identity(Blob(bytes)));
+            }
+            Command::Hello { hub } => self.request(hub, Exchange::Hello, Request::Hello),
+            Command::AnswerBatch { id, results } => self.answer(id, Response::Results(results)),
+            Command::AnswerIdentity { id, result } => self.answer(id, Response::Identity(result)),
+            Command::AnswerHello { id, active } => self.answer(id, Response::Hello(active)),
+            Command::Dial { node, addresses } => self.dial(node, addresses),
+        }
+    }
+
+    fn dial(&mut self, node: NodeId, addresses: Vec<Multiaddr>) {
+        let Some(peer) = peer_of(&node) else { return };
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            .build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::trace!(node = %node.short(), %error, "not calling");
+        }
+    }
+
+    fn queue(&mut self, node: NodeId, push: impl FnOnce(&mut Outbound)) {
+        push(self.peers.entry(node).or_default());
+        self.pump(node);
+    }
+
+    /// Starts what may start towards a peer; gives up everything for one that is not connected.
+    fn pump(&mut self, node: NodeId) {
+        let Some(peer) = peer_of(&node).filter(|peer| self.swarm.is_connected(peer)) else {
+            return self.give_up(node);
+        };
+        while let Some((sent, request)) = self.peers.get_mut(&node).and_then(Outbound::next_exchange) {
+            let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
+            self.exchanges.insert(id, (node, Exchange::Batch(sent)));
+        }
+    }
+
+    fn request(&mut self, node: NodeId, exchange: Exchange, request: Request) {
+        match peer_of(&node).filter(|peer| self.swarm.is_connected(peer)) {
+            Some(peer) => {
+                let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
+                self.exchanges.insert(id, (node, exchange));
+            }
+            None => self.failed(node, exchange),
+        }
+    }
+
+    fn give_up(&mut self, node: NodeId) {
+        if let Some(mut outbound) = self.peers.remove(&node) {
+            let (blocks, tickets) = outbound.drain();
+            self.failed(node, Exchange::Batch(Sent::Shares(blocks)));
+            self.failed(node, Exchange::Batch(Sent::Instructions(tickets)));
+        }
+    }
+
+    fn answer(&mut self, id: RequestId, response: Response) {
+        if let Some(channel) = self.inbound.remove(&id) {
+            // An asker that has gone needs no answer; what it asked for is recorded.
+            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
+        }
+    }
+
+    fn failed(&mut self, node: NodeId, exchange: Exchange) {
+        match exchange {
+            Exchange::Batch(Sent::Shares(blocks)) => {
+                for block in blocks {
+                    self.tell_client(ClientEvent::ShareAnswer { hub: node, block, answer: None });
+                }
+            }
+            Exchange::Batch(Sent::Instructions(tickets)) => {
+                for ticket in tickets {
+                    self.tell_hub(HubEvent::InstructionAnswer { receiver: node, ticket, answer: None });
+                }
+            }
+            Exchange::Batch(Sent::Notices) => {}
+            Exchange::Identity(inquiry) => {
+                self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes: None });
+            }
+            Exchange::Hello => self.tell_client(ClientEvent::HelloAnswer { hub: node, active: None }),
+        }
+    }
+
+    fn answered(&mut self, node: NodeId, exchange: Exchange, response: Response) {
+        match (exchange, response) {
+            (Exchange::Batch(Sent::Shares(blocks)), Response::Results(results))
+                if blocks.len() == results.len() =>
+            {
+                for (block, result) in blocks.into_iter().zip(results) {
+                    let answer = Some(result);
+                    self.tell_client(ClientEvent::ShareAnswer { hub: node, block, answer });
+                }
+            }
+            (Exchange::Batch(Sent::Instructions(tickets)), Response::Results(results))
+                if tickets.len() == results.len() =>
+            {
+                for (ticket, result) in tickets.into_iter().zip(results) {
+                    let answer = Some(result);
+                    self.tell_hub(HubEvent::InstructionAnswer { receiver: node, ticket, answer });
+                }
+            }
+            (Exchange::Identity(inquiry), Response::Identity(result)) => {
+                let bytes = result.ok().map(|blob| blob.0);
+                self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes });
+            }
+            (Exchange::Hello, Response::Hello(active)) => {
+                self.tell_client(ClientEvent::HelloAnswer { hub: node, active: Some(active) });
+            }
+            (exchange, _) => self.failed(node, exchange),
+        }
+    }
+
+    /// Events for the actors are bounded by what they asked for, but for inbound requests, which wait
+    /// in [`Self::inbound_request`]. A full queue here can only mean a stuck actor.
+    fn tell_client(&self, event: ClientEvent) {
+        if let Some(client) = &self.client
+            && let Err(error) = client.try_send(event)
+        {
+            tracing::error!(%error, "the client actor does not keep up");
+        }
+    }
+
+    fn tell_hub(&self, event: HubEvent) {
+        if let Some(hub) = &self.hub
+            && let Err(error) = hub.try_send(event)
+        {
+            tracing::error!(%error, "the hub actor does not keep up");
+        }
+    }
+
+    async fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => self.exchange_event(event).await,
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. })) => {
+                tracing::debug!(%peer_id, %error, "identify failed");
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } => {
+                if num_established.get() == 1 {
+                    self.connection(peer_id, true);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                self.connection(peer_id, false);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+                tracing::debug!(?peer_id, %error, "cannot call");
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(%error, "an incoming connection failed");
+            }
+            SwarmEvent::ListenerClosed { reason, addresses, .. } => {
+                tracing::error!(?addresses, ?reason, "no longer listening");
+            }
+            _ => {}
+        }
+    }
+
+    fn connection(&mut self, peer: PeerId, up: bool) {
+        let Some(node) = node_of(&peer) else { return };
+        tracing::debug!(node = %node.short(), up, "connection");
+        if !up {
+            self.give_up(node);
+        }
+        self.tell_hub(HubEvent::Connection { peer: node, up });
+        self.tell_client(ClientEvent::Connection { peer: node, up });
+    }
+
+    async fn exchange_event(&mut self, event: request_response::Event<Request, Response>) {
+        use request_response::{Event, Message};
+        match event {
+            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                if let Some(node) = node_of(&peer) {
+                    self.inbound_request(node, request, channel).await;
+                }
+            }
+            Event::Message { message: Message::Response { request_id, response }, .. } => {
+                if let Some((node, exchange)) = self.exchanges.remove(&request_id) {
+                    self.exchange_ended(node, &exchange);
+                    self.answered(node, exchange, response);
+                    self.pump_if_any(node);
+                }
+            }
+            Event::OutboundFailure { request_id, error, .. } => {
+                if let Some((node, exchange)) = self.exchanges.remove(&request_id) {
+                    tracing::debug!(node = %node.short(), %error, "an exchange failed");
+                    self.exchange_ended(node, &exchange);
+                    self.failed(node, exchange);
+                    self.pump_if_any(node);
+                }
+            }
+            Event::InboundFailure { peer, error, .. } => {
+                tracing::debug!(%peer, %error, "an incoming exchange failed");
+            }
+            Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn exchange_ended(&mut self, node: NodeId, exchange: &Exchange) {
+        if let (Exchange::Batch(sent), Some(outbound)) = (exchange, self.peers.get_mut(&node)) {
+            outbound.ended(sent);
+        }
+    }
+
+    fn pump_if_any(&mut self, node: NodeId) {
+        if self.peers.contains_key(&node) {
+            self.pump(node);
+        }
+    }
+
+    /// Hands a request to the actor that serves it. Waits where the actor is behind: the network then
+    /// reads no more, which is the back-pressure that peers feel.
+    async fn inbound_request(&mut self, from: NodeId, request: Request, channel: ResponseChannel<Response>) {
+        if self.inbound.len() >= INBOUND_MAX {
+            return; // the asker sees the exchange fail, and may come again
+        }
+        let id = RequestId(self.next_inbound);
+        self.next_inbound += 1;
+        let too_many = |messages: &Vec<Blob>| messages.len() > BATCH_MESSAGES_MAX;
+        let served = match request {
+            Request::Shares(messages) | Request::Instructions(messages) if too_many(&messages) => {
+                let results = vec![Err(Refusal::Malformed)];
+                return drop(self.swarm.behaviour_mut().exchange.send_response(channel, Response::Results(results)));
+            }
+            Request::Shares(messages) => match &self.hub {
+                Some(hub) => hub.send(HubEvent::Shares { id, from, messages }).await.is_ok(),
+                None => false,
+            },
+            Request::Identity(message) => match &self.hub {
+                Some(hub) => hub.send(HubEvent::Identity { id, from, message }).await.is_ok(),
+                None => false,
+            },
+            Request::Hello => match &self.hub {
+                Some(hub) => hub.send(HubEvent::Hello { id, from }).await.is_ok(),
+                None => false,
+            },
+            Request::Instructions(messages) => match &self.client {
+                Some(client) => client.send(ClientEvent::Instructions { id, from, messages }).await.is_ok(),
+                None => false,
+            },
+            Request::Notices(mut notices) => {
+                notices.truncate(BATCH_MESSAGES_MAX);
+                if let Some(client) = &self.client {
+                    let _ = client.send(ClientEvent::Notices { from, notices }).await;
+                }
+                false
+            }
+        };
+        if served {
+            self.inbound.insert(id, channel);
+        } else {
+            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+        }
+    }
+
+    fn gossip_event(&mut self, event: gossipsub::Event) {
+        match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                let acceptance = self.hear(&message);
+                let gossip = &mut self.swarm.behaviour_mut().gossip;
+                gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
+            }
+            // Somebody new listens: tell it who we are, soon.
+            gossipsub::Event::Subscribed { .. } => {
+                let soon = Instant::now() + ANNOUNCE_PAUSE;
+                self.announce_due = Some(self.announce_due.map_or(soon, |due| due.min(soon)));
+            }
+            _ => {}
+        }
+    }
+
+    fn hear(&self, message: &gossipsub::Message) -> MessageAcceptance {
+        let announcement = codec::decode::<Announcement>(&message.data, ANNOUNCEMENT_BYTES_MAX);
+        let author = message.source.as_ref().and_then(node_of);
+        match announcement {
+            Ok(announcement)
+                if Some(announcement.node) == author && announcement.addresses.len() <= ADDRESSES_MAX =>
+            {
+                if self.directory.hear(announcement) {
+                    MessageAcceptance::Accept
+                } else {
+                    MessageAcceptance::Ignore
+                }
+            }
+            _ => MessageAcceptance::Reject,
+        }
+    }
+
+    fn publish(&mut self) {
+        self.announce_due = Some(Instant::now() + ANNOUNCE_INTERVAL);
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let announcement = Announcement {
+            node: self.me,
+            name: self.name.clone(),
+            roles: self.roles.clone(),
+            addresses: self.announce.iter().take(ADDRESSES_MAX).map(ToString::to_string).collect(),
+            sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
+        };
+        let Ok(bytes) = codec::encode(&announcement) else { return };
+        if let Err(error) = self.swarm.behaviour_mut().gossip.publish(self.topic.clone(), bytes) {
+            tracing::debug!(%error, "nobody to announce to");
+        }
+    }
+}
+
+async fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<Multiaddr, NetworkConfigError> {
+    let fail = |reason: String| NetworkConfigError::Listen { address: address.clone(), reason };
+    let listener = swarm.listen_on(address.clone()).map_err(|error| fail(transport_reason(&error)))?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { listener_id, address } if listener_id == listener => {
+                return Ok(address);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } if listener_id == listener => {
+                return Err(fail(error.to_string()));
+            }
+            SwarmEvent::ListenerError { listener_id, error } if listener_id == listener => {
+                return Err(fail(error.to_string()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The innermost cause: "address in use" rather than "transport error".
+fn transport_reason(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// The addresses of a node as they stand in modules and configurations, without a trailing peer id.
+pub(crate) fn without_peer_id(mut address: Multiaddr) -> Multiaddr {
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    address
+}

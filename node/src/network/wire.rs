@@ -1,0 +1,186 @@
+//! What libp2p carries between nodes, and its limits.
+//!
+//! Everything here is public and unprotected as far as DSKE is concerned: the sealed messages inside carry
+//! their own tags. Several messages to one peer travel together, so that a busy node pays for one
+//! exchange, and one flush at the other end, instead of many.
+
+use std::io;
+
+use dske_protocol::{
+    codec::{self, Blob},
+    ids::{Name, NodeId, TableId},
+    message::Notice,
+    params::MESSAGE_BYTES_MAX,
+    refusal::Refusal,
+};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::{StreamProtocol, request_response};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Role;
+
+/// The protocol of all exchanges between nodes.
+pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/dske/1");
+
+/// The gossip topic of announcements.
+pub(crate) const ANNOUNCE_TOPIC: &str = "dske/announce/1";
+
+/// Messages in one exchange.
+pub(crate) const BATCH_MESSAGES_MAX: usize = 64;
+
+/// Longest request: one message of the longest kind, or many short ones.
+pub(crate) const REQUEST_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (4 << 10);
+
+/// Longest response: a few bytes per message of a batch, or one identity claim.
+pub(crate) const RESPONSE_BYTES_MAX: usize = 64 << 10;
+
+/// Longest announcement.
+pub(crate) const ANNOUNCEMENT_BYTES_MAX: usize = 2 << 10;
+
+/// Addresses in an announcement, and bytes of each.
+pub(crate) const ADDRESSES_MAX: usize = 8;
+
+/// What one node asks of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Sender to hub: sealed key requests.
+    Shares(Vec<Blob>),
+    /// Hub to receiver: sealed key instructions.
+    Instructions(Vec<Blob>),
+    /// Client to hub: a sealed identity request.
+    Identity(Blob),
+    /// Client to hub: which of our tables are active?
+    Hello,
+    /// Receiver to sender: how agreements ended.
+    Notices(Vec<Notice>),
+}
+
+/// What the other answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Response {
+    /// To `Shares` and `Instructions`: one result per message, in order.
+    Results(Vec<Result<(), Refusal>>),
+    /// To `Identity`: a sealed claim.
+    Identity(Result<Blob, Refusal>),
+    /// To `Hello`: the tables that the hub has active with the asker.
+    Hello(Vec<TableId>),
+    /// To `Notices`, and to what the node does not serve.
+    Done,
+}
+
+/// Gossip: who exists, and where. Never believed where keys depend on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Announcement {
+    /// The author; must be the author of the gossip message.
+    pub(crate) node: NodeId,
+    /// What it calls itself.
+    pub(crate) name: Name,
+    /// What it says it is.
+    pub(crate) roles: Vec<Role>,
+    /// Where it says it can be reached.
+    pub(crate) addresses: Vec<String>,
+    /// Grows with every change.
+    pub(crate) sequence: u64,
+}
+
+/// Length-prefixed bincode, bounded, read in steps so that a length that lies allocates little.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WireCodec;
+
+impl request_response::Codec for WireCodec {
+    type Protocol = StreamProtocol;
+    type Request = Request;
+    type Response = Response;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Request>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(io, REQUEST_BYTES_MAX).await
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Response>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(io, RESPONSE_BYTES_MAX).await
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: Request) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, &request).await
+    }
+
+    async fn write_response<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        response: Response,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, &response).await
+    }
+}
+
+async fn read<T, M>(io: &mut T, bytes_max: usize) -> io::Result<M>
+where
+    T: AsyncRead + Unpin + Send,
+    M: serde::de::DeserializeOwned,
+{
+    let mut length = [0; 4];
+    io.read_exact(&mut length).await?;
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > bytes_max {
+        return Err(invalid("a message is longer than allowed"));
+    }
+    let mut bytes = Vec::with_capacity(length.min(64 << 10));
+    io.take(length as u64).read_to_end(&mut bytes).await?;
+    if bytes.len() != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    codec::decode(&bytes, bytes_max).map_err(|_| invalid("a message is malformed"))
+}
+
+async fn write<T, M>(io: &mut T, message: &M) -> io::Result<()>
+where
+    T: AsyncWrite + Unpin + Send,
+    M: Serialize,
+{
+    let mut bytes = vec![0; 4];
+    codec::encode_into(message, &mut bytes).map_err(|_| invalid("a message has no encoding"))?;
+    let length = u32::try_from(bytes.len() - 4).map_err(|_| invalid("a message is too long"))?;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    io.write_all(&bytes).await?;
+    io.flush().await
+}
+
+fn invalid(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{executor::block_on, io::Cursor};
+
+    #[test]
+    fn a_request_round_trips() {
+        let request = Request::Shares(vec![Blob(vec![1, 2, 3]), Blob(Vec::new())]);
+        let mut bytes = Cursor::new(Vec::new());
+        block_on(write(&mut bytes, &request)).unwrap();
+        bytes.set_position(0);
+        assert_eq!(block_on(read::<_, Request>(&mut bytes, REQUEST_BYTES_MAX)).unwrap(), request);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let too_long = u32::try_from(REQUEST_BYTES_MAX + 1).unwrap().to_le_bytes().to_vec();
+        assert!(block_on(read::<_, Request>(&mut Cursor::new(too_long), REQUEST_BYTES_MAX)).is_err());
+        let short = [100u32.to_le_bytes().as_slice(), &[0; 20]].concat();
+        assert!(block_on(read::<_, Request>(&mut Cursor::new(short), REQUEST_BYTES_MAX)).is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! Collecting the shares of one agreement on the receiver's side (§2.3.3): who has spoken, which shares
+//! belong together, and the work of reconstruction as a job that can be carried elsewhere.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::{
+    effect::SecretKey,
+    ids::NodeId,
+    message::Agreement,
+    params::{Time, U_BYTES},
+    reconstruct::{Reconstruction, WorkBound, reconstruct},
+    refusal::AbortReason,
+    sharing::Scheme,
+    tag::{Tag, key_tag},
+};
+
+/// A decrypted share; erased on drop.
+pub(crate) type Share = Arc<Zeroizing<Vec<u8>>>;
+
+/// Shares under the same parameters and the same key tag: only these may be combined.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) agreement: Agreement,
+    pub(crate) key_tag: Tag,
+    pub(crate) shares: Vec<(u8, ShareRef)>,
+    /// Number of shares when reconstruction was last tried.
+    tried: usize,
+}
+
+/// A share that does not print.
+#[derive(Clone)]
+pub(crate) struct ShareRef(pub(crate) Share);
+
+impl std::fmt::Debug for ShareRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Share({} bytes)", self.0.len())
+    }
+}
+
+/// The shares of one block id, as far as they have come.
+#[derive(Debug)]
+pub(crate) struct Collection {
+    pub(crate) groups: Vec<Group>,
+    /// Hubs that have spoken: each has one voice per block, in whichever group.
+    voices: BTreeSet<NodeId>,
+    pub(crate) began: Time,
+    pub(crate) deadline: Time,
+    /// A job is out for this collection.
+    pub(crate) busy: bool,
+    /// The record of its end is being written.
+    pub(crate) ending: bool,
+    /// The verdict, once there is one.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// How a collection ended; it stays for the shares that come late.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The group that gave the key, and roster positions of its false shares.
+    pub(crate) validated: Option<(usize, BTreeSet<u8>)>,
+    /// k true positions, for checking late shares.
+    pub(crate) basis: Vec<u8>,
+}
+
+impl Collection {
+    pub(crate) fn new(now: Time, deadline: Time) -> Self {
+        Self {
+            groups: Vec::new(),
+            voices: BTreeSet::new(),
+            began: now,
+            deadline,
+            busy: false,
+            ending: false,
+            outcome: None,
+        }
+    }
+
+    /// Adds a hub's share. `false` where this hub has spoken before: its first word counts.
+    pub(crate) fn add(
+        &mut self,
+        hub: NodeId,
+        agreement: Agreement,
+        key_tag: Tag,
+        position: u8,
+        share: Share,
+    ) -> bool {
+        if !self.voices.insert(hub) {
+            return false;
+        }
+        let fits = |group: &&mut Group| group.key_tag == key_tag && group.agreement == agreement;
+        let share = (position, ShareRef(share));
+        match self.groups.iter_mut().find(fits) {
+            Some(group) => group.shares.push(share),
+            None => self.groups.push(Group { agreement, key_tag, shares: vec![share], tried: 0 }),
+        }
+        true
+    }
+
+    /// Bytes of shares held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.groups.iter().flat_map(|group| &group.shares).map(|(_, share)| share.0.len()).sum()
+    }
+
+    /// Whether every hub that could still speak has.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.groups.iter().any(|group| self.voices.len() >= group.agreement.roster.len())
+    }
+
+    /// Largest number of shares in one group, with that group.
+    pub(crate) fn largest(&self) -> Option<&Group> {
+        self.groups.iter().max_by_key(|group| group.shares.len())
+    }
+
+    /// The next piece of work, if any, and marks it as out. With more than one group, or after a failed
+    /// try, it still tries as soon as a group has grown.
+    pub(crate) fn next_job(&mut self) -> Option<(usize, ReconstructJob)> {
+        if self.busy || self.outcome.is_some() {
+            return None;
+        }
+        let ready = |group: &&mut Group| {
+            group.shares.len() >= usize::from(group.agreement.k) && group.shares.len() > group.tried
+        };
+        let at = self.groups.iter_mut().position(|mut group| ready(&&mut group))?;
+        let group = &mut self.groups[at];
+        group.tried = group.shares.len();
+        self.busy = true;
+        Some((at, group.job()))
+    }
+
+    /// Whether some other group could also give a key: it has k voices or more.
+    pub(crate) fn has_rival(&self, winner: usize) -> bool {
+        self.groups
+            .iter()
+            .enumerate()
+            .any(|(at, group)| at != winner && group.shares.len() >= usize::from(group.agreement.k))
+    }
+
+    /// Forgets the shares, keeping who spoke.
+    pub(crate) fn forget_shares(&mut self) {
+        self.groups.iter_mut().for_each(|group| group.shares.clear());
+    }
+
+    /// Why there is no key, at the deadline or when all have spoken.
+    pub(crate) fn abort_reason(&self) -> AbortReason {
+        let Some(group) = self.largest() else {
+            return AbortReason::TooFewShares { received: 0, k: 0, n: 0 };
+        };
+        let (k, n) = (group.agreement.k, group.agreement.n());
+        let received = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+        if received < k {
+            AbortReason::TooFewShares { received, k, n }
+        } else {
+            AbortReason::NoneValidates { received, k, n, at_least: received - k + 1 }
+        }
+    }
+}
+
+impl Group {
+    fn job(&self) -> ReconstructJob {
+        ReconstructJob {
+            agreement: self.agreement.clone(),
+            key_tag: self.key_tag,
+            shares: self.shares.clone(),
+        }
+    }
+
+    /// Whether a share that came after the key lies on its polynomial.
+    pub(crate) fn check_late(&self, basis: &[u8], position: u8, share: &[u8]) -> Option<bool> {
+        let scheme = Scheme::new(self.agreement.n(), self.agreement.k).ok()?;
+        let of = |at: &u8| self.shares.iter().find(|(p, _)| p == at).map(|(_, share)| share.0.as_slice());
+        let shares: Vec<&[u8]> = basis.iter().map(of).collect::<Option<_>>()?;
+        let mut expected = Zeroizing::new(share.to_vec());
+        // Exclusive-or of the prediction into the share leaves zeros exactly if it is right.
+        scheme.predict_onto(basis, &shares, position, &mut expected).ok()?;
+        Some(expected.ct_eq(&vec![0; share.len()]).into())
+    }
+}
+
+/// Reconstruction of one group, to be run wherever there is time for it.
+#[derive(Debug)]
+pub struct ReconstructJob {
+    agreement: Agreement,
+    key_tag: Tag,
+    shares: Vec<(u8, ShareRef)>,
+}
+
+/// What a [`ReconstructJob`] found.
+#[derive(Debug)]
+pub enum Reconstructed {
+    /// A key that its tag validates.
+    Key {
+        /// The key.
+        key: SecretKey,
+        /// Positions of false shares among those looked at.
+        false_positions: Vec<u8>,
+        /// The k positions that it was made from.
+        basis: Vec<u8>,
+    },
+    /// Two different keys validate.
+    Ambiguous,
+    /// None does, among these shares.
+    Nothing,
+    /// The bound on work ended the search.
+    WorkBound,
+}
+
+impl ReconstructJob {
+    /// Bytes of shares to work on: a measure of how long it takes where no share is false.
+    pub fn work_bytes(&self) -> usize {
+        self.shares.iter().map(|(_, share)| share.0.len()).sum()
+    }
+
+    /// Does the work (§2.3.3, §2.4).
+    pub fn run(self, rng: &mut dyn CryptoRng, cancelled: &dyn Fn() -> bool) -> Reconstructed {
+        let (n, k) = (self.agreement.n(), self.agreement.k);
+        let (Ok(scheme), Ok(context)) = (Scheme::new(n, k), self.agreement.context()) else {
+            return Reconstructed::Nothing;
+        };
+        let u_bytes = usize::try_from(U_BYTES).unwrap_or(usize::MAX);
+        let expected = self.key_tag;
+        let mut validates = |secret: &[u8]| {
+            let Some((u, key)) = secret.split_at_checked(u_bytes) else { return false };
+            let Ok(u) = u.try_into() else { return false };
+            key_tag(u, &context, key).as_bytes().ct_eq(expected.as_bytes()).into()
+        };
+        let shares: Vec<(u8, &[u8])> =
+            self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();
+        let bound = WorkBound::default();
+        match reconstruct(&scheme, &shares, &mut validates, &bound, rng, cancelled) {
+            Ok(Reconstruction::Found(found)) => Reconstructed::Key {
+                key: SecretKey(Zeroizing::new(found.secret[u_bytes..].to_vec())),
+                false_positions: found.false_positions,
+                basis: found.basis,
+            },
+            Ok(Reconstruction::Ambiguous) => Reconstructed::Ambiguous,
+            Ok(Reconstruction::None { exhausted: false, .. }) => Reconstructed::WorkBound,
+            Ok(Reconstruction::None { .. }) | Err(_) => Reconstructed::Nothing,
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Peer identity establishment (§2.2): the client asks every hub who another client is, under one-time
+//! tags, and accepts what enough of them claim alike.
+//!
+//! Accepted is the identity that at least max(k_B, a majority of the hubs that know the client) claim
+//! alike. A hub that does not know the client abstains. A hub whose authenticated claim conflicts with
+//! what is accepted is excluded, durably. Gossip has no voice here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    effect::{EstablishedIdentity, MintRefusal, PadEffect, PadOutcome, Record, Ticket, Usage, Want},
+    ids::{NodeId, PadRange},
+    message::{Identity, IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified, seal},
+    pad::TAG_KEY_BYTES,
+    params::Time,
+};
+
+/// Inquiries under way at once.
+pub const INQUIRIES_MAX: usize = 256;
+
+/// What happens to the desk.
+#[derive(Debug)]
+pub enum IdentityInput {
+    /// Somebody must know who this is. `hubs` are those that can be asked now.
+    Establish {
+        /// Who is meant.
+        subject: Subject,
+        /// Hubs to ask: reachable, accepted by policy, not excluded.
+        hubs: Vec<NodeId>,
+        /// When to decide with the claims that there are.
+        deadline: Time,
+    },
+    /// A hub answered with a sealed claim, or did not answer (`None`).
+    Answer {
+        /// The inquiry.
+        inquiry: InquiryId,
+        /// The hub.
+        hub: NodeId,
+        /// Its sealed claim.
+        bytes: Option<Vec<u8>>,
+    },
+    /// The pads answered.
+    Pad(PadOutcome),
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// Names an inquiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InquiryId(pub u64);
+
+/// What the desk wants done.
+#[derive(Debug)]
+pub enum IdentityEffect {
+    /// Something with pads or records.
+    Pad(PadEffect),
+    /// Send a sealed identity request to a hub.
+    Ask {
+        /// For the answer.
+        inquiry: InquiryId,
+        /// The hub.
+        hub: NodeId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// It is decided; where it is an identity, the record is durable.
+    Decided {
+        /// Who was meant.
+        subject: Subject,
+        /// Who it is, or why that is not known.
+        result: Result<EstablishedIdentity, IdentityFailure>,
+    },
+    /// A hub claimed otherwise than the others; the exclusion is durable.
+    Excluded {
+        /// The hub.
+        hub: NodeId,
+        /// Why, for the operator.
+        reason: String,
+    },
+}
+
+/// Why an identity was not established.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityFailure {
+    /// Too few hubs claim the same.
+    #[error("{alike} hubs claim the same, {needed} are needed ({asked} asked, {answered} answered)")]
+    TooFewAlike {
+        /// The largest number that claim the same.
+        alike: usize,
+        /// How many must.
+        needed: usize,
+        /// Hubs that answered.
+        answered: usize,
+        /// Hubs that were asked.
+        asked: usize,
+    },
+    /// No hub that answered knows the client.
+    #[error("none of the {answered} hubs that answered knows that client")]
+    Unknown {
+        /// Hubs that answered.
+        answered: usize,
+    },
+    /// Too many inquiries are under way.
+    #[error("too many inquiries are under way")]
+    Busy,
+    /// The store failed.
+    #[error("the node cannot record anything at the moment")]
+    Internal,
+}
+
+/// The state machine that establishes identities.
+#[derive(Debug)]
+pub struct IdentityDesk {
+    k_min: usize,
+    inquiries: BTreeMap<InquiryId, Inquiry>,
+    jobs: BTreeMap<Ticket, Job>,
+    effects: VecDeque<IdentityEffect>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Inquiry {
+    subject: Subject,
+    asked: BTreeMap<NodeId, Option<PadRange>>,
+    silent: BTreeSet<NodeId>,
+    claims: BTreeMap<NodeId, Option<KnownClient>>,
+    deadline: Time,
+}
+
+#[derive(Debug)]
+enum Job {
+    Mint { inquiry: InquiryId, hub: NodeId },
+    Hold { inquiry: InquiryId, hub: NodeId, message: Unverified<IdentityClaim> },
+    Claim { inquiry: InquiryId, hub: NodeId, known: Option<KnownClient> },
+    Decide { subject: Subject, established: EstablishedIdentity, excluded: Vec<(NodeId, String)> },
+}
+
+impl IdentityDesk {
+    /// A desk that accepts what at least `k_min` hubs (the paper's k_B) and a majority claim.
+    pub fn new(k_min: u8) -> Self {
+        Self {
+            k_min: usize::from(k_min),
+            inquiries: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            effects: VecDeque::new(),
+            next: 0,
+        }
+    }
+
+    /// Takes one input; effects are then waiting.
+    pub fn handle(&mut self, now: Time, input: IdentityInput) {
+        match input {
+            IdentityInput::Establish { subject, hubs, deadline } => self.establish(subject, hubs, deadline),
+            IdentityInput::Answer { inquiry, hub, bytes } => self.answered(inquiry, hub, bytes),
+            IdentityInput::Pad(outcome) => self.pad(outcome),
+            IdentityInput::Tick => {
+                let due: Vec<_> =
+                    self.inquiries.iter().filter(|(_, i)| i.deadline <= now).map(|(&id, _)| id).collect();
+                for id in due {
+                    if let Some(inquiry) = self.inquiries.get_mut(&id) {
+                        inquiry.silent.clear();
+                    }
+                    self.decide(id);
+                }
+            }
+        }
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<IdentityEffect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`IdentityInput::Tick`] is next due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.inquiries.values().map(|inquiry| inquiry.deadline).min()
+    }
+
+    fn establish(&mut self, subject: Subject, hubs: Vec<NodeId>, deadline: Time) {
+        if self.inquiries.values().any(|inquiry| inquiry.subject == subject) {
+            return; // its decision will serve both
+        }
+        if self.inquiries.len() >= INQUIRIES_MAX {
+            let result = Err(IdentityFailure::Busy);
+            return self.effects.push_back(IdentityEffect::Decided { subject, result });
+        }
+        let id = InquiryId(self.number());
+        let asked: BTreeMap<_, _> = hubs.iter().map(|&hub| (hub, None)).collect();
+        let silent = asked.keys().copied().collect();
+        self.inquiries.insert(id, Inquiry { subject, asked, silent, claims: BTreeMap::new(), deadline });
+        for hub in hubs {
+            // One by one: a hub whose pad is used up must not keep the others from being asked.
+            let wants = vec![Want { peer: hub, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
+            let ticket = self.begin(Job::Mint { inquiry: id, hub });
+            self.effects.push_back(IdentityEffect::Pad(PadEffect::Mint { ticket, wants }));
+        }
+        self.decide(id);
+    }
+
+    fn answered(&mut self, inquiry: InquiryId, hub: NodeId, bytes: Option<Vec<u8>>) {
+        let Some(open) = self.inquiries.get(&inquiry) else { return };
+        if !open.silent.contains(&hub) {
+            return;
+        }
+        let asked = open.asked.get(&hub).copied().flatten();
+        let message = bytes.and_then(|bytes| Unverified::<IdentityClaim>::decode(bytes).ok());
+        match message.filter(|message| Some(message.unverified().request) == asked) {
+            None => self.give_up_on(inquiry, hub),
+            Some(message) => {
+                let range = message.range();
+                let ticket = self.begin(Job::Hold { inquiry, hub, message });
+                self.pad_effect(PadEffect::Hold { ticket, from: hub, range, block: None });
+            }
+        }
+    }
+
+    fn pad(&mut self, outcome: PadOutcome) {
+        match outcome {
+            PadOutcome::Minted { ticket, result } => {
+                let Some(Job::Mint { inquiry, hub }) = self.jobs.remove(&ticket) else { return };
+                let minted = result.and_then(|runs| runs.into_iter().next().ok_or(MintRefusal::Internal));
+                let Ok(run) = minted else { return self.give_up_on(inquiry, hub) };
+                let Some(open) = self.inquiries.get_mut(&inquiry) else { return };
+                let request = IdentityRequest { range: run.range, subject: open.subject.clone() };
+                let sealed = run.pad.split().and_then(|(_, tag_key)| seal(&request, tag_key).ok());
+                let Some(bytes) = sealed else { return self.give_up_on(inquiry, hub) };
+                open.asked.insert(hub, Some(run.range));
+                self.effects.push_back(IdentityEffect::Ask { inquiry, hub, bytes });
+            }
+            PadOutcome::Held { ticket, result, .. } => {
+                let Some(Job::Hold { inquiry, hub, message }) = self.jobs.remove(&ticket) else { return };
+                let range = message.range();
+                let Ok(pad) = result else { return self.give_up_on(inquiry, hub) };
+                let Some((_, tag_key)) = pad.split() else {
+                    self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+                    return self.give_up_on(inquiry, hub);
+                };
+                match message.verify(tag_key) {
+                    Err(forged) => {
+                        let forged_blocks = Some(forged.blocks);
+                        self.pad_effect(PadEffect::Release { range, forged_blocks });
+                        self.give_up_on(inquiry, hub);
+                    }
+                    Ok(claim) => {
+                        let known = claim.into_inner().known;
+                        let ticket = self.begin(Job::Claim { inquiry, hub, known });
+                        let claims = vec![(range, Usage::Identity)];
+                        self.commit(ticket, Record { claims, ..Record::default() });
+                    }
+                }
+            }
+            PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
+                Some(Job::Claim { inquiry, hub, known }) => {
+                    if !ok {
+                        return self.give_up_on(inquiry, hub);
+                    }
+                    if let Some(open) = self.inquiries.get_mut(&inquiry) {
+                        let fits = known.as_ref().is_none_or(|known| open.is_about(&known.identity));
+                        open.silent.remove(&hub);
+                        // An answer about somebody else is no claim, but it is an answer.
+                        open.claims.insert(hub, known.filter(|_| fits));
+                        self.decide(inquiry);
+                    }
+                }
+                Some(Job::Decide { subject, established, excluded }) => {
+                    for (hub, reason) in excluded {
+                        self.effects.push_back(IdentityEffect::Excluded { hub, reason });
+                    }
+                    let result = if ok { Ok(established) } else { Err(IdentityFailure::Internal) };
+                    self.effects.push_back(IdentityEffect::Decided { subject, result });
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn give_up_on(&mut self, inquiry: InquiryId, hub: NodeId) {
+        if let Some(open) = self.inquiries.get_mut(&inquiry) {
+            open.silent.remove(&hub);
+            self.decide(inquiry);
+        }
+    }
+
+    /// Decides once every hub has answered or been given up on.
+    fn decide(&mut self, id: InquiryId) {
+        if !self.inquiries.get(&id).is_some_and(|inquiry| inquiry.silent.is_empty()) {
+            return;
+        }
+        let Some(inquiry) = self.inquiries.remove(&id) else { return };
+        match inquiry.consensus(self.k_min) {
+            Err(failure) => {
+                let subject = inquiry.subject;
+                self.effects.push_back(IdentityEffect::Decided { subject, result: Err(failure) });
+            }
+            Ok((established, excluded)) => {
+                let record = Record {
+                    identity: Some(established.clone()),
+                    exclusions: excluded.clone(),
+                    ..Record::default()
+                };
+                let subject = inquiry.subject;
+                let ticket = self.begin(Job::Decide { subject, established, excluded });
+                self.commit(ticket, record);
+            }
+        }
+    }
+
+    fn begin(&mut self, job: Job) -> Ticket {
+        let ticket = Ticket(self.number());
+        self.jobs.insert(ticket, job);
+        ticket
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn pad_effect(&mut self, effect: PadEffect) {
+        self.effects.push_back(IdentityEffect::Pad(effect));
+    }
+
+    fn commit(&mut self, ticket: Ticket, record: Record) {
+        self.pad_effect(PadEffect::Commit { ticket, record: Box::new(record) });
+    }
+}
+
+impl Inquiry {
+    fn is_about(&self, identity: &Identity) -> bool {
+        match &self.subject {
+            Subject::Node(node) => identity.node == *node,
+            Subject::Name(name) => identity.name == *name,
+        }
+    }
+
+    /// What is accepted, and which hubs it excludes with the reason.
+    fn consensus(
+        &self,
+        k_min: usize,
+    ) -> Result<(EstablishedIdentity, Vec<(NodeId, String)>), IdentityFailure> {
+        let claims: Vec<_> =
+            self.claims.iter().filter_map(|(hub, claim)| claim.as_ref().map(|claim| (*hub, claim))).collect();
+        let answered = self.claims.len();
+        let mut tally: BTreeMap<&Identity, usize> = BTreeMap::new();
+        for (_, claim) in &claims {
+            *tally.entry(&claim.identity).or_default() += 1;
+        }
+        let Some((accepted, alike)) = tally.into_iter().max_by_key(|(_, count)| *count) else {
+            return Err(IdentityFailure::Unknown { answered });
+        };
+        let needed = k_min.max(claims.len() / 2 + 1);
+        if alike < needed {
+            let asked = self.asked.len();
+            return Err(IdentityFailure::TooFewAlike { alike, needed, answered, asked });
+        }
+        let (agreeing, conflicting): (Vec<_>, Vec<_>) =
+            claims.iter().partition(|(_, claim)| claim.identity == *accepted);
+        let known_as = agreeing.iter().map(|(hub, claim)| (*hub, claim.known_as)).collect();
+        let reason = format!("its claim about {} conflicts with that of {alike} hubs", accepted.name);
+        let excluded = conflicting.iter().map(|(hub, _)| (*hub, reason.clone())).collect();
+        Ok((EstablishedIdentity { identity: accepted.clone(), known_as }, excluded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity(variant: u8) -> Identity {
+        let name = "bob".parse().expect("a name");
+        Identity { node: NodeId::new([variant; 32]), name, applications: Vec::new() }
+    }
+
+    fn inquiry(claims: &[Option<u8>]) -> Inquiry {
+        let hub = |at: usize| NodeId::new([u8::try_from(at).expect("few hubs") + 100; 32]);
+        let claim = |variant: u8| KnownClient { identity: identity(variant), known_as: 7 };
+        Inquiry {
+            subject: Subject::Name("bob".parse().expect("a name")),
+            asked: (0..claims.len()).map(|at| (hub(at), None)).collect(),
+            silent: BTreeSet::new(),
+            claims: claims.iter().enumerate().map(|(at, c)| (hub(at), c.map(claim))).collect(),
+            deadline: Time::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_lone_liar_is_outvoted_and_excluded() {
+        let (accepted, excluded) =
+            inquiry(&[Some(1), Some(1), Some(2), Some(1), None]).consensus(3).expect("three alike");
+        assert_eq!(accepted.identity, identity(1));
+        assert_eq!(accepted.known_as.len(), 3);
+        assert_eq!(excluded.len(), 1);
+        assert_eq!(excluded[0].0, NodeId::new([102; 32]));
+    }
+
+    #[test]
+    fn too_few_alike_establish_nothing() {
+        let split = inquiry(&[Some(1), Some(1), Some(2), Some(2)]).consensus(2);
+        assert!(matches!(split, Err(IdentityFailure::TooFewAlike { alike: 2, needed: 3, .. })));
+        let few = inquiry(&[Some(1), Some(1), None]).consensus(3);
+        assert!(matches!(few, Err(IdentityFailure::TooFewAlike { alike: 2, needed: 3, .. })));
+        let none = inquiry(&[None, None]).consensus(1);
+        assert_eq!(none.map(|_| ()), Err(IdentityFailure::Unknown { answered: 2 }));
+    }
+
+    proptest! {
+        /// Fewer than k_B liars never decide who somebody is, whatever the honest hubs say.
+        #[test]
+        fn fewer_than_k_min_liars_never_decide(honest in 0usize..8, liars in 0usize..8, k_min in 1usize..8) {
+            prop_assume!(liars < k_min);
+            let claims: Vec<_> = std::iter::repeat_n(Some(1), honest).chain(std::iter::repeat_n(Some(2), liars)).collect();
+            if let Ok((accepted, _)) = inquiry(&claims).consensus(k_min) {
+                prop_assert_eq!(accepted.identity, identity(1));
+            }
+        }
+    }
+}

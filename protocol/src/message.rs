@@ -1,0 +1,433 @@
+//! Messages of the protocol, and the step from received bytes to a verified fact.
+//!
+//! On the wire a tagged message is one byte of kind, the encoding of its body, and a tag over all that
+//! came before. The body starts with the run of the lane that the message consumes, so table, lane and
+//! offset are under the tag. A [`Verified`] body comes only from checking a tag, or from our own hand.
+
+use std::{collections::BTreeSet, ops::Deref};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    codec::{self, Blob, DecodeError},
+    ids::{BlockId, Lane, Name, NodeId, PadRange},
+    pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
+    params::{
+        APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
+        PURPOSE_BYTES_MAX, RECEIVERS_MAX, ROSTER_MAX, burned_bytes, share_bytes,
+    },
+    tag::{Tag, tag_blocks},
+};
+
+/// What all hubs of one agreement must agree on. Its encoding is the context of the key tag, so two
+/// shares belong together only if all of it is equal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// [`PROTOCOL_VERSION`].
+    pub version: u16,
+    /// Names the result; never used twice.
+    pub block: BlockId,
+    /// The client that chose the secret.
+    pub sender: NodeId,
+    /// The clients that are to receive it, in the sender's order.
+    pub receivers: Vec<NodeId>,
+    /// What the key is for; public.
+    pub purpose: String,
+    /// Shares needed to reconstruct.
+    pub k: u8,
+    /// Bytes of key (the paper's m bits).
+    pub key_bytes: u32,
+    /// The n hubs in order; the one at position i has x = i + 1.
+    pub roster: Vec<NodeId>,
+}
+
+impl Agreement {
+    /// Number of hubs.
+    pub fn n(&self) -> u8 {
+        // A valid agreement has at most 255.
+        u8::try_from(self.roster.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Bytes of a share.
+    pub fn share_bytes(&self) -> u64 {
+        share_bytes(u64::from(self.key_bytes))
+    }
+
+    /// Pad bytes that it burns per hub and side.
+    pub fn burned_bytes(&self) -> u64 {
+        burned_bytes(u64::from(self.key_bytes))
+    }
+
+    /// The roster position of a hub.
+    pub fn position(&self, hub: &NodeId) -> Option<u8> {
+        self.roster.iter().position(|member| member == hub).and_then(|at| u8::try_from(at).ok())
+    }
+
+    /// The canonical encoding: the context that the key tag binds.
+    ///
+    /// # Errors
+    /// Never for a valid agreement.
+    pub fn context(&self) -> Result<Vec<u8>, DecodeError> {
+        codec::encode(self)
+    }
+
+    /// Whether the values make sense in themselves: 1 ≤ k ≤ n ≤ 255, nobody twice, lengths in bounds.
+    pub fn is_well_formed(&self) -> bool {
+        let distinct = |nodes: &[NodeId]| nodes.iter().collect::<BTreeSet<_>>().len() == nodes.len();
+        self.version == PROTOCOL_VERSION
+            && (1..=RECEIVERS_MAX).contains(&self.receivers.len())
+            && distinct(&self.receivers)
+            && !self.receivers.contains(&self.sender)
+            && self.purpose.len() <= PURPOSE_BYTES_MAX
+            && (1..=ROSTER_MAX).contains(&self.roster.len())
+            && distinct(&self.roster)
+            && (1..=self.n()).contains(&self.k)
+            && (1..=KEY_BYTES_MAX).contains(&u64::from(self.key_bytes))
+    }
+}
+
+/// Sender to hub: forward your share of this agreement (§2.3.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRequest {
+    /// Share pad and tag key in the up lane.
+    pub range: PadRange,
+    /// The parameters.
+    pub agreement: Agreement,
+    /// Tag over the key under u.
+    pub key_tag: Tag,
+    /// `Z_i` for the roster positions from k on; the first k hubs take their pad as their share.
+    pub share: Option<Blob>,
+}
+
+/// Hub to receiver: this is my share of the agreement (§2.3.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInstruction {
+    /// Share pad and tag key in the down lane.
+    pub range: PadRange,
+    /// The parameters, as the sender gave them.
+    pub agreement: Agreement,
+    /// The key tag, as the sender gave it.
+    pub key_tag: Tag,
+    /// The share under the pad.
+    pub share: Blob,
+}
+
+/// Client to hub: whom do you know under this name or id? (§2.2)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityRequest {
+    /// A tag key in the up lane.
+    pub range: PadRange,
+    /// Who is meant.
+    pub subject: Subject,
+}
+
+/// Whom an identity request is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Subject {
+    /// The client of this id.
+    Node(NodeId),
+    /// The client of this name.
+    Name(Name),
+}
+
+/// Hub to client: the answer (§2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityClaim {
+    /// A tag key in the down lane.
+    pub range: PadRange,
+    /// The up-lane run of the request that this answers; runs are used once, so it names the request.
+    pub request: PadRange,
+    /// What the hub knows; `None` where it does not serve such a client.
+    pub known: Option<KnownClient>,
+}
+
+/// What a hub says about one of its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownClient {
+    /// The part on which hubs must agree.
+    pub identity: Identity,
+    /// The identifier by which this hub knows the client.
+    pub known_as: u64,
+}
+
+/// Who a client is, the same whichever hub is asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id, which is also its libp2p peer id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: Name,
+    /// Identities of applications behind it.
+    pub applications: Vec<String>,
+}
+
+/// A message that carries a one-time tag.
+pub trait Tagged: Serialize + DeserializeOwned {
+    /// First byte on the wire: no message passes for one of another kind.
+    const KIND: u8;
+    /// The lane that its sender allocates from.
+    const LANE: Lane;
+    /// The run that it consumes.
+    fn range(&self) -> PadRange;
+    /// Whether the values make sense in themselves, run length included.
+    fn is_well_formed(&self) -> bool;
+}
+
+impl Tagged for KeyRequest {
+    const KIND: u8 = 1;
+    const LANE: Lane = Lane::Up;
+
+    fn range(&self) -> PadRange {
+        self.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        let share_fits =
+            self.share.as_ref().is_none_or(|share| share.0.len() as u64 == self.agreement.share_bytes());
+        self.agreement.is_well_formed() && self.range.len == self.agreement.burned_bytes() && share_fits
+    }
+}
+
+impl Tagged for KeyInstruction {
+    const KIND: u8 = 2;
+    const LANE: Lane = Lane::Down;
+
+    fn range(&self) -> PadRange {
+        self.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.agreement.is_well_formed()
+            && self.range.len == self.agreement.burned_bytes()
+            && self.share.0.len() as u64 == self.agreement.share_bytes()
+    }
+}
+
+impl Tagged for IdentityRequest {
+    const KIND: u8 = 3;
+    const LANE: Lane = Lane::Up;
+
+    fn range(&self) -> PadRange {
+        self.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.range.len == TAG_KEY_BYTES as u64
+    }
+}
+
+impl Tagged for IdentityClaim {
+    const KIND: u8 = 4;
+    const LANE: Lane = Lane::Down;
+
+    fn range(&self) -> PadRange {
+        self.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.range.len == TAG_KEY_BYTES as u64
+            && self.known.as_ref().is_none_or(|known| applications_fit(&known.identity.applications))
+    }
+}
+
+/// Whether a list of application identities is within its limits.
+pub fn applications_fit(applications: &[String]) -> bool {
+    applications.len() <= APPLICATIONS_MAX
+        && applications.iter().all(|application| application.len() <= APPLICATION_BYTES_MAX)
+}
+
+/// Encodes a message and tags it.
+///
+/// # Errors
+/// If the body has no encoding; the bodies here all have one.
+pub fn seal<T: Tagged>(body: &T, key: TagKey) -> Result<Vec<u8>, DecodeError> {
+    let mut bytes = vec![T::KIND];
+    codec::encode_into(body, &mut bytes)?;
+    let tag = key.tag(&[], &bytes);
+    bytes.extend_from_slice(tag.as_bytes());
+    Ok(bytes)
+}
+
+/// A decoded message whose tag has not been checked: only its run may be looked at.
+#[derive(Debug)]
+pub struct Unverified<T> {
+    body: T,
+    bytes: Vec<u8>,
+}
+
+/// A message whose tag was right: a fact about what its author sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified<T>(T);
+
+/// The tag was wrong. `blocks` is the s of the chance s/2^128 that a forgery would have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forged {
+    /// 16-byte blocks under the tag, lengths block included.
+    pub blocks: u64,
+}
+
+impl<T: Tagged> Unverified<T> {
+    /// Decodes within the limits.
+    ///
+    /// # Errors
+    /// If the bytes are not a well-formed message of this kind in the right lane.
+    pub fn decode(bytes: Vec<u8>) -> Result<Self, DecodeError> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(DecodeError);
+        }
+        let body_end = bytes.len().checked_sub(TAG_BYTES).ok_or(DecodeError)?;
+        let body: T = match bytes[..body_end].split_first() {
+            Some((&kind, encoded)) if kind == T::KIND => codec::decode(encoded, MESSAGE_BYTES_MAX)?,
+            _ => return Err(DecodeError),
+        };
+        let range = body.range();
+        if range.lane != T::LANE || range.end().is_none() || !body.is_well_formed() {
+            return Err(DecodeError);
+        }
+        Ok(Self { body, bytes })
+    }
+
+    /// The run that the message claims to consume.
+    pub fn range(&self) -> PadRange {
+        self.body.range()
+    }
+
+    /// What the message says, before anything vouches for it: only to decide whether to go on.
+    pub fn unverified(&self) -> &T {
+        &self.body
+    }
+
+    /// Checks the tag in constant time.
+    ///
+    /// # Errors
+    /// If it is wrong. Nothing is burned then (DESIGN, failed tags).
+    pub fn verify(self, key: TagKey) -> Result<Verified<T>, Forged> {
+        let (body, tag) = self.bytes.split_at(self.bytes.len() - TAG_BYTES);
+        let mut claimed = [0; TAG_BYTES];
+        claimed.copy_from_slice(tag);
+        if key.verify(&[], body, &Tag::new(claimed)) {
+            Ok(Verified(self.body))
+        } else {
+            Err(Forged { blocks: tag_blocks(0, body.len() as u64) })
+        }
+    }
+}
+
+impl<T> Verified<T> {
+    /// The body.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Receiver to sender over a direct link: how an agreement ended. Carries no tag and is never believed
+/// where keys depend on it: it only tells people sooner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Which agreement.
+    pub block: BlockId,
+    /// How it ended.
+    pub outcome: NoticeOutcome,
+}
+
+/// See [`Notice`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoticeOutcome {
+    /// The key is validated and durable.
+    Validated {
+        /// Shares received so far.
+        shares: u8,
+        /// Roster positions of hubs whose share was false.
+        false_positions: Vec<u8>,
+    },
+    /// There is no key.
+    Aborted(crate::refusal::AbortReason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TableId;
+
+    fn agreement() -> Agreement {
+        Agreement {
+            version: PROTOCOL_VERSION,
+            block: BlockId::new([1; 16]),
+            sender: NodeId::new([1; 32]),
+            receivers: vec![NodeId::new([2; 32])],
+            purpose: "test".into(),
+            k: 2,
+            key_bytes: 32,
+            roster: (10..13).map(|id| NodeId::new([id; 32])).collect(),
+        }
+    }
+
+    fn request() -> KeyRequest {
+        let range = PadRange { table: TableId::new([3; 16]), lane: Lane::Up, offset: 64, len: 96 };
+        KeyRequest { range, agreement: agreement(), key_tag: Tag::new([4; 16]), share: None }
+    }
+
+    #[test]
+    fn only_the_right_tag_verifies() {
+        let bytes = seal(&request(), TagKey::new([7; 32])).unwrap();
+        let good = Unverified::<KeyRequest>::decode(bytes.clone()).unwrap();
+        assert_eq!(good.verify(TagKey::new([7; 32])).unwrap().into_inner(), request());
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            let Ok(message) = Unverified::<KeyRequest>::decode(bad) else { continue };
+            assert!(message.verify(TagKey::new([7; 32])).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let bytes = seal(&request(), TagKey::new([7; 32])).unwrap();
+        for len in 0..bytes.len() {
+            assert!(Unverified::<KeyRequest>::decode(bytes[..len].to_vec()).is_err());
+        }
+        assert!(Unverified::<KeyInstruction>::decode(bytes).is_err());
+    }
+
+    #[test]
+    fn ill_formed_agreements_are_refused() {
+        type Change = fn(&mut Agreement);
+        let changes: [Change; 9] = [
+            |a| a.k = 0,
+            |a| a.k = 4,
+            |a| a.roster.clear(),
+            |a| a.roster[1] = a.roster[0],
+            |a| a.receivers.clear(),
+            |a| a.receivers.push(a.sender),
+            |a| a.key_bytes = 0,
+            |a| a.purpose = "x".repeat(65),
+            |a| a.version = 2,
+        ];
+        assert!(agreement().is_well_formed());
+        for (number, change) in changes.iter().enumerate() {
+            let mut bad = agreement();
+            change(&mut bad);
+            assert!(!bad.is_well_formed(), "change {number}");
+        }
+    }
+
+    #[test]
+    fn a_run_must_fit_its_message() {
+        let mut bad = request();
+        bad.range.len -= 1;
+        let bytes = seal(&bad, TagKey::new([7; 32])).unwrap();
+        assert!(Unverified::<KeyRequest>::decode(bytes).is_err());
+        let mut bad = request();
+        bad.range.offset = u64::MAX;
+        let bytes = seal(&bad, TagKey::new([7; 32])).unwrap();
+        assert!(Unverified::<KeyRequest>::decode(bytes).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Limits of the protocol, and what a receiver accepts.
+//!
+//! Every limit on what a peer can make a node do has a name here, with its reason.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::ids::NodeId;
+
+/// A moment, as time since an origin that the caller chose and keeps. Must never go back.
+pub type Time = Duration;
+
+/// Version of messages and of the canonical context.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Bytes of u, the key of the key tag, that travel in front of the key inside the secret (§2.3.2: l bits).
+pub const U_BYTES: u64 = 32;
+
+/// Longest key of one agreement: 8 Mbit, the paper's figure (§5.1). Longer material is agreed as a
+/// stream of blocks.
+pub const KEY_BYTES_MAX: u64 = 1 << 20;
+
+/// Most hubs in one agreement: coordinates are the non-zero elements of GF(2^8).
+pub const ROSTER_MAX: usize = 255;
+
+/// Most receivers of one agreement; each costs a hub one message.
+pub const RECEIVERS_MAX: usize = 16;
+
+/// Longest statement of purpose, in bytes.
+pub const PURPOSE_BYTES_MAX: usize = 64;
+
+/// Most application identities of one client, and the longest of them in bytes.
+pub const APPLICATIONS_MAX: usize = 16;
+/// See [`APPLICATIONS_MAX`].
+pub const APPLICATION_BYTES_MAX: usize = 128;
+
+/// Longest tagged message: the longest share, plus a full roster and receiver list (272 ids of 32 bytes)
+/// and fixed fields.
+pub const MESSAGE_BYTES_MAX: usize = (1 << 20) + (16 << 10);
+
+/// Agreements that a receiver collects shares for at once. Beyond it, new ones are refused as busy.
+pub const COLLECTING_BLOCKS_MAX: usize = 16_384;
+
+/// How long a receiver keeps the shares of an agreement that has ended, to check those that come late.
+pub const LATE_SHARES: Duration = Duration::from_secs(2);
+
+/// How long a sender that the hubs did not vouch for is refused without asking them again: an inquiry
+/// burns pad, and a hub must not be able to cause one with every message.
+pub const UNKNOWN_SENDER_PAUSE: Duration = Duration::from_secs(10);
+
+/// Bytes of shares that a receiver keeps at once: room for 32 agreements of the longest key at n = 8.
+pub const COLLECTING_BYTES_MAX: usize = 256 << 20;
+
+/// Messages that wait while the identity of their sender is being established.
+pub const WAITING_MESSAGES_MAX: usize = 512;
+
+/// Agreements that a sender has under way at once.
+pub const SENDING_BLOCKS_MAX: usize = 1024;
+
+/// What a client accepts as a receiver (§2.3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptancePolicy {
+    /// The paper's k_B: the least k, and the least number of hubs that must claim an identity alike.
+    pub k_min: u8,
+    /// Hubs that may stand in a roster.
+    pub hubs: BTreeSet<NodeId>,
+    /// Longest key.
+    pub key_bytes_max: u64,
+    /// How long shares are awaited after the first one.
+    pub deadline: Duration,
+}
+
+/// Number of bad hubs that stop an agreement: min(n − k + 1, k_B) (§4.2).
+pub fn disruption_threshold(n: u8, k: u8, k_min: u8) -> u8 {
+    n.saturating_sub(k).saturating_add(1).min(k_min)
+}
+
+/// Length of a share, and of the secret: u and the key.
+pub fn share_bytes(key_bytes: u64) -> u64 {
+    U_BYTES + key_bytes
+}
+
+/// Pad bytes that one agreement burns per hub and side: m + 2l bits (§2.3.2).
+pub fn burned_bytes(key_bytes: u64) -> u64 {
+    share_bytes(key_bytes) + crate::pad::TAG_KEY_BYTES as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_256_bits_burns_96_bytes() {
+        assert_eq!(burned_bytes(32), 96);
+    }
+
+    #[test]
+    fn disruption_is_the_lesser_of_the_two_bounds() {
+        assert_eq!(disruption_threshold(5, 3, 3), 3);
+        assert_eq!(disruption_threshold(5, 3, 2), 2);
+        assert_eq!(disruption_threshold(9, 8, 5), 2);
+        assert_eq!(disruption_threshold(255, 1, 1), 1);
+    }
+}

@@ -1,0 +1,569 @@
+//! The receiver: checks key instructions, collects shares, reconstructs and validates (§2.3.2 – §2.4).
+//!
+//! Order of checks, which must not change: decode → acceptable parameters → the run is held (unused) → tag
+//! → the sender's identity is established → the claim is durable → decrypt → collect by group. The key is
+//! announced only when its record is durable. (Asking the hubs about a sender burns pad, so only a message
+//! with a right tag can cause it.)
+//!
+//! Must never: combine shares of different parameters; let one hub speak twice for a block; announce two
+//! keys under one block id, also across restarts (the ledger knows the ended ones).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    collect::{Collection, Outcome, ReconstructJob, Reconstructed, Share},
+    effect::{BlockKey, EndedBlock, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage},
+    hub::RequestId,
+    ids::{BlockId, NodeId, PadRange},
+    message::{Agreement, KeyInstruction, NoticeOutcome, Unverified, Verified},
+    pad::{OneTimePad, PadBytes},
+    params::{
+        AcceptancePolicy, COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, LATE_SHARES, Time,
+        UNKNOWN_SENDER_PAUSE, WAITING_MESSAGES_MAX,
+    },
+    refusal::{AbortReason, Refusal},
+};
+
+/// What happens to a receiver.
+#[derive(Debug)]
+pub enum ReceiverInput {
+    /// A hub's message came in.
+    KeyInstruction {
+        /// For the answer.
+        id: RequestId,
+        /// The hub on whose connection it came.
+        from: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
+    /// The identity of a sender is established, or cannot be.
+    Sender {
+        /// The sender.
+        node: NodeId,
+        /// Whether enough hubs vouch for it.
+        established: bool,
+    },
+    /// A hub may not be used any more.
+    ExcludeHub(NodeId),
+    /// A job is done.
+    Reconstructed {
+        /// The agreement.
+        block: BlockId,
+        /// Which of its groups.
+        group: usize,
+        /// What was found.
+        result: Reconstructed,
+    },
+    /// The pads answered.
+    Pad(PadOutcome),
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// What a receiver wants done.
+#[derive(Debug)]
+pub enum ReceiverEffect {
+    /// Something with pads or records.
+    Pad(PadEffect),
+    /// The answer to a hub: whether it may forget the message. Advice only.
+    Answer {
+        /// The request.
+        id: RequestId,
+        /// Whether the share is safe here.
+        result: Result<(), Refusal>,
+    },
+    /// The identity of a sender must be established; answer with [`ReceiverInput::Sender`].
+    Establish(NodeId),
+    /// Work to be done; answer with [`ReceiverInput::Reconstructed`].
+    Reconstruct {
+        /// The agreement.
+        block: BlockId,
+        /// Which of its groups.
+        group: usize,
+        /// The work.
+        job: ReconstructJob,
+    },
+    /// The first share of an agreement has arrived.
+    Began(Agreement),
+    /// An agreement has ended, or more is known about one that has. The record is durable.
+    Progress {
+        /// The parameters.
+        agreement: Agreement,
+        /// How it ended.
+        outcome: NoticeOutcome,
+        /// When it began.
+        began: Time,
+    },
+}
+
+/// The state machine of a receiver; many agreements at once.
+#[derive(Debug)]
+pub struct Receiver {
+    me: NodeId,
+    policy: AcceptancePolicy,
+    senders: BTreeMap<NodeId, Standing>,
+    jobs: BTreeMap<Ticket, Job>,
+    collections: BTreeMap<BlockId, Collection>,
+    deadlines: BTreeSet<(Time, BlockId)>,
+    held_bytes: usize,
+    effects: VecDeque<ReceiverEffect>,
+    next_ticket: u64,
+    counters: ReceiverCounters,
+}
+
+/// What a receiver has seen since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReceiverCounters {
+    /// Messages with a right tag that policy refused.
+    pub refused: u64,
+    /// Messages with a wrong tag.
+    pub forged: u64,
+    /// Messages that could not be decoded.
+    pub malformed: u64,
+    /// Shares that lay off their polynomial.
+    pub false_shares: u64,
+}
+
+#[derive(Debug)]
+enum Standing {
+    Established,
+    /// The hubs are being asked; these messages wait.
+    Asking(Vec<(RequestId, NodeId, Genuine)>),
+    /// The hubs did not vouch for it; not asked again before this time.
+    Unknown(Time),
+}
+
+#[derive(Debug)]
+enum Job {
+    Hold { id: RequestId, from: NodeId, message: Unverified<KeyInstruction> },
+    Claim { id: RequestId, from: NodeId, outcome: Result<Genuine, Refusal> },
+    End { block: BlockId, announce: NoticeOutcome },
+}
+
+/// A message with a right tag, and the pad that decrypts its share.
+#[derive(Debug)]
+struct Genuine {
+    instruction: Verified<KeyInstruction>,
+    pad: OneTimePad,
+}
+
+impl Receiver {
+    /// A receiver with nothing under way. `established` are the senders whose identity is on record.
+    pub fn new(
+        me: NodeId,
+        policy: AcceptancePolicy,
+        established: impl IntoIterator<Item = NodeId>,
+    ) -> Self {
+        Self {
+            me,
+            policy,
+            senders: established.into_iter().map(|node| (node, Standing::Established)).collect(),
+            jobs: BTreeMap::new(),
+            collections: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            held_bytes: 0,
+            effects: VecDeque::new(),
+            next_ticket: 0,
+            counters: ReceiverCounters::default(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &AcceptancePolicy {
+        &self.policy
+    }
+
+    /// Accepts a hub: one that a module came from, or that was re-admitted.
+    pub fn accept_hub(&mut self, hub: NodeId) {
+        self.policy.hubs.insert(hub);
+    }
+
+    /// What it has seen.
+    pub fn counters(&self) -> ReceiverCounters {
+        self.counters
+    }
+
+    /// Takes one input; effects are then waiting.
+    pub fn handle(&mut self, now: Time, input: ReceiverInput) {
+        match input {
+            ReceiverInput::KeyInstruction { id, from, bytes } => self.instruction(id, from, bytes),
+            ReceiverInput::Sender { node, established } => self.sender_known(now, node, established),
+            ReceiverInput::ExcludeHub(hub) => {
+                self.policy.hubs.remove(&hub);
+            }
+            ReceiverInput::Reconstructed { block, group, result } => {
+                self.reconstructed(now, block, group, result);
+            }
+            ReceiverInput::Pad(outcome) => self.pad(now, outcome),
+            ReceiverInput::Tick => self.tick(now),
+        }
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<ReceiverEffect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`ReceiverInput::Tick`] is next due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn instruction(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
+        let Ok(message) = Unverified::<KeyInstruction>::decode(bytes) else {
+            self.counters.malformed += 1;
+            return self.answer(id, Err(Refusal::Malformed));
+        };
+        let agreement = &message.unverified().agreement;
+        if let Err(refusal) = self.acceptable(from, agreement) {
+            self.counters.refused += 1;
+            return self.answer(id, Err(refusal));
+        }
+        if !self.has_room(&agreement.block, message.unverified().share.0.len()) {
+            return self.answer(id, Err(Refusal::Busy));
+        }
+        let (range, block) = (message.range(), Some(agreement.block));
+        let ticket = self.begin(Job::Hold { id, from, message });
+        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold { ticket, from, range, block }));
+    }
+
+    /// The checks of §2.3.2 that need nothing but the message. The hub that speaks must be acceptable;
+    /// other roster hubs need not be, for their shares would not count. (Were they looked at here, one
+    /// hub that is excluded on one side only could stop every agreement.)
+    fn acceptable(&self, from: NodeId, agreement: &Agreement) -> Result<(), Refusal> {
+        if !agreement.receivers.contains(&self.me) {
+            return Err(Refusal::NotForMe);
+        }
+        if agreement.position(&from).is_none() {
+            return Err(Refusal::NotInRoster);
+        }
+        if agreement.k < self.policy.k_min {
+            return Err(Refusal::KTooSmall);
+        }
+        if !self.policy.hubs.contains(&from) {
+            return Err(Refusal::HubNotAccepted);
+        }
+        if u64::from(agreement.key_bytes) > self.policy.key_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, block: &BlockId, share_bytes: usize) -> bool {
+        let known = self.collections.contains_key(block);
+        (known || self.collections.len() < COLLECTING_BLOCKS_MAX)
+            && self.held_bytes + share_bytes <= COLLECTING_BYTES_MAX
+            && self.jobs.len() < 4 * COLLECTING_BLOCKS_MAX
+    }
+
+    fn sender_known(&mut self, now: Time, node: NodeId, established: bool) {
+        let standing =
+            if established { Standing::Established } else { Standing::Unknown(now + UNKNOWN_SENDER_PAUSE) };
+        if let Some(Standing::Asking(waiting)) = self.senders.insert(node, standing) {
+            for (id, from, genuine) in waiting {
+                let refusal = Refusal::SenderNotEstablished;
+                self.claim(id, from, if established { Ok(genuine) } else { Err((refusal, genuine)) });
+            }
+        }
+    }
+
+    fn pad(&mut self, now: Time, outcome: PadOutcome) {
+        match outcome {
+            PadOutcome::Held { ticket, result, block_ended } => {
+                if let Some(Job::Hold { id, from, message }) = self.jobs.remove(&ticket) {
+                    self.held(now, id, from, message, result, block_ended);
+                }
+            }
+            PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
+                Some(Job::Claim { id, from, outcome }) => {
+                    let outcome = if ok { outcome } else { Err(Refusal::Internal) };
+                    self.answer(id, outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal));
+                    if let Ok(genuine) = outcome {
+                        self.collect(now, from, genuine);
+                    }
+                }
+                Some(Job::End { block, announce }) => {
+                    let outcome = if ok { announce } else { NoticeOutcome::Aborted(AbortReason::Internal) };
+                    if let Some(collection) = self.collections.get_mut(&block) {
+                        collection.ending = false;
+                    }
+                    self.announce(block, outcome);
+                    self.retire_if_done(now, block);
+                }
+                _ => {}
+            },
+            PadOutcome::Minted { .. } => debug_assert!(false, "a receiver mints nothing"),
+        }
+    }
+
+    fn held(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<KeyInstruction>,
+        pad: Result<PadBytes, Refusal>,
+        block_ended: bool,
+    ) {
+        let range = message.range();
+        let pad = match pad {
+            Ok(pad) => pad,
+            Err(refusal) => return self.answer(id, Err(refusal)),
+        };
+        let Some((pad, tag_key)) = pad.split() else {
+            self.release(range, None);
+            return self.answer(id, Err(Refusal::Malformed));
+        };
+        match message.verify(tag_key) {
+            Err(forged) => {
+                self.counters.forged += 1;
+                self.release(range, Some(forged.blocks));
+                self.answer(id, Err(Refusal::BadTag));
+            }
+            Ok(instruction) => {
+                let agreement = &instruction.agreement;
+                // A block of ours that has ended may still get late shares; any other is a reused id.
+                let stale = block_ended && !self.collections.contains_key(&agreement.block);
+                let sender = agreement.sender;
+                let genuine = Genuine { instruction, pad };
+                if stale {
+                    return self.claim(id, from, Err((Refusal::BlockKnown, genuine)));
+                }
+                match self.senders.get_mut(&sender) {
+                    Some(Standing::Established) => self.claim(id, from, Ok(genuine)),
+                    Some(Standing::Asking(waiting)) if waiting.len() < WAITING_MESSAGES_MAX => {
+                        waiting.push((id, from, genuine));
+                    }
+                    Some(Standing::Asking(_)) => {
+                        self.release(range, None);
+                        self.answer(id, Err(Refusal::Busy));
+                    }
+                    Some(Standing::Unknown(until)) if now < *until => {
+                        self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)));
+                    }
+                    Some(Standing::Unknown(_)) | None => {
+                        self.senders.insert(sender, Standing::Asking(vec![(id, from, genuine)]));
+                        self.effects.push_back(ReceiverEffect::Establish(sender));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Uses the run up, for ever; only then is the message answered and its share looked at.
+    fn claim(&mut self, id: RequestId, from: NodeId, outcome: Result<Genuine, (Refusal, Genuine)>) {
+        let range = match &outcome {
+            Ok(genuine) | Err((_, genuine)) => genuine.instruction.range,
+        };
+        if outcome.is_err() {
+            self.counters.refused += 1;
+        }
+        let outcome = outcome.map_err(|(refusal, _)| refusal);
+        let ticket = self.begin(Job::Claim { id, from, outcome });
+        self.commit(ticket, Record { claims: vec![(range, Usage::Key)], ..Record::default() });
+    }
+
+    fn collect(&mut self, now: Time, from: NodeId, genuine: Genuine) {
+        let KeyInstruction { agreement, key_tag, share, .. } = genuine.instruction.into_inner();
+        let Some(position) = agreement.position(&from) else { return };
+        let mut share = zeroize::Zeroizing::new(share.0);
+        genuine.pad.apply(&mut share);
+        let share: Share = Arc::new(share);
+        let (block, deadline) = (agreement.block, now + self.policy.deadline);
+        let is_new = !self.collections.contains_key(&block);
+        let collection = self.collections.entry(block).or_insert_with(|| Collection::new(now, deadline));
+        let before = collection.held_bytes();
+        let late = collection.outcome.is_some();
+        if is_new {
+            self.deadlines.insert((deadline, block));
+            self.effects.push_back(ReceiverEffect::Began(agreement.clone()));
+        }
+        if !collection.add(from, agreement, key_tag, position, Arc::clone(&share)) {
+            self.counters.refused += 1;
+            return;
+        }
+        self.held_bytes = self.held_bytes + collection.held_bytes() - before;
+        if late {
+            self.check_late(block, position, &share);
+            self.retire_if_done(now, block);
+        } else {
+            self.advance(now, block);
+        }
+    }
+
+    /// A share that came after the verdict: does it lie on the polynomial, and does its group make a
+    /// second key possible?
+    fn check_late(&mut self, block: BlockId, position: u8, share: &Share) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        let Some(outcome) = &mut collection.outcome else { return };
+        let Some((winner, false_positions)) = &mut outcome.validated else { return };
+        let group = &collection.groups[*winner];
+        let in_winner = group.shares.iter().any(|(at, held)| *at == position && Arc::ptr_eq(&held.0, share));
+        let is_true = in_winner && group.check_late(&outcome.basis, position, share).unwrap_or(false);
+        if !is_true {
+            self.counters.false_shares += 1;
+            false_positions.insert(position);
+            let false_positions = false_positions.iter().copied().collect();
+            let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+            self.announce(block, NoticeOutcome::Validated { shares, false_positions });
+        }
+    }
+
+    /// Starts work that has become possible, or ends what cannot succeed any more.
+    fn advance(&mut self, now: Time, block: BlockId) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        if let Some((group, job)) = collection.next_job() {
+            self.effects.push_back(ReceiverEffect::Reconstruct { block, group, job });
+            return;
+        }
+        let waiting = collection.busy || collection.outcome.is_some();
+        if !waiting && (collection.is_complete() || collection.deadline <= now) {
+            let reason = collection.abort_reason();
+            self.abort(block, reason);
+        }
+    }
+
+    fn reconstructed(&mut self, now: Time, block: BlockId, at: usize, result: Reconstructed) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        collection.busy = false;
+        let Some(group) = collection.groups.get(at) else { return };
+        let received = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+        match result {
+            Reconstructed::Key { key, false_positions, basis } => {
+                if collection.has_rival(at) {
+                    // Two groups large enough to give a key each: at least k_B hubs contradict the others.
+                    return self.abort(block, AbortReason::Ambiguous);
+                }
+                let agreement = group.agreement.clone();
+                self.validate(block, at, agreement, key, false_positions, basis);
+            }
+            Reconstructed::Ambiguous => self.abort(block, AbortReason::Ambiguous),
+            Reconstructed::WorkBound => {
+                let k = group.agreement.k;
+                self.abort(block, AbortReason::WorkBound { received, k });
+            }
+            // Shares that came meanwhile may help; `advance` ends it where none can come.
+            Reconstructed::Nothing => self.advance(now, block),
+        }
+    }
+
+    fn validate(
+        &mut self,
+        block: BlockId,
+        at: usize,
+        agreement: Agreement,
+        key: SecretKey,
+        false_positions: Vec<u8>,
+        basis: Vec<u8>,
+    ) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        let mut liars: BTreeSet<u8> = false_positions.into_iter().collect();
+        // Shares that came while the work was out, and voices in other groups.
+        let group = &collection.groups[at];
+        for (position, share) in &group.shares {
+            let seen = basis.contains(position) || liars.contains(position);
+            if !seen && group.check_late(&basis, *position, &share.0) == Some(false) {
+                liars.insert(*position);
+            }
+        }
+        for (other, group) in collection.groups.iter().enumerate() {
+            if other != at {
+                let members = group.shares.iter().filter_map(|(position, _)| {
+                    group.agreement.roster.get(usize::from(*position))
+                });
+                liars.extend(members.filter_map(|hub| agreement.position(hub)));
+            }
+        }
+        self.counters.false_shares += liars.len() as u64;
+        let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+        let announce =
+            NoticeOutcome::Validated { shares, false_positions: liars.iter().copied().collect() };
+        collection.outcome = Some(Outcome { validated: Some((at, liars)), basis });
+        let result = Ok(BlockKey::Keep(key));
+        self.end(block, EndedBlock { agreement, sent: false, result }, announce);
+    }
+
+    fn abort(&mut self, block: BlockId, reason: AbortReason) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        let Some(agreement) = collection.largest().map(|group| group.agreement.clone()) else { return };
+        collection.outcome = Some(Outcome { validated: None, basis: Vec::new() });
+        let freed = collection.held_bytes();
+        collection.forget_shares();
+        self.held_bytes -= freed;
+        let ended = EndedBlock { agreement, sent: false, result: Err(reason.clone()) };
+        self.end(block, ended, NoticeOutcome::Aborted(reason));
+    }
+
+    fn end(&mut self, block: BlockId, ended: EndedBlock, announce: NoticeOutcome) {
+        if let Some(collection) = self.collections.get_mut(&block) {
+            collection.ending = true;
+        }
+        let ticket = self.begin(Job::End { block, announce });
+        self.commit(ticket, Record { block: Some(ended), ..Record::default() });
+    }
+
+    fn announce(&mut self, block: BlockId, outcome: NoticeOutcome) {
+        let Some(collection) = self.collections.get(&block) else { return };
+        let winner = collection.outcome.as_ref().and_then(|outcome| outcome.validated.as_ref());
+        let group = match winner {
+            Some((at, _)) => collection.groups.get(*at),
+            None => collection.largest(),
+        };
+        let Some(agreement) = group.map(|group| group.agreement.clone()) else { return };
+        let began = collection.began;
+        self.effects.push_back(ReceiverEffect::Progress { agreement, outcome, began });
+    }
+
+    fn tick(&mut self, now: Time) {
+        while let Some(&(deadline, block)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.deadlines.remove(&(deadline, block));
+            self.advance(now, block);
+            self.retire_if_done(now, block);
+        }
+    }
+
+    /// Forgets a collection that has ended once nothing more is expected or its time is over; sets its
+    /// next deadline otherwise.
+    fn retire_if_done(&mut self, now: Time, block: BlockId) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        self.deadlines.remove(&(collection.deadline, block));
+        let settled = collection.outcome.is_some() && !collection.ending;
+        if settled && (collection.is_complete() || collection.deadline <= now) {
+            self.held_bytes -= collection.held_bytes();
+            self.collections.remove(&block);
+            return;
+        }
+        if settled {
+            collection.deadline = collection.deadline.min(now + LATE_SHARES);
+        } else if collection.deadline <= now {
+            // Work or a record is out; its end comes back here, so this is only a second look.
+            collection.deadline = now + LATE_SHARES;
+        }
+        self.deadlines.insert((collection.deadline, block));
+    }
+
+    fn begin(&mut self, job: Job) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.jobs.insert(ticket, job);
+        ticket
+    }
+
+    fn release(&mut self, range: PadRange, forged_blocks: Option<u64>) {
+        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Release { range, forged_blocks }));
+    }
+
+    fn commit(&mut self, ticket: Ticket, record: Record) {
+        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Commit { ticket, record: Box::new(record) }));
+    }
+
+    fn answer(&mut self, id: RequestId, result: Result<(), Refusal>) {
+        self.effects.push_back(ReceiverEffect::Answer { id, result });
+    }
+}

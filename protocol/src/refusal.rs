@@ -1,0 +1,175 @@
+//! Why a message was not accepted, and why an agreement came to nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::NodeId;
+
+/// Why a node refused a message. Sent to its author as advice; carries no tag and is not believed where
+/// keys depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// It could not be decoded, or contradicts itself.
+    #[error("the message is malformed")]
+    Malformed,
+    /// No such table between the two.
+    #[error("no such table is shared with this peer")]
+    UnknownTable,
+    /// The table is not acknowledged, suspended, quarantined, spent or retired.
+    #[error("the table is not active")]
+    TableInactive,
+    /// The run lies outside the lane, or in the lane that the other side allocates.
+    #[error("the pad range is outside the lane")]
+    OutOfRange,
+    /// Some of the run has been used before, or is being used.
+    #[error("the pad range has been used")]
+    PadUsed,
+    /// The tag is wrong.
+    #[error("the tag is wrong")]
+    BadTag,
+    /// This hub is not in the roster at the place that the message implies.
+    #[error("this hub's place in the roster does not fit the message")]
+    NotInRoster,
+    /// The sender is not an enabled client.
+    #[error("the sender is not an enabled client of this hub")]
+    UnknownSender,
+    /// A receiver is not an enabled client.
+    #[error("a receiver is not an enabled client of this hub")]
+    UnknownReceiver,
+    /// This client is not among the receivers.
+    #[error("the message is for somebody else")]
+    NotForMe,
+    /// k is below the receiver's bound.
+    #[error("k is below the least that the receiver accepts")]
+    KTooSmall,
+    /// A roster hub is not acceptable to the receiver.
+    #[error("the roster has a hub that the receiver does not accept")]
+    HubNotAccepted,
+    /// The hubs do not vouch for the sender.
+    #[error("the sender's identity is not established")]
+    SenderNotEstablished,
+    /// The block id belongs to an agreement that has ended.
+    #[error("the block id has been used")]
+    BlockKnown,
+    /// The key is longer than policy allows.
+    #[error("the key is longer than allowed")]
+    TooLarge,
+    /// The hub has too little pad left with a receiver.
+    #[error("the hub has too little pad left with the receiver")]
+    PadLow,
+    /// Too much is under way; the same message may be sent again.
+    #[error("too much is under way")]
+    Busy,
+    /// The node's own store failed.
+    #[error("the node cannot record anything at the moment")]
+    Internal,
+}
+
+impl Refusal {
+    /// Whether the very same message may succeed later.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Busy | Self::Internal)
+    }
+}
+
+/// Why a receiver ended an agreement without a key (§2.3.3, §2.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum AbortReason {
+    /// Fewer than k shares arrived in time.
+    #[error("{received} of {n} shares arrived in time, {k} are needed")]
+    TooFewShares {
+        /// Shares of the largest consistent group.
+        received: u8,
+        /// Shares needed.
+        k: u8,
+        /// Hubs in the roster.
+        n: u8,
+    },
+    /// No k of the shares give a key that its tag validates.
+    #[error("{received} of {n} shares arrived, but no {k} of them give a valid key: at least {at_least} are false")]
+    NoneValidates {
+        /// Shares of the group.
+        received: u8,
+        /// Shares needed.
+        k: u8,
+        /// Hubs in the roster.
+        n: u8,
+        /// Least number of false shares that explains it.
+        at_least: u8,
+    },
+    /// Two different keys validate: the injection threshold is exceeded.
+    #[error("two different keys validate: the injection threshold is exceeded")]
+    Ambiguous,
+    /// The bound on work ended the search among false shares.
+    #[error("the search among {received} shares for {k} true ones reached its bound on work")]
+    WorkBound {
+        /// Shares of the group.
+        received: u8,
+        /// Shares needed.
+        k: u8,
+    },
+    /// The hubs do not vouch for the sender.
+    #[error("the sender's identity is not established")]
+    SenderNotEstablished,
+    /// The receiver's own store failed.
+    #[error("the receiver cannot record anything at the moment")]
+    Internal,
+}
+
+impl AbortReason {
+    /// Whether the reason speaks of an attack rather than of a failure.
+    pub fn is_security_event(&self) -> bool {
+        matches!(self, Self::NoneValidates { .. } | Self::Ambiguous | Self::WorkBound { .. })
+    }
+}
+
+/// Why a sender got no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendFailure {
+    /// Too few hubs can be reached to begin with.
+    #[error("{usable} hubs can be used, {k} are needed")]
+    TooFewHubs {
+        /// Hubs connected, with an active table, serving all receivers.
+        usable: usize,
+        /// Shares needed.
+        k: u8,
+    },
+    /// A parameter is out of its range.
+    #[error("{0}")]
+    Parameters(&'static str),
+    /// Too little pad is left with a hub.
+    #[error("the pad with {hub:?} has {left} bytes left, this key needs {needed}")]
+    PadLow {
+        /// The hub.
+        hub: NodeId,
+        /// Bytes left.
+        left: u64,
+        /// Bytes needed.
+        needed: u64,
+    },
+    /// Fewer than k hubs accepted their message.
+    #[error("{accepted} of {n} hubs accepted their share, {k} are needed")]
+    TooFewAccepted {
+        /// Hubs that accepted.
+        accepted: u8,
+        /// Shares needed.
+        k: u8,
+        /// Hubs in the roster.
+        n: u8,
+        /// Who refused, and why; silent hubs are absent.
+        refusals: Vec<(NodeId, Refusal)>,
+    },
+    /// A receiver says that it aborted.
+    #[error("the receiver aborted: {reason}")]
+    ReceiverAborted {
+        /// The receiver.
+        receiver: NodeId,
+        /// Its reason.
+        reason: AbortReason,
+    },
+    /// Too many agreements are under way.
+    #[error("too many agreements are under way")]
+    Busy,
+    /// The store failed.
+    #[error("the node cannot record anything at the moment")]
+    Internal,
+}

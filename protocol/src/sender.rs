@@ -1,0 +1,509 @@
+//! The sender: chooses a roster, makes the shares, tells the hubs (§2.3.1, §2.3.2).
+//!
+//! The shares of the first k roster hubs are their pads themselves; the other n−k are derived and travel
+//! under their pads. Which hubs come first is drawn afresh for every agreement. A hub that cannot be
+//! reached comes last: nothing is burned for it and nothing is sent to it, while the roster still says
+//! that it belongs.
+//!
+//! Must never: send before the pads are durably spent (minting sees to that); give the key out before its
+//! record is durable; give one out that a receiver says it aborted.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::{
+    codec::Blob,
+    effect::{
+        BlockKey, EndedBlock, Minted, MintRefusal, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
+        Want,
+    },
+    hub::RequestId,
+    ids::{BlockId, NodeId},
+    message::{Agreement, KeyRequest, Notice, NoticeOutcome, seal},
+    params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time, U_BYTES},
+    refusal::{AbortReason, Refusal, SendFailure},
+    sharing::Scheme,
+    tag::key_tag,
+};
+
+/// A wish for a key.
+#[derive(Debug, Clone)]
+pub struct KeyWish {
+    /// Who is to have it besides us.
+    pub receivers: Vec<NodeId>,
+    /// Bytes of key.
+    pub key_bytes: u32,
+    /// What it is for; public.
+    pub purpose: String,
+    /// Shares needed to reconstruct it.
+    pub k: u8,
+    /// The n hubs of the roster, in any order.
+    pub hubs: Vec<HubChoice>,
+    /// Receivers whose notice is worth waiting for: those with a direct link.
+    pub linked: BTreeSet<NodeId>,
+    /// When to give up waiting for hubs.
+    pub deadline: Time,
+    /// When to give up waiting for notices, once k hubs have accepted.
+    pub notice_deadline: Time,
+}
+
+/// A hub for the roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubChoice {
+    /// The hub.
+    pub node: NodeId,
+    /// Whether it can be reached now.
+    pub reachable: bool,
+}
+
+/// What happens to a sender.
+#[derive(Debug)]
+pub enum SenderInput {
+    /// Somebody wants a key.
+    Start {
+        /// For the outcome.
+        id: RequestId,
+        /// What is wanted.
+        wish: KeyWish,
+    },
+    /// A hub answered, or could not be reached (`None`).
+    HubAnswer {
+        /// The agreement.
+        block: BlockId,
+        /// The hub.
+        hub: NodeId,
+        /// Its answer.
+        answer: Option<Result<(), Refusal>>,
+    },
+    /// A receiver told how it ended.
+    Notice {
+        /// The peer on whose connection it came.
+        from: NodeId,
+        /// What it said.
+        notice: Notice,
+    },
+    /// The pads answered.
+    Pad(PadOutcome),
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// What a sender wants done.
+#[derive(Debug)]
+pub enum SenderEffect {
+    /// Something with pads or records.
+    Pad(PadEffect),
+    /// Send a sealed key request to a hub.
+    Send {
+        /// The agreement, for the answer.
+        block: BlockId,
+        /// The hub.
+        hub: NodeId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// An agreement has begun.
+    Began {
+        /// The request.
+        id: RequestId,
+        /// Its parameters.
+        agreement: Agreement,
+    },
+    /// It has ended.
+    Ended {
+        /// The request.
+        id: RequestId,
+        /// The agreement, where it came to one.
+        block: Option<BlockId>,
+        /// The key, or why there is none.
+        result: Result<AgreedKey, SendFailure>,
+    },
+}
+
+/// A key on the sender's side; its record is durable and says that it has been handed out.
+#[derive(Debug)]
+pub struct AgreedKey {
+    /// The parameters.
+    pub agreement: Agreement,
+    /// The key.
+    pub key: SecretKey,
+    /// Shares known to be on their way or to have arrived.
+    pub shares: u8,
+    /// Receivers that said that they validated it.
+    pub confirmed: Vec<NodeId>,
+    /// Hubs that a receiver says lied.
+    pub liars: Vec<NodeId>,
+}
+
+/// The state machine of a sender; many agreements at once.
+#[derive(Debug)]
+pub struct Sender {
+    me: NodeId,
+    minting: BTreeMap<Ticket, Minting>,
+    sending: BTreeMap<BlockId, Sending>,
+    committing: BTreeMap<Ticket, (RequestId, AgreedKey)>,
+    aborting: BTreeMap<Ticket, (RequestId, BlockId, SendFailure)>,
+    effects: VecDeque<SenderEffect>,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Minting {
+    id: RequestId,
+    wish: KeyWish,
+    agreement: Agreement,
+}
+
+#[derive(Debug)]
+struct Sending {
+    id: RequestId,
+    agreement: Agreement,
+    key: SecretKey,
+    silent: BTreeSet<NodeId>,
+    accepted: BTreeSet<NodeId>,
+    refusals: Vec<(NodeId, Refusal)>,
+    linked: BTreeSet<NodeId>,
+    confirmed: BTreeSet<NodeId>,
+    /// Most shares that a receiver says it has.
+    arrived: u8,
+    liars: BTreeSet<NodeId>,
+    aborted: Option<(NodeId, AbortReason)>,
+    deadline: Time,
+    notice_deadline: Time,
+}
+
+impl Sender {
+    /// A sender with nothing under way.
+    pub fn new(me: NodeId) -> Self {
+        Self {
+            me,
+            minting: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            committing: BTreeMap::new(),
+            aborting: BTreeMap::new(),
+            effects: VecDeque::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Takes one input; effects are then waiting.
+    pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SenderInput, rng: &mut R) {
+        match input {
+            SenderInput::Start { id, wish } => self.start(id, wish, rng),
+            SenderInput::HubAnswer { block, hub, answer } => {
+                if let Some(sending) = self.sending.get_mut(&block) {
+                    sending.hub_answered(hub, answer);
+                    self.settle(now, block);
+                }
+            }
+            SenderInput::Notice { from, notice } => {
+                if let Some(sending) = self.sending.get_mut(&notice.block) {
+                    sending.noticed(from, notice.outcome);
+                    self.settle(now, notice.block);
+                }
+            }
+            SenderInput::Pad(outcome) => self.pad(now, outcome),
+            SenderInput::Tick => {
+                let due: Vec<_> =
+                    self.sending.iter().filter(|(_, s)| s.next_deadline() <= now).map(|(&b, _)| b).collect();
+                due.into_iter().for_each(|block| self.settle(now, block));
+            }
+        }
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<SenderEffect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`SenderInput::Tick`] is next due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.sending.values().map(Sending::next_deadline).min()
+    }
+
+    fn start<R: CryptoRng + ?Sized>(&mut self, id: RequestId, wish: KeyWish, rng: &mut R) {
+        match self.prepare(&wish, rng) {
+            Err(failure) => self.end(id, None, Err(failure)),
+            Ok(agreement) => {
+                let bytes = agreement.burned_bytes();
+                let wants = wish.reachable_in(&agreement).map(|peer| Want { peer, bytes, usage: Usage::Key });
+                let wants = wants.collect();
+                let ticket = self.ticket();
+                self.minting.insert(ticket, Minting { id, wish, agreement });
+                self.effects.push_back(SenderEffect::Pad(PadEffect::Mint { ticket, wants }));
+            }
+        }
+    }
+
+    fn prepare<R: CryptoRng + ?Sized>(&self, wish: &KeyWish, rng: &mut R) -> Result<Agreement, SendFailure> {
+        if self.minting.len() + self.sending.len() >= SENDING_BLOCKS_MAX {
+            return Err(SendFailure::Busy);
+        }
+        let usable = wish.hubs.iter().filter(|hub| hub.reachable).count();
+        if usable < usize::from(wish.k) {
+            return Err(SendFailure::TooFewHubs { usable, k: wish.k });
+        }
+        let agreement = Agreement {
+            version: PROTOCOL_VERSION,
+            block: BlockId::random(rng),
+            sender: self.me,
+            receivers: wish.receivers.clone(),
+            purpose: wish.purpose.clone(),
+            k: wish.k,
+            key_bytes: wish.key_bytes,
+            roster: draw_roster(&wish.hubs, rng),
+        };
+        if !agreement.is_well_formed() {
+            return Err(SendFailure::Parameters(
+                "the key length, k, the receivers or the purpose are out of range, or name somebody twice",
+            ));
+        }
+        Ok(agreement)
+    }
+
+    fn pad(&mut self, now: Time, outcome: PadOutcome) {
+        match outcome {
+            PadOutcome::Minted { ticket, result } => {
+                if let Some(minting) = self.minting.remove(&ticket) {
+                    self.minted(now, minting, result);
+                }
+            }
+            PadOutcome::Committed { ticket, ok } => {
+                if let Some((id, agreed)) = self.committing.remove(&ticket) {
+                    let block = agreed.agreement.block;
+                    self.end(id, Some(block), if ok { Ok(agreed) } else { Err(SendFailure::Internal) });
+                } else if let Some((id, block, failure)) = self.aborting.remove(&ticket) {
+                    self.end(id, Some(block), Err(failure));
+                }
+            }
+            PadOutcome::Held { .. } => debug_assert!(false, "a sender holds nothing"),
+        }
+    }
+
+    fn minted(&mut self, now: Time, minting: Minting, minted: Result<Vec<Minted>, MintRefusal>) {
+        let Minting { id, wish, agreement } = minting;
+        let minted = match minted {
+            Ok(minted) => minted,
+            Err(MintRefusal::Low { peer, left, needed }) => {
+                return self.end(id, None, Err(SendFailure::PadLow { hub: peer, left, needed }));
+            }
+            Err(MintRefusal::NoTable { peer }) => {
+                let needed = agreement.burned_bytes();
+                return self.end(id, None, Err(SendFailure::PadLow { hub: peer, left: 0, needed }));
+            }
+            Err(MintRefusal::Internal) => return self.end(id, None, Err(SendFailure::Internal)),
+        };
+        let hubs: Vec<NodeId> = wish.reachable_in(&agreement).collect();
+        let Some((key, messages)) = share_out(&agreement, &hubs, minted) else {
+            return self.end(id, None, Err(SendFailure::Internal));
+        };
+        let block = agreement.block;
+        self.effects.push_back(SenderEffect::Began { id, agreement: agreement.clone() });
+        for (hub, bytes) in messages {
+            self.effects.push_back(SenderEffect::Send { block, hub, bytes });
+        }
+        let sending = Sending {
+            id,
+            agreement,
+            key,
+            silent: hubs.into_iter().collect(),
+            accepted: BTreeSet::new(),
+            refusals: Vec::new(),
+            linked: wish.linked,
+            confirmed: BTreeSet::new(),
+            arrived: 0,
+            liars: BTreeSet::new(),
+            aborted: None,
+            deadline: wish.deadline,
+            notice_deadline: wish.notice_deadline,
+        };
+        self.sending.insert(block, sending);
+        self.settle(now, block);
+    }
+
+    /// Ends an agreement as soon as nothing more is worth waiting for.
+    fn settle(&mut self, now: Time, block: BlockId) {
+        let Some(verdict) = self.sending.get(&block).and_then(|sending| sending.verdict(now)) else { return };
+        let Some(sending) = self.sending.remove(&block) else { return };
+        let ticket = self.ticket();
+        let (id, agreement) = (sending.id, sending.agreement);
+        let result = match &verdict {
+            Ok(()) => Ok(BlockKey::Taken),
+            Err(SendFailure::ReceiverAborted { reason, .. }) => Err(reason.clone()),
+            Err(_) => {
+                let received = u8::try_from(sending.accepted.len()).unwrap_or(u8::MAX);
+                Err(AbortReason::TooFewShares { received, k: agreement.k, n: agreement.n() })
+            }
+        };
+        let ended = EndedBlock { agreement: agreement.clone(), sent: true, result };
+        let record = Box::new(Record { block: Some(ended), ..Record::default() });
+        self.effects.push_back(SenderEffect::Pad(PadEffect::Commit { ticket, record }));
+        match verdict {
+            Ok(()) => {
+                let agreed = AgreedKey {
+                    agreement,
+                    key: sending.key,
+                    shares: sending.arrived.max(u8::try_from(sending.accepted.len()).unwrap_or(u8::MAX)),
+                    confirmed: sending.confirmed.into_iter().collect(),
+                    liars: sending.liars.into_iter().collect(),
+                };
+                self.committing.insert(ticket, (id, agreed));
+            }
+            Err(failure) => {
+                self.aborting.insert(ticket, (id, block, failure));
+            }
+        }
+    }
+
+    fn end(&mut self, id: RequestId, block: Option<BlockId>, result: Result<AgreedKey, SendFailure>) {
+        self.effects.push_back(SenderEffect::Ended { id, block, result });
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        ticket
+    }
+}
+
+impl KeyWish {
+    /// The hubs of the roster that messages go to, in roster order: unreachable ones stand last.
+    fn reachable_in<'a>(&'a self, agreement: &'a Agreement) -> impl Iterator<Item = NodeId> + 'a {
+        let reachable = self.hubs.iter().filter(|hub| hub.reachable).count();
+        agreement.roster.iter().copied().take(reachable)
+    }
+}
+
+impl Sending {
+    fn hub_answered(&mut self, hub: NodeId, answer: Option<Result<(), Refusal>>) {
+        if !self.silent.remove(&hub) {
+            return;
+        }
+        match answer {
+            Some(Ok(())) => {
+                self.accepted.insert(hub);
+            }
+            Some(Err(refusal)) => self.refusals.push((hub, refusal)),
+            None => {}
+        }
+    }
+
+    fn noticed(&mut self, from: NodeId, outcome: NoticeOutcome) {
+        if !self.agreement.receivers.contains(&from) {
+            return;
+        }
+        match outcome {
+            NoticeOutcome::Validated { shares, false_positions } => {
+                self.confirmed.insert(from);
+                self.arrived = self.arrived.max(shares.min(self.agreement.n()));
+                let roster = &self.agreement.roster;
+                self.liars.extend(false_positions.iter().filter_map(|&at| roster.get(usize::from(at))));
+            }
+            NoticeOutcome::Aborted(reason) => self.aborted = Some((from, reason)),
+        }
+    }
+
+    fn next_deadline(&self) -> Time {
+        let enough = self.accepted.len() >= usize::from(self.agreement.k);
+        if enough { self.notice_deadline } else { self.deadline }
+    }
+
+    /// `None` while there is something to wait for.
+    fn verdict(&self, now: Time) -> Option<Result<(), SendFailure>> {
+        let (k, n) = (self.agreement.k, self.agreement.n());
+        if let Some((receiver, reason)) = self.aborted.clone() {
+            return Some(Err(SendFailure::ReceiverAborted { receiver, reason }));
+        }
+        if self.confirmed.len() == self.agreement.receivers.len() {
+            return Some(Ok(()));
+        }
+        let waiting_for_hubs = !self.silent.is_empty() && now < self.deadline;
+        if self.accepted.len() < usize::from(k) {
+            let hopeless = self.accepted.len() + self.silent.len() < usize::from(k);
+            if waiting_for_hubs && !hopeless {
+                return None;
+            }
+            let accepted = u8::try_from(self.accepted.len()).unwrap_or(u8::MAX);
+            let refusals = self.refusals.clone();
+            return Some(Err(SendFailure::TooFewAccepted { accepted, k, n, refusals }));
+        }
+        let awaited = self.linked.iter().any(|receiver| !self.confirmed.contains(receiver));
+        let waiting = awaited || !self.silent.is_empty();
+        if waiting && now < self.notice_deadline { None } else { Some(Ok(())) }
+    }
+}
+
+/// A random order of the hubs, those that cannot be reached last.
+fn draw_roster<R: CryptoRng + ?Sized>(hubs: &[HubChoice], rng: &mut R) -> Vec<NodeId> {
+    let mut keyed: Vec<_> = hubs.iter().map(|hub| (!hub.reachable, rng.next_u64(), hub.node)).collect();
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, _, node)| node).collect()
+}
+
+/// Makes the shares (§2.3.1) and seals one message per hub (§2.3.2). `hubs` are the first roster hubs,
+/// at least k. `None` only if a run has a wrong length.
+fn share_out(
+    agreement: &Agreement,
+    hubs: &[NodeId],
+    minted: Vec<Minted>,
+) -> Option<(SecretKey, Vec<(NodeId, Vec<u8>)>)> {
+    let (k, share_bytes) = (usize::from(agreement.k), usize::try_from(agreement.share_bytes()).ok()?);
+    let scheme = Scheme::new(agreement.n(), agreement.k).ok()?;
+    let mut ranges = Vec::with_capacity(minted.len());
+    let mut pads = Vec::with_capacity(minted.len());
+    let mut tag_keys = Vec::with_capacity(minted.len());
+    for run in minted {
+        let (pad, tag_key) = run.pad.split()?;
+        ranges.push(run.range);
+        pads.push(pad.into_bytes());
+        tag_keys.push(tag_key);
+    }
+    if pads.len() != hubs.len() || pads.len() < k || pads.iter().any(|pad| pad.len() != share_bytes) {
+        return None;
+    }
+    let (first, rest) = pads.split_at_mut(k);
+    let first: Vec<&[u8]> = first.iter().map(|pad| pad.as_slice()).collect();
+    // Over the pads R_i this leaves Z_i = Y_i ⊕ R_i in place.
+    let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
+    scheme.derive_onto(&first, &mut rest).ok()?;
+    let mut secret = Zeroizing::new(vec![0; share_bytes]);
+    scheme.secret_onto(&first, &mut secret).ok()?;
+    let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
+    let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
+    let key = SecretKey(Zeroizing::new(key.to_vec()));
+    let mut messages = Vec::with_capacity(hubs.len());
+    let runs = ranges.into_iter().zip(pads).zip(tag_keys);
+    for (position, (&hub, ((range, pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
+        // Only the derived positions travel; what stands in those buffers is ciphertext.
+        let share = (position >= k).then(|| Blob(pad.to_vec()));
+        let request = KeyRequest { range, agreement: agreement.clone(), key_tag, share };
+        messages.push((hub, seal(&request, tag_key).ok()?));
+    }
+    Some((key, messages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    fn choice(id: u8, reachable: bool) -> HubChoice {
+        HubChoice { node: NodeId::new([id; 32]), reachable }
+    }
+
+    #[test]
+    fn unreachable_hubs_stand_last_and_the_rest_is_shuffled() {
+        let hubs: Vec<_> = (0..6).map(|id| choice(id, id != 2 && id != 4)).collect();
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut firsts = BTreeSet::new();
+        for _ in 0..64 {
+            let roster = draw_roster(&hubs, &mut rng);
+            let last: BTreeSet<_> = roster[4..].iter().copied().collect();
+            assert_eq!(last, [2, 4].map(|id| NodeId::new([id; 32])).into());
+            firsts.insert(roster[0]);
+        }
+        assert_eq!(firsts.len(), 4);
+    }
+}

@@ -1,0 +1,324 @@
+//! Properties of sharing, of the field kernels, and of reconstruction among false shares.
+
+use std::cell::Cell;
+
+use dske_protocol::{
+    field::{Gf256, mul_add_rows},
+    reconstruct::{Candidate, Reconstruction, WorkBound, reconstruct},
+    sharing::{Scheme, SharingError},
+    tag::{Tag, key_tag},
+};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+const CONTEXT: &[u8] = b"context";
+
+/// One agreement: all n shares of a random secret, and the key tag.
+struct Agreement {
+    scheme: Scheme,
+    shares: Vec<Vec<u8>>,
+    secret: Vec<u8>,
+    tag: Tag,
+}
+
+fn random(len: usize, rng: &mut StdRng) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+fn slices(texts: &[Vec<u8>]) -> Vec<&[u8]> {
+    texts.iter().map(Vec::as_slice).collect()
+}
+
+fn tag_of(secret: &[u8]) -> Tag {
+    let (u, key) = secret.split_first_chunk().expect("a secret starts with 32 bytes of tag key");
+    key_tag(u, CONTEXT, key)
+}
+
+impl Agreement {
+    fn new(n: u8, k: u8, len: usize, rng: &mut StdRng) -> Self {
+        let scheme = Scheme::new(n, k).expect("a scheme");
+        let first: Vec<Vec<u8>> = (0..k).map(|_| random(len, rng)).collect();
+        let mut rest = vec![vec![0; len]; usize::from(n - k)];
+        let mut outputs: Vec<&mut [u8]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
+        scheme.derive_onto(&slices(&first), &mut outputs).expect("a valid call");
+        let mut secret = vec![0; len];
+        scheme.secret_onto(&slices(&first), &mut secret).expect("a valid call");
+        let tag = tag_of(&secret);
+        Self { scheme, shares: [first, rest].concat(), secret, tag }
+    }
+
+    fn given(&self, positions: &[u8]) -> Vec<&[u8]> {
+        positions.iter().map(|&i| self.shares[usize::from(i)].as_slice()).collect()
+    }
+
+    fn corrupt(&mut self, positions: &[u8], rng: &mut StdRng) {
+        for &position in positions {
+            let share = &mut self.shares[usize::from(position)];
+            *share = random(share.len(), rng);
+        }
+    }
+
+    /// Moves the shares at some positions onto one other polynomial, whose secret it gives back.
+    fn inject(&mut self, positions: &[u8], rng: &mut StdRng) -> Vec<u8> {
+        let other = Self::new(self.scheme.n(), self.scheme.k(), self.secret.len(), rng);
+        for &position in positions {
+            self.shares[usize::from(position)].clone_from(&other.shares[usize::from(position)]);
+        }
+        other.secret
+    }
+
+    fn reconstruct(&self, positions: &[u8], bound: &WorkBound) -> Reconstruction {
+        self.reconstruct_validating(positions, bound, &mut |secret| tag_of(secret) == self.tag)
+    }
+
+    fn reconstruct_validating(
+        &self,
+        positions: &[u8],
+        bound: &WorkBound,
+        validates: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Reconstruction {
+        let shares: Vec<(u8, &[u8])> = positions.iter().copied().zip(self.given(positions)).collect();
+        let rng = &mut StdRng::seed_from_u64(99);
+        reconstruct(&self.scheme, &shares, validates, bound, rng, &|| false).expect("a valid call")
+    }
+
+    /// Reconstructs, checks the secret, and checks which shares are reported as false.
+    fn expect_found(&self, positions: &[u8], false_positions: &[u8]) -> Candidate {
+        let Reconstruction::Found(found) = self.reconstruct(positions, &WorkBound::default()) else {
+            panic!("not found among {positions:?} with {false_positions:?} false");
+        };
+        let mut expected = false_positions.to_vec();
+        expected.sort_unstable();
+        assert_eq!(*found.secret, self.secret);
+        assert_eq!(found.false_positions, expected);
+        assert!(found.basis.iter().all(|i| positions.contains(i) && !expected.contains(i)));
+        assert_eq!(found.basis.len(), usize::from(self.scheme.k()));
+        found
+    }
+}
+
+/// All positions in random order.
+fn shuffled(n: u8, rng: &mut StdRng) -> Vec<u8> {
+    let mut positions: Vec<u8> = (0..n).collect();
+    positions.shuffle(rng);
+    positions
+}
+
+#[test]
+fn any_k_shares_of_any_small_scheme_reconstruct_and_predict_the_rest() {
+    let rng = &mut StdRng::seed_from_u64(1);
+    for n in 1..=12 {
+        for k in 1..=n {
+            let agreement = Agreement::new(n, k, 33, rng);
+            for mask in (0..1_u32 << n).filter(|mask| mask.count_ones() == u32::from(k)) {
+                let positions: Vec<u8> = (0..n).filter(|i| mask >> i & 1 == 1).collect();
+                let given = agreement.given(&positions);
+                let mut secret = vec![0; 33];
+                agreement.scheme.reconstruct_onto(&positions, &given, &mut secret).expect("a valid call");
+                assert_eq!(secret, agreement.secret, "({n},{k}) from {positions:?}");
+                let target = u8::try_from(mask % u32::from(n)).expect("below n");
+                let mut share = vec![0; 33];
+                agreement.scheme.predict_onto(&positions, &given, target, &mut share).expect("a valid call");
+                assert_eq!(share, agreement.shares[usize::from(target)], "({n},{k}) from {positions:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn deriving_chosen_positions_onto_pads_encrypts_the_same_shares() {
+    let rng = &mut StdRng::seed_from_u64(2);
+    let agreement = Agreement::new(9, 4, 100, rng);
+    let pads = [random(100, rng), random(100, rng)];
+    let mut texts = pads.clone();
+    let mut outputs: Vec<&mut [u8]> = texts.iter_mut().map(Vec::as_mut_slice).collect();
+    let first = slices(&agreement.shares[..4]);
+    agreement.scheme.derive_positions_onto(&first, &[8, 5], &mut outputs).expect("a valid call");
+    for ((text, pad), position) in texts.iter().zip(&pads).zip([8, 5]) {
+        let share: Vec<u8> = text.iter().zip(pad).map(|(z, r)| z ^ r).collect();
+        assert_eq!(share, agreement.shares[position]);
+    }
+}
+
+#[test]
+fn the_largest_scheme_works() {
+    let rng = &mut StdRng::seed_from_u64(3);
+    let mut agreement = Agreement::new(255, 128, 64, rng);
+    let mut liars = shuffled(255, rng);
+    liars.truncate(63);
+    agreement.inject(&liars, rng);
+    agreement.expect_found(&(0..255).collect::<Vec<_>>(), &liars);
+
+    let mut agreement = Agreement::new(255, 1, 64, rng);
+    agreement.corrupt(&[0, 254], rng);
+    agreement.expect_found(&(0..255).collect::<Vec<_>>(), &[0, 254]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn rows_match_the_field_at_all_lengths_and_alignments(
+        seed: u64,
+        (rows, inputs, skew) in (0_usize..6, 0_usize..6, 0_usize..16),
+    ) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        for len in 0..200 {
+            let coefficients: Vec<Vec<u8>> = (0..rows).map(|_| random(inputs, rng)).collect();
+            let buffers: Vec<Vec<u8>> = (0..inputs).map(|_| random(len + skew, rng)).collect();
+            let given: Vec<&[u8]> = buffers.iter().map(|buffer| &buffer[skew..]).collect();
+            let mut outputs: Vec<Vec<u8>> = (0..rows).map(|_| random(len + skew / 2, rng)).collect();
+            let mut expected = outputs.clone();
+            for (row, output) in coefficients.iter().zip(&mut expected) {
+                for (at, byte) in output[skew / 2..].iter_mut().enumerate() {
+                    for (coefficient, input) in row.iter().zip(&given) {
+                        *byte ^= Gf256(*coefficient).mul(Gf256(input[at])).0;
+                    }
+                }
+            }
+            let mut views: Vec<&mut [u8]> = outputs.iter_mut().map(|output| &mut output[skew / 2..]).collect();
+            mul_add_rows(&slices(&coefficients), &given, &mut views);
+            prop_assert_eq!(&outputs, &expected);
+        }
+    }
+
+    #[test]
+    fn inverses_and_distributivity(a: u8, b: u8, c: u8) {
+        let (a, b, c) = (Gf256(a), Gf256(b), Gf256(c));
+        prop_assert_eq!(a.mul(b.add(c)), a.mul(b).add(a.mul(c)));
+        prop_assert_eq!(a.mul(b).mul(c), a.mul(b.mul(c)));
+        prop_assert_eq!(a.mul(a.inv()), if a == Gf256::ZERO { Gf256::ZERO } else { Gf256::ONE });
+    }
+
+    /// Liars who fill in noise, and liars who share another secret among themselves: with at least k + 1
+    /// honest shares, or exactly k, the secret is found and every false share named.
+    #[test]
+    fn false_shares_are_located(seed: u64, n in 2_u8..=10, k_of in 0_u8..10, liars_of in 0_u8..10, mode in 0..3) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let k = 1 + k_of % n;
+        let mut agreement = Agreement::new(n, k, 80, rng);
+        let positions = shuffled(n, rng);
+        let (absent, present) = positions.split_at(usize::from(n - k) / 3);
+        let liars = &present[..usize::from(liars_of) % (present.len() - usize::from(k) + 1)];
+        match mode {
+            0 => agreement.corrupt(liars, rng),
+            1 => { agreement.inject(liars, rng); }
+            // The smallest lie: one bit.
+            _ => liars.iter().for_each(|&i| agreement.shares[usize::from(i)][79] ^= 1 << (i % 8)),
+        }
+        let found = agreement.expect_found(present, liars);
+        prop_assert!(found.basis.iter().all(|i| !absent.contains(i)));
+    }
+
+    #[test]
+    fn fewer_than_k_honest_shares_give_nothing(seed: u64, n in 1_u8..=9, k_of in 0_u8..9) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let k = 1 + k_of % n;
+        let mut agreement = Agreement::new(n, k, 48, rng);
+        let positions = shuffled(n, rng);
+        agreement.corrupt(&positions[usize::from(k) - 1..], rng);
+        let outcome = agreement.reconstruct(&positions, &WorkBound::default());
+        let gave_up = matches!(outcome, Reconstruction::None { exhausted: true, .. });
+        prop_assert!(gave_up);
+    }
+
+    /// k liars who know a key tag that both secrets pass: the receiver must not choose.
+    #[test]
+    fn two_secrets_that_validate_are_ambiguous(seed: u64, k in 1_u8..=5, more in 0_u8..=2) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let n = 2 * k + more;
+        let mut agreement = Agreement::new(n, k, 64, rng);
+        let positions = shuffled(n, rng);
+        let liars = &positions[..k.into()];
+        let other = agreement.inject(liars, rng);
+        let other_tag = tag_of(&other);
+        let mut validates = |secret: &[u8]| [agreement.tag, other_tag].contains(&tag_of(secret));
+        let outcome = agreement.reconstruct_validating(&positions, &WorkBound::default(), &mut validates);
+        prop_assert!(matches!(outcome, Reconstruction::Ambiguous));
+        agreement.expect_found(&positions, liars);
+    }
+}
+
+#[test]
+fn twenty_hubs_with_ten_liars_still_deliver() {
+    let rng = &mut StdRng::seed_from_u64(4);
+    let mut agreement = Agreement::new(20, 10, 64, rng);
+    let mut liars = shuffled(20, rng);
+    liars.truncate(10);
+    agreement.corrupt(&liars, rng);
+    agreement.expect_found(&(0..20).collect::<Vec<_>>(), &liars);
+}
+
+#[test]
+fn agreeing_liars_beyond_half_the_redundancy_are_outvoted_by_the_tag() {
+    let rng = &mut StdRng::seed_from_u64(5);
+    let mut agreement = Agreement::new(14, 5, 5000, rng);
+    let liars = [0, 2, 3, 5, 7, 11, 12, 13];
+    agreement.inject(&liars, rng);
+    agreement.expect_found(&(0..14).collect::<Vec<_>>(), &liars);
+}
+
+#[test]
+fn shares_of_one_wrong_polynomial_are_given_up_at_once() {
+    let agreement = Agreement::new(20, 3, 64, &mut StdRng::seed_from_u64(6));
+    let positions: Vec<u8> = (0..20).collect();
+    let outcome = agreement.reconstruct_validating(&positions, &WorkBound::default(), &mut |_| false);
+    assert!(matches!(outcome, Reconstruction::None { tried: 1, exhausted: true }));
+}
+
+#[test]
+fn the_work_bound_holds() {
+    let rng = &mut StdRng::seed_from_u64(7);
+    let mut agreement = Agreement::new(12, 4, 100, rng);
+    agreement.corrupt(&[0, 1, 2, 3, 4, 5, 6, 7, 8], rng);
+    let positions: Vec<u8> = (0..12).collect();
+    for (bound, most) in [
+        (WorkBound { full_length_bytes_max: 1000, ..WorkBound::default() }, 11),
+        (WorkBound { subsets_max: 20, ..WorkBound::default() }, 21),
+        (WorkBound { full_length_bytes_max: 0, subsets_max: 0 }, 1),
+    ] {
+        let mut calls = 0;
+        let mut validates = |_: &[u8]| {
+            calls += 1;
+            false
+        };
+        let outcome = agreement.reconstruct_validating(&positions, &bound, &mut validates);
+        let Reconstruction::None { tried, exhausted: false } = outcome else { panic!("{bound:?}") };
+        assert_eq!(tried, calls);
+        assert!(tried <= most, "{tried} tried under {bound:?}");
+    }
+}
+
+#[test]
+fn cancelling_stops_the_search() {
+    let rng = &mut StdRng::seed_from_u64(8);
+    let mut agreement = Agreement::new(20, 10, 64, rng);
+    agreement.corrupt(&(0..12).collect::<Vec<_>>(), rng);
+    let shares: Vec<(u8, &[u8])> = (0..20).zip(slices(&agreement.shares)).collect();
+    let polls = Cell::new(0);
+    let cancelled = || polls.replace(polls.get() + 1) >= 30;
+    let outcome =
+        reconstruct(&agreement.scheme, &shares, &mut |_| false, &WorkBound::default(), rng, &cancelled);
+    assert!(matches!(outcome, Ok(Reconstruction::None { tried: 1..=30, exhausted: false })));
+    assert!(polls.get() < 40);
+}
+
+#[test]
+fn bad_input_is_an_error() {
+    let scheme = Scheme::new(4, 2).expect("a scheme");
+    let attempt = |shares: &[(u8, &[u8])]| {
+        let rng = &mut StdRng::seed_from_u64(9);
+        reconstruct(&scheme, shares, &mut |_| true, &WorkBound::default(), rng, &|| false).err()
+    };
+    assert_eq!(attempt(&[(0, &[1])]), Some(SharingError::ShareCount { needed: 2, given: 1 }));
+    assert_eq!(attempt(&[(1, &[1]), (1, &[1])]), Some(SharingError::RepeatedPosition { position: 1 }));
+    assert_eq!(
+        attempt(&[(0, &[1]), (4, &[1])]),
+        Some(SharingError::Position { position: 4, first: 0, end: 4 })
+    );
+    assert_eq!(attempt(&[(0, &[1]), (2, &[])]), Some(SharingError::Empty));
+    assert_eq!(attempt(&[(0, &[1]), (2, &[1, 2])]), Some(SharingError::Length { expected: 1, given: 2 }));
+    assert_eq!(attempt(&[(3, &[1]), (2, &[1])]), None);
+}
