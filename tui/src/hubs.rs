@@ -1,0 +1,39 @@
+//! The other side of this node's tables: hubs of a client, clients of a hub.
+
+use dske_node::{
+    config::Role,
+    status::{PeerStatus, Status},
+};
+
+use crate::text;
+
+/// `Hubs`, `Clients`, or both.
+pub(crate) fn title(status: &Status) -> &'static str {
+    match (
+        status.peers.iter().any(|peer| peer.role == Role::Hub),
+        status.peers.iter().any(|peer| peer.role == Role::Client),
+    ) {
+        (true, true) => "Hubs and clients",
+        (false, true) => "Clients",
+        _ => "Hubs",
+    }
+}
+
+/// One line per peer.
+pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
+    if status.peers.is_empty() {
+        return vec![" none known".to_owned()];
+    }
+    status.peers.iter().map(|peer| line(peer, width)).collect()
+}
+
+fn line(peer: &PeerStatus, width: usize) -> String {
+    let state = match (&peer.excluded, peer.connected) {
+        (Some(reason), _) => format!("EXCLUDED {}", text::printable(reason)),
+        (None, true) => "connected".to_owned(),
+        (None, false) => "AWAY".to_owned(),
+    };
+    let waiting = if peer.waiting > 0 { format!("  {} messages wait", peer.waiting) } else { String::new() };
+    let name = text::fit(peer.name.as_str(), if width >= 60 { 10 } else { 6 });
+    text::clip(&format!(" {name} {state}{waiting}"), width)
+}
