@@ -8,8 +8,12 @@
 /// What x^8 is congruent to.
 const REDUCTION: u8 = 0x1B;
 
-/// Bytes that go through the accumulator of a row at once: what fits the registers of every target.
-const BLOCK_BYTES: usize = 64;
+/// Bytes that go through the accumulator of a row at once: half the vector registers of the plainest target,
+/// so that the accumulator never leaves them.
+const BLOCK_BYTES: usize = 128;
+
+/// The same for what is left over, before single bytes.
+const REST_BYTES: usize = 16;
 
 /// Bytes of each input that all rows go over before the next strip, so that the inputs are read from
 /// memory once.
@@ -133,10 +137,10 @@ impl<'a> Row<'a> {
             self.add_block(at, block);
             at += BLOCK_BYTES;
         }
-        let (blocks, tail) = tail.as_chunks_mut::<8>();
+        let (blocks, tail) = tail.as_chunks_mut::<REST_BYTES>();
         for block in blocks {
             self.add_block(at, block);
-            at += 8;
+            at += REST_BYTES;
         }
         for byte in tail {
             self.add_block(at, std::array::from_mut(byte));

@@ -132,8 +132,7 @@ impl Scheme {
         }
         self.check_count(first)?;
         check_lengths(first.iter().copied().chain(outputs.iter().map(|output| &**output)))?;
-        let basis: Vec<u8> = (0..self.k).collect();
-        let rows: Vec<_> = positions.iter().map(|&target| self.prediction_row(&basis, target)).collect();
+        let rows: Vec<_> = positions.iter().map(|&target| self.derivation_row(target)).collect();
         let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         mul_add_rows(&rows, first, outputs);
         Ok(())
@@ -197,6 +196,18 @@ impl Scheme {
         let scale = self.scale(target);
         let at = x(target);
         basis.iter().map(|&i| lagrange(basis, i, at).mul(scale).div(self.scale(i)).0).collect()
+    }
+
+    /// The coefficients that take the first k shares to the share at a target in k..n: the same as
+    /// [`Self::prediction_row`], in which the scaling cancels most factors and leaves
+    /// `x_i / (x_t − x_i) · ∏_m (x_t − x_m) / x_m`.
+    fn derivation_row(&self, target: u8) -> Vec<u8> {
+        let at = x(target);
+        let xs = (0..self.k).map(x);
+        let numerator = xs.clone().fold(Gf256::ONE, |product, x| product.mul(at.add(x)));
+        let denominator = xs.clone().fold(Gf256::ONE, Gf256::mul);
+        let common = numerator.div(denominator);
+        xs.map(|x| common.mul(x.div(at.add(x))).0).collect()
     }
 
     /// What `P(x_i)` is multiplied with to give the share of a position.
@@ -292,6 +303,17 @@ mod tests {
         assert_eq!(scheme.secret_row(&[3, 1, 4, 0, 2]), [1; 5]);
         assert_ne!(scheme.secret_row(&[0, 1, 2, 3, 5]), [1; 5]);
         assert_eq!(scheme.prediction_row(&[0, 1, 2, 3, 4], 2), [0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn deriving_is_predicting_from_the_first_k() {
+        for (n, k) in [(2, 1), (9, 5), (12, 11), (255, 100)] {
+            let scheme = Scheme::new(n, k).expect("a scheme");
+            let first: Vec<u8> = (0..k).collect();
+            for target in [k, n - 1] {
+                assert_eq!(scheme.derivation_row(target), scheme.prediction_row(&first, target));
+            }
+        }
     }
 
     #[test]
