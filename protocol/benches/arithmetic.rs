@@ -3,7 +3,12 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dske_protocol::{pad::TagKey, sharing::Scheme};
+use dske_protocol::{
+    pad::TagKey,
+    reconstruct::{WorkBound, reconstruct},
+    sharing::Scheme,
+};
+use rand::{SeedableRng, rngs::StdRng};
 
 /// The schemes of the paper's evaluation (§5) and their neighbours.
 const SCHEMES: [(u8, u8); 4] = [(3, 2), (5, 3), (9, 5), (20, 10)];
@@ -71,5 +76,30 @@ fn tag(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sharing, tag);
+/// Finding two liars among nine, from shares to secret; validating is a comparison, so that only the search
+/// counts.
+fn false_shares(criterion: &mut Criterion) {
+    let scheme = Scheme::new(9, 5).expect("a scheme");
+    let mut group = criterion.benchmark_group("two of nine shares false, k = 5");
+    for len in LENGTHS {
+        let mut shares = all_shares(&scheme, len);
+        let first: Vec<&[u8]> = shares.iter().take(5).map(Vec::as_slice).collect();
+        let mut secret = vec![0; len];
+        scheme.secret_onto(&first, &mut secret).expect("a valid call");
+        for liar in [1, 6] {
+            shares[liar][len / 2] ^= 1;
+        }
+        let given: Vec<(u8, &[u8])> = (0..9).zip(shares.iter().map(Vec::as_slice)).collect();
+        let mut validates = |candidate: &[u8]| candidate == secret;
+        let bound = WorkBound::default();
+        let mut rng = StdRng::seed_from_u64(1);
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
+            bencher.iter(|| reconstruct(&scheme, &given, &mut validates, &bound, &mut rng, &|| false));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sharing, tag, false_shares);
 criterion_main!(benches);

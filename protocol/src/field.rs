@@ -114,19 +114,29 @@ pub(crate) fn mul_add(coefficient: Gf256, input: &[u8], output: &mut [u8]) {
 /// the highest, double, then add every `y_j` whose coefficient has that bit. So a row costs seven doublings
 /// however many inputs it has.
 struct Row<'a> {
-    /// For each bit, from the highest that any coefficient has to the lowest: the inputs to add.
-    terms: Vec<Vec<&'a [u8]>>,
+    /// The inputs to add, bit after bit from the highest.
+    terms: Vec<&'a [u8]>,
+    /// For each of these bits, where its inputs end in `terms`.
+    ends: Vec<usize>,
 }
 
 impl<'a> Row<'a> {
     fn new(coefficients: &[u8], inputs: &[&'a [u8]]) -> Self {
-        let all = coefficients.iter().fold(0, |all, coefficient| all | coefficient);
-        let bits = (0..u8::BITS - all.leading_zeros()).rev();
-        let having = |bit: u32| {
-            let paired = coefficients.iter().zip(inputs);
-            paired.filter(move |(c, _)| **c >> bit & 1 == 1).map(|(_, input)| *input).collect()
-        };
-        Self { terms: bits.map(having).collect() }
+        let bits = u8::BITS - coefficients.iter().fold(0, |all, c| all | c).leading_zeros();
+        // One place more than there can be terms: each input is written, and counted if its bit is set. With
+        // random coefficients a branch in its stead would cost more than the sums.
+        let mut terms: Vec<&[u8]> = vec![&[]; inputs.len() * 8 + 1];
+        let mut ends = Vec::with_capacity(8);
+        let mut count = 0;
+        for bit in (0..bits).rev() {
+            for (coefficient, input) in coefficients.iter().zip(inputs) {
+                terms[count] = input;
+                count += usize::from(coefficient >> bit & 1);
+            }
+            ends.push(count);
+        }
+        terms.truncate(count);
+        Self { terms, ends }
     }
 
     /// Adds the row's sum over `inputs[start..]` to one strip of its output.
@@ -151,13 +161,15 @@ impl<'a> Row<'a> {
     #[inline(always)]
     fn add_block<const N: usize>(&self, at: usize, output: &mut [u8; N]) {
         let mut sum = [0; N];
-        for (place, terms) in self.terms.iter().enumerate() {
-            if place > 0 {
+        let mut start = 0;
+        for &end in &self.ends {
+            if start > 0 {
                 sum = sum.map(double);
             }
-            for input in terms {
+            for input in &self.terms[start..end] {
                 add(&mut sum, &input[at..at + N]);
             }
+            start = end;
         }
         add(output, &sum);
     }

@@ -251,6 +251,29 @@ fn twenty_hubs_with_ten_liars_still_deliver() {
     agreement.expect_found(&(0..20).collect::<Vec<_>>(), &liars);
 }
 
+/// Decoding alone, without a search of subsets: arranged errors up to half of the redundancy, noise up to
+/// 16/17 of it, also in the shares that the clean path takes.
+#[test]
+fn decoding_needs_no_search() {
+    let rng = &mut StdRng::seed_from_u64(10);
+    let all: Vec<u8> = (0..20).collect();
+    let bound = WorkBound { subsets_max: 0, ..WorkBound::default() };
+    for k in [1, 2, 10, 18] {
+        let mut arranged = Agreement::new(20, k, 300, rng);
+        let liars = &all[..usize::from(20 - k) / 2];
+        arranged.inject(liars, rng);
+        let mut noisy = Agreement::new(20, k, 300, rng);
+        let noise = &all[1..=usize::from(20 - k) * 16 / 17];
+        noisy.corrupt(noise, rng);
+        for (agreement, false_positions) in [(arranged, liars), (noisy, noise)] {
+            let outcome = agreement.reconstruct(&all, &bound);
+            let Reconstruction::Found(found) = outcome else { panic!("k = {k}, {false_positions:?} false") };
+            assert_eq!(*found.secret, agreement.secret);
+            assert_eq!(found.false_positions, false_positions);
+        }
+    }
+}
+
 #[test]
 fn agreeing_liars_beyond_half_the_redundancy_are_outvoted_by_the_tag() {
     let rng = &mut StdRng::seed_from_u64(5);

@@ -1,8 +1,8 @@
 //! Locates false shares by decoding: the key equation of Reed–Solomon codes, joint over all 16 words.
 //!
-//! With s shares, up to (s − k) / 2 false ones are always located. More, up to s − k − 1, are located where
-//! their errors are independent of each other, as with damaged tables: the 16 words then give 16 equations
-//! where one would give one. Liars who arrange their errors are left to the search of subsets.
+//! With s shares, up to (s − k) / 2 false ones are always located. More, up to 16/17 of s − k, are located
+//! where their errors are independent of each other, as with damaged tables: the 16 words then give 16
+//! equations where one would give one. Liars who arrange their errors are left to the search of subsets.
 
 use super::{
     reduce::WORD_BYTES,

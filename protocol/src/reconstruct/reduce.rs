@@ -15,10 +15,10 @@ pub(super) const WORD_BYTES: usize = 16;
 
 /// Widths of the pieces that the stages add up, in bytes. Wide pieces run fast on long shares but leave more
 /// bytes over, which the narrower ones then take.
-const STAGE_WIDTHS_BYTES: [usize; 3] = [128, 8, 1];
+const STAGE_WIDTHS_BYTES: [usize; 4] = [1024, 64, 8, 1];
 
 /// Bytes that a stage goes over at once for all its rows: what stays in the nearest cache.
-const STRETCH_BYTES: usize = 16 << 10;
+const STRETCH_BYTES: usize = 32 << 10;
 
 /// A linear map from shares of one length to words.
 pub(super) struct Reduction {
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn is_linear_and_keeps_single_differences() {
         let mut rng = StdRng::seed_from_u64(1);
-        for len in [1, 15, 16, 17, 128, 129, 2048, 2049, 2177, 40_000] {
+        for len in [1, 15, 16, 17, 128, 129, 1024, 1025, 2177, 16_384, 40_000] {
             let reduction = Reduction::draw(len, &mut rng);
             let (mut a, mut b) = (vec![0; len], vec![0; len]);
             rng.fill_bytes(&mut a);
