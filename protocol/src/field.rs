@@ -3,7 +3,7 @@
 //!
 //! Two kinds of value meet here. *Coefficients* come from roster positions and are public: the kernels may
 //! branch on them. *Data* are shares and secrets: no branch and no memory address may ever depend on them.
-//! [`Gf256`]'s operations hold to that too, although they only see coefficients.
+//! [`Gf256::inv`] and [`Gf256::div`] are for coefficients alone; the other operations take data too.
 
 /// What x^8 is congruent to.
 const REDUCTION: u8 = 0x1B;
@@ -50,9 +50,14 @@ impl Gf256 {
         Self(product)
     }
 
-    /// The inverse, self^254; zero for zero.
+    /// The inverse; zero for zero. Looked up, hence for public values only.
     #[must_use]
     pub const fn inv(self) -> Self {
+        INVERSES[self.0 as usize]
+    }
+
+    /// self^254.
+    const fn computed_inverse(self) -> Self {
         // 254 = 2 + 4 + … + 128: the product of seven successive squares.
         let mut power = self;
         let mut inverse = Self::ONE;
@@ -65,12 +70,24 @@ impl Gf256 {
         inverse
     }
 
-    /// The quotient; zero where the divisor is zero, which callers rule out.
+    /// The quotient; zero where the divisor is zero, which callers rule out. Looks the divisor up,
+    /// hence for public divisors only.
     #[must_use]
     pub const fn div(self, other: Self) -> Self {
         self.mul(other.inv())
     }
 }
+
+/// All inverses; that of zero is zero.
+const INVERSES: [Gf256; 256] = {
+    let mut inverses = [Gf256::ZERO; 256];
+    let mut value: u8 = 255;
+    while value > 0 {
+        inverses[value as usize] = Gf256(value).computed_inverse();
+        value -= 1;
+    }
+    inverses
+};
 
 /// `outputs[r] ^= Σ_j coefficients[r][j] · inputs[j]`, byte by byte.
 ///

@@ -78,7 +78,7 @@ impl Residuals {
 fn newton(xs: &[Gf256], mut values: Vec<Word>) -> Vec<Word> {
     for level in 1..xs.len() {
         for i in (level..xs.len()).rev() {
-            let by = INVERSES[usize::from(xs[i].add(xs[i - level]).0)];
+            let by = xs[i].add(xs[i - level]).inv();
             let before = values[i - 1];
             values[i] = std::array::from_fn(|t| Gf256(values[i][t] ^ before[t]).mul(by).0);
         }
@@ -94,14 +94,3 @@ fn evaluate(xs: &[Gf256], newton: &[Word], at: Gf256) -> Word {
         next
     })
 }
-
-/// Inverses of differences of points, which are public.
-const INVERSES: [Gf256; 256] = {
-    let mut inverses = [Gf256::ZERO; 256];
-    let mut value: u8 = 255;
-    while value > 0 {
-        inverses[value as usize] = Gf256(value).inv();
-        value -= 1;
-    }
-    inverses
-};
