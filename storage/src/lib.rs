@@ -1,1 +1,59 @@
-//! x
+//! Pad files, ledger, key store and modules of a node of Distributed Symmetric Key Exchange (DSKE).
+//!
+//! What must never happen here: a byte of a lane that serves two messages, or a key that is handed out
+//! twice, by any sequence of crashes, kills, full disks and parallel callers. So every decision is on the
+//! device before its effect is visible, lanes are reserved ahead, and used bytes are overwritten.
+//!
+//! [`Store`] is the whole of it; the two seams under it are [`disk::Disk`] and [`log::Log`].
+
+mod codec;
+mod create;
+pub mod disk;
+mod disk_os;
+mod engine;
+mod erasures;
+mod error;
+mod group;
+mod install;
+mod intervals;
+mod keys;
+mod lane_file;
+mod lane_header;
+mod lane_state;
+mod layout;
+mod ledger;
+mod lock;
+pub mod log;
+mod log_sled;
+mod open;
+mod outbox;
+mod pads;
+mod records;
+mod secret;
+#[cfg(test)]
+mod sim;
+mod spool;
+mod status;
+mod store;
+mod table;
+mod transaction;
+mod worker;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use disk_os::OsDisk;
+pub use error::{HoldRefusal, MintError, StoreError, TakeError};
+pub use records::{
+    BlockRecord, BlockState, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord,
+    ModuleState, Side,
+};
+pub use secret::SecretBytes;
+pub use status::{LaneStatus, TableMarks, TableSide, TableState, TableStatus, Use};
+pub use store::{Options, Reply, Store};
+pub use transaction::{Minted, NewBlock, OutboxEntry, OutboxId, OutboxItem, Transaction, Want};
+
+/// Locks; a thread that panicked while it held the lock left state that is still consistent, because no
+/// critical section here stops half way.
+pub(crate) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

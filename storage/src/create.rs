@@ -1,0 +1,79 @@
+//! Making and opening the directory of a store: its lock, its id, its ledger.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    disk::Disk,
+    disk_os::OsDisk,
+    engine::Engine,
+    error::StoreError,
+    layout,
+    lock::DirLock,
+    log_sled::SledLog,
+    open::{FORMAT, format, load},
+};
+
+const IDENTITY_BYTES: usize = 16;
+
+/// Makes a store. Its `store` file comes last: until then there is none.
+pub(crate) fn create(dir: &Path) -> Result<(), StoreError> {
+    let disk = OsDisk;
+    let make = |path: &Path| disk.create_dir(path).map_err(|error| StoreError::io("make", path, &error));
+    if disk.exists(dir).map_err(|error| StoreError::io("look for", dir, &error))? {
+        let entries = disk.list(dir).map_err(|error| StoreError::io("list", dir, &error))?;
+        if !entries.is_empty() {
+            return Err(StoreError::Exists { path: dir.to_owned() });
+        }
+    }
+    make(dir)?;
+    let _lock = DirLock::take(dir)?;
+    let mut identity = [0; IDENTITY_BYTES];
+    getrandom::fill(&mut identity).map_err(|error| StoreError::Io {
+        action: "draw an id for",
+        path: dir.to_owned(),
+        cause: error.to_string(),
+    })?;
+    let ledger = layout::ledger_dir(dir);
+    make(&ledger)?;
+    format(dir, &disk, Arc::new(SledLog::create(&ledger)?), identity)?;
+    let path = layout::store_file(dir);
+    let text = format!("dske store {FORMAT} {:032x}\n", u128::from_be_bytes(identity));
+    let write = || {
+        let file = disk.create(&path)?;
+        file.write_at(text.as_bytes(), 0)?;
+        file.sync()?;
+        disk.sync_dir(&ledger)?;
+        disk.sync_dir(dir)
+    };
+    write().map_err(|error| StoreError::io("write", &path, &error))
+}
+
+/// Takes the lock and loads the store.
+pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock), StoreError> {
+    let path = layout::store_file(dir);
+    if !path.is_file() {
+        return Err(StoreError::Missing { what: "the store", path });
+    }
+    let lock = DirLock::take(dir)?;
+    let text = std::fs::read_to_string(&path).map_err(|error| StoreError::io("read", &path, &error))?;
+    let identity = parse(&text).ok_or_else(|| StoreError::Damaged {
+        what: "the store file",
+        detail: format!("{} is not of format {FORMAT}: use the release that wrote it", path.display()),
+    })?;
+    let needed =
+        [layout::lanes_dir(dir), layout::imports_dir(dir), layout::outbox_dir(dir), layout::keys_dir(dir)];
+    if let Some(path) = needed.into_iter().find(|path| !path.is_dir()) {
+        return Err(StoreError::Missing { what: "a directory of the store", path });
+    }
+    let log = Arc::new(SledLog::open(&layout::ledger_dir(dir))?);
+    let engine = load(dir, Arc::new(OsDisk), log, identity, chunk_bytes_max)?;
+    Ok((engine, lock))
+}
+
+fn parse(text: &str) -> Option<[u8; IDENTITY_BYTES]> {
+    let hex = text.strip_prefix(&format!("dske store {FORMAT} "))?.trim_end();
+    if hex.len() != IDENTITY_BYTES * 2 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(hex, 16).ok().map(u128::to_be_bytes)
+}

@@ -1,0 +1,136 @@
+//! Everything that the store decides, without threads: the threads of `store.rs`, or a simulation, call it.
+//!
+//! Two locks, both short and never held across I/O: `state` (tables, lanes, outbox index) and `due`
+//! (erasures). A failed write or sync poisons the engine: from then on every call fails with that cause,
+//! because nobody can know what the device holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dske_protocol::ids::{NodeId, TableId};
+
+use crate::{
+    disk::Disk,
+    erasures::{Erasure, erase_all},
+    error::StoreError,
+    ledger::{Draft, Ledger, lane_key},
+    lock_short,
+    outbox::StoredItem,
+    spool::Spool,
+    status::{TableMarks, TableState, TableStatus},
+    table::{LaneRecord, Table},
+    transaction::OutboxId,
+};
+
+/// What changes while the store is open.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) tables: BTreeMap<TableId, Table>,
+    pub(crate) outbox: BTreeMap<OutboxId, StoredItem>,
+    /// Tables whose record differs from the ledger's and is to be written with the next group.
+    pub(crate) unsaved: BTreeSet<TableId>,
+    /// Requests for pads that wait for a reservation; while there are any, none may overtake.
+    pub(crate) mints_waiting: usize,
+}
+
+impl State {
+    /// Active tables with a peer, in order of activation.
+    pub(crate) fn active_with(&self, peer: NodeId) -> Vec<&Table> {
+        let mut tables: Vec<&Table> =
+            self.tables.values().filter(|table| table.record.peer == peer && table.is_active()).collect();
+        tables.sort_by_key(|table| table.record.activation);
+        tables
+    }
+
+    /// The next place in the order of activation.
+    pub(crate) fn next_activation(&self) -> u64 {
+        self.tables.values().map(|table| table.record.activation).max().unwrap_or(0) + 1
+    }
+}
+
+/// The store's logic and state.
+pub(crate) struct Engine {
+    pub(crate) dir: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) ledger: Ledger,
+    pub(crate) chunk_bytes_max: u64,
+    pub(crate) state: Mutex<State>,
+    pub(crate) outbox_spool: Spool,
+    pub(crate) key_spool: Spool,
+    pub(crate) due: Mutex<Vec<Erasure>>,
+    pub(crate) next_outbox: AtomicU64,
+    pub(crate) poison: OnceLock<String>,
+}
+
+impl Engine {
+    /// Fails where an earlier write has failed.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        match self.poison.get() {
+            Some(cause) => Err(StoreError::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes a failed write or sync: nothing works from now on.
+    pub(crate) fn fatal<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && !matches!(error, StoreError::Poisoned { .. })
+            && self.poison.set(error.to_string()).is_ok()
+        {
+            tracing::error!(%error, "the store stops: a write failed");
+        }
+        result
+    }
+
+    /// The tables as they stand.
+    pub(crate) fn tables(&self) -> Vec<TableStatus> {
+        lock_short(&self.state).tables.values().map(Table::status).collect()
+    }
+
+    /// How far a table has come.
+    pub(crate) fn marks(&self, table: &TableId) -> Option<TableMarks> {
+        lock_short(&self.state).tables.get(table).map(Table::marks)
+    }
+
+    /// An id that no message ever had.
+    pub(crate) fn next_outbox_id(&self) -> OutboxId {
+        OutboxId(self.next_outbox.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Writes the use counters of the lanes that this node allocates: at a clean end nothing that was handed
+    /// out has to count as skipped.
+    pub(crate) fn save_counts(&self) -> Result<(), StoreError> {
+        self.check()?;
+        let mut draft = Draft::new(&self.ledger);
+        for table in lock_short(&self.state).tables.values() {
+            // What is quarantined stays as it was found.
+            if !matches!(table.record.state, TableState::Quarantined { .. }) {
+                let lane = table.own_lane();
+                let record = LaneRecord { mark: lane.mark, counts: lane.counts };
+                draft.put("lane", lane_key(&table.record.table, lane.lane), &record)?;
+            }
+        }
+        self.fatal(self.ledger.commit(&draft.batch))
+    }
+
+    /// Queues erasures.
+    pub(crate) fn erase_later(&self, erasures: impl IntoIterator<Item = Erasure>) {
+        lock_short(&self.due).extend(erasures);
+    }
+
+    /// Does all erasures that are due.
+    pub(crate) fn erase_due(&self) -> Result<(), StoreError> {
+        let due = std::mem::take(&mut *lock_short(&self.due));
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.check()?;
+        self.fatal(erase_all(due, &self.outbox_spool, &self.key_spool))
+    }
+}

@@ -1,0 +1,348 @@
+//! Group commit: many requests, one sync of each touched segment, one batch and one sync of the ledger.
+//!
+//! A request that is wrong in itself fails alone and leaves no trace in the batch; a failed write fails all
+//! of them and poisons the store. Nothing is answered before everything is on the device.
+
+use std::collections::BTreeSet;
+
+use dske_protocol::ids::{KeyId, PadRange};
+use futures::channel::oneshot;
+use zeroize::Zeroizing;
+
+use crate::{
+    engine::{Engine, State},
+    erasures::Erasure,
+    error::{StoreError, TakeError},
+    install::{NewTable, ReceiptRecord, put_receipt},
+    keys::{check_block, find_key, mark_taken, put_block},
+    ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key, used_key},
+    lock_short,
+    outbox::StoredItem,
+    records::{BlockRecord, ModuleRecord},
+    secret::SecretBytes,
+    spool::Run,
+    status::Use,
+    table::{LaneRecord, Table},
+    transaction::{NewBlock, OutboxEntry, OutboxId, Transaction},
+};
+
+/// One request to the committer.
+pub(crate) enum Job {
+    Commit(Box<Transaction>, Option<ReceiptRecord>, oneshot::Sender<Result<(), StoreError>>),
+    Take(KeyId, oneshot::Sender<Result<SecretBytes, TakeError>>),
+    /// A table whose lanes are in place, with the records that came with it.
+    Install(Box<NewTable>, oneshot::Sender<Result<(), StoreError>>),
+    /// Save what changed without a request: forgery budgets, quarantines, dropped messages.
+    Save(Vec<OutboxId>),
+}
+
+/// Answers that wait for the group.
+enum Answer {
+    Commit(oneshot::Sender<Result<(), StoreError>>),
+    Take(oneshot::Sender<Result<SecretBytes, TakeError>>, Zeroizing<Vec<u8>>),
+    Install(oneshot::Sender<Result<(), StoreError>>, Box<Table>),
+}
+
+/// What a group will do.
+struct Group<'a> {
+    draft: Draft<'a>,
+    outbox_segments: BTreeSet<u32>,
+    key_segments: BTreeSet<u32>,
+    erasures: Vec<Erasure>,
+    answers: Vec<Answer>,
+}
+
+/// Room that a transaction has been given, in its order.
+#[derive(Default)]
+struct Room {
+    outbox: Vec<Run>,
+    keys: Vec<Option<(Run, u32)>>,
+}
+
+impl Engine {
+    /// Does a group of requests and answers them.
+    pub(crate) fn commit_group(&self, jobs: Vec<Job>) {
+        let mut group = Group {
+            draft: Draft::new(&self.ledger),
+            outbox_segments: BTreeSet::new(),
+            key_segments: BTreeSet::new(),
+            erasures: Vec::new(),
+            answers: Vec::new(),
+        };
+        for job in jobs {
+            self.add_job(&mut group, job);
+        }
+        let result = self.check().and_then(|()| self.write_group(&mut group));
+        if result.is_ok() {
+            self.erase_later(std::mem::take(&mut group.erasures));
+        }
+        for answer in group.answers {
+            // A caller that has gone away has lost its answer, not its effect.
+            match answer {
+                Answer::Commit(reply) => drop(reply.send(result.clone())),
+                Answer::Take(reply, mut bytes) => drop(reply.send(match &result {
+                    Ok(()) => Ok(SecretBytes::new(std::mem::take(&mut *bytes))),
+                    Err(error) => Err(TakeError::Store(error.clone())),
+                })),
+                Answer::Install(reply, table) => {
+                    if result.is_ok() {
+                        lock_short(&self.state).tables.insert(table.record.table, *table);
+                    }
+                    drop(reply.send(result.clone()));
+                }
+            }
+        }
+    }
+
+    fn write_group(&self, group: &mut Group<'_>) -> Result<(), StoreError> {
+        self.fatal(self.outbox_spool.sync(group.outbox_segments.iter().copied()))?;
+        self.fatal(self.key_spool.sync(group.key_segments.iter().copied()))?;
+        let unsaved = std::mem::take(&mut lock_short(&self.state).unsaved);
+        for table in unsaved {
+            let record = lock_short(&self.state).tables.get(&table).map(|table| table.record.clone());
+            if let Some(record) = record {
+                group.draft.put("table", table_key(&table), &record)?;
+            }
+        }
+        self.fatal(self.ledger.commit(&group.draft.batch))
+    }
+
+    fn add_job(&self, group: &mut Group<'_>, job: Job) {
+        match job {
+            Job::Commit(transaction, receipt, reply) => {
+                match self.add_transaction(group, &transaction, receipt.as_ref()) {
+                    Ok(()) => group.answers.push(Answer::Commit(reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            Job::Install(table, reply) => match self.add_table(&mut group.draft, *table) {
+                Ok(table) => group.answers.push(Answer::Install(reply, Box::new(table))),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Job::Take(id, reply) => match self.add_take(group, id) {
+                Ok(bytes) => group.answers.push(Answer::Take(reply, bytes)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Job::Save(dropped) => {
+                let mut state = lock_short(&self.state);
+                dropped.into_iter().for_each(|id| remove_message(group, &mut state, id));
+            }
+        }
+    }
+
+    fn add_take(&self, group: &mut Group<'_>, id: KeyId) -> Result<Zeroizing<Vec<u8>>, TakeError> {
+        self.check()?;
+        let run = find_key(&group.draft, id)?;
+        let bytes = self.key_spool.read(run)?;
+        mark_taken(&mut group.draft, id)?;
+        group.erasures.push(Erasure::Key(run));
+        Ok(bytes)
+    }
+
+    fn add_transaction(
+        &self,
+        group: &mut Group<'_>,
+        transaction: &Transaction,
+        receipt: Option<&ReceiptRecord>,
+    ) -> Result<(), StoreError> {
+        self.check()?;
+        check_blocks(&group.draft, transaction)?;
+        let room = self.find_room(transaction)?;
+        let added = self
+            .write_room(transaction, &room)
+            .and_then(|()| self.add_records(group, transaction, &room, receipt));
+        match added {
+            Ok(()) => {
+                group.outbox_segments.extend(room.outbox.iter().map(|run| run.segment));
+                group.key_segments.extend(room.keys.iter().flatten().map(|(run, _)| run.segment));
+            }
+            // Nothing refers to what may have been written; it has to be zero before the room is used again.
+            Err(_) => group.erasures.extend(room.into_erasures()),
+        }
+        added
+    }
+
+    fn find_room(&self, transaction: &Transaction) -> Result<Room, StoreError> {
+        let mut room = Room::default();
+        let mut fill = || {
+            for item in &transaction.outbox {
+                room.outbox.push(self.outbox_spool.allocate(item.bytes.len() as u64)?);
+            }
+            for block in &transaction.block {
+                let keys = check_block(block)?;
+                let run =
+                    block.key.as_ref().map(|key| self.key_spool.allocate(key.len() as u64)).transpose()?;
+                room.keys.push(run.map(|run| (run, keys)));
+            }
+            Ok(())
+        };
+        let filled = fill();
+        if filled.is_err() {
+            room.outbox.iter().for_each(|run| self.outbox_spool.give_back(*run));
+            room.keys.iter().flatten().for_each(|(run, _)| self.key_spool.give_back(*run));
+        }
+        filled.map(|()| room)
+    }
+
+    fn write_room(&self, transaction: &Transaction, room: &Room) -> Result<(), StoreError> {
+        for (item, run) in transaction.outbox.iter().zip(&room.outbox) {
+            self.fatal(self.outbox_spool.write(*run, &item.bytes))?;
+        }
+        for (block, run) in transaction.block.iter().zip(&room.keys) {
+            if let (Some(key), Some((run, _))) = (&block.key, run) {
+                self.fatal(self.key_spool.write(*run, key.expose()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts all records into a draft of their own first, so that a refusal leaves the group's as it was.
+    fn add_records(
+        &self,
+        group: &mut Group<'_>,
+        wanted: &Transaction,
+        room: &Room,
+        receipt: Option<&ReceiptRecord>,
+    ) -> Result<(), StoreError> {
+        let mut own = Draft::new(&self.ledger);
+        put_records(&mut own, wanted)?;
+        receipt.map_or(Ok(()), |receipt| put_receipt(&mut own, receipt))?;
+        for (block, keys) in wanted.block.iter().zip(&room.keys) {
+            put_block(&mut own, &block.record, *keys)?;
+        }
+        let mut items = Vec::with_capacity(wanted.outbox.len());
+        for (item, run) in wanted.outbox.iter().zip(&room.outbox) {
+            let entry =
+                OutboxEntry { id: item.id, receiver: item.receiver, block: item.block, bytes: run.len };
+            let stored = StoredItem { entry, run: *run, crc32: crc32fast::hash(&item.bytes) };
+            own.put("message", outbox_key(item.id), &stored)?;
+            items.push(stored);
+        }
+        let mut state = lock_short(&self.state);
+        check_tables(&state, wanted)?;
+        check_claims(&state, &wanted.claims)?;
+        // From here on nothing can be refused. Memory changes before the device does: that refuses more for
+        // a moment, never less, and a failure of the device ends the store.
+        group.draft.batch.append(&mut own.batch);
+        apply_claims(group, &mut state, &wanted.claims)?;
+        state.outbox.extend(items.into_iter().map(|item| (item.entry.id, item)));
+        wanted.delivered.iter().for_each(|id| remove_message(group, &mut state, *id));
+        for table in &wanted.activate {
+            let activation = state.next_activation();
+            if let Some(entry) = state.tables.get_mut(table) {
+                entry.activate(activation);
+                state.unsaved.insert(*table);
+            }
+        }
+        for table in &wanted.retire {
+            if let Some(entry) = state.tables.get_mut(table) {
+                entry.retire();
+                state.unsaved.insert(*table);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    fn into_erasures(self) -> impl Iterator<Item = Erasure> {
+        let keys = self.keys.into_iter().flatten().map(|(run, _)| Erasure::Key(run));
+        self.outbox.into_iter().map(Erasure::Outbox).chain(keys)
+    }
+}
+
+/// Key of a message's record.
+pub(crate) fn outbox_key(id: OutboxId) -> Vec<u8> {
+    key(kind::OUTBOX, &[&id.0.to_be_bytes()])
+}
+
+/// Puts a module's record.
+pub(crate) fn put_module(draft: &mut Draft<'_>, module: &ModuleRecord) -> Result<(), StoreError> {
+    draft.put("module", key(kind::MODULE, &[module.serial.as_bytes()]), module)
+}
+
+fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreError> {
+    for record in &wanted.clients {
+        draft.put("client", node_key(kind::CLIENT, &record.node), record)?;
+    }
+    for record in &wanted.hubs {
+        draft.put("hub", node_key(kind::HUB, &record.node), record)?;
+    }
+    for record in &wanted.identities {
+        draft.put("identity", node_key(kind::IDENTITY, &record.node), record)?;
+    }
+    for hub in &wanted.readmit {
+        draft.remove(node_key(kind::EXCLUSION, hub));
+    }
+    for record in &wanted.exclusions {
+        draft.put("exclusion", node_key(kind::EXCLUSION, &record.hub), record)?;
+    }
+    wanted.modules.iter().try_for_each(|record| put_module(draft, record))
+}
+
+fn check_blocks(draft: &Draft<'_>, wanted: &Transaction) -> Result<(), StoreError> {
+    let mut own = BTreeSet::new();
+    for NewBlock { record, .. } in &wanted.block {
+        let known: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, &record.block))?;
+        if known.is_some() || !own.insert(record.block) {
+            return Err(StoreError::BlockExists { block: record.block });
+        }
+    }
+    Ok(())
+}
+
+fn check_tables(state: &State, wanted: &Transaction) -> Result<(), StoreError> {
+    for table in wanted.activate.iter().chain(&wanted.retire) {
+        if !state.tables.contains_key(table) {
+            return Err(StoreError::UnknownTable { table: *table });
+        }
+    }
+    wanted
+        .activate
+        .iter()
+        .filter_map(|table| state.tables.get(table))
+        .try_for_each(|table| table.check_activate())
+}
+
+fn check_claims(state: &State, claims: &[(PadRange, Use)]) -> Result<(), StoreError> {
+    let mut own = BTreeSet::new();
+    for (range, _) in claims {
+        let lane = state.tables.get(&range.table).map(|table| table.lane(range.lane));
+        let held = lane.zip(range.end()).is_some_and(|(lane, end)| lane.is_held(range.offset, end));
+        if !held || !own.insert(*range) {
+            return Err(StoreError::AlreadyUsed { range: *range });
+        }
+    }
+    Ok(())
+}
+
+fn apply_claims(
+    group: &mut Group<'_>,
+    state: &mut State,
+    claims: &[(PadRange, Use)],
+) -> Result<(), StoreError> {
+    for (range, usage) in claims {
+        let PadRange { table, lane: name, offset, .. } = *range;
+        let (Some(entry), Some(end)) = (state.tables.get_mut(&table), range.end()) else { continue };
+        let lane = entry.lane_mut(name);
+        lane.let_go(offset, end);
+        lane.counts.add(*usage, range.len);
+        let insertion = lane.used.insert(offset, end);
+        for absorbed in insertion.absorbed {
+            group.draft.remove(used_key(&table, name, absorbed));
+        }
+        group.draft.put("used run", used_key(&table, name, insertion.start), &insertion.end)?;
+        let record = LaneRecord { mark: lane.used.furthest(), counts: lane.counts };
+        group.draft.put("lane", lane_key(&table, name), &record)?;
+        let file = lane.file.clone();
+        group.erasures.push(Erasure::Lane { table, lane: name, file, receiver: true, start: offset, end });
+    }
+    Ok(())
+}
+
+fn remove_message(group: &mut Group<'_>, state: &mut State, id: OutboxId) {
+    if let Some(item) = state.outbox.remove(&id) {
+        group.draft.remove(outbox_key(id));
+        group.erasures.push(Erasure::Outbox(item.run));
+    }
+}

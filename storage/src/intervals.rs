@@ -1,0 +1,114 @@
+//! A set of byte ranges, kept merged: which runs of a lane are used (DESIGN §5).
+
+use std::collections::BTreeMap;
+
+/// Disjoint, non-adjacent half-open ranges, by start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct IntervalSet {
+    ranges: BTreeMap<u64, u64>,
+}
+
+/// What an insertion did: one range now stands where those that started at `absorbed` stood.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Insertion {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Starts of ranges that are no longer there; never `start` itself.
+    pub(crate) absorbed: Vec<u64>,
+}
+
+impl IntervalSet {
+    /// Whether any byte of `start..end` is in the set.
+    pub(crate) fn overlaps(&self, start: u64, end: u64) -> bool {
+        self.ranges.range(..end).next_back().is_some_and(|(_, &last)| last > start)
+    }
+
+    /// Adds `start..end`, merging with what it overlaps or touches.
+    pub(crate) fn insert(&mut self, start: u64, end: u64) -> Insertion {
+        let (mut from, mut to) = (start, end);
+        let touched: Vec<(u64, u64)> = self
+            .ranges
+            .range(..=end)
+            .rev()
+            .take_while(|&(_, &last)| last >= start)
+            .map(|(&first, &last)| (first, last))
+            .collect();
+        for &(first, last) in &touched {
+            from = from.min(first);
+            to = to.max(last);
+            self.ranges.remove(&first);
+        }
+        if to > from {
+            self.ranges.insert(from, to);
+        }
+        let absorbed = touched.into_iter().map(|(first, _)| first).filter(|&first| first != from).collect();
+        Insertion { start: from, end: to, absorbed }
+    }
+
+    /// End of the range that starts at 0, or 0.
+    pub(crate) fn prefix_end(&self) -> u64 {
+        self.ranges.get(&0).copied().unwrap_or(0)
+    }
+
+    /// End of the last range, or 0.
+    pub(crate) fn furthest(&self) -> u64 {
+        self.ranges.last_key_value().map_or(0, |(_, &end)| end)
+    }
+
+    /// The range that contains `at`, or else the next one after it.
+    pub(crate) fn at_or_after(&self, at: u64) -> Option<(u64, u64)> {
+        let before = self.ranges.range(..=at).next_back().filter(|&(_, &end)| end > at);
+        before.or_else(|| self.ranges.range(at..).next()).map(|(&start, &end)| (start, end))
+    }
+
+    /// Bytes of the set at or above `from`.
+    pub(crate) fn bytes_from(&self, from: u64) -> u64 {
+        self.iter().map(|(start, end)| end.saturating_sub(start.max(from))).sum()
+    }
+
+    /// All ranges in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().map(|(&start, &end)| (start, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn adjacent_ranges_extend_one_record() {
+        let mut set = IntervalSet::default();
+        set.insert(0, 10);
+        assert_eq!(set.insert(10, 20), Insertion { start: 0, end: 20, absorbed: vec![] });
+        set.insert(30, 40);
+        assert_eq!(set.insert(20, 30), Insertion { start: 0, end: 40, absorbed: vec![30] });
+        assert_eq!(set.prefix_end(), 40);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn agrees_with_a_bitmap(runs in prop::collection::vec((0u64..200, 1u64..30), 1..40), probe in (0u64..220, 1u64..20)) {
+            let mut set = IntervalSet::default();
+            let mut map = [false; 256];
+            for (start, len) in runs {
+                let end = start + len;
+                let any = (start..end).any(|i| map[usize::try_from(i).expect("small")]);
+                prop_assert_eq!(set.overlaps(start, end), any);
+                set.insert(start, end);
+                (start..end).for_each(|i| map[usize::try_from(i).expect("small")] = true);
+            }
+            let (start, len) = probe;
+            let any = (start..start + len).any(|i| map[usize::try_from(i).expect("small")]);
+            prop_assert_eq!(set.overlaps(start, start + len), any);
+            let total = map.iter().filter(|&&used| used).count() as u64;
+            prop_assert_eq!(set.bytes_from(0), total);
+            let next = (start..256).find(|&i| map[usize::try_from(i).expect("small")]);
+            prop_assert_eq!(set.at_or_after(start).map(|(first, _)| first.max(start)), next);
+            let merged: Vec<_> = set.iter().collect();
+            prop_assert!(merged.windows(2).all(|pair| pair[0].1 < pair[1].0));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Agreed keys: a record of every block for ever, and the bytes until they are taken, once.
+//!
+//! No hash of a key stands in the ledger. That a run holds what was written follows from the order: bytes
+//! synced before their record.
+
+use dske_protocol::ids::{BlockId, KeyId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{StoreError, TakeError},
+    ledger::{Draft, block_key, key, kind},
+    records::{BlockRecord, BlockState},
+    spool::Run,
+    transaction::NewBlock,
+};
+
+/// Most keys in one block.
+const KEYS_PER_BLOCK_MAX: u32 = 65_536;
+
+/// Where the keys of a block lie, and how many are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyRun {
+    pub(crate) run: Run,
+    pub(crate) keys: u32,
+    pub(crate) taken: u32,
+}
+
+fn taken_key(id: KeyId) -> Vec<u8> {
+    key(kind::KEY_TAKEN, &[id.block.as_bytes(), &id.index.to_be_bytes()])
+}
+
+fn time_key(at_ms: u64, block: &BlockId) -> Vec<u8> {
+    key(kind::BLOCK_BY_TIME, &[&at_ms.to_be_bytes(), block.as_bytes()])
+}
+
+/// Whether record and keys of a new block fit together; gives the number of keys.
+pub(crate) fn check_block(new: &NewBlock) -> Result<u32, StoreError> {
+    let key_bytes = new.record.key_bytes as usize;
+    match (&new.record.state, &new.key) {
+        (BlockState::Ready, Some(key)) if key_bytes > 0 && !key.is_empty() && key.len() % key_bytes == 0 => {
+            let keys = u32::try_from(key.len() / key_bytes).ok().filter(|&keys| keys <= KEYS_PER_BLOCK_MAX);
+            keys.ok_or_else(|| StoreError::invalid(format!("a block has at most {KEYS_PER_BLOCK_MAX} keys")))
+        }
+        (BlockState::Ready, Some(_)) => {
+            Err(StoreError::invalid("a block's bytes are a multiple of its key's length"))
+        }
+        (BlockState::Ready, None) => Err(StoreError::invalid("a block that is ready comes with its keys")),
+        (_, Some(_)) => Err(StoreError::invalid("only a block that is ready comes with keys")),
+        (_, None) => Ok(0),
+    }
+}
+
+/// Puts the records of a new block.
+pub(crate) fn put_block(
+    draft: &mut Draft<'_>,
+    record: &BlockRecord,
+    keys: Option<(Run, u32)>,
+) -> Result<(), StoreError> {
+    draft.put("block", block_key(kind::BLOCK, &record.block), record)?;
+    draft.put("block time", time_key(record.at_ms, &record.block), &record.block)?;
+    if let Some((run, keys)) = keys {
+        draft.put("key run", block_key(kind::KEY_RUN, &record.block), &KeyRun { run, keys, taken: 0 })?;
+    }
+    Ok(())
+}
+
+/// Finds the bytes of a key that has not been taken.
+pub(crate) fn find_key(draft: &Draft<'_>, id: KeyId) -> Result<Run, TakeError> {
+    let record: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, &id.block))?;
+    let record = record.ok_or(TakeError::Unknown(id))?;
+    match record.state {
+        BlockState::Aborted { reason } => return Err(TakeError::Aborted { id, reason }),
+        BlockState::Taken => return Err(TakeError::AlreadyTaken(id)),
+        BlockState::Ready => {}
+    }
+    let stored: Option<KeyRun> = draft.get("key run", &block_key(kind::KEY_RUN, &id.block))?;
+    let stored = stored.filter(|stored| id.index < stored.keys).ok_or(TakeError::Unknown(id))?;
+    if draft.get::<()>("taken key", &taken_key(id))?.is_some() {
+        return Err(TakeError::AlreadyTaken(id));
+    }
+    let len = u64::from(record.key_bytes);
+    Ok(Run { segment: stored.run.segment, offset: stored.run.offset + u64::from(id.index) * len, len })
+}
+
+/// Records that a key is taken; with the last one the block is.
+pub(crate) fn mark_taken(draft: &mut Draft<'_>, id: KeyId) -> Result<(), StoreError> {
+    let run_key = block_key(kind::KEY_RUN, &id.block);
+    let Some(mut stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(()) };
+    stored.taken += 1;
+    if stored.taken < stored.keys {
+        draft.put("taken key", taken_key(id), &())?;
+        return draft.put("key run", run_key, &stored);
+    }
+    let record_key = block_key(kind::BLOCK, &id.block);
+    if let Some(mut record) = draft.get::<BlockRecord>("block", &record_key)? {
+        record.state = BlockState::Taken;
+        draft.put("block", record_key, &record)?;
+    }
+    draft.remove(run_key);
+    (0..stored.keys).for_each(|index| draft.remove(taken_key(KeyId { block: id.block, index })));
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Typed records over the log: which key holds what. Values are small, public facts; no pad and no key may
+//! ever pass through here, because what sled removes stays readable in its files.
+
+use std::sync::Arc;
+
+use dske_protocol::ids::{BlockId, Lane, NodeId, TableId};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    codec::{decode, encode},
+    error::StoreError,
+    log::{Batch, Log},
+};
+
+/// Kinds of records; the first byte of a key.
+pub(crate) mod kind {
+    pub(crate) const META: &[u8] = b"M";
+    pub(crate) const TABLE: &[u8] = b"t";
+    pub(crate) const LANE: &[u8] = b"l";
+    pub(crate) const USED: &[u8] = b"u";
+    pub(crate) const CLIENT: &[u8] = b"c";
+    pub(crate) const HUB: &[u8] = b"h";
+    pub(crate) const IDENTITY: &[u8] = b"i";
+    pub(crate) const EXCLUSION: &[u8] = b"x";
+    pub(crate) const MODULE: &[u8] = b"m";
+    pub(crate) const RECEIPT: &[u8] = b"r";
+    pub(crate) const BLOCK: &[u8] = b"b";
+    pub(crate) const BLOCK_BY_TIME: &[u8] = b"n";
+    pub(crate) const KEY_RUN: &[u8] = b"K";
+    pub(crate) const KEY_TAKEN: &[u8] = b"k";
+    pub(crate) const OUTBOX: &[u8] = b"o";
+}
+
+/// Key of a record: its kind, then its parts.
+pub(crate) fn key(kind: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = kind.to_vec();
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// Key of a table's record.
+pub(crate) fn table_key(table: &TableId) -> Vec<u8> {
+    key(kind::TABLE, &[table.as_bytes()])
+}
+
+/// Key of a lane's record.
+pub(crate) fn lane_key(table: &TableId, lane: Lane) -> Vec<u8> {
+    key(kind::LANE, &[table.as_bytes(), &[lane_byte(lane)]])
+}
+
+/// Prefix of the used runs of a lane.
+pub(crate) fn used_prefix(table: &TableId, lane: Lane) -> Vec<u8> {
+    key(kind::USED, &[table.as_bytes(), &[lane_byte(lane)]])
+}
+
+/// Key of one used run.
+pub(crate) fn used_key(table: &TableId, lane: Lane, start: u64) -> Vec<u8> {
+    key(kind::USED, &[table.as_bytes(), &[lane_byte(lane)], &start.to_be_bytes()])
+}
+
+/// Key of a record about a node.
+pub(crate) fn node_key(kind: &[u8], node: &NodeId) -> Vec<u8> {
+    key(kind, &[node.as_bytes()])
+}
+
+/// Key of a record about a block.
+pub(crate) fn block_key(kind: &[u8], block: &BlockId) -> Vec<u8> {
+    key(kind, &[block.as_bytes()])
+}
+
+/// Place of a lane in pairs, and its byte in keys and headers.
+pub(crate) fn lane_byte(lane: Lane) -> u8 {
+    match lane {
+        Lane::Up => 0,
+        Lane::Down => 1,
+    }
+}
+
+/// The ledger.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    log: Arc<dyn Log>,
+}
+
+impl Ledger {
+    pub(crate) fn new(log: Arc<dyn Log>) -> Self {
+        Self { log }
+    }
+
+    /// One record.
+    pub(crate) fn get<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
+        self.log.get(key)?.map(|bytes| decode(what, &bytes)).transpose()
+    }
+
+    /// All records of a kind, in order of key.
+    pub(crate) fn all<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        prefix: &[u8],
+    ) -> Result<Vec<T>, StoreError> {
+        self.log.scan(prefix)?.iter().map(|(_, bytes)| decode(what, bytes)).collect()
+    }
+
+    /// All records of a kind with the rest of their key.
+    pub(crate) fn pairs<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        prefix: &[u8],
+    ) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
+        let pairs = self.log.scan(prefix)?;
+        pairs
+            .into_iter()
+            .map(|(key, bytes)| {
+                Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), decode(what, &bytes)?))
+            })
+            .collect()
+    }
+
+    /// The last records of a kind, last first.
+    pub(crate) fn last<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        self.log.scan_last(prefix, limit)?.iter().map(|(_, bytes)| decode(what, bytes)).collect()
+    }
+
+    /// Applies a batch and returns when it is on the device.
+    pub(crate) fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.log.apply(batch)?;
+        self.log.sync()
+    }
+}
+
+/// A batch that is being put together, and the view of the ledger that it will leave.
+pub(crate) struct Draft<'a> {
+    ledger: &'a Ledger,
+    pub(crate) batch: Batch,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(ledger: &'a Ledger) -> Self {
+        Self { ledger, batch: Batch::new() }
+    }
+
+    /// One record as it will be.
+    pub(crate) fn get<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
+        match self.batch.get(key) {
+            Some(Some(bytes)) => decode(what, bytes).map(Some),
+            Some(None) => Ok(None),
+            None => self.ledger.get(what, key),
+        }
+    }
+
+    /// Encodes and puts one record.
+    pub(crate) fn put<T: Serialize>(
+        &mut self,
+        what: &'static str,
+        key: Vec<u8>,
+        value: &T,
+    ) -> Result<(), StoreError> {
+        let bytes = encode(what, value)?;
+        self.batch.insert(key, Some(bytes));
+        Ok(())
+    }
+
+    /// Removes one record.
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.batch.insert(key, None);
+    }
+}

@@ -1,0 +1,261 @@
+//! Loading a store: what is missing is an error, what disagrees is quarantined, what should be erased is
+//! erased again. Nothing is ever treated as fresh.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
+};
+
+use dske_protocol::ids::{Lane, TableId};
+
+use crate::{
+    disk::Disk,
+    engine::{Engine, State},
+    erasures::Erasure,
+    error::StoreError,
+    intervals::IntervalSet,
+    keys::KeyRun,
+    lane_file::{LaneFile, lane_file_name},
+    lane_header::Counts,
+    lane_state::LaneState,
+    layout,
+    ledger::{Draft, Ledger, key, kind, lane_key, used_prefix},
+    log::Log,
+    outbox::StoredItem,
+    spool::Spool,
+    table::{LaneRecord, Table, TableRecord},
+};
+
+/// Version of everything in the directory.
+pub(crate) const FORMAT: u32 = 1;
+
+/// Ids of messages: the number of times that the store was opened, then a count.
+const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;
+
+/// Key of the store's id in the ledger.
+pub(crate) fn identity_key() -> Vec<u8> {
+    key(kind::META, &[b"identity"])
+}
+
+fn opens_key() -> Vec<u8> {
+    key(kind::META, &[b"opens"])
+}
+
+/// Makes the directories of a new store and its first records.
+pub(crate) fn format(
+    dir: &Path,
+    disk: &dyn Disk,
+    log: Arc<dyn Log>,
+    identity: [u8; 16],
+) -> Result<(), StoreError> {
+    for path in
+        [layout::lanes_dir(dir), layout::imports_dir(dir), layout::outbox_dir(dir), layout::keys_dir(dir)]
+    {
+        disk.create_dir(&path).map_err(|error| StoreError::io("make", &path, &error))?;
+    }
+    let ledger = Ledger::new(log);
+    let mut draft = Draft::new(&ledger);
+    draft.put("store identity", identity_key(), &(FORMAT, identity))?;
+    draft.put("opens", opens_key(), &0u64)?;
+    ledger.commit(&draft.batch)
+}
+
+/// Loads a store whose id, as its `store` file tells it, is `identity`.
+pub(crate) fn load(
+    dir: &Path,
+    disk: Arc<dyn Disk>,
+    log: Arc<dyn Log>,
+    identity: [u8; 16],
+    chunk_bytes_max: u64,
+) -> Result<Engine, StoreError> {
+    let ledger = Ledger::new(log);
+    check_identity(&ledger, identity)?;
+    let opens = ledger.get::<u64>("opens", &opens_key())?.unwrap_or(0) + 1;
+    let mut draft = Draft::new(&ledger);
+    draft.put("opens", opens_key(), &opens)?;
+
+    let mut state = State::default();
+    let mut due = Vec::new();
+    for record in ledger.all::<TableRecord>("table", kind::TABLE)? {
+        let table = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
+        state.unsaved.insert(table.record.table);
+        state.tables.insert(table.record.table, table);
+    }
+    warn_of_strays(dir, &*disk, &state)?;
+    let items: Vec<StoredItem> = ledger.all("message", kind::OUTBOX)?;
+    let outbox_runs: Vec<_> = items.iter().map(|item| item.run).collect();
+    state.outbox = items.into_iter().map(|item| (item.entry.id, item)).collect();
+    let key_runs = live_keys(&ledger)?;
+    let outbox_spool = Spool::open(disk.clone(), &layout::outbox_dir(dir), &outbox_runs, false)?;
+    let key_spool = Spool::open(disk.clone(), &layout::keys_dir(dir), &key_runs, true)?;
+    ledger.commit(&draft.batch)?;
+    Ok(Engine {
+        dir: dir.to_owned(),
+        disk,
+        ledger,
+        chunk_bytes_max,
+        state: Mutex::new(state),
+        outbox_spool,
+        key_spool,
+        due: Mutex::new(due),
+        next_outbox: AtomicU64::new(opens.saturating_mul(OUTBOX_IDS_PER_OPEN)),
+        poison: OnceLock::new(),
+    })
+}
+
+fn check_identity(ledger: &Ledger, identity: [u8; 16]) -> Result<(), StoreError> {
+    let damaged = |detail: &str| StoreError::Damaged { what: "the ledger", detail: detail.to_owned() };
+    match ledger.get::<(u32, [u8; 16])>("store identity", &identity_key())? {
+        None => Err(damaged("it does not say which store it belongs to: put the right one back")),
+        Some((FORMAT, known)) if known == identity => Ok(()),
+        Some((FORMAT, _)) => Err(damaged("it belongs to another store: put the right one back")),
+        Some((version, _)) => {
+            Err(damaged(&format!("format {version} is not {FORMAT}: use the release that wrote it")))
+        }
+    }
+}
+
+fn load_table(
+    dir: &Path,
+    disk: &dyn Disk,
+    ledger: &Ledger,
+    draft: &mut Draft<'_>,
+    record: TableRecord,
+    due: &mut Vec<Erasure>,
+) -> Result<Table, StoreError> {
+    let [up_bytes, down_bytes] = record.lane_bytes;
+    let table = record.table;
+    let mut problems = Vec::new();
+    let mut load = |lane: Lane, bytes: u64| -> Result<LaneState, StoreError> {
+        let allocator = record.side.allocates() == lane;
+        let path = layout::table_dir(dir, &table).join(lane_file_name(lane));
+        let (file, problem) = LaneFile::open(disk, &path, table, lane, bytes)?;
+        let stored = ledger.get::<LaneRecord>("lane", &lane_key(&table, lane))?;
+        let used = load_used(ledger, &table, lane)?;
+        let header = file.header();
+        let known = stored.unwrap_or_default();
+        let problem = problem.or_else(|| match stored {
+            None => Some("the ledger has no record of it".to_owned()),
+            Some(known) => disagreement(allocator, known.mark, header.mark, header.mark_before, &used, bytes),
+        });
+        let state = |mark: u64, counts: Counts, used: IntervalSet, file: LaneFile| {
+            LaneState::new(Arc::new(file), lane, bytes, allocator, mark, counts, used)
+        };
+        if let Some(problem) = problem {
+            problems.push(format!("{lane} lane: {problem}"));
+            let mark = header.mark.max(known.mark).min(bytes);
+            return Ok(state(mark, Counts::default(), IntervalSet::default(), file));
+        }
+        let counts = known.counts.max(header.counts);
+        if allocator && header.mark != known.mark {
+            // A crash between header and ledger; the header counts.
+            draft.put("lane", lane_key(&table, lane), &LaneRecord { mark: header.mark, counts })?;
+        }
+        let lane_state = state(header.mark, counts, used, file);
+        due.extend(erase_again(table, &lane_state, header.floor));
+        Ok(lane_state)
+    };
+    let lanes = [load(Lane::Up, up_bytes)?, load(Lane::Down, down_bytes)?];
+    let mut loaded = Table { record, lanes };
+    if !problems.is_empty() {
+        loaded.quarantine(&problems.join("; "));
+        tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
+    }
+    Ok(loaded)
+}
+
+/// What header and ledger say that no crash can explain.
+fn disagreement(
+    allocator: bool,
+    ledger: u64,
+    header: u64,
+    header_before: u64,
+    used: &IntervalSet,
+    bytes: u64,
+) -> Option<String> {
+    if used.furthest() > bytes {
+        return Some("the ledger has used runs past its end".to_owned());
+    }
+    if allocator && ledger > header {
+        // The header is written first, always.
+        return Some(format!("the ledger is at {ledger}, ahead of the file's header at {header}"));
+    }
+    if allocator && ledger != header && ledger != header_before {
+        return Some(format!(
+            "the file's header is at {header}, more than one reservation ahead of the ledger at {ledger}"
+        ));
+    }
+    if !allocator && header > used.furthest() {
+        // The ledger is written first here.
+        return Some(format!("the file's header is at {header}, ahead of the ledger at {}", used.furthest()));
+    }
+    if !allocator && ledger != used.furthest() {
+        return Some(format!("the ledger's used runs end at {}, its mark is {ledger}", used.furthest()));
+    }
+    None
+}
+
+fn load_used(ledger: &Ledger, table: &TableId, lane: Lane) -> Result<IntervalSet, StoreError> {
+    let mut used = IntervalSet::default();
+    for (start, end) in ledger.pairs::<u64>("used run", &used_prefix(table, lane))? {
+        let start = start.try_into().map(u64::from_be_bytes);
+        let start = start
+            .map_err(|_| StoreError::Damaged { what: "used run", detail: "its key is too short".into() })?;
+        used.insert(start, end);
+    }
+    Ok(used)
+}
+
+/// Everything that is used or reserved above the floor.
+fn erase_again(table: TableId, lane: &LaneState, floor: u64) -> Vec<Erasure> {
+    let mut runs: Vec<(u64, u64)> = lane
+        .used
+        .iter()
+        .map(|(start, end)| (start.max(floor), end))
+        .filter(|(start, end)| start < end)
+        .collect();
+    if lane.mark > floor {
+        runs.push((floor, lane.mark));
+    }
+    let erasure = |(start, end)| Erasure::Lane {
+        table,
+        lane: lane.lane,
+        file: lane.file.clone(),
+        receiver: !lane.allocator,
+        start,
+        end,
+    };
+    runs.into_iter().map(erasure).collect()
+}
+
+/// A table's directory without a record: a module that was being installed, or a ledger that is too old.
+fn warn_of_strays(dir: &Path, disk: &dyn Disk, state: &State) -> Result<(), StoreError> {
+    let lanes = layout::lanes_dir(dir);
+    for path in disk.list(&lanes).map_err(|error| StoreError::io("list", &lanes, &error))? {
+        let table =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<TableId>().ok());
+        if table.is_some_and(|table| !state.tables.contains_key(&table)) {
+            tracing::warn!(path = %path.display(), "a table without a record is not used; import its module again to finish it");
+        }
+    }
+    Ok(())
+}
+
+fn live_keys(ledger: &Ledger) -> Result<Vec<crate::spool::Run>, StoreError> {
+    let mut live = Vec::new();
+    for (block, stored) in ledger.pairs::<KeyRun>("key run", kind::KEY_RUN)? {
+        let key_bytes = stored.run.len / u64::from(stored.keys.max(1));
+        let taken: Vec<(Vec<u8>, ())> = ledger.pairs("taken key", &key(kind::KEY_TAKEN, &[&block]))?;
+        let taken: std::collections::BTreeSet<u32> = taken
+            .iter()
+            .filter_map(|(index, ())| index.as_slice().try_into().ok().map(u32::from_be_bytes))
+            .collect();
+        let left = (0..stored.keys).filter(|index| !taken.contains(index));
+        live.extend(left.map(|index| crate::spool::Run {
+            segment: stored.run.segment,
+            offset: stored.run.offset + u64::from(index) * key_bytes,
+            len: key_bytes,
+        }));
+    }
+    Ok(live)
+}

@@ -1,0 +1,303 @@
+//! Pads out of lanes: held for a peer's message, or minted for one of ours (DESIGN §5).
+//!
+//! An allocator's mark is on the device, in the lane's header and then in the ledger, before any byte below
+//! it leaves this module; a crash can lose reserved bytes but never hand one out twice.
+
+use std::collections::BTreeMap;
+
+use dske_protocol::{
+    ids::{NodeId, PadRange, TableId},
+    pad::PadBytes,
+};
+
+use crate::{
+    engine::{Engine, State},
+    erasures::Erasure,
+    error::{HoldRefusal, MintError, StoreError},
+    lane_state::RUN_BYTES_MAX,
+    ledger::{Draft, lane_key, used_key},
+    lock_short,
+    status::Use,
+    table::{LaneRecord, Table},
+    transaction::{Minted, Want},
+};
+
+/// What became of a request for pads.
+pub(crate) enum MintOutcome {
+    /// All of them, and tables that should be refilled in the background.
+    Ready(Vec<Minted>, Vec<TableId>),
+    /// Nothing was taken: these reservations have to be made first.
+    Reserve(Vec<Reservation>),
+}
+
+/// `bytes` are wanted from `start` of the lane that this node allocates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) table: TableId,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Engine {
+    /// Holds runs and reads them. What cannot be read is not held.
+    pub(crate) fn hold(&self, wants: &[(NodeId, PadRange)]) -> Vec<Result<PadBytes, HoldRefusal>> {
+        wants.iter().map(|(peer, range)| self.hold_one(*peer, range)).collect()
+    }
+
+    fn hold_one(&self, peer: NodeId, range: &PadRange) -> Result<PadBytes, HoldRefusal> {
+        self.check()?;
+        let end = range.end().ok_or(HoldRefusal::OutOfRange)?;
+        let file = {
+            let mut state = lock_short(&self.state);
+            let table = state.tables.get_mut(&range.table).ok_or(HoldRefusal::UnknownTable(range.table))?;
+            if table.record.peer != peer {
+                return Err(HoldRefusal::WrongPeer { table: range.table, peer });
+            }
+            if !table.is_active() {
+                return Err(HoldRefusal::NotActive { state: table.record.state.to_string() });
+            }
+            let lane = table.lane_mut(range.lane);
+            if lane.allocator {
+                return Err(HoldRefusal::WrongLane);
+            }
+            lane.hold(range.offset, end)?;
+            lane.file.clone()
+        };
+        let refusal = match file.read(range.offset, range.len) {
+            Ok(Some(mut bytes)) => return Ok(PadBytes::mint(std::mem::take(&mut *bytes))),
+            Ok(None) => HoldRefusal::Erased,
+            Err(error) => HoldRefusal::Store(error),
+        };
+        self.release(*range, None);
+        Err(refusal)
+    }
+
+    /// Gives a held run back. `true` where the table's record is to be saved.
+    pub(crate) fn release(&self, range: PadRange, forged_blocks: Option<u64>) -> bool {
+        let Some(end) = range.end() else { return false };
+        let mut state = lock_short(&self.state);
+        let Some(table) = state.tables.get_mut(&range.table) else { return false };
+        let was_held = table.lane_mut(range.lane).let_go(range.offset, end);
+        let Some(blocks) = forged_blocks.filter(|_| was_held) else { return false };
+        table.count_forgery(blocks);
+        state.unsaved.insert(range.table)
+    }
+
+    /// Takes pads that are reserved already, or says what has to be reserved first. Does no I/O.
+    pub(crate) fn mint(&self, state: &mut State, wants: &[Want]) -> Result<MintOutcome, MintError> {
+        self.check()?;
+        let (chosen, totals) = choose_tables(state, wants)?;
+        let mut reservations = Vec::new();
+        for (&table, &bytes) in &totals {
+            let Some(lane) = state.tables.get(&table).map(Table::own_lane) else { continue };
+            let start = lane.fit(bytes).unwrap_or(lane.bytes);
+            if start + bytes > lane.mark {
+                reservations.push(Reservation { table, start, bytes });
+            }
+        }
+        if !reservations.is_empty() {
+            return Ok(MintOutcome::Reserve(reservations));
+        }
+        let minted = wants.iter().zip(&chosen).filter_map(|(want, table)| take(state, want, table)).collect();
+        let low = totals.into_keys().filter(|table| self.wants_refill(state, table)).collect();
+        Ok(MintOutcome::Ready(minted, low))
+    }
+
+    /// Takes pads, reserving as often as it takes. Only the thread that reserves may call it.
+    pub(crate) fn mint_reserving(&self, wants: &[Want]) -> Result<Vec<Minted>, MintError> {
+        loop {
+            let outcome = self.mint(&mut lock_short(&self.state), wants)?;
+            match outcome {
+                MintOutcome::Ready(minted, _) => return Ok(minted),
+                MintOutcome::Reserve(reservations) => {
+                    for reservation in reservations {
+                        self.reserve(reservation)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that a refill is wanted, once.
+    fn wants_refill(&self, state: &mut State, table: &TableId) -> bool {
+        let Some(table) = state.tables.get_mut(table) else { return false };
+        let lane = table.own_lane_mut();
+        let low = lane.reserved() < lane.chunk_bytes(self.chunk_bytes_max) / 2 && lane.left() > 0;
+        low && !std::mem::replace(&mut lane.refilling, true)
+    }
+
+    /// Fills a lane's memory up to one chunk. Only the thread that reserves may call it.
+    pub(crate) fn refill(&self, table: TableId) -> Result<(), StoreError> {
+        let reservation = {
+            let mut state = lock_short(&self.state);
+            let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
+            let active = entry.is_active();
+            let lane = entry.own_lane_mut();
+            lane.refilling = false;
+            let bytes = lane.reserved() + 1;
+            match lane.fit(bytes).filter(|_| active) {
+                Some(start) => Reservation { table, start, bytes },
+                None => return Ok(()),
+            }
+        };
+        self.reserve(reservation)
+    }
+
+    /// Moves a mark durably, header first, then reads the bytes into memory and has them erased on disk.
+    /// Only one thread may reserve.
+    pub(crate) fn reserve(&self, wanted: Reservation) -> Result<(), StoreError> {
+        self.check()?;
+        let Reservation { table, start, bytes } = wanted;
+        let (file, lane_name, from, mark, counts) = {
+            let state = lock_short(&self.state);
+            let Some(lane) = state.tables.get(&table).map(Table::own_lane) else { return Ok(()) };
+            let end = lane.reservation_end(start, bytes, lane.chunk_bytes(self.chunk_bytes_max));
+            if end <= lane.mark {
+                return Ok(());
+            }
+            (lane.file.clone(), lane.lane, start.max(lane.mark), end, lane.counts)
+        };
+        self.fatal(file.advance(mark, counts))?;
+        let mut draft = Draft::new(&self.ledger);
+        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
+        self.fatal(self.ledger.commit(&draft.batch))?;
+        let read = file.read(from, mark - from)?;
+        let old_mark = {
+            let mut state = lock_short(&self.state);
+            let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
+            let old_mark = entry.own_lane().mark;
+            match &read {
+                Some(run) => entry.own_lane_mut().install(start, from, mark, run),
+                None => {
+                    entry.own_lane_mut().skip(mark);
+                    entry.quarantine("bytes that were never used read as erased");
+                    state.unsaved.insert(table);
+                }
+            }
+            old_mark
+        };
+        self.erase_later([Erasure::Lane {
+            table,
+            lane: lane_name,
+            file,
+            receiver: false,
+            start: old_mark,
+            end: mark,
+        }]);
+        Ok(())
+    }
+
+    /// Skips durably to `to` in the lane that this node allocates: what sync does when the peer has seen
+    /// more (DESIGN §4). Only the thread that reserves may call it.
+    pub(crate) fn skip(&self, table: TableId, to: u64) -> Result<(), StoreError> {
+        self.check()?;
+        let (file, lane_name, old_mark, counts) = {
+            let mut state = lock_short(&self.state);
+            let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
+            let lane = entry.own_lane_mut();
+            if to > lane.bytes {
+                return Err(StoreError::invalid(format!("lane {} ends before {to}", lane.lane)));
+            }
+            if to <= lane.mark {
+                lane.skip(to);
+                return Ok(());
+            }
+            (lane.file.clone(), lane.lane, lane.mark, lane.counts)
+        };
+        self.fatal(file.advance(to, counts))?;
+        let mut draft = Draft::new(&self.ledger);
+        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark: to, counts })?;
+        self.fatal(self.ledger.commit(&draft.batch))?;
+        if let Some(entry) = lock_short(&self.state).tables.get_mut(&table) {
+            entry.own_lane_mut().skip(to);
+        }
+        self.erase_later([Erasure::Lane {
+            table,
+            lane: lane_name,
+            file,
+            receiver: false,
+            start: old_mark,
+            end: to,
+        }]);
+        Ok(())
+    }
+
+    /// Takes one run at or after `at` of one table, without giving up what lies before it: for the tag key of
+    /// a sync confirmation, whose place the peer names (DESIGN §4). Only the thread that reserves may call it.
+    pub(crate) fn mint_at(
+        &self,
+        table: TableId,
+        at: u64,
+        bytes: u64,
+        usage: Use,
+    ) -> Result<Minted, MintError> {
+        self.check()?;
+        if bytes == 0 || bytes > RUN_BYTES_MAX {
+            return Err(MintError::BadLength { bytes });
+        }
+        let (peer, lane_name, file, insertion, counts) = {
+            let mut state = lock_short(&self.state);
+            let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
+            if !entry.is_active() {
+                return Err(MintError::NoTable { peer: entry.record.peer });
+            }
+            let peer = entry.record.peer;
+            let lane = entry.own_lane_mut();
+            let start = lane.fit_from(at.max(lane.mark), bytes).ok_or(MintError::PlaceUsed)?;
+            let end = start + bytes;
+            lane.counts.add(usage, bytes);
+            let insertion = lane.used.insert(start, end);
+            (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
+        };
+        let (start, end, insertion) = insertion;
+        let read = file.read(start, bytes)?;
+        let mut draft = Draft::new(&self.ledger);
+        for absorbed in insertion.absorbed {
+            draft.remove(used_key(&table, lane_name, absorbed));
+        }
+        draft.put("used run", used_key(&table, lane_name, insertion.start), &insertion.end)?;
+        let mark =
+            self.ledger.get::<LaneRecord>("lane", &lane_key(&table, lane_name))?.unwrap_or_default().mark;
+        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
+        self.fatal(self.ledger.commit(&draft.batch))?;
+        self.erase_later([Erasure::Lane { table, lane: lane_name, file, receiver: false, start, end }]);
+        let mut run = read.ok_or(MintError::PlaceUsed)?;
+        let range = PadRange { table, lane: lane_name, offset: start, len: bytes };
+        Ok(Minted { peer, range, pad: PadBytes::mint(std::mem::take(&mut *run)) })
+    }
+}
+
+/// For every want the first active table with room for all that this request takes from it.
+fn choose_tables(state: &State, wants: &[Want]) -> Result<(Vec<TableId>, BTreeMap<TableId, u64>), MintError> {
+    let mut totals: BTreeMap<TableId, u64> = BTreeMap::new();
+    let mut chosen = Vec::with_capacity(wants.len());
+    for want in wants {
+        let Want { peer, bytes, .. } = *want;
+        if bytes == 0 || bytes > RUN_BYTES_MAX {
+            return Err(MintError::BadLength { bytes });
+        }
+        let tables = state.active_with(peer);
+        let with_it =
+            |table: &Table| totals.get(&table.record.table).copied().unwrap_or(0).saturating_add(bytes);
+        let Some(table) = tables.iter().find(|table| table.own_lane().fit(with_it(table)).is_some()) else {
+            let left = tables.iter().map(|table| table.own_lane().left() + table.own_lane().reserved()).max();
+            return Err(match left {
+                Some(left) => MintError::Exhausted { peer, wanted: bytes, left },
+                None => MintError::NoTable { peer },
+            });
+        };
+        let total = with_it(table);
+        totals.insert(table.record.table, total);
+        chosen.push(table.record.table);
+    }
+    Ok((chosen, totals))
+}
+
+fn take(state: &mut State, want: &Want, table: &TableId) -> Option<Minted> {
+    let entry = state.tables.get_mut(table)?;
+    let lane = entry.own_lane_mut();
+    let (offset, pad) = lane.take(want.bytes)?;
+    lane.counts.add(want.usage, want.bytes);
+    let range = PadRange { table: *table, lane: lane.lane, offset, len: want.bytes };
+    Some(Minted { peer: want.peer, range, pad })
+}

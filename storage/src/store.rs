@@ -1,0 +1,403 @@
+//! The store as the node sees it: requests in, replies through channels, three threads behind.
+//!
+//! Calls may come from asynchronous code: none waits for the disk, except that a caller waits while a queue
+//! is full, which lasts one group commit. Reads of the ledger are served from sled's memory as a rule.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use dske_protocol::{
+    ids::{BlockId, KeyId, NodeId, PadRange, TableId},
+    pad::PadBytes,
+};
+use futures::channel::oneshot;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    create,
+    engine::Engine,
+    error::{HoldRefusal, MintError, StoreError, TakeError},
+    group::Job,
+    ledger::{block_key, kind},
+    lock::DirLock,
+    lock_short,
+    pads::MintOutcome,
+    records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
+    secret::SecretBytes,
+    status::{TableMarks, TableStatus, Use},
+    transaction::{Minted, OutboxEntry, OutboxId, Transaction, Want},
+    worker::{EraserBell, PadJob, run_commits, run_erasures, run_pads},
+};
+
+/// Requests that wait in each queue; more than a hub's connections can have in flight at once.
+const QUEUE_JOBS_MAX: usize = 1024;
+
+/// The answer to a request. Cancelled only where the store was closed before it could answer.
+pub type Reply<T> = oneshot::Receiver<T>;
+
+/// How a store works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Most bytes of a lane that are reserved at once, and so lost by a crash: a lane's chunk is 1/128 of it,
+    /// at least 4 KiB and at most this.
+    pub chunk_bytes_max: u64,
+    /// How long used bytes wait to be erased together.
+    pub erase_delay_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { chunk_bytes_max: 65_536, erase_delay_ms: 200 }
+    }
+}
+
+/// A store that is open. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    open: RwLock<Option<Open>>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Open {
+    engine: Arc<Engine>,
+    pads: SyncSender<PadJob>,
+    commits: SyncSender<Job>,
+}
+
+struct Threads {
+    pads: JoinHandle<()>,
+    commits: JoinHandle<()>,
+    eraser: JoinHandle<()>,
+    bell: Arc<EraserBell>,
+    _lock: Option<DirLock>,
+}
+
+impl Store {
+    /// Makes a new store in a directory that is empty or not there yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] where there is something, or the system's refusal.
+    pub fn create(dir: &Path) -> Result<(), StoreError> {
+        create::create(dir)
+    }
+
+    /// Opens a store and erases again whatever was used before.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it; [`StoreError::Missing`] or
+    /// [`StoreError::Damaged`] where something that it needs is not there. A table whose records disagree
+    /// does not stop it: that one is quarantined.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
+        let (engine, lock) = create::open(dir, options.chunk_bytes_max)?;
+        Self::start(engine, options, Some(lock))
+    }
+
+    pub(crate) fn start(engine: Engine, options: Options, lock: Option<DirLock>) -> Result<Self, StoreError> {
+        let engine = Arc::new(engine);
+        let bell = Arc::new(EraserBell::default());
+        let (pads, pad_jobs) = sync_channel(QUEUE_JOBS_MAX);
+        let (commits, commit_jobs) = sync_channel(QUEUE_JOBS_MAX);
+        let delay = Duration::from_millis(options.erase_delay_ms);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            thread.spawn(work).map_err(|error| StoreError::io("start threads for", &engine.dir, &error))
+        };
+        let threads = Threads {
+            pads: {
+                let (engine, bell, commits) = (engine.clone(), bell.clone(), commits.clone());
+                spawn("dske-pads", Box::new(move || run_pads(&engine, &pad_jobs, &commits, &bell)))?
+            },
+            commits: {
+                let (engine, bell) = (engine.clone(), bell.clone());
+                spawn("dske-commit", Box::new(move || run_commits(&engine, &commit_jobs, &bell)))?
+            },
+            eraser: {
+                let (engine, bell) = (engine.clone(), bell.clone());
+                spawn("dske-erase", Box::new(move || run_erasures(&engine, &bell, delay)))?
+            },
+            bell,
+            _lock: lock,
+        };
+        // What opening found, quarantines and erasures, is done at once.
+        threads.bell.ring();
+        let _ = commits.send(Job::Save(Vec::new()));
+        let open = RwLock::new(Some(Open { engine, pads, commits }));
+        Ok(Self { inner: Arc::new(Inner { open, threads: Mutex::new(Some(threads)) }) })
+    }
+
+    /// Finishes what is under way, erases what is used, syncs, ends the threads and lets the directory go.
+    /// Every later call fails with [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// The failure that poisoned the store, where there was one.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.inner.close()
+    }
+
+    // -- tables and records
+
+    /// The tables as they stand; empty after [`Store::close`].
+    pub fn tables(&self) -> Vec<TableStatus> {
+        self.engine().map(|engine| engine.tables()).unwrap_or_default()
+    }
+
+    /// How far each lane of a table has come, as sync compares it.
+    pub fn marks(&self, table: TableId) -> Option<TableMarks> {
+        self.engine().ok()?.marks(&table)
+    }
+
+    /// The clients that this hub serves.
+    ///
+    /// # Errors
+    /// A failed or closed store; the same for the other lists.
+    pub fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
+        self.all("client", kind::CLIENT)
+    }
+
+    /// The hubs that this client uses.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn hubs(&self) -> Result<Vec<HubRecord>, StoreError> {
+        self.all("hub", kind::HUB)
+    }
+
+    /// The identities that have been established.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
+        self.all("identity", kind::IDENTITY)
+    }
+
+    /// The hubs that are excluded.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn exclusions(&self) -> Result<Vec<ExclusionRecord>, StoreError> {
+        self.all("exclusion", kind::EXCLUSION)
+    }
+
+    /// The modules made or imported here, by serial.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError> {
+        self.all("module", kind::MODULE)
+    }
+
+    /// The latest agreements, newest first.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn blocks(&self, limit: usize) -> Result<Vec<BlockRecord>, StoreError> {
+        let engine = self.engine()?;
+        let ids: Vec<BlockId> = engine.ledger.last("block time", kind::BLOCK_BY_TIME, limit)?;
+        let record = |id: &BlockId| engine.ledger.get("block", &block_key(kind::BLOCK, id)).transpose();
+        ids.iter().filter_map(record).collect()
+    }
+
+    /// One agreement.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn block(&self, id: &BlockId) -> Result<Option<BlockRecord>, StoreError> {
+        self.engine()?.ledger.get("block", &block_key(kind::BLOCK, id))
+    }
+
+    // -- pads
+
+    /// Exclusive, volatile hold on runs of the lanes that the peer allocates, and their bytes. Each is then
+    /// claimed by a transaction or released.
+    pub fn hold(&self, wants: Vec<(NodeId, PadRange)>) -> Reply<Vec<Result<PadBytes, HoldRefusal>>> {
+        let (reply, answer) = oneshot::channel();
+        match self.ready() {
+            Ok(open) => drop(open.pads.send(PadJob::Hold(wants, reply))),
+            Err(error) => {
+                let refused = wants.iter().map(|_| Err(HoldRefusal::Store(error.clone())));
+                drop(reply.send(refused.collect()));
+            }
+        }
+        answer
+    }
+
+    /// Gives a held run back unburned. `forged_blocks`: the length of a message whose tag failed, in 16-byte
+    /// blocks; it counts against the table's forgery budget, durably with the next group.
+    pub fn release(&self, range: PadRange, forged_blocks: Option<u64>) {
+        let Ok(open) = self.ready() else { return };
+        if open.engine.release(range, forged_blocks) {
+            let _ = open.commits.try_send(Job::Save(Vec::new()));
+        }
+    }
+
+    /// Takes runs out of lanes that this node allocates: all or nothing. Without I/O as long as enough is
+    /// reserved.
+    pub fn mint(&self, wants: Vec<Want>) -> Reply<Result<Vec<Minted>, MintError>> {
+        let (reply, answer) = oneshot::channel();
+        let open = match self.ready() {
+            Ok(open) => open,
+            Err(error) => {
+                drop(reply.send(Err(error.into())));
+                return answer;
+            }
+        };
+        let outcome = {
+            let mut state = lock_short(&open.engine.state);
+            // Whoever waits for a reservation comes first.
+            let outcome = if state.mints_waiting == 0 {
+                open.engine.mint(&mut state, &wants)
+            } else {
+                Ok(MintOutcome::Reserve(Vec::new()))
+            };
+            if matches!(outcome, Ok(MintOutcome::Reserve(_))) {
+                state.mints_waiting += 1;
+            }
+            outcome
+        };
+        match outcome {
+            Ok(MintOutcome::Ready(minted, low)) => {
+                drop(reply.send(Ok(minted)));
+                low.into_iter().for_each(|table| drop(open.pads.send(PadJob::Refill(table))));
+            }
+            Ok(MintOutcome::Reserve(_)) => {
+                if open.pads.send(PadJob::Mint(wants, reply)).is_err() {
+                    lock_short(&open.engine.state).mints_waiting -= 1;
+                }
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        answer
+    }
+
+    /// Takes one run of the lane that this node allocates in `table`, at the first free place at or after
+    /// `at` and the lane's mark, without giving up what lies before it: the tag key of a sync confirmation.
+    pub fn mint_at(
+        &self,
+        table: TableId,
+        at: u64,
+        bytes: u64,
+        usage: Use,
+    ) -> Reply<Result<Minted, MintError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.ready() {
+            Ok(open) => drop(open.pads.send(PadJob::MintAt { table, at, bytes, usage, reply })),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+        answer
+    }
+
+    /// Gives up everything before `to` in the lane that this node allocates in `table`, durably: the peer
+    /// has seen it used.
+    pub fn skip(&self, table: TableId, to: u64) -> Reply<Result<(), StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.ready() {
+            Ok(open) => drop(open.pads.send(PadJob::Skip(table, to, reply))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        answer
+    }
+
+    /// Makes a transaction durable, together with others that are waiting.
+    pub fn commit(&self, transaction: Transaction) -> Reply<Result<(), StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(reply, |reply| Job::Commit(Box::new(transaction), None, reply));
+        answer
+    }
+
+    // -- outbox
+
+    /// An id for a new message. Never repeated, also after a restart.
+    pub fn next_outbox_id(&self) -> OutboxId {
+        // After closing no message can be committed, so the id does not matter.
+        self.engine().map_or(OutboxId(u64::MAX), |engine| engine.next_outbox_id())
+    }
+
+    /// The messages that wait, oldest first.
+    pub fn outbox(&self) -> Vec<OutboxEntry> {
+        self.engine().map(|engine| engine.outbox_entries()).unwrap_or_default()
+    }
+
+    /// The bytes of a message, exactly as they were. `None`: it is gone, and so is its entry; its pads stay
+    /// burned and the agreement starts anew.
+    pub fn outbox_read(&self, id: OutboxId) -> Reply<Result<Option<Vec<u8>>, StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.ready() {
+            Ok(open) => drop(open.pads.send(PadJob::ReadOutbox(id, reply))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        answer
+    }
+
+    // -- keys
+
+    /// Hands a key out, at most once ever: it is recorded as taken, durably, then released, then erased.
+    pub fn take_key(&self, id: KeyId) -> Reply<Result<SecretBytes, TakeError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.ready() {
+            Ok(open) => drop(open.commits.send(Job::Take(id, reply))),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+        answer
+    }
+
+    /// Why the store stopped, where it did.
+    pub fn poison_cause(&self) -> Option<String> {
+        self.engine().ok()?.poison.get().cloned()
+    }
+
+    // -- inside the crate
+
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+        let open = self.inner.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map(|open| open.engine.clone()).ok_or(StoreError::Closed)
+    }
+
+    /// Sends a request to the committer.
+    pub(crate) fn send<T>(
+        &self,
+        reply: oneshot::Sender<Result<T, StoreError>>,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) {
+        match self.ready() {
+            Ok(open) => drop(open.commits.send(job(reply))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn ready(&self) -> Result<Open, StoreError> {
+        let open = self.inner.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_ref().ok_or(StoreError::Closed)?;
+        open.engine.check()?;
+        Ok(Open { engine: open.engine.clone(), pads: open.pads.clone(), commits: open.commits.clone() })
+    }
+
+    fn all<T: DeserializeOwned>(&self, what: &'static str, kind: &[u8]) -> Result<Vec<T>, StoreError> {
+        self.engine()?.ledger.all(what, kind)
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), StoreError> {
+        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = lock_short(&self.threads).take();
+        let (Some(Open { engine, pads, commits }), Some(threads)) = (open, threads) else { return Ok(()) };
+        drop(pads);
+        let joined = threads.pads.join();
+        drop(commits);
+        let joined = threads.commits.join().and(joined);
+        threads.bell.close();
+        let joined = threads.eraser.join().and(joined);
+        let saved = engine.save_counts();
+        drop(engine);
+        joined.map_err(|_| StoreError::Poisoned { cause: "a thread of the store stopped".to_owned() })?;
+        saved
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The last clone went without `close`; whoever wants to know of a failure calls that.
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store did not close cleanly");
+        }
+    }
+}

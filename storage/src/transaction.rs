@@ -1,0 +1,103 @@
+//! What a caller wants to happen together: durable as a whole or not at all.
+
+use dske_protocol::{
+    ids::{BlockId, NodeId, PadRange, TableId},
+    pad::PadBytes,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
+    secret::SecretBytes,
+    status::Use,
+};
+
+/// Names one message in the outbox. Never used twice, also after a restart; in order of age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OutboxId(pub u64);
+
+/// A pad that is wanted out of a lane that this node allocates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// With whom the table is shared.
+    pub peer: NodeId,
+    /// Length of the run.
+    pub bytes: u64,
+    /// What it will be burned for.
+    pub usage: Use,
+}
+
+/// A pad that was handed out; its run is used from now on.
+#[derive(Debug)]
+pub struct Minted {
+    /// With whom the table is shared.
+    pub peer: NodeId,
+    /// The run.
+    pub range: PadRange,
+    /// Its bytes.
+    pub pad: PadBytes,
+}
+
+/// A message that waits for its receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxItem {
+    /// From [`crate::Store::next_outbox_id`].
+    pub id: OutboxId,
+    /// Who is to get it.
+    pub receiver: NodeId,
+    /// The agreement that it belongs to.
+    pub block: BlockId,
+    /// The whole message, already encrypted and tagged.
+    pub bytes: Vec<u8>,
+}
+
+/// What the index of the outbox tells about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxEntry {
+    /// Its id.
+    pub id: OutboxId,
+    /// Who is to get it.
+    pub receiver: NodeId,
+    /// The agreement that it belongs to.
+    pub block: BlockId,
+    /// Length of the message.
+    pub bytes: u64,
+}
+
+/// A block, with its keys where the agreement succeeded.
+#[derive(Debug)]
+pub struct NewBlock {
+    /// Its record. `Ready` goes with keys, `Aborted` without.
+    pub record: BlockRecord,
+    /// The keys one after another, each of `record.key_bytes`.
+    pub key: Option<SecretBytes>,
+}
+
+/// Changes that become durable together.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// Held runs that become used for ever, then are erased.
+    pub claims: Vec<(PadRange, Use)>,
+    /// Messages to keep until they are delivered.
+    pub outbox: Vec<OutboxItem>,
+    /// Messages that arrived: removed and erased. Unknown ids are fine.
+    pub delivered: Vec<OutboxId>,
+    /// Agreements that ended. An id that exists fails the transaction.
+    pub block: Vec<NewBlock>,
+    /// Clients to put.
+    pub clients: Vec<ClientRecord>,
+    /// Hubs to put.
+    pub hubs: Vec<HubRecord>,
+    /// Identities to put.
+    pub identities: Vec<IdentityRecord>,
+    /// Hubs to exclude.
+    pub exclusions: Vec<ExclusionRecord>,
+    /// Modules to put.
+    pub modules: Vec<ModuleRecord>,
+    /// Hubs whose exclusion ends.
+    pub readmit: Vec<NodeId>,
+    /// Pending tables that become active.
+    pub activate: Vec<TableId>,
+    /// Tables that are taken out of use for good.
+    pub retire: Vec<TableId>,
+}
