@@ -1,0 +1,167 @@
+//! `dske status --check`: one line and an exit status, as monitoring plugins give them.
+
+use std::{collections::BTreeMap, fmt, fmt::Write};
+
+use clap::Args;
+use dske_node::status::Status;
+use dske_storage::TableState;
+
+use crate::cli::output::printable;
+
+/// When to raise the alarm.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Limits {
+    /// With --check: warn when a lane has less than this many percent left
+    #[arg(long, value_name = "PERCENT", default_value_t = 20)]
+    warn_left: u8,
+    /// With --check: critical below this many percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5)]
+    crit_left: u8,
+}
+
+/// How bad it is; the order counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    Ok,
+    Warning,
+    Critical,
+    Unknown,
+}
+
+/// What the check found.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    severity: Severity,
+    findings: Vec<String>,
+    figures: String,
+}
+
+impl Verdict {
+    /// The node is in trouble.
+    pub(crate) fn critical(finding: String) -> Self {
+        Self { severity: Severity::Critical, findings: vec![finding], figures: String::new() }
+    }
+
+    /// Nobody can tell.
+    pub(crate) fn unknown(finding: String) -> Self {
+        Self { severity: Severity::Unknown, findings: vec![finding], figures: String::new() }
+    }
+
+    /// 0, 1, 2 or 3.
+    pub(crate) fn exit(&self) -> u8 {
+        self.severity as u8
+    }
+
+    fn add(&mut self, severity: Severity, finding: String) {
+        self.severity = self.severity.max(severity);
+        self.findings.push(finding);
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.severity {
+            Severity::Ok => "OK",
+            Severity::Warning => "WARNING",
+            Severity::Critical => "CRITICAL",
+            Severity::Unknown => "UNKNOWN",
+        };
+        write!(f, "DSKE {word} - {}", printable(&self.findings.join("; ")))?;
+        if self.figures.is_empty() { Ok(()) } else { write!(f, " | {}", self.figures) }
+    }
+}
+
+/// Looks at a snapshot.
+pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
+    let mut verdict = Verdict { severity: Severity::Ok, findings: Vec::new(), figures: String::new() };
+    if let Some(fault) = &status.node.store_fault {
+        verdict.add(Severity::Critical, format!("the store has stopped: {fault}"));
+    }
+    if let Some(policy) = status.policy {
+        let usable = format!("{} of {} hubs usable, k {}", policy.usable, policy.n, policy.k);
+        let severity = match policy.usable {
+            usable if usable < policy.k => Severity::Critical,
+            usable if usable < policy.n => Severity::Warning,
+            _ => Severity::Ok,
+        };
+        verdict.add(severity, usable);
+        verdict.figures = format!("usable={};{}:;{}:;0;{} ", policy.usable, policy.n, policy.k, policy.n);
+    }
+    let least = judge_pads(status, limits, &mut verdict);
+    // Writing to a string cannot fail.
+    let _ =
+        write!(verdict.figures, "pad_left_min={least}%;{}:;{}:;0;100", limits.warn_left, limits.crit_left);
+    verdict.findings.insert(0, status.node.name.to_string());
+    verdict
+}
+
+/// Looks at what is left with each peer, lane by lane, all usable tables together: a spent table is no
+/// trouble where the next one is already there. Gives the least percentage.
+fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
+    let mut pads: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+    for table in &status.tables {
+        let serial = &table.serial;
+        match &table.state {
+            TableState::Suspended { .. } | TableState::Quarantined { .. } => {
+                verdict.add(Severity::Critical, format!("table {serial} is {}", table.state));
+            }
+            TableState::Pending => {
+                verdict.add(Severity::Warning, format!("table {serial} waits for its receipt"))
+            }
+            TableState::Active | TableState::Spent => {
+                for lane in &table.lanes {
+                    let pad = pads.entry((&table.peer_name, lane.lane)).or_default();
+                    if table.state == TableState::Active {
+                        pad.0 = pad.0.saturating_add(lane.left).saturating_add(lane.reserved);
+                        pad.1 = pad.1.saturating_add(lane.bytes);
+                    }
+                }
+            }
+            TableState::Retired => {}
+        }
+    }
+    let mut least = 100;
+    for ((peer, lane), (left_bytes, bytes)) in pads {
+        let left = percent(left_bytes, bytes);
+        least = least.min(left);
+        let severity = match left {
+            left if left < u64::from(limits.crit_left) => Severity::Critical,
+            left if left < u64::from(limits.warn_left) => Severity::Warning,
+            _ => continue,
+        };
+        verdict.add(severity, format!("pad {lane} with {peer} has {left}% left"));
+    }
+    least
+}
+
+fn percent(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(100).checked_div(whole).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_speak_the_plugin_language() {
+        let verdict = Verdict::critical("no node\nis running".into());
+        assert_eq!(
+            (verdict.to_string().as_str(), verdict.exit()),
+            ("DSKE CRITICAL - no node\\nis running", 2)
+        );
+        assert_eq!(Verdict::unknown("x".into()).exit(), 3);
+    }
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let mut verdict = Verdict { severity: Severity::Ok, findings: Vec::new(), figures: "a=1".into() };
+        verdict.add(Severity::Critical, "bad".into());
+        verdict.add(Severity::Warning, "odd".into());
+        assert_eq!(verdict.to_string(), "DSKE CRITICAL - bad; odd | a=1");
+    }
+
+    #[test]
+    fn an_empty_lane_has_nothing_left() {
+        assert_eq!((percent(1, 0), percent(1, 4), percent(u64::MAX, 1)), (0, 25, u64::MAX));
+    }
+}

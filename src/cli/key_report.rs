@@ -1,0 +1,149 @@
+//! Hands a key to its place and tells what is known about how it came about, never what it is.
+
+use std::path::PathBuf;
+
+use dske_node::control::KeyDelivery;
+use dske_protocol::ids::Name;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::cli::{
+    context::Context,
+    error::Result,
+    key_out::{self, Encoding, KeyFile},
+    output::{JSON_SCHEMA_VERSION, Output, printable},
+    units,
+};
+
+/// Where a key goes, opened.
+#[derive(Debug)]
+pub(crate) enum Placed {
+    /// Into a file.
+    File(KeyFile, Encoding, PathBuf),
+    /// To standard output.
+    Print(Encoding),
+    /// It is dropped, and erased.
+    Nowhere,
+}
+
+/// Puts the key in its place and reports. `asked` are the receivers of a key that this side sent.
+pub(crate) fn deliver(
+    key: KeyDelivery,
+    asked: Option<&[Name]>,
+    place: Placed,
+    context: &Context,
+) -> Result<()> {
+    let out = &context.out;
+    let mut report = Report::new(&key, asked);
+    let summary = report.line(out);
+    match place {
+        Placed::File(file, encoding, path) => {
+            file.fill(key.key.expose(), encoding)?;
+            report.file = Some(path.display().to_string());
+        }
+        Placed::Print(encoding) if !out.json => {
+            out.note(&summary);
+            return key_out::print(key.key.expose(), encoding);
+        }
+        Placed::Print(_) => return print_with_key(&report, key.key.expose()),
+        Placed::Nowhere if asked.is_none() => {
+            out.note("the key was taken and erased: give --out FILE or --reveal next time");
+        }
+        Placed::Nowhere => {}
+    }
+    if out.json {
+        return out.document(&report);
+    }
+    out.line(summary)?;
+    if let Some(file) = &report.file {
+        out.note(format_args!("  in {file}"));
+    }
+    if let Some(receivers) = asked {
+        let names: Vec<&str> = receivers.iter().map(Name::as_str).collect();
+        out.note(out.dim(format_args!("  at {}: dske key fetch {}", names.join(", "), key.id)));
+    }
+    Ok(())
+}
+
+/// What is told about a key.
+#[derive(Debug, Serialize)]
+struct Report {
+    id: String,
+    bits: u64,
+    n: u8,
+    k: u8,
+    shares: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unconfirmed: Option<Vec<String>>,
+    liars: Vec<String>,
+    burned_bytes_per_hub: u64,
+    took_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl Report {
+    fn new(key: &KeyDelivery, asked: Option<&[Name]>) -> Self {
+        let names = |names: Vec<&Name>| names.into_iter().map(ToString::to_string).collect::<Vec<_>>();
+        let open =
+            |asked: &[Name]| names(asked.iter().filter(|name| !key.confirmed.contains(name)).collect());
+        Self {
+            id: key.id.to_string(),
+            bits: u64::try_from(key.key.len()).unwrap_or(u64::MAX).saturating_mul(8),
+            n: key.n,
+            k: key.k,
+            shares: key.shares,
+            confirmed: asked.map(|_| names(key.confirmed.iter().collect())),
+            unconfirmed: asked.map(open),
+            liars: key.liars.iter().map(|liar| printable(liar)).collect(),
+            burned_bytes_per_hub: key.burned_bytes,
+            took_us: key.took_us,
+            file: None,
+        }
+    }
+
+    /// `key 7c1e9a04…  validated  shares 5/5  41 ms  burned 5×96 B`
+    fn line(&self, out: &Output) -> String {
+        let open = self.unconfirmed.as_deref().unwrap_or_default();
+        let state = if open.is_empty() {
+            "validated".to_owned()
+        } else {
+            format!("sent, not yet confirmed by {}", open.join(", "))
+        };
+        let mut line = format!(
+            "key {}…  {state}  shares {}/{}  {}  burned {}×{}",
+            self.id.get(..8).unwrap_or(&self.id),
+            self.shares,
+            self.n,
+            units::micros(self.took_us),
+            self.n,
+            units::size(self.burned_bytes_per_hub),
+        );
+        if !self.liars.is_empty() {
+            line.push_str(&format!("  {} false share from {}", out.bad(), self.liars.join(", ")));
+        }
+        line
+    }
+}
+
+/// The report with the key in it. The text is written past the output's buffer and erased.
+fn print_with_key(report: &Report, key: &[u8]) -> Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema_version: u32,
+        #[serde(flatten)]
+        report: &'a Report,
+        key_base64: &'a str,
+    }
+    /// Room for everything but the key, so that the text never moves and leaves no copy behind.
+    const REPORT_BYTES_MAX: usize = 64 << 10;
+    let digits = key_out::base64(key);
+    let key_base64 = std::str::from_utf8(&digits).unwrap_or_default();
+    let mut text = Zeroizing::new(Vec::with_capacity(digits.len().saturating_add(REPORT_BYTES_MAX)));
+    let document = Document { schema_version: JSON_SCHEMA_VERSION, report, key_base64 };
+    serde_json::to_writer_pretty(&mut *text, &document).map_err(std::io::Error::other)?;
+    text.push(b'\n');
+    key_out::print_bytes(&text)
+}

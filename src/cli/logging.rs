@@ -1,0 +1,33 @@
+//! The log, on standard error. `RUST_LOG` overrides the flags.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::cli::args::{Cli, Command, LogFormat};
+
+/// Starts the log: a node tells what it does, other commands only what goes wrong.
+pub(crate) fn start(cli: &Cli) {
+    let globals = &cli.globals;
+    let level = match (globals.quiet, globals.verbose) {
+        (true, _) => "error",
+        (false, 0) if matches!(cli.command, Command::Run(_)) => {
+            "warn,dske=info,dske_node=info,dske_storage=info"
+        }
+        (false, 0) => "warn",
+        (false, 1) => "info,dske=debug,dske_node=debug,dske_storage=debug",
+        (false, _) => "debug,dske=trace,dske_node=trace,dske_storage=trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let color = crate::cli::output::Output::new(false, false, globals.color).color_stderr;
+    // With `log_internal_errors` a closed standard error would panic.
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color && std::io::stderr().is_terminal())
+        .log_internal_errors(false);
+    match globals.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,213 @@
+//! `dske pskm`: modules from the hub that makes them to the client that imports them, and the receipt back.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use comfy_table::{Table, presets};
+use dske_node::control::{Reply, Request};
+use dske_protocol::ids::Name;
+use dske_storage::{ModuleRecord, ModuleState};
+use serde::Serialize;
+
+use crate::cli::{
+    context::{Context, absolute},
+    control,
+    error::{CliError, Result},
+    inspect,
+    output::printable,
+    progress::Progress,
+    seal::SealArgs,
+    units,
+};
+
+/// `dske pskm …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PskmCommand {
+    /// Hub: make a module for a client
+    Make {
+        /// The client, by name; it must be enrolled
+        #[arg(long = "for", value_name = "CLIENT")]
+        client: Name,
+        /// Pad bytes in it, both directions together, such as 64MiB
+        #[arg(long, value_parser = units::parse_size)]
+        size: u64,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        seal: SealArgs,
+    },
+    /// Client: import a module, and print the receipt for the hub's operator
+    Import {
+        /// The module
+        file: PathBuf,
+        /// Overwrite and remove the file afterwards
+        #[arg(long)]
+        wipe: bool,
+        #[command(flatten)]
+        seal: SealArgs,
+    },
+    /// Hub: take a module into use, given the receipt that the client's operator read out
+    Ack {
+        /// The module's serial, such as p1-0007
+        serial: String,
+        /// The receipt: two words and four digits, in one argument or several
+        #[arg(required = true, num_args = 1..)]
+        receipt: Vec<String>,
+    },
+    /// The modules that this node made or imported
+    Ls,
+    /// What a module file says about itself; with its key, everything but the pads
+    Inspect {
+        /// The module
+        file: PathBuf,
+        #[command(flatten)]
+        seal: SealArgs,
+    },
+}
+
+/// Runs `dske pskm …`.
+pub(crate) fn run(command: PskmCommand, context: &Context) -> Result<()> {
+    match command {
+        PskmCommand::Make { client, size, out, seal } => make(client, size, &out, &seal, context),
+        PskmCommand::Import { file, wipe, seal } => import(&file, wipe, &seal, context),
+        PskmCommand::Ack { serial, receipt } => acknowledge(serial, &receipt, context),
+        PskmCommand::Ls => list(context),
+        PskmCommand::Inspect { file, seal } => inspect::run(&file, &seal, context),
+    }
+}
+
+fn make(client: Name, bytes: u64, out: &Path, seal: &SealArgs, context: &Context) -> Result<()> {
+    let dir = context.dir()?;
+    let out = absolute(out)?;
+    if out.exists() {
+        return Err(
+            CliError::usage(format!("{} exists already", out.display())).help("choose another file with -o")
+        );
+    }
+    let seal = seal.for_making(context)?;
+    let progress = Progress::new("generating", &context.out);
+    let reply = control::either_way(
+        context,
+        &dir,
+        Request::PskmMake { client, bytes, out: out.clone(), seal },
+        &progress,
+    );
+    progress.clear();
+    let Reply::Module(module) = reply? else { return Err(CliError::strange_reply()) };
+    if context.out.json {
+        return context.out.document(&Document { module: &module, receipt: None });
+    }
+    let (good, serial, size) = (context.out.good(), printable(&module.serial), units::size(module.bytes));
+    context.out.line(format_args!(
+        "{good} {serial} for {}: {size} in {}",
+        module.client_name,
+        out.display()
+    ))?;
+    context.out.note(format_args!(
+        "next: bring file and key to {} by different ways; then `dske pskm ack {serial} RECEIPT`",
+        module.client_name
+    ));
+    Ok(())
+}
+
+fn import(file: &Path, wipe: bool, seal: &SealArgs, context: &Context) -> Result<()> {
+    let dir = context.dir()?;
+    let path = absolute(file)?;
+    if !path.exists() {
+        return Err(CliError::file("read", &path, std::io::ErrorKind::NotFound.into()));
+    }
+    let seal = seal.for_opening()?;
+    let progress = Progress::new("importing", &context.out);
+    let reply = control::either_way(context, &dir, Request::PskmImport { path, seal, wipe }, &progress);
+    progress.clear();
+    let Reply::Imported { module, receipt } = reply? else { return Err(CliError::strange_reply()) };
+    if context.out.json {
+        return context.out.document(&Document { module: &module, receipt: Some(&receipt) });
+    }
+    let (serial, hub, receipt) = (printable(&module.serial), &module.hub_name, printable(&receipt));
+    context.out.line(format_args!("imported {serial}; read to {hub}'s operator: \"{receipt}\""))
+}
+
+fn acknowledge(serial: String, receipt: &[String], context: &Context) -> Result<()> {
+    let dir = context.dir()?;
+    let request = Request::PskmAck { serial, receipt: receipt_phrase(receipt) };
+    let reply = control::either_way(context, &dir, request, &Progress::hidden())?;
+    let Reply::Module(module) = reply else { return Err(CliError::strange_reply()) };
+    if context.out.json {
+        return context.out.document(&Document { module: &module, receipt: None });
+    }
+    context.out.line(format_args!("{} active", printable(&module.serial)))
+}
+
+fn list(context: &Context) -> Result<()> {
+    #[derive(Serialize)]
+    struct Modules {
+        modules: Vec<ModuleRecord>,
+    }
+    let dir = context.dir()?;
+    let reply = control::either_way(context, &dir, Request::Status, &Progress::hidden())?;
+    let Reply::Status(status) = reply else { return Err(CliError::strange_reply()) };
+    if context.out.json {
+        return context.out.document(&Modules { modules: status.modules });
+    }
+    if status.modules.is_empty() {
+        context.out.note("no modules yet");
+        return Ok(());
+    }
+    context.out.line(table(&status.modules))
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    module: &'a ModuleRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<&'a str>,
+}
+
+fn table(modules: &[ModuleRecord]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["SERIAL", "HUB", "CLIENT", "SIZE", "STATE"]);
+    for module in modules {
+        let state = match module.state {
+            ModuleState::Made => "made, waits for receipt",
+            ModuleState::Imported => "imported",
+            ModuleState::Acknowledged => "active",
+            ModuleState::Retired => "retired",
+        };
+        table.add_row([
+            printable(&module.serial),
+            module.hub_name.to_string(),
+            module.client_name.to_string(),
+            units::size(module.bytes),
+            state.to_owned(),
+        ]);
+    }
+    table
+}
+
+/// The phrase from however many arguments the shell made of it.
+fn receipt_phrase(words: &[String]) -> String {
+    let words: Vec<&str> =
+        words.iter().flat_map(|word| word.split(['-', ' ', '\t'])).filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_the_same_however_it_is_typed() {
+        let split =
+            |words: &[&str]| receipt_phrase(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for words in [
+            &["olive tango 4417"][..],
+            &["olive-tango-4417"],
+            &["olive", "tango", "4417"],
+            &[" olive  tango-4417 "],
+        ] {
+            assert_eq!(split(words), "olive tango 4417");
+        }
+    }
+}

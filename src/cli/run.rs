@@ -1,0 +1,77 @@
+//! `dske run`: the node, in the foreground, until Ctrl-C or SIGTERM.
+
+use clap::Args;
+use dske_node::{DataDir, NodeReady, config::Config};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
+
+use crate::cli::{
+    context::Context,
+    error::{CliError, Result, exit},
+    init::RoleChoice,
+    interrupt::Interrupt,
+    output::Output,
+    settings::NodeFlags,
+};
+
+/// Arguments of `dske run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Refuse to start unless the node has this role
+    #[arg(long, value_enum)]
+    role: Option<RoleChoice>,
+    #[command(flatten)]
+    node: NodeFlags,
+    /// Leave the terminal's session: for nodes that `dske testnet` starts
+    #[arg(long, hide = true)]
+    detach: bool,
+    /// End together with this parent process: for nodes that `dske demo` starts
+    #[arg(long, hide = true, value_name = "PID")]
+    bound_to: Option<u32>,
+}
+
+/// Runs `dske run`.
+pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<()> {
+    if args.detach {
+        setsid().map_err(|error| {
+            CliError::new("dske::run", exit::OTHER, "cannot leave the session").because(error)
+        })?;
+    }
+    if let Some(parent) = args.bound_to {
+        bind_to(parent)?;
+    }
+    let dir = context.dir()?;
+    let config = context.config(&dir, &args.node)?.config;
+    if let Some(role) = args.role
+        && !config.node.roles.contains(&role.into())
+    {
+        let message = format!("{} is not a {}", config.node.name, dske_node::config::Role::from(role));
+        return Err(CliError::new("dske::config::role", exit::CONFIG, message)
+            .help("a data directory keeps its role; make another one with `dske init`"));
+    }
+    serve(dir, config, context.out)
+}
+
+fn serve(dir: DataDir, config: Config, out: Output) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        CliError::new("dske::runtime", exit::OTHER, "cannot start the node's threads").because(error)
+    })?;
+    let interrupt = Interrupt::listen(&runtime)?;
+    let name = config.node.name.clone();
+    let ready = move |ready: &NodeReady| {
+        let listen: Vec<String> = ready.listen.iter().map(ToString::to_string).collect();
+        out.note(format_args!("{name} {} is ready on {}", ready.node.short(), listen.join(", ")));
+    };
+    let shutdown = async move { interrupt.raised().await };
+    Ok(runtime.block_on(dske_node::run(dir, config, ready, shutdown))?)
+}
+
+/// Asks the system to end this process when its parent does, and makes sure that the parent still lives: it
+/// may have gone before the system was asked.
+fn bind_to(parent: u32) -> Result<()> {
+    let fail = |cause| {
+        CliError::new("dske::run", exit::OTHER, "cannot tie this process to its parent").because(cause)
+    };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail)?;
+    let expected = i32::try_from(parent).ok().and_then(Pid::from_raw);
+    if getppid() == expected { Ok(()) } else { Err(CliError::interrupted()) }
+}

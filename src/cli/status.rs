@@ -1,0 +1,143 @@
+//! `dske status` and `dske top`: what the running node is and has.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use dske_node::{
+    control::{Reply, Request},
+    status::Status,
+};
+
+use crate::cli::{
+    check,
+    context::Context,
+    control,
+    error::{CliError, Result, exit},
+    output::printable,
+    units,
+};
+
+/// Arguments of `dske status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// One line and an exit status as monitoring systems expect them: 0 ok, 1 warning, 2 critical, 3 unknown
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
+    #[command(flatten)]
+    limits: check::Limits,
+}
+
+/// Arguments of `dske top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Print one screen as text
+    #[arg(long, required = true)]
+    once: bool,
+    /// Columns to use instead of the terminal's
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=500))]
+    width: Option<u16>,
+}
+
+/// Runs `dske status`.
+pub(crate) fn run(args: &StatusArgs, context: &Context) -> Result<ExitCode> {
+    let snapshot = fetch(context);
+    if args.check {
+        let verdict = match &snapshot {
+            Ok(status) => check::judge(status, &args.limits),
+            Err(error) if error.exit() == exit::UNREACHABLE => check::Verdict::critical(error.to_string()),
+            Err(error) => check::Verdict::unknown(error.to_string()),
+        };
+        context.out.line(&verdict)?;
+        return Ok(ExitCode::from(verdict.exit()));
+    }
+    let status = snapshot?;
+    if context.out.json {
+        context.out.json(&status)?;
+    } else {
+        context.out.text(&summary(&status))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `dske top --once`.
+pub(crate) fn top(args: &TopArgs, context: &Context) -> Result<()> {
+    let status = fetch(context)?;
+    if context.out.json {
+        return context.out.json(&status);
+    }
+    let width = args.width.or_else(dske_tui::terminal::width).unwrap_or(80);
+    context.out.text(&dske_tui::once(&status, width))
+}
+
+/// A snapshot of the running node.
+fn fetch(context: &Context) -> Result<Status> {
+    let dir = context.dir()?;
+    match control::online(context, &dir, Request::Status, context.globals.timeout)? {
+        Reply::Status(status) => Ok(*status),
+        _ => Err(CliError::strange_reply()),
+    }
+}
+
+/// A few lines for a person; the whole is in `--json`, the picture in `top`.
+fn summary(status: &Status) -> String {
+    let node = &status.node;
+    let roles: Vec<String> = node.roles.iter().map(ToString::to_string).collect();
+    let mut lines = vec![format!(
+        "{} ({}), {} for {}, process {}",
+        node.name,
+        roles.join(", "),
+        printable(&node.version),
+        units::micros(node.uptime_ms.saturating_mul(1_000)),
+        node.pid
+    )];
+    let listen: Vec<String> = node.listen.iter().map(|address| printable(address)).collect();
+    lines.push(format!("  listens on {}", listen.join(", ")));
+    if let Some(policy) = status.policy {
+        lines.push(format!(
+            "  n {} k {} k_min {}: {} of {} hubs usable, {} more may fail or lie",
+            policy.n,
+            policy.k,
+            policy.k_min,
+            policy.usable,
+            policy.n,
+            dske_tui::margin(&policy)
+                .map_or_else(|| "no key can be agreed; none".to_owned(), |margin| margin.to_string()),
+        ));
+    }
+    let connected = status.peers.iter().filter(|peer| peer.connected).count();
+    lines.push(format!("  {connected} of {} peers connected", status.peers.len()));
+    let bytes = |select: fn(&dske_storage::LaneStatus) -> u64| -> u64 {
+        status.tables.iter().flat_map(|table| &table.lanes).map(select).fold(0, u64::saturating_add)
+    };
+    lines.push(format!(
+        "  pads: {} tables, {} left of {}; used {} for keys, {} for identity, {} for sync",
+        status.tables.len(),
+        units::size(bytes(|lane| lane.left.saturating_add(lane.reserved))),
+        units::size(bytes(|lane| lane.bytes)),
+        units::size(bytes(|lane| lane.used_key)),
+        units::size(bytes(|lane| lane.used_identity)),
+        units::size(bytes(|lane| lane.used_sync)),
+    ));
+    let counters = status.counters;
+    lines.push(format!(
+        "  keys: {} sent, {} received, {} aborted; shares forwarded {}, forged messages {}, false shares {}",
+        counters.sent,
+        counters.validated,
+        counters.aborted,
+        counters.forwarded,
+        counters.forged,
+        counters.false_shares
+    ));
+    for peer in status.peers.iter().filter(|peer| peer.excluded.is_some()) {
+        lines.push(format!(
+            "  {} is excluded: {}",
+            peer.name,
+            printable(peer.excluded.as_deref().unwrap_or_default())
+        ));
+    }
+    if let Some(fault) = &node.store_fault {
+        lines.push(format!("  the store has stopped: {}", printable(fault)));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}

@@ -1,0 +1,252 @@
+//! `dske testnet`: a network of local processes to try things on.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::{Table, presets};
+use dske_node::control::{Chaos, Request};
+use dske_protocol::ids::Name;
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        context::Context,
+        control,
+        error::{CliError, Result},
+        interrupt::{self, Interrupt},
+        logs, units,
+    },
+    testnet::{self, Descriptor, Lifetime, Net, NodeEntry, Plan},
+};
+
+/// How long a restarted node gets to answer.
+const RESTART_WAIT: Duration = Duration::from_secs(15);
+
+/// `dske testnet …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TestnetCommand {
+    /// Make and start one: hubs p1, p2, …, clients alice, bob, …
+    Up(UpArgs),
+    /// Stop one and remove everything of it
+    Down {
+        #[command(flatten)]
+        net: Which,
+    },
+    /// The testnets here and their nodes
+    Ls,
+    /// Print a node's log
+    Logs {
+        /// The node
+        node: Name,
+        /// Go on as the log grows, until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        net: Which,
+    },
+    /// End a node at once, as a crash would
+    Kill {
+        /// The node
+        node: Name,
+        #[command(flatten)]
+        net: Which,
+    },
+    /// Start a node again, running or not
+    Restart {
+        /// The node
+        node: Name,
+        #[command(flatten)]
+        net: Which,
+    },
+    /// Make a hub behave badly, or well again
+    Chaos {
+        /// The hub
+        node: Name,
+        /// What it does
+        #[arg(value_enum)]
+        how: ChaosChoice,
+        #[command(flatten)]
+        net: Which,
+    },
+}
+
+/// Which testnet; `--testnet` says it as well.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Name of the testnet
+    #[arg(long, default_value = "dev")]
+    name: Name,
+}
+
+impl Which {
+    fn name<'a>(&'a self, context: &'a Context) -> &'a Name {
+        context.globals.testnet.as_ref().unwrap_or(&self.name)
+    }
+
+    fn load(&self, context: &Context) -> Result<Descriptor> {
+        Descriptor::load(self.name(context))
+    }
+}
+
+/// Arguments of `dske testnet up`.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    net: Which,
+    /// Number of hubs
+    #[arg(long, default_value_t = 5)]
+    hubs: u8,
+    /// Number of clients
+    #[arg(long, default_value_t = 2)]
+    clients: u8,
+    /// Shares needed for a key
+    #[arg(short, default_value_t = 3)]
+    k: u8,
+    /// Pad bytes of each hub and client, both directions together
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = units::parse_size)]
+    pads: u64,
+    /// First of a run of ports; free ones otherwise
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+/// `dske testnet chaos NODE …`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChaosChoice {
+    /// Forward false shares under right tags
+    FalseShares,
+    /// Behave
+    Off,
+}
+
+/// Runs `dske testnet …`.
+pub(crate) fn run(command: &TestnetCommand, context: &Context) -> Result<()> {
+    match command {
+        TestnetCommand::Up(args) => up(args, context),
+        TestnetCommand::Down { net } => down(&net.load(context)?, context),
+        TestnetCommand::Ls => list(context),
+        TestnetCommand::Logs { node, follow, net } => {
+            logs::run(net.load(context)?.node(node)?, *follow, context)
+        }
+        TestnetCommand::Kill { node, net } => kill(net.load(context)?.node(node)?, context),
+        TestnetCommand::Restart { node, net } => restart(net.load(context)?, node, context),
+        TestnetCommand::Chaos { node, how, net } => chaos(net.load(context)?.node(node)?, *how, context),
+    }
+}
+
+fn up(args: &UpArgs, context: &Context) -> Result<()> {
+    let began = Instant::now();
+    let name = args.net.name(context).clone();
+    let root = Descriptor::root_of(&name)?;
+    let UpArgs { hubs, clients, k, pads: pad_bytes, port, .. } = *args;
+    let plan = Plan { name, root, hubs, clients, k, pad_bytes, port };
+    let runtime = interrupt::runtime()?;
+    let interrupt = Interrupt::listen(&runtime)?;
+    let net = Net::up(&plan, Lifetime::Detached, &runtime, &interrupt)?.keep();
+    if context.out.json {
+        return context.out.json(&net);
+    }
+    let names: Vec<&str> = net.nodes.iter().map(|node| node.name.as_str()).collect();
+    let (took, pads) = (units::duration(began.elapsed()), units::size(pad_bytes));
+    context.out.line(format_args!(
+        "{} {} ready ({took}); pads {pads}",
+        context.out.good(),
+        names.join(", ")
+    ))?;
+    context.out.line(format_args!("  descriptor {}", net.path().display()))?;
+    if let [.., one, other] = net.with_role(dske_node::config::Role::Client).collect::<Vec<_>>().as_slice() {
+        let try_it = format!("dske key get --testnet {} --as {} --with {}", net.name, one.name, other.name);
+        context.out.note(format_args!("  try: {try_it}"));
+    }
+    Ok(())
+}
+
+fn down(net: &Descriptor, context: &Context) -> Result<()> {
+    testnet::stop(&net.nodes)?;
+    testnet::remove(net)?;
+    // The directory of all testnets goes with the last one.
+    if let Some(home) = net.root.parent() {
+        let _ = std::fs::remove_dir(home);
+    }
+    context.out.note(format_args!("{} testnet {} is gone", context.out.good(), net.name));
+    Ok(())
+}
+
+fn list(context: &Context) -> Result<()> {
+    #[derive(Serialize)]
+    struct Nets {
+        testnets: Vec<NetView>,
+    }
+    #[derive(Serialize)]
+    struct NetView {
+        #[serde(flatten)]
+        net: Descriptor,
+        running: Vec<Name>,
+    }
+    let nets = Descriptor::all()?;
+    if context.out.json {
+        let running = |net: &Descriptor| {
+            let nodes = net.nodes.iter().filter(|node| testnet::is_running(node));
+            nodes.map(|node| node.name.clone()).collect()
+        };
+        let testnets = nets.into_iter().map(|net| NetView { running: running(&net), net }).collect();
+        return context.out.document(&Nets { testnets });
+    }
+    if nets.is_empty() {
+        context.out.note("no testnets here; `dske testnet up` makes one");
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["TESTNET", "NODE", "ROLE", "PORT", "PROCESS"]);
+    for (net, node) in nets.iter().flat_map(|net| net.nodes.iter().map(move |node| (net, node))) {
+        let process = match node.pid {
+            Some(pid) if testnet::is_running(node) => pid.to_string(),
+            _ => "stopped".to_owned(),
+        };
+        table.add_row([
+            net.name.to_string(),
+            node.name.to_string(),
+            node.role.to_string(),
+            node.port.to_string(),
+            process,
+        ]);
+    }
+    context.out.line(table)
+}
+
+fn kill(node: &NodeEntry, context: &Context) -> Result<()> {
+    if !testnet::is_running(node) {
+        context.out.note(format_args!("{} does not run", node.name));
+        return Ok(());
+    }
+    testnet::stop_hard([node])?;
+    context.out.note(format_args!("{} {} is dead", context.out.good(), node.name));
+    Ok(())
+}
+
+fn restart(mut net: Descriptor, name: &Name, context: &Context) -> Result<()> {
+    let node = net.node_mut(name)?;
+    testnet::stop([&*node])?;
+    let child = testnet::start(node, Lifetime::Detached)?;
+    node.pid = Some(child.id());
+    let node = node.clone();
+    net.save()?;
+    let deadline = tokio::time::Instant::now() + RESTART_WAIT;
+    interrupt::runtime()?.block_on(testnet::await_node(&node, deadline))?;
+    context.out.note(format_args!("{} {name} runs again", context.out.good()));
+    Ok(())
+}
+
+fn chaos(node: &NodeEntry, how: ChaosChoice, context: &Context) -> Result<()> {
+    if node.role != dske_node::config::Role::Hub {
+        return Err(CliError::usage(format!("{} is a client: only hubs can misbehave so far", node.name)));
+    }
+    let chaos = match how {
+        ChaosChoice::FalseShares => Chaos::FalseShares,
+        ChaosChoice::Off => Chaos::Off,
+    };
+    control::online(context, &node.data_dir(), Request::Chaos(chaos), context.globals.timeout)?;
+    let what = if chaos == Chaos::Off { "behaves" } else { "sends false shares" };
+    context.out.note(format_args!("{} {} {what}", context.out.good(), node.name));
+    Ok(())
+}

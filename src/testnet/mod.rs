@@ -1,0 +1,17 @@
+//! A network of local processes: hubs and clients on loopback, with real modules between them.
+//!
+//! `dske testnet` keeps one until it is taken down; `dske demo` and `dske bench` have private ones. Whatever
+//! goes wrong on the way up is rolled back: what was started is stopped, what was made is removed.
+
+mod descriptor;
+mod net;
+mod plan;
+mod process;
+mod provision;
+mod readiness;
+
+pub(crate) use descriptor::{Descriptor, NodeEntry};
+pub(crate) use net::{Net, remove};
+pub(crate) use plan::Plan;
+pub(crate) use process::{Lifetime, is_running, start, stop, stop_hard};
+pub(crate) use readiness::{await_node, snapshot};

@@ -1,0 +1,138 @@
+//! What a testnet consists of: its nodes by name, its sizes, its place.
+
+use std::{collections::BTreeSet, net::TcpListener, path::PathBuf};
+
+use dske_node::config::Role;
+use dske_protocol::ids::Name;
+
+use crate::cli::error::{CliError, Result, exit};
+
+/// Names of the first clients; further ones are `c7`, `c8`, …
+const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+/// A testnet to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Its name.
+    pub(crate) name: Name,
+    /// The directory that holds everything of it; must not exist.
+    pub(crate) root: PathBuf,
+    /// Number of hubs.
+    pub(crate) hubs: u8,
+    /// Number of clients.
+    pub(crate) clients: u8,
+    /// Shares needed for a key, and k_B.
+    pub(crate) k: u8,
+    /// Pad bytes of one table, both lanes together.
+    pub(crate) pad_bytes: u64,
+    /// First of a run of ports, or whichever are free.
+    pub(crate) port: Option<u16>,
+}
+
+impl Plan {
+    /// Checks what the types do not.
+    pub(crate) fn check(&self) -> Result<()> {
+        let usage = |message: String| Err(CliError::usage(message));
+        if self.hubs == 0 || self.clients == 0 {
+            return usage("a testnet has at least one hub and one client".into());
+        }
+        if self.k == 0 || self.k > self.hubs {
+            return usage(format!(
+                "k is {}, but it must lie between 1 and the number of hubs, {}",
+                self.k, self.hubs
+            ));
+        }
+        if self.root.exists() {
+            let message = format!("{} exists already", self.root.display());
+            return Err(CliError::new("dske::testnet::exists", exit::OTHER, message).help(format!(
+                "take it down with `dske testnet down --name {}`, or choose another --name",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Every node with its role, hubs first.
+    pub(crate) fn nodes(&self) -> Vec<(Name, Role)> {
+        let hubs = (1..=self.hubs).filter_map(|number| Some((format!("p{number}").parse().ok()?, Role::Hub)));
+        let clients =
+            (1..=self.clients).filter_map(|number| Some((client_name(number).parse().ok()?, Role::Client)));
+        hubs.chain(clients).collect()
+    }
+
+    /// A loopback port for each node: the run that was asked for, if all of it is free, or free ones.
+    pub(crate) fn ports(&self) -> Result<Vec<u16>> {
+        let count = u16::from(self.hubs) + u16::from(self.clients);
+        // All are held until the last is found, so that none comes twice.
+        let mut held = Vec::new();
+        for place in 0..count {
+            let wanted = match self.port {
+                Some(first) => first.checked_add(place).ok_or_else(|| {
+                    CliError::usage(format!("{count} ports from {first} on do not fit below 65536"))
+                })?,
+                None => 0,
+            };
+            held.push(TcpListener::bind(("127.0.0.1", wanted)).map_err(|error| port_taken(wanted, error))?);
+        }
+        let ports: BTreeSet<u16> =
+            held.iter().filter_map(|listener| Some(listener.local_addr().ok()?.port())).collect();
+        if ports.len() == usize::from(count) {
+            Ok(ports.into_iter().collect())
+        } else {
+            Err(port_taken(0, std::io::ErrorKind::AddrInUse.into()))
+        }
+    }
+}
+
+fn port_taken(port: u16, cause: std::io::Error) -> CliError {
+    let message = match port {
+        0 => "cannot find free ports on 127.0.0.1".to_owned(),
+        port => format!("port {port} on 127.0.0.1 cannot be used"),
+    };
+    CliError::new("dske::testnet::port", exit::OTHER, message)
+        .because(cause)
+        .help("choose another --port, or leave it out to take free ones")
+}
+
+fn client_name(number: u8) -> String {
+    let known = CLIENTS.get(usize::from(number).saturating_sub(1));
+    known.map_or_else(|| format!("c{number}"), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(hubs: u8, clients: u8, k: u8) -> Plan {
+        let name = "dev".parse().expect("a name");
+        Plan { name, root: "/nonexistent/dev".into(), hubs, clients, k, pad_bytes: 1 << 20, port: None }
+    }
+
+    #[test]
+    fn nodes_have_the_usual_names() {
+        let nodes = plan(2, 8, 2).nodes();
+        let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["p1", "p2", "alice", "bob", "carol", "dave", "erin", "frank", "c7", "c8"]);
+    }
+
+    #[test]
+    fn impossible_plans_are_refused() {
+        assert!(plan(5, 3, 3).check().is_ok());
+        for (hubs, clients, k) in [(0, 1, 1), (1, 0, 1), (3, 2, 0), (3, 2, 4)] {
+            assert!(plan(hubs, clients, k).check().is_err_and(|error| error.exit() == 2));
+        }
+        let taken = Plan { root: std::env::temp_dir(), ..plan(1, 1, 1) };
+        assert!(taken.check().is_err_and(|error| error.to_string().contains("exists already")));
+    }
+
+    #[test]
+    fn ports_are_distinct_and_a_taken_one_is_named() {
+        let ports = plan(5, 3, 3).ports().expect("free ports");
+        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 8);
+        let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = taken.local_addr().expect("its address").port();
+        let error = Plan { port: Some(port), ..plan(1, 1, 1) }.ports().expect_err("taken");
+        assert!(error.to_string().contains(&port.to_string()));
+        assert!(Plan { port: Some(65535), ..plan(5, 3, 3) }.ports().is_err());
+    }
+}

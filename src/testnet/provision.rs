@@ -1,0 +1,178 @@
+//! Makes the data directories of a testnet: identities, enrolments, and a real module for each hub and
+//! client, made, imported and acknowledged as operators would. Two pairs at a time.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use dske_node::{
+    DataDir, Me, NodeError, admin,
+    config::{Config, Role},
+    control::{Reply, Request, Seal},
+    enrol::{EnrolmentRequest, FORMAT},
+};
+use dske_protocol::ids::Name;
+use dske_storage::{Options, Store};
+
+use crate::{
+    cli::{
+        error::{CliError, Result},
+        interrupt::Interrupt,
+        seal,
+    },
+    testnet::{Descriptor, NodeEntry, Plan},
+};
+
+/// Pairs worked on at once: making a module is bound by the system's random bytes, one core each.
+const WORKERS: usize = 2;
+
+/// A node whose store is open.
+struct Provisioned {
+    dir: DataDir,
+    config: Config,
+    me: Me,
+    store: Store,
+}
+
+/// Makes everything of a testnet but its processes. What it has made when it fails is the caller's to remove.
+pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor> {
+    // The path must not change from here on: the descriptor and the processes carry it.
+    let root = fs::canonicalize(&plan.root).map_err(|error| CliError::file("use", &plan.root, error))?;
+    let mut net = Descriptor::new(plan.name.clone(), root, plan.k, plan.pad_bytes);
+    let nodes = plan.nodes();
+    let ports = plan.ports()?;
+    let mut open = BTreeMap::new();
+    for ((name, role), port) in nodes.into_iter().zip(ports) {
+        interrupt.check()?;
+        let (entry, node) = make_node(&net, plan, name, role, port)?;
+        open.insert(entry.name.clone(), node);
+        net.nodes.push(entry);
+    }
+    modules(&net, &open, interrupt)?;
+    for node in open.values() {
+        node.store.close().map_err(NodeError::from)?;
+        let marker = node.dir.testnet_marker();
+        fs::write(&marker, plan.name.as_str()).map_err(|error| CliError::file("write", &marker, error))?;
+    }
+    Ok(net)
+}
+
+fn make_node(
+    net: &Descriptor,
+    plan: &Plan,
+    name: Name,
+    role: Role,
+    port: u16,
+) -> Result<(NodeEntry, Provisioned)> {
+    let dir = DataDir::new(net.root.join(name.as_str()));
+    let mut config = Config::new(name.clone(), [role]);
+    let listen = format!("/ip4/127.0.0.1/tcp/{port}");
+    config.network.listen =
+        vec![listen.parse().map_err(|error| CliError::usage(format!("{listen}: {error}")))?];
+    config.policy.k = plan.k;
+    config.policy.k_min = plan.k;
+    dske_node::init(&dir, &config)?;
+    let me = dske_node::identity(&dir)?;
+    let store = Store::open(&dir.store(), Options::default()).map_err(NodeError::from)?;
+    let log = net.root.join(format!("{name}.log"));
+    let path = dir.path().to_owned();
+    let entry = NodeEntry { name, role, dir: path, log, port, peer_id: me.peer_id.clone(), pid: None };
+    Ok((entry, Provisioned { dir, config, me, store }))
+}
+
+/// Works through all pairs of hub and client.
+fn modules(net: &Descriptor, open: &BTreeMap<Name, Provisioned>, interrupt: &Interrupt) -> Result<()> {
+    let all = || open.values();
+    let hubs = || all().filter(|node| node.config.node.roles.contains(&Role::Hub));
+    let clients = || all().filter(|node| node.config.node.roles.contains(&Role::Client));
+    let pairs = Mutex::new(clients().flat_map(|client| hubs().map(move |hub| (hub, client))));
+    let failed = AtomicBool::new(false);
+    let work = || -> Result<()> {
+        loop {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            interrupt.check()?;
+            let next = pairs.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((hub, client)) = next else { return Ok(()) };
+            module(net, hub, client)?;
+        }
+    };
+    let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(CliError::new("dske::testnet", 1, "making the modules failed")))
+        })
+    })
+}
+
+/// One module from hub to client, and its receipt back.
+fn module(net: &Descriptor, hub: &Provisioned, client: &Provisioned) -> Result<()> {
+    let file = ModuleFile::new(net, hub, client)?;
+    let enrolment = EnrolmentRequest {
+        format: FORMAT,
+        name: client.config.node.name.clone(),
+        node: client.me.node,
+        peer_id: client.me.peer_id.clone(),
+        addresses: client.config.network.listen.iter().map(ToString::to_string).collect(),
+        applications: Vec::new(),
+    };
+    let seal = || Seal::KeyFile(file.key.clone());
+    let name = client.config.node.name.clone();
+    hub.ask(Request::EnrolAccept(enrolment))?;
+    hub.ask(Request::PskmMake {
+        client: name,
+        bytes: net.pad_bytes,
+        out: file.module.clone(),
+        seal: seal(),
+    })?;
+    let import = Request::PskmImport { path: file.module.clone(), seal: seal(), wipe: false };
+    let Reply::Imported { module, receipt } = client.ask(import)? else {
+        return Err(CliError::strange_reply());
+    };
+    hub.ask(Request::PskmAck { serial: module.serial, receipt })?;
+    Ok(())
+}
+
+impl Provisioned {
+    fn ask(&self, request: Request) -> Result<Reply> {
+        match admin::execute(&self.store, &self.me, &self.config, request, &|_, _| ()) {
+            Reply::Failed(failure) => Err(failure.into()),
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// A module and its key on their way, removed afterwards.
+struct ModuleFile {
+    module: PathBuf,
+    key: PathBuf,
+}
+
+impl ModuleFile {
+    fn new(net: &Descriptor, hub: &Provisioned, client: &Provisioned) -> Result<Self> {
+        let base = format!("{}-{}", hub.config.node.name, client.config.node.name);
+        let place = |extension| net.root.join(format!("{base}.{extension}"));
+        let file = Self { module: place("pskm"), key: place("key") };
+        seal::generate(&file.key)?;
+        Ok(file)
+    }
+}
+
+impl Drop for ModuleFile {
+    fn drop(&mut self) {
+        // They lie in the testnet's directory and go with it, should removing them fail now.
+        let _ = fs::remove_file(&self.module);
+        let _ = fs::remove_file(&self.key);
+    }
+}
