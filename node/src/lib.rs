@@ -1,13 +1,23 @@
 //! The DSKE node: a libp2p mesh around the state machines of `dske-protocol` and the store of
 //! `dske-storage`, with a control socket for its owner.
 
+pub mod admin;
+mod client;
+mod clock;
 pub mod config;
 pub mod control;
 mod data_dir;
 pub mod enrol;
+mod error;
+mod hub_actor;
+mod mailbox;
 mod me;
 mod network;
+mod node;
+mod pads;
 pub mod status;
 
 pub use data_dir::DataDir;
+pub use error::NodeError;
 pub use me::{Me, peer_of};
+pub use node::{NodeReady, identity, init, run};

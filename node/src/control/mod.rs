@@ -1,5 +1,32 @@
 //! The control socket: how the owner of a node talks to it.
 
 pub mod api;
+mod client;
+mod frame;
+pub(crate) mod server;
+
+use dske_storage::StoreError;
 
 pub use api::{Chaos, Failure, KeyDelivery, KeyGet, Passphrase, Reply, Request, Seal};
+pub use client::{Client, NotRunning};
+
+/// Puts a failure together; an empty `help` is none.
+pub(crate) fn failure(code: &str, exit: u8, message: String, help: &str) -> Failure {
+    let help = (!help.is_empty()).then(|| help.to_owned());
+    Failure { code: code.to_owned(), exit, message, help }
+}
+
+/// A store that refuses to work.
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    failure(
+        "dske::store::fault",
+        1,
+        error.to_string(),
+        "nothing was sent or handed out; see the node's log, mend the cause, and start the node again",
+    )
+}
+
+/// The node is on its way out.
+pub(crate) fn stopping() -> Failure {
+    failure("dske::node::stopping", 3, "the node is stopping".into(), "start it again with `dske run`")
+}

@@ -21,9 +21,6 @@ use tokio::sync::mpsc;
 pub(crate) use directory::Directory;
 pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
 
-/// Events waiting for an actor before the network stops reading.
-pub(crate) const EVENTS_MAX: usize = 1024;
-
 /// What the actors ask of the network.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -43,6 +40,8 @@ pub(crate) enum Command {
     AnswerIdentity { id: RequestId, result: Result<Blob, Refusal> },
     /// Answer a hello that came in.
     AnswerHello { id: RequestId, active: Vec<TableId> },
+    /// Answer notices that came in.
+    AnswerNotices { id: RequestId },
     /// Call a node if it is not connected.
     Dial { node: NodeId, addresses: Vec<Multiaddr> },
 }
@@ -68,7 +67,7 @@ pub(crate) enum ClientEvent {
     /// Key instructions came in.
     Instructions { id: RequestId, from: NodeId, messages: Vec<Blob> },
     /// Notices came in.
-    Notices { from: NodeId, notices: Vec<Notice> },
+    Notices { id: RequestId, from: NodeId, notices: Vec<Notice> },
     /// A hub answered a key request; `None`: it could not be reached.
     ShareAnswer { hub: NodeId, block: BlockId, answer: Option<Result<(), Refusal>> },
     /// A hub answered an identity request.

@@ -12,7 +12,6 @@ use dske_protocol::{
     hub::RequestId,
     identity::InquiryId,
     ids::{Name, NodeId},
-    refusal::Refusal,
 };
 use futures::StreamExt;
 use libp2p::{
@@ -33,7 +32,7 @@ use super::{
     ClientEvent, Command, Directory, HubEvent,
     behaviour::{self, Behaviour, BehaviourEvent},
     outbound::{Outbound, Sent},
-    wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, BATCH_MESSAGES_MAX, Request, Response},
+    wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, Request, Response},
 };
 use crate::{
     config::{NetworkConfig, Role},
@@ -46,8 +45,11 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(300);
 /// An announcement is repeated this often even if nothing changed, for those who missed it.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Requests of others that are being worked on; further ones go unanswered.
+/// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
+/// sees its exchange fail.
 const INBOUND_MAX: usize = 1024;
+/// See [`INBOUND_MAX`].
+const INBOUND_BYTES_MAX: usize = 256 << 20;
 
 /// What the task needs to begin.
 pub(crate) struct Setup {
@@ -57,8 +59,8 @@ pub(crate) struct Setup {
     pub(crate) config: NetworkConfig,
     pub(crate) directory: Directory,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
-    pub(crate) hub: Option<mpsc::Sender<HubEvent>>,
-    pub(crate) client: Option<mpsc::Sender<ClientEvent>>,
+    pub(crate) hub: Option<mpsc::UnboundedSender<HubEvent>>,
+    pub(crate) client: Option<mpsc::UnboundedSender<ClientEvent>>,
 }
 
 /// Why the network could not be set up.
@@ -83,11 +85,12 @@ pub(crate) struct NetworkTask {
     announce_due: Option<Instant>,
     directory: Directory,
     commands: mpsc::UnboundedReceiver<Command>,
-    hub: Option<mpsc::Sender<HubEvent>>,
-    client: Option<mpsc::Sender<ClientEvent>>,
+    hub: Option<mpsc::UnboundedSender<HubEvent>>,
+    client: Option<mpsc::UnboundedSender<ClientEvent>>,
     peers: BTreeMap<NodeId, Outbound>,
     exchanges: BTreeMap<OutboundRequestId, (NodeId, Exchange)>,
-    inbound: BTreeMap<RequestId, ResponseChannel<Response>>,
+    inbound: BTreeMap<RequestId, (ResponseChannel<Response>, usize)>,
+    inbound_bytes: usize,
     next_inbound: u64,
 }
 
@@ -135,6 +138,7 @@ impl NetworkTask {
             peers: BTreeMap::new(),
             exchanges: BTreeMap::new(),
             inbound: BTreeMap::new(),
+            inbound_bytes: 0,
             next_inbound: 0,
         };
         Ok((task, listening))
@@ -149,7 +153,7 @@ impl NetworkTask {
                     Some(command) => self.command(command),
                     None => return,
                 },
-                event = self.swarm.select_next_some() => self.swarm_event(event).await,
+                event = self.swarm.select_next_some() => self.swarm_event(event),
                 () = tokio::time::sleep_until(announce_due.into()) => self.publish(),
             }
         }
@@ -169,6 +173,7 @@ impl NetworkTask {
             Command::AnswerBatch { id, results } => self.answer(id, Response::Results(results)),
             Command::AnswerIdentity { id, result } => self.answer(id, Response::Identity(result)),
             Command::AnswerHello { id, active } => self.answer(id, Response::Hello(active)),
+            Command::AnswerNotices { id } => self.answer(id, Response::Done),
             Command::Dial { node, addresses } => self.dial(node, addresses),
         }
     }
@@ -219,7 +224,8 @@ impl NetworkTask {
     }
 
     fn answer(&mut self, id: RequestId, response: Response) {
-        if let Some(channel) = self.inbound.remove(&id) {
+        if let Some((channel, bytes)) = self.inbound.remove(&id) {
+            self.inbound_bytes -= bytes;
             // An asker that has gone needs no answer; what it asked for is recorded.
             let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
         }
@@ -241,7 +247,9 @@ impl NetworkTask {
             Exchange::Identity(inquiry) => {
                 self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes: None });
             }
-            Exchange::Hello => self.tell_client(ClientEvent::HelloAnswer { hub: node, active: None }),
+            Exchange::Hello => {
+                self.tell_client(ClientEvent::HelloAnswer { hub: node, active: None });
+            }
         }
     }
 
@@ -274,27 +282,19 @@ impl NetworkTask {
         }
     }
 
-    /// Events for the actors are bounded by what they asked for, but for inbound requests, which wait
-    /// in [`Self::inbound_request`]. A full queue here can only mean a stuck actor.
-    fn tell_client(&self, event: ClientEvent) {
-        if let Some(client) = &self.client
-            && let Err(error) = client.try_send(event)
-        {
-            tracing::error!(%error, "the client actor does not keep up");
-        }
+    /// Queues to the actors have no bound of their own: what stands in them is bounded by what the actors
+    /// have asked for, by [`INBOUND_MAX`] and [`INBOUND_BYTES_MAX`], and by the connection limits.
+    fn tell_client(&self, event: ClientEvent) -> bool {
+        self.client.as_ref().is_some_and(|client| client.send(event).is_ok())
     }
 
-    fn tell_hub(&self, event: HubEvent) {
-        if let Some(hub) = &self.hub
-            && let Err(error) = hub.try_send(event)
-        {
-            tracing::error!(%error, "the hub actor does not keep up");
-        }
+    fn tell_hub(&self, event: HubEvent) -> bool {
+        self.hub.as_ref().is_some_and(|hub| hub.send(event).is_ok())
     }
 
-    async fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => self.exchange_event(event).await,
+            SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => self.exchange_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. })) => {
                 tracing::debug!(%peer_id, %error, "identify failed");
@@ -330,12 +330,12 @@ impl NetworkTask {
         self.tell_client(ClientEvent::Connection { peer: node, up });
     }
 
-    async fn exchange_event(&mut self, event: request_response::Event<Request, Response>) {
+    fn exchange_event(&mut self, event: request_response::Event<Request, Response>) {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 if let Some(node) = node_of(&peer) {
-                    self.inbound_request(node, request, channel).await;
+                    self.inbound_request(node, request, channel);
                 }
             }
             Event::Message { message: Message::Response { request_id, response }, .. } => {
@@ -372,46 +372,28 @@ impl NetworkTask {
         }
     }
 
-    /// Hands a request to the actor that serves it. Waits where the actor is behind: the network then
-    /// reads no more, which is the back-pressure that peers feel.
-    async fn inbound_request(&mut self, from: NodeId, request: Request, channel: ResponseChannel<Response>) {
-        if self.inbound.len() >= INBOUND_MAX {
-            return; // the asker sees the exchange fail, and may come again
+    /// Hands a request to the actor that serves it.
+    fn inbound_request(&mut self, from: NodeId, request: Request, channel: ResponseChannel<Response>) {
+        let bytes = request.bytes();
+        if self.inbound.len() >= INBOUND_MAX || self.inbound_bytes + bytes > INBOUND_BYTES_MAX {
+            tracing::debug!(from = %from.short(), "dropping a request: too many are under way");
+            return;
         }
         let id = RequestId(self.next_inbound);
         self.next_inbound += 1;
-        let too_many = |messages: &Vec<Blob>| messages.len() > BATCH_MESSAGES_MAX;
-        let served = match request {
-            Request::Shares(messages) | Request::Instructions(messages) if too_many(&messages) => {
-                let results = vec![Err(Refusal::Malformed)];
-                return drop(self.swarm.behaviour_mut().exchange.send_response(channel, Response::Results(results)));
-            }
-            Request::Shares(messages) => match &self.hub {
-                Some(hub) => hub.send(HubEvent::Shares { id, from, messages }).await.is_ok(),
-                None => false,
-            },
-            Request::Identity(message) => match &self.hub {
-                Some(hub) => hub.send(HubEvent::Identity { id, from, message }).await.is_ok(),
-                None => false,
-            },
-            Request::Hello => match &self.hub {
-                Some(hub) => hub.send(HubEvent::Hello { id, from }).await.is_ok(),
-                None => false,
-            },
-            Request::Instructions(messages) => match &self.client {
-                Some(client) => client.send(ClientEvent::Instructions { id, from, messages }).await.is_ok(),
-                None => false,
-            },
-            Request::Notices(mut notices) => {
-                notices.truncate(BATCH_MESSAGES_MAX);
-                if let Some(client) = &self.client {
-                    let _ = client.send(ClientEvent::Notices { from, notices }).await;
+        let served = request.is_within_limits()
+            && match request {
+                Request::Shares(messages) => self.tell_hub(HubEvent::Shares { id, from, messages }),
+                Request::Identity(message) => self.tell_hub(HubEvent::Identity { id, from, message }),
+                Request::Hello => self.tell_hub(HubEvent::Hello { id, from }),
+                Request::Instructions(messages) => {
+                    self.tell_client(ClientEvent::Instructions { id, from, messages })
                 }
-                false
-            }
-        };
+                Request::Notices(notices) => self.tell_client(ClientEvent::Notices { id, from, notices }),
+            };
         if served {
-            self.inbound.insert(id, channel);
+            self.inbound.insert(id, (channel, bytes));
+            self.inbound_bytes += bytes;
         } else {
             let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
         }

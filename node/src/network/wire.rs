@@ -55,6 +55,27 @@ pub(crate) enum Request {
     Notices(Vec<Notice>),
 }
 
+impl Request {
+    /// Bytes of messages inside.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Shares(messages) | Self::Instructions(messages) => messages.iter().map(|m| m.0.len()).sum(),
+            Self::Identity(message) => message.0.len(),
+            Self::Hello => 0,
+            Self::Notices(notices) => notices.len() * size_of::<Notice>(),
+        }
+    }
+
+    /// Whether there are not too many messages inside.
+    pub(crate) fn is_within_limits(&self) -> bool {
+        match self {
+            Self::Shares(messages) | Self::Instructions(messages) => messages.len() <= BATCH_MESSAGES_MAX,
+            Self::Notices(notices) => notices.len() <= BATCH_MESSAGES_MAX,
+            Self::Identity(_) | Self::Hello => true,
+        }
+    }
+}
+
 /// What the other answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Response {

@@ -1,0 +1,177 @@
+//! What an operator does to a node's store: enrolment and modules. The same whether the node runs (then
+//! over the control socket) or not.
+
+use std::path::Path;
+
+use dske_protocol::message::applications_fit;
+use dske_storage::{
+    ClientRecord, Store, Transaction,
+    pskm::{self, HubContact, ImportOptions, MakeModule, ModuleError, ModuleKey, OsEntropy},
+};
+use libp2p::Multiaddr;
+
+use crate::{
+    Me,
+    clock::now_ms,
+    config::{Config, Role},
+    control::{Failure, Reply, Request, Seal, failure, stopping, store_failure},
+    enrol::EnrolmentRequest,
+    peer_of,
+};
+
+/// Most blocks listed at once: a reply must fit its frame.
+const LIST_MAX: u32 = 10_000;
+
+/// Progress of a long piece of work: bytes done and in all.
+pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
+
+/// Carries out an administrative request. Blocks; `progress` hears of long work.
+pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progress: &Progress<'_>) -> Reply {
+    let result = match request {
+        Request::EnrolAccept(enrolment) => accept(store, config, enrolment).map(|()| Reply::Done),
+        Request::PskmMake { client, bytes, out, seal } => {
+            make(store, me, config, &client, bytes, &out, &seal, progress)
+        }
+        Request::PskmImport { path, seal, wipe } => import(store, me, config, &path, &seal, wipe, progress),
+        Request::PskmAck { serial, receipt } => {
+            pskm::acknowledge(store, &serial, &receipt, now_ms()).map(Reply::Module).map_err(|e| module_failure(&e))
+        }
+        Request::KeyList { limit } => {
+            let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or(usize::MAX);
+            store.blocks(limit).map(Reply::Keys).map_err(|error| store_failure(&error))
+        }
+        Request::Status
+        | Request::KeyGet(_)
+        | Request::KeyFetch { .. }
+        | Request::Readmit { .. }
+        | Request::Chaos(_) => Err(failure(
+            "dske::node::unreachable",
+            3,
+            "no node is running in this directory".into(),
+            "start it with `dske run`",
+        )),
+    };
+    result.unwrap_or_else(Reply::Failed)
+}
+
+fn require(config: &Config, role: Role) -> Result<(), Failure> {
+    if config.node.roles.contains(&role) {
+        return Ok(());
+    }
+    Err(failure("dske::node::role", 2, format!("this node is not a {role}"), "use the directory of another node"))
+}
+
+fn accept(store: &Store, config: &Config, request: EnrolmentRequest) -> Result<(), Failure> {
+    require(config, Role::Hub)?;
+    let refuse = |message: String| failure("dske::enrol::refused", 1, message, "have the client make a new request");
+    let peer = peer_of(&request.node).ok_or_else(|| refuse("the request's node id is not valid".into()))?;
+    if peer.to_string() != request.peer_id {
+        return Err(refuse("the request's peer id does not belong to its node id".into()));
+    }
+    if !applications_fit(&request.applications) {
+        return Err(refuse("the request names too many applications, or too long ones".into()));
+    }
+    let clients = store.clients().map_err(|error| store_failure(&error))?;
+    let namesake = clients.iter().find(|client| client.name == request.name && client.node != request.node);
+    if let Some(namesake) = namesake {
+        return Err(failure(
+            "dske::enrol::name",
+            1,
+            format!("{} is the name of another client already ({})", request.name, namesake.node.short()),
+            "have one of the two choose another name",
+        ));
+    }
+    let known = clients.iter().find(|client| client.node == request.node);
+    let next_id = clients.iter().map(|client| client.local_id).max().unwrap_or(0) + 1;
+    let record = ClientRecord {
+        node: request.node,
+        name: request.name,
+        local_id: known.map_or(next_id, |client| client.local_id),
+        addresses: request.addresses,
+        applications: request.applications,
+        enabled: true,
+        enrolled_ms: known.map_or_else(now_ms, |client| client.enrolled_ms),
+    };
+    commit(store, Transaction { clients: vec![record], ..Transaction::default() })
+}
+
+#[allow(clippy::too_many_arguments, reason = "the fields of one request")]
+fn make(
+    store: &Store,
+    me: &Me,
+    config: &Config,
+    client: &dske_protocol::ids::Name,
+    bytes: u64,
+    out: &Path,
+    seal: &Seal,
+    progress: &Progress<'_>,
+) -> Result<Reply, Failure> {
+    require(config, Role::Hub)?;
+    let clients = store.clients().map_err(|error| store_failure(&error))?;
+    let Some(client) = clients.into_iter().find(|known| known.name == *client) else {
+        return Err(failure(
+            "dske::enrol::unknown",
+            1,
+            format!("no client called {client} is enrolled here"),
+            "take it on first: `dske enrol accept FILE`",
+        ));
+    };
+    let announced = if config.network.announce.is_empty() { &config.network.listen } else { &config.network.announce };
+    let addresses = announced.iter().filter(|address| is_specific(address)).map(ToString::to_string).collect();
+    let request = MakeModule {
+        client: &client,
+        hub: HubContact { node: me.node, name: config.node.name.clone(), addresses },
+        bytes,
+        out,
+        key: &module_key(seal)?,
+        now_ms: now_ms(),
+    };
+    pskm::make(store, &request, &mut OsEntropy, progress).map(Reply::Module).map_err(|e| module_failure(&e))
+}
+
+/// Whether others can call the address: not a wildcard, not an unchosen port.
+fn is_specific(address: &Multiaddr) -> bool {
+    use libp2p::multiaddr::Protocol;
+    address.iter().all(|part| match part {
+        Protocol::Ip4(ip) => !ip.is_unspecified(),
+        Protocol::Ip6(ip) => !ip.is_unspecified(),
+        Protocol::Tcp(port) => port != 0,
+        _ => true,
+    })
+}
+
+fn import(
+    store: &Store,
+    me: &Me,
+    config: &Config,
+    path: &Path,
+    seal: &Seal,
+    wipe: bool,
+    progress: &Progress<'_>,
+) -> Result<Reply, Failure> {
+    require(config, Role::Client)?;
+    let options = ImportOptions { me: me.node, wipe, now_ms: now_ms() };
+    let imported = pskm::import(store, path, &module_key(seal)?, options, progress);
+    imported
+        .map(|imported| Reply::Imported { module: imported.module, receipt: imported.receipt.to_string() })
+        .map_err(|e| module_failure(&e))
+}
+
+fn module_key(seal: &Seal) -> Result<ModuleKey, Failure> {
+    match seal {
+        Seal::Passphrase(passphrase) => Ok(ModuleKey::from_passphrase(passphrase.0.as_str())),
+        Seal::KeyFile(path) => ModuleKey::from_key_file(path).map_err(|e| module_failure(&e)),
+    }
+}
+
+fn module_failure(error: &ModuleError) -> Failure {
+    failure("dske::pskm", 1, error.to_string(), "")
+}
+
+fn commit(store: &Store, transaction: Transaction) -> Result<(), Failure> {
+    match futures::executor::block_on(store.commit(transaction)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(store_failure(&error)),
+        Err(_) => Err(stopping()),
+    }
+}

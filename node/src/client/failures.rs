@@ -1,0 +1,108 @@
+//! What a client tells its owner when a key cannot be had.
+
+use dske_protocol::{
+    ids::{KeyId, NodeId},
+    identity::IdentityFailure,
+    refusal::SendFailure,
+};
+use dske_storage::TakeError;
+
+use crate::control::{Failure, failure};
+
+/// A sender's failure, with names in place of ids.
+pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Failure {
+    match error {
+        SendFailure::TooFewHubs { usable, k } => failure(
+            "dske::hubs::few",
+            4,
+            format!("only {usable} hubs can be used for these receivers, {k} are needed"),
+            "see `dske status` for hubs that are not connected, not acknowledged or excluded",
+        ),
+        SendFailure::Parameters(reason) => failure("dske::key::parameters", 2, (*reason).into(), ""),
+        SendFailure::PadLow { hub, left, needed } => {
+            let hub = name(hub);
+            failure(
+                "dske::pad::low",
+                6,
+                format!("the pad with {hub} has {left} bytes left; this key needs {needed}"),
+                &format!("import a new module from {hub}, or leave it out with --hubs"),
+            )
+        }
+        SendFailure::TooFewAccepted { accepted, k, n, refusals } => {
+            let why: Vec<_> =
+                refusals.iter().map(|(hub, refusal)| format!("{}: {refusal}", name(hub))).collect();
+            let why = if why.is_empty() { "the others did not answer".to_owned() } else { why.join("; ") };
+            failure(
+                "dske::shares::few",
+                4,
+                format!("{accepted} of {n} hubs accepted their share, {k} are needed ({why})"),
+                "see `dske status` for the state of the hubs",
+            )
+        }
+        SendFailure::ReceiverAborted { receiver, reason } => {
+            let receiver = name(receiver);
+            let (code, exit) = if reason.is_security_event() {
+                ("dske::key::validation", 5)
+            } else {
+                ("dske::shares::few", 4)
+            };
+            failure(
+                code,
+                exit,
+                format!("{receiver} aborted: {reason}"),
+                "the key was not used on either side; see `dske status` on the receiver for hubs that lied",
+            )
+        }
+        SendFailure::Busy => {
+            failure("dske::node::busy", 1, error.to_string(), "try again when fewer keys are under way")
+        }
+        SendFailure::Internal => {
+            failure("dske::store::fault", 1, error.to_string(), "see the node's log and `dske status`")
+        }
+    }
+}
+
+/// An identity that is not established.
+pub(super) fn identity(name: &str, error: &IdentityFailure) -> Failure {
+    let message = format!("the identity of {name} is not established: {error}");
+    match error {
+        IdentityFailure::Unknown { .. } => {
+            failure("dske::identity::unknown", 3, message, "check the name; the client must be enrolled with your hubs")
+        }
+        IdentityFailure::TooFewAlike { .. } => failure(
+            "dske::identity::conflict",
+            4,
+            message,
+            "see `dske status` for hubs that are not connected or were excluded",
+        ),
+        IdentityFailure::Busy | IdentityFailure::Internal => {
+            failure("dske::node::busy", 1, message, "try again; see the node's log")
+        }
+    }
+}
+
+/// A key that was not handed out.
+pub(super) fn take(error: &TakeError) -> Failure {
+    match error {
+        TakeError::Unknown(id) => unknown_key(id),
+        TakeError::AlreadyTaken(_) => {
+            failure("dske::key::taken", 1, error.to_string(), "a key is handed out once; agree a new one")
+        }
+        TakeError::Aborted { .. } => {
+            failure("dske::key::aborted", 4, error.to_string(), "agree a new key; see `dske status` for hubs at fault")
+        }
+        TakeError::Store(_) => {
+            failure("dske::store::fault", 1, error.to_string(), "see the node's log and `dske status`")
+        }
+    }
+}
+
+/// No such key, and none came in time.
+pub(super) fn unknown_key(id: &KeyId) -> Failure {
+    failure(
+        "dske::key::unknown",
+        1,
+        format!("key {id} is unknown here"),
+        "check the id, or wait for it with --wait 10s",
+    )
+}

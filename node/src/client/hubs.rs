@@ -1,0 +1,184 @@
+//! What a client knows of its hubs: which are connected, serve it, and may be used.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use dske_protocol::{
+    ids::{Name, NodeId, TableId},
+    params::Time,
+    sender::HubChoice,
+};
+use dske_storage::{HubRecord, Store, TableSide, TableState};
+use libp2p::Multiaddr;
+
+use crate::{config::Role, network::Command, status::PeerStatus};
+
+/// Between two calls to a hub that does not answer, at first and at last.
+const DIAL_PAUSE_MIN: Duration = Duration::from_millis(250);
+const DIAL_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Between two questions for active tables: while one of ours is not among them, and otherwise.
+const HELLO_PAUSE_WAITING: Duration = Duration::from_secs(1);
+const HELLO_PAUSE: Duration = Duration::from_secs(30);
+
+/// A hub that a module came from.
+#[derive(Debug)]
+struct HubState {
+    record: HubRecord,
+    connected: bool,
+    excluded: Option<String>,
+    /// Tables that the hub says it has active with us.
+    active: BTreeSet<TableId>,
+    hello_due: Time,
+    dial_due: Time,
+    dial_pause: Duration,
+}
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub(super) struct Hubs {
+    hubs: BTreeMap<NodeId, HubState>,
+    /// Names that the policy accepts; empty means all.
+    accepted: Vec<Name>,
+}
+
+impl Hubs {
+    pub(super) fn new(accepted: Vec<Name>) -> Self {
+        Self { hubs: BTreeMap::new(), accepted }
+    }
+
+    /// Takes a hub in, or new addresses of one. Gives whether the policy accepts it.
+    pub(super) fn insert(&mut self, now: Time, record: HubRecord) -> bool {
+        let accepted = self.accepted.is_empty() || self.accepted.contains(&record.name);
+        if accepted {
+            let fresh = |record| HubState {
+                record,
+                connected: false,
+                excluded: None,
+                active: BTreeSet::new(),
+                hello_due: now,
+                dial_due: now,
+                dial_pause: DIAL_PAUSE_MIN,
+            };
+            match self.hubs.get_mut(&record.node) {
+                Some(hub) => {
+                    hub.record = record;
+                    hub.hello_due = now;
+                }
+                None => {
+                    self.hubs.insert(record.node, fresh(record));
+                }
+            }
+        }
+        accepted
+    }
+
+    pub(super) fn exclude(&mut self, hub: &NodeId, reason: Option<String>) {
+        if let Some(hub) = self.hubs.get_mut(hub) {
+            hub.excluded = reason;
+        }
+    }
+
+    pub(super) fn by_name(&self, name: &Name) -> Option<NodeId> {
+        self.hubs.values().find(|hub| hub.record.name == *name).map(|hub| hub.record.node)
+    }
+
+    pub(super) fn name(&self, node: &NodeId) -> Option<String> {
+        self.hubs.get(node).map(|hub| hub.record.name.to_string())
+    }
+
+    /// Hubs that may speak and be spoken to.
+    pub(super) fn accepted(&self) -> BTreeSet<NodeId> {
+        self.hubs.iter().filter(|(_, hub)| hub.excluded.is_none()).map(|(&node, _)| node).collect()
+    }
+
+    pub(super) fn connection(&mut self, now: Time, node: &NodeId, up: bool) {
+        if let Some(hub) = self.hubs.get_mut(node) {
+            hub.connected = up;
+            hub.active.clear();
+            hub.hello_due = now;
+            hub.dial_due = now;
+            hub.dial_pause = DIAL_PAUSE_MIN;
+        }
+    }
+
+    /// The hub told which tables it has active with us.
+    pub(super) fn hello_answered(&mut self, node: &NodeId, active: Vec<TableId>) {
+        if let Some(hub) = self.hubs.get_mut(node) {
+            hub.active = active.into_iter().collect();
+        }
+    }
+
+    /// Hubs with which a message can be exchanged now.
+    pub(super) fn usable(&self, store: &Store) -> BTreeSet<NodeId> {
+        let tables = store.tables();
+        let serves = |hub: &HubState| {
+            tables.iter().any(|table| {
+                table.peer == hub.record.node
+                    && table.side == TableSide::Client
+                    && table.state == TableState::Active
+                    && hub.active.contains(&table.table)
+            })
+        };
+        let usable = |hub: &&HubState| hub.connected && hub.excluded.is_none() && serves(hub);
+        self.hubs.values().filter(usable).map(|hub| hub.record.node).collect()
+    }
+
+    /// Hubs for a roster: those that serve all receivers, at most `n` of them (0: all), reachable ones
+    /// first.
+    pub(super) fn choices(
+        &self,
+        usable: &BTreeSet<NodeId>,
+        serving: &BTreeSet<NodeId>,
+        only: &[Name],
+        n: u8,
+    ) -> Vec<HubChoice> {
+        let wanted = |hub: &&HubState| {
+            let named = only.is_empty() || only.contains(&hub.record.name);
+            named && hub.excluded.is_none() && serving.contains(&hub.record.node)
+        };
+        let choice = |hub: &HubState| {
+            let node = hub.record.node;
+            HubChoice { node, reachable: usable.contains(&node) }
+        };
+        let mut choices: Vec<_> = self.hubs.values().filter(wanted).map(choice).collect();
+        choices.sort_by_key(|choice| !choice.reachable);
+        choices.truncate(if n == 0 { usize::from(u8::MAX) } else { usize::from(n) });
+        choices
+    }
+
+    /// Calls and questions that are due.
+    pub(super) fn due(&mut self, now: Time, ours: &BTreeMap<NodeId, BTreeSet<TableId>>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for (&node, hub) in &mut self.hubs {
+            if hub.connected && hub.hello_due <= now {
+                let complete = ours.get(&node).is_some_and(|ours| ours.is_subset(&hub.active));
+                let pause = if complete { HELLO_PAUSE } else { HELLO_PAUSE_WAITING };
+                hub.hello_due = now + pause;
+                commands.push(Command::Hello { hub: node });
+            }
+            if !hub.connected && hub.dial_due <= now {
+                hub.dial_due = now + hub.dial_pause;
+                hub.dial_pause = (hub.dial_pause * 2).min(DIAL_PAUSE_MAX);
+                let addresses: Vec<Multiaddr> =
+                    hub.record.addresses.iter().filter_map(|address| address.parse().ok()).collect();
+                commands.push(Command::Dial { node, addresses });
+            }
+        }
+        commands
+    }
+
+    pub(super) fn peers(&self) -> Vec<PeerStatus> {
+        let peer = |hub: &HubState| PeerStatus {
+            node: hub.record.node,
+            name: hub.record.name.clone(),
+            role: Role::Hub,
+            connected: hub.connected,
+            excluded: hub.excluded.clone(),
+            waiting: 0,
+        };
+        self.hubs.values().map(peer).collect()
+    }
+}

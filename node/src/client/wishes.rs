@@ -1,0 +1,234 @@
+//! Requests for keys from their arrival to their end: names become identities, links are tried, a roster
+//! is chosen, and the sender takes over.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dske_protocol::{
+    hub::RequestId,
+    ids::{BlockId, KeyId, Name, NodeId},
+    message::Subject,
+    params::Time,
+    refusal::SendFailure,
+    sender::{AgreedKey, KeyWish, SenderInput},
+};
+use dske_storage::SecretBytes;
+
+use super::{ClientActor, KeyReply, Names, failures, micros};
+use crate::{
+    control::{Failure, KeyDelivery, KeyGet, failure},
+};
+
+/// How long a direct link to a receiver is awaited before a first key: it only brings the receiver's
+/// word sooner.
+const LINK_PATIENCE: Duration = Duration::from_millis(400);
+
+/// A notice is awaited for the receiver's deadline and this much more.
+const NOTICE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Hubs that are slow are awaited this long where no notice will come.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// Longest wait for hubs, whatever the caller asks for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Wishes that wait for identities or links at once.
+const WAITING_MAX: usize = 1024;
+
+/// See the head of the file.
+#[derive(Default)]
+pub(super) struct Wishes {
+    waiting: Vec<Waiting>,
+    under_way: BTreeMap<RequestId, UnderWay>,
+    next: u64,
+}
+
+struct Waiting {
+    get: KeyGet,
+    reply: KeyReply,
+    began: Time,
+    link_until: Option<Time>,
+}
+
+struct UnderWay {
+    reply: KeyReply,
+    began: Time,
+}
+
+impl Wishes {
+    /// Ends every wish for a name whose identity could not be established.
+    pub(super) fn fail(&mut self, name: &Name, why: &Failure) {
+        for wish in self.waiting.extract_if(.., |wish| wish.get.with.contains(name)) {
+            let _ = wish.reply.send(Err(why.clone()));
+        }
+    }
+}
+
+impl ClientActor {
+    pub(super) fn key_get(&mut self, now: Time, get: KeyGet, reply: KeyReply) {
+        if let Err(why) = check(&get, self.policy.key_bits_max) {
+            let _ = reply.send(Err(why));
+            return;
+        }
+        if self.wishes.waiting.len() >= WAITING_MAX {
+            let _ = reply.send(Err(failures::send(&SendFailure::Busy, NodeId::short)));
+            return;
+        }
+        let waiting = Waiting { get, reply, began: now, link_until: None };
+        if let Some(waiting) = self.advance_wish(now, waiting) {
+            self.wishes.waiting.push(waiting);
+        }
+    }
+
+    pub(super) fn advance_wishes(&mut self, now: Time) {
+        for wish in std::mem::take(&mut self.wishes.waiting) {
+            if let Some(wish) = self.advance_wish(now, wish) {
+                self.wishes.waiting.push(wish);
+            }
+        }
+    }
+
+    /// Takes a wish as far as it can go now; gives it back where it must wait.
+    fn advance_wish(&mut self, now: Time, mut wish: Waiting) -> Option<Waiting> {
+        if wish.reply.is_closed() {
+            return None;
+        }
+        let timeout = Duration::from_millis(wish.get.timeout_ms).min(TIMEOUT_MAX);
+        if now >= wish.began + timeout {
+            let why = failure(
+                "dske::key::timeout",
+                3,
+                format!("no key within {timeout:?}: identities of the receivers are not established yet"),
+                "see `dske status` for hubs that are not connected",
+            );
+            let _ = wish.reply.send(Err(why));
+            return None;
+        }
+        let mut receivers = Vec::with_capacity(wish.get.with.len());
+        let mut unknown = Vec::new();
+        for name in &wish.get.with {
+            match self.identities.iter().find(|(_, known)| known.name == *name) {
+                Some((&node, _)) => receivers.push(node),
+                None => unknown.push(name.clone()),
+            }
+        }
+        if !unknown.is_empty() {
+            for name in unknown {
+                self.establish(now, Subject::Name(name));
+            }
+            return Some(wish);
+        }
+        let unlinked: Vec<_> = receivers.iter().filter(|node| !self.linked.contains(node)).copied().collect();
+        if !unlinked.is_empty() {
+            let until = *wish.link_until.get_or_insert(now + LINK_PATIENCE);
+            let callable = unlinked.iter().any(|node| !self.directory.addresses(node).is_empty());
+            if callable && now < until {
+                unlinked.into_iter().for_each(|node| self.call(node));
+                return Some(wish);
+            }
+        }
+        self.start(now, wish, receivers);
+        None
+    }
+
+    fn start(&mut self, now: Time, wish: Waiting, receivers: Vec<NodeId>) {
+        let usable = self.hubs.usable(&self.store);
+        let mut serving = self.hubs.accepted();
+        for receiver in &receivers {
+            if let Some(known) = self.identities.get(receiver) {
+                serving.retain(|hub| known.hubs.contains(hub));
+            }
+        }
+        let hubs = self.hubs.choices(&usable, &serving, &wish.get.hubs, self.policy.n);
+        let linked: std::collections::BTreeSet<_> =
+            receivers.iter().filter(|node| self.linked.contains(node)).copied().collect();
+        let patience =
+            if linked.is_empty() { STRAGGLERS } else { self.policy.deadline() + NOTICE_MARGIN };
+        let timeout = Duration::from_millis(wish.get.timeout_ms).min(TIMEOUT_MAX);
+        let key_wish = KeyWish {
+            receivers,
+            // `check` has seen that it fits.
+            key_bytes: u32::try_from(wish.get.bits / 8).unwrap_or(u32::MAX),
+            purpose: wish.get.purpose,
+            k: wish.get.k.unwrap_or(self.policy.k),
+            hubs,
+            linked,
+            deadline: wish.began + timeout,
+            notice_deadline: now + patience,
+        };
+        let id = RequestId(self.wishes.next);
+        self.wishes.next += 1;
+        self.wishes.under_way.insert(id, UnderWay { reply: wish.reply, began: wish.began });
+        self.sender.handle(now, SenderInput::Start { id, wish: key_wish }, &mut self.rng);
+    }
+
+    pub(super) fn key_got(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        block: Option<BlockId>,
+        result: Result<AgreedKey, SendFailure>,
+    ) {
+        let Some(under_way) = self.wishes.under_way.remove(&id) else { return };
+        let names = Names { hubs: &self.hubs, identities: &self.identities };
+        let took_us = micros(now.saturating_sub(under_way.began));
+        let result = match result {
+            Err(error) => {
+                self.sessions.aborted += 1;
+                let why = failures::send(&error, |node| names.of(node));
+                if let Some(block) = block {
+                    self.sessions.update(&block, |session, _| {
+                        session.phase = "aborted".into();
+                        session.reason = Some(why.message.clone());
+                        session.took_us = took_us;
+                    });
+                }
+                Err(why)
+            }
+            Ok(agreed) => {
+                self.sessions.sent += 1;
+                let agreement = &agreed.agreement;
+                let liars: Vec<_> = agreed.liars.iter().map(|hub| names.of(hub)).collect();
+                self.sessions.update(&agreement.block, |session, _| {
+                    session.phase = "validated".into();
+                    session.shares = agreed.shares;
+                    session.liars.clone_from(&liars);
+                    session.took_us = took_us;
+                });
+                let confirmed = agreed.confirmed.iter().filter_map(|node| self.identities.get(node));
+                Ok(KeyDelivery {
+                    id: KeyId { block: agreement.block, index: 0 },
+                    n: agreement.n(),
+                    k: agreement.k,
+                    shares: agreed.shares,
+                    confirmed: confirmed.map(|known| known.name.clone()).collect(),
+                    liars,
+                    burned_bytes: agreement.burned_bytes(),
+                    took_us,
+                    key: SecretBytes::new({
+                        let mut key = agreed.key;
+                        std::mem::take(&mut *key.0)
+                    }),
+                })
+            }
+        };
+        // A caller that has gone does not get the key; its record says that it was handed out.
+        let _ = under_way.reply.send(result);
+    }
+}
+
+fn check(get: &KeyGet, bits_max: u64) -> Result<(), Failure> {
+    let bad = |message: String| Err(failure("dske::key::parameters", 2, message, ""));
+    if get.bits == 0 || !get.bits.is_multiple_of(8) {
+        return bad(format!("{} bits: a key has a multiple of 8 bits", get.bits));
+    }
+    if get.bits > bits_max {
+        return bad(format!("{} bits: a key of one agreement has at most {bits_max} bits", get.bits));
+    }
+    if get.with.is_empty() || get.with.len() > dske_protocol::params::RECEIVERS_MAX {
+        return bad(format!("give 1 to {} receivers", dske_protocol::params::RECEIVERS_MAX));
+    }
+    if get.with.iter().collect::<std::collections::BTreeSet<_>>().len() != get.with.len() {
+        return bad("a receiver is named twice".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Frames on the control socket: a length of four bytes, little-endian, then bincode.
+
+use std::io;
+
+use dske_protocol::codec;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+/// Longest request: paths, names and passphrases.
+pub(super) const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Longest reply: a key of the longest kind, or a full status.
+pub(super) const REPLY_BYTES_MAX: usize = 16 << 20;
+
+/// Reads one frame; `None` at the end of the stream.
+pub(super) async fn read<T: DeserializeOwned>(
+    io: &mut (impl AsyncRead + Unpin),
+    bytes_max: usize,
+) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match io.read_exact(&mut length).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is longer than allowed"));
+    }
+    // Erased: a frame may hold a key or a passphrase. Grown in steps: a length may lie.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.min(2 << 20)));
+    io.take(length as u64).read_to_end(&mut bytes).await?;
+    if bytes.len() != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "a frame is malformed: is the other side another version of dske?");
+    codec::decode(&bytes, bytes_max).map(Some).map_err(malformed)
+}
+
+/// Writes one frame.
+pub(super) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "a frame cannot be encoded");
+    let mut bytes = Zeroizing::new(vec![0; 4]);
+    codec::encode_into(value, &mut bytes).map_err(|_| invalid())?;
+    let length = u32::try_from(bytes.len() - 4).map_err(|_| invalid())?;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    io.write_all(&bytes).await?;
+    io.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Reply, Request};
+
+    #[tokio::test]
+    async fn frames_round_trip_and_garbage_is_refused() {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &Request::KeyList { limit: 7 }).await.unwrap();
+        let mut stream = bytes.as_slice();
+        let back: Option<Request> = read(&mut stream, REQUEST_BYTES_MAX).await.unwrap();
+        assert!(matches!(back, Some(Request::KeyList { limit: 7 })));
+        assert!(read::<Request>(&mut stream, REQUEST_BYTES_MAX).await.unwrap().is_none());
+        for garbage in [&[0xff; 8][..], &[4, 0, 0, 0, 9, 9, 9, 9], &[9, 0, 0, 0, 1]] {
+            let mut stream = garbage;
+            assert!(read::<Reply>(&mut stream, REPLY_BYTES_MAX).await.is_err(), "{garbage:?}");
+        }
+    }
+}

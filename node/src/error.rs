@@ -1,0 +1,80 @@
+//! Why a node cannot be made or run.
+
+use std::{io, path::PathBuf};
+
+use dske_storage::StoreError;
+
+use crate::{
+    config::ConfigError,
+    control::{Failure, failure, store_failure},
+    network::NetworkConfigError,
+};
+
+/// See the head of the file.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be made or opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file or directory of the node cannot be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is a node in the directory already.
+    #[error("{} already holds a node", path.display())]
+    Exists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The network cannot be set up.
+    #[error("{0}")]
+    Network(String),
+}
+
+impl From<NetworkConfigError> for NodeError {
+    fn from(error: NetworkConfigError) -> Self {
+        Self::Network(error.to_string())
+    }
+}
+
+impl NodeError {
+    /// The same for a person, with a code, an exit status and a remedy.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Config(_) => {
+                failure("dske::config", 7, self.to_string(), "see `dske config template` for every key")
+            }
+            Self::Store(StoreError::Locked { .. }) => {
+                failure("dske::node::running", 1, self.to_string(), "one process at a time may use a directory")
+            }
+            Self::Store(StoreError::Damaged { .. } | StoreError::Missing { .. }) => failure(
+                "dske::store::damaged",
+                8,
+                self.to_string(),
+                "do not use the pads of this directory; restore nothing over them, and enrol again",
+            ),
+            Self::Store(error) => store_failure(error),
+            Self::File { .. } => {
+                failure("dske::node::file", 1, self.to_string(), "check that the path exists and is yours")
+            }
+            Self::Exists { .. } => {
+                failure("dske::node::exists", 1, self.to_string(), "choose another --dir, or run the node that is there")
+            }
+            Self::Network(_) => failure(
+                "dske::network::setup",
+                3,
+                self.to_string(),
+                "choose other addresses under [network] listen, or stop what uses them",
+            ),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A node from its start to its stop.
+
+use std::{
+    fs::{self, DirBuilder},
+    os::unix::fs::DirBuilderExt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX};
+use dske_storage::{Options, Store};
+use libp2p::Multiaddr;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    DataDir, Me, NodeError,
+    client::{ClientActor, ClientOrder},
+    config::{Config, Role},
+    control::{Reply, server::Server},
+    hub_actor::{HubActor, HubOrder},
+    me,
+    network::{Directory, NetworkTask, Setup},
+    status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
+};
+
+/// Orders waiting for an actor; further callers wait.
+const ORDERS_MAX: usize = 256;
+
+/// Tasks that have not ended by then are left behind at a stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is known once a node is up.
+#[derive(Debug, Clone)]
+pub struct NodeReady {
+    /// Addresses listened on.
+    pub listen: Vec<Multiaddr>,
+    /// Its id.
+    pub node: NodeId,
+}
+
+/// What the control socket works with.
+pub(crate) struct Shared {
+    pub(crate) dir: DataDir,
+    pub(crate) store: Store,
+    pub(crate) me: Me,
+    pub(crate) config: Config,
+    pub(crate) hub: Option<mpsc::Sender<HubOrder>>,
+    pub(crate) client: Option<mpsc::Sender<ClientOrder>>,
+    pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) began: Instant,
+}
+
+/// Makes the directory of a new node: identity, configuration, empty store.
+///
+/// # Errors
+/// If there is a node already, or the directory cannot be written.
+pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
+    config.check()?;
+    let failed = |action, path: &std::path::Path| {
+        let path = path.to_owned();
+        move |source| NodeError::File { action, path, source }
+    };
+    if dir.identity().exists() || dir.config().exists() || dir.store().exists() {
+        return Err(NodeError::Exists { path: dir.path().to_owned() });
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir.path()).map_err(failed("create", dir.path()))?;
+    Store::create(&dir.store())?;
+    let keypair = me::create(&dir.identity()).map_err(failed("create", &dir.identity()))?;
+    let me = Me::of(&keypair).map_err(failed("use", &dir.identity()))?;
+    fs::write(dir.config(), config.to_toml()?).map_err(failed("create", &dir.config()))?;
+    Ok(me.node)
+}
+
+/// Who the node of a directory is.
+///
+/// # Errors
+/// If there is no readable identity.
+pub fn identity(dir: &DataDir) -> Result<Me, NodeError> {
+    let path = dir.identity();
+    let failed = |source| NodeError::File { action: "read", path: path.clone(), source };
+    me::load(&path).and_then(|keypair| Me::of(&keypair)).map_err(failed)
+}
+
+/// Runs a node until `shutdown` completes. `ready` is called when it listens and takes orders.
+///
+/// # Errors
+/// If it cannot start; once up, it runs until it is told to stop.
+pub async fn run(
+    dir: DataDir,
+    config: Config,
+    ready: impl FnOnce(&NodeReady),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
+    config.check()?;
+    let path = dir.identity();
+    let keypair = me::load(&path);
+    let keypair = keypair.map_err(|source| NodeError::File { action: "read", path: path.clone(), source })?;
+    let me = Me::of(&keypair).map_err(|source| NodeError::File { action: "use", path, source })?;
+    let store_dir = dir.store();
+    let store = tokio::task::spawn_blocking(move || Store::open(&store_dir, Options::default()))
+        .await
+        .map_err(|error| NodeError::Network(error.to_string()))??;
+
+    let directory = Directory::default();
+    let (commands, commands_in) = mpsc::unbounded_channel();
+    let is = |role| config.node.roles.contains(&role);
+    let (hub_events, hub_events_in) = mpsc::unbounded_channel();
+    let (client_events, client_events_in) = mpsc::unbounded_channel();
+    let setup = Setup {
+        keypair,
+        name: config.node.name.clone(),
+        roles: config.node.roles.iter().copied().collect(),
+        config: config.network.clone(),
+        directory: directory.clone(),
+        commands: commands_in,
+        hub: is(Role::Hub).then_some(hub_events),
+        client: is(Role::Client).then_some(client_events),
+    };
+    let (network, listen) = NetworkTask::new(setup).await?;
+
+    let mut tasks = tokio::task::JoinSet::new();
+    let hub = if is(Role::Hub) {
+        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let actor = HubActor::new(me.node, KEY_BYTES_MAX, store.clone(), commands.clone())?;
+        tasks.spawn(actor.run(hub_events_in, orders_in));
+        Some(orders)
+    } else {
+        None
+    };
+    let client = if is(Role::Client) {
+        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let policy = config.policy.clone();
+        let actor = ClientActor::new(me.node, policy, store.clone(), commands.clone(), directory)?;
+        tasks.spawn(actor.run(client_events_in, orders_in));
+        Some(orders)
+    } else {
+        None
+    };
+    let network = tokio::spawn(network.run());
+    let socket = dir.control_socket();
+    let server = Server::bind(&socket)
+        .map_err(|source| NodeError::File { action: "create", path: socket, source })?;
+    let up = NodeReady { listen: listen.clone(), node: me.node };
+    let shared =
+        Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
+    let server = tokio::spawn(server.run(Arc::new(shared)));
+    ready(&up);
+    tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
+
+    shutdown.await;
+    tracing::info!("stopping");
+    server.abort();
+    network.abort();
+    drop(commands);
+    // With the network gone the actors' events end, and with them the actors.
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
+        tracing::warn!("some work did not end in time and is left to the next start");
+    }
+    tokio::task::spawn_blocking(move || store.close())
+        .await
+        .map_err(|error| NodeError::Network(error.to_string()))??;
+    Ok(())
+}
+
+impl Shared {
+    /// A snapshot of everything.
+    pub(crate) async fn status(&self) -> Status {
+        let hub = match &self.hub {
+            Some(hub) => ask(hub, HubOrder::Status).await,
+            None => None,
+        };
+        let client = match &self.client {
+            Some(client) => ask(client, ClientOrder::Status).await,
+            None => None,
+        };
+        let mut counters = Counters::default();
+        let mut peers = Vec::new();
+        if let Some(hub) = hub {
+            peers.extend(hub.peers);
+            counters.forwarded = hub.counters.forwarded;
+            counters.refused = hub.counters.refused;
+            counters.forged = hub.counters.forged;
+            counters.malformed = hub.counters.malformed;
+        }
+        let (mut policy, mut sessions, mut identities, mut events) = (None, Vec::new(), Vec::new(), Vec::new());
+        if let Some(client) = client {
+            policy = Some(client.policy);
+            peers.extend(client.peers);
+            sessions = client.sessions;
+            identities = client.identities;
+            events = client.events;
+            counters.validated = client.validated;
+            counters.sent = client.sent;
+            counters.aborted = client.aborted;
+            counters.refused += client.counters.refused;
+            counters.forged += client.counters.forged;
+            counters.malformed += client.counters.malformed;
+            counters.false_shares = client.counters.false_shares;
+        }
+        Status {
+            schema_version: SCHEMA_VERSION,
+            node: NodeStatus {
+                name: self.config.node.name.clone(),
+                id: self.me.node,
+                peer_id: self.me.peer_id.clone(),
+                roles: self.config.node.roles.iter().copied().collect(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                listen: self.listen.iter().map(ToString::to_string).collect(),
+                uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                store_fault: self.store.poison_cause(),
+            },
+            policy,
+            tables: self.store.tables(),
+            peers,
+            modules: self.store.modules().unwrap_or_default(),
+            sessions,
+            identities,
+            events,
+            counters,
+        }
+    }
+
+    /// Tells the actors what an administrative request has changed.
+    pub(crate) async fn admin_done(&self, reply: &Reply) {
+        match (reply, &self.hub, &self.client) {
+            (Reply::Done, Some(hub), _) => {
+                for client in self.store.clients().unwrap_or_default() {
+                    // Fails only when the node is stopping.
+                    let _ = hub.send(HubOrder::Client(client)).await;
+                }
+            }
+            (Reply::Imported { module, .. }, _, Some(client)) => {
+                let hubs = self.store.hubs().unwrap_or_default();
+                if let Some(hub) = hubs.into_iter().find(|hub| hub.node == module.hub) {
+                    let _ = client.send(ClientOrder::Hub(hub)).await;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn ask<Order, View>(
+    orders: &mpsc::Sender<Order>,
+    order: impl FnOnce(oneshot::Sender<View>) -> Order,
+) -> Option<View> {
+    let (reply, answer) = oneshot::channel();
+    orders.send(order(reply)).await.ok()?;
+    answer.await.ok()
+}
