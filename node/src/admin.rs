@@ -6,9 +6,10 @@ use std::path::Path;
 use dske_protocol::message::applications_fit;
 use dske_storage::{
     ClientRecord, Store, Transaction,
-    pskm::{self, HubContact, ImportOptions, MakeModule, ModuleError, ModuleKey, OsEntropy},
+    pskm::{self, HubContact, ImportOptions, MakeModule, ModuleError, ModuleKey, SystemEntropy},
 };
 use libp2p::Multiaddr;
+use zeroize::Zeroizing;
 
 use crate::{
     Me,
@@ -126,7 +127,7 @@ fn make(
         key: &module_key(seal)?,
         now_ms: now_ms(),
     };
-    pskm::make(store, &request, &mut OsEntropy, progress).map(Reply::Module).map_err(|e| module_failure(&e))
+    pskm::make(store, &request, &mut SystemEntropy, progress).map(Reply::Module).map_err(|e| module_failure(&e))
 }
 
 /// Whether others can call the address: not a wildcard, not an unchosen port.
@@ -159,9 +160,10 @@ fn import(
 
 fn module_key(seal: &Seal) -> Result<ModuleKey, Failure> {
     match seal {
-        Seal::Passphrase(passphrase) => Ok(ModuleKey::from_passphrase(passphrase.0.as_str())),
-        Seal::KeyFile(path) => ModuleKey::from_key_file(path).map_err(|e| module_failure(&e)),
+        Seal::Passphrase(passphrase) => ModuleKey::from_passphrase(Zeroizing::new(passphrase.0.clone())),
+        Seal::KeyFile(path) => ModuleKey::from_key_file(path),
     }
+    .map_err(|e| module_failure(&e))
 }
 
 fn module_failure(error: &ModuleError) -> Failure {
@@ -169,9 +171,9 @@ fn module_failure(error: &ModuleError) -> Failure {
 }
 
 fn commit(store: &Store, transaction: Transaction) -> Result<(), Failure> {
-    match futures::executor::block_on(store.commit(transaction)) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(store_failure(&error)),
-        Err(_) => Err(stopping()),
+    match dske_storage::wait(store.commit(transaction)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(store_failure(&error)),
+        None => Err(stopping()),
     }
 }

@@ -85,8 +85,9 @@ impl Pads {
             for (ticket, _, range, block) in holds {
                 let mut result = results.next().map_or(Err(Refusal::Internal), |held| held.map_err(refusal));
                 let ended = block.map_or(Ok(false), |block| store.block(&block).map(|known| known.is_some()));
+                let unsure = ended.is_err();
                 let block_ended = ended.unwrap_or(true);
-                if ended.is_err() && result.is_ok() {
+                if unsure && result.is_ok() {
                     // Without the ledger nobody knows whether the block id has been used.
                     store.release(range, None);
                     result = Err(Refusal::Internal);

@@ -59,9 +59,6 @@ const INQUIRY_PATIENCE: Duration = Duration::from_millis(600);
 /// See [`INQUIRY_PATIENCE`].
 const INQUIRY_PATIENCE_MAX: Duration = Duration::from_secs(4);
 
-/// Reconstruction of so many bytes is quicker done than carried to another thread.
-const INLINE_WORK_BYTES_MAX: usize = 64 << 10;
-
 /// Events taken in before effects are executed, so that their pads are read and recorded together.
 const EVENTS_AT_ONCE: usize = 64;
 

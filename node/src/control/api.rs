@@ -152,6 +152,7 @@ pub struct KeyDelivery {
     /// Its id, the same on both sides.
     pub id: KeyId,
     /// The key. It is delivered once.
+    #[serde(with = "super::secret")]
     pub key: SecretBytes,
     /// Hubs in the roster.
     pub n: u8,

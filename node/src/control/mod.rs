@@ -3,6 +3,7 @@
 pub mod api;
 mod client;
 mod frame;
+mod secret;
 pub(crate) mod server;
 
 use dske_storage::StoreError;

@@ -107,7 +107,9 @@ async fn with_progress(stream: &mut UnixStream, shared: &Arc<Shared>, request: R
     let mut work = tokio::task::spawn_blocking(move || {
         let shared = &on_thread;
         // A listener that is behind misses some progress, never the end.
-        let progress = move |done, total| drop(tell.try_send((done, total)));
+        let progress = move |done, total| {
+            let _ = tell.try_send((done, total));
+        };
         admin::execute(&shared.store, &shared.me, &shared.config, request, &progress)
     });
     let reply = loop {

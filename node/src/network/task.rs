@@ -19,7 +19,6 @@ use libp2p::{
     gossipsub::{self, IdentTopic, MessageAcceptance},
     identify,
     identity::Keypair,
-    multiaddr::Protocol,
     request_response::{self, OutboundRequestId, ResponseChannel},
     swarm::{
         SwarmEvent,
@@ -475,12 +474,4 @@ fn transport_reason(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-/// The addresses of a node as they stand in modules and configurations, without a trailing peer id.
-pub(crate) fn without_peer_id(mut address: Multiaddr) -> Multiaddr {
-    if let Some(Protocol::P2p(_)) = address.iter().last() {
-        address.pop();
-    }
-    address
 }
