@@ -1,8 +1,24 @@
+//! `dske bench`: measurements that anybody can repeat on their own machine.
+
+mod percentile;
+mod session;
+
+use clap::Subcommand;
+
 use crate::cli::{context::Context, error::Result};
-#[derive(Debug, clap::Subcommand)]
+
+pub(crate) use self::session::SessionArgs;
+
+/// `dske bench …`
+#[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    Session,
+    /// Keys from end to end: asked for at one client, taken at both, compared
+    Session(SessionArgs),
 }
-pub(crate) fn run(_: &BenchCommand, _: &Context) -> Result<()> {
-    Ok(())
+
+/// Runs `dske bench …`.
+pub(crate) fn run(command: &BenchCommand, context: &Context) -> Result<()> {
+    match command {
+        BenchCommand::Session(args) => session::run(args, context),
+    }
 }

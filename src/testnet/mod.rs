@@ -6,6 +6,7 @@
 mod descriptor;
 mod net;
 mod plan;
+mod private;
 mod process;
 mod provision;
 mod readiness;
@@ -13,5 +14,6 @@ mod readiness;
 pub(crate) use descriptor::{Descriptor, NodeEntry};
 pub(crate) use net::{Net, remove};
 pub(crate) use plan::Plan;
+pub(crate) use private::private_root;
 pub(crate) use process::{Lifetime, is_running, start, stop, stop_hard};
 pub(crate) use readiness::{await_node, snapshot};

@@ -10,6 +10,11 @@ use crate::cli::error::{CliError, Result, exit};
 /// Names of the first clients; further ones are `c7`, `c8`, …
 const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
+/// Longest path that the system takes for a socket.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Longest path of a socket below a testnet's directory.
+const LONGEST_SOCKET: &str = "/alice/control.sock";
+
 /// A testnet to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -41,6 +46,14 @@ impl Plan {
                 "k is {}, but it must lie between 1 and the number of hubs, {}",
                 self.k, self.hubs
             ));
+        }
+        let socket_bytes = self.root.as_os_str().len() + LONGEST_SOCKET.len();
+        if socket_bytes > SOCKET_PATH_BYTES_MAX {
+            let excess = socket_bytes - SOCKET_PATH_BYTES_MAX;
+            let message =
+                format!("{} is {excess} bytes too long for the nodes' sockets", self.root.display());
+            return Err(CliError::new("dske::testnet::path", exit::OTHER, message)
+                .help("name a shorter place with DSKE_TESTNET_DIR"));
         }
         if self.root.exists() {
             let message = format!("{} exists already", self.root.display());

@@ -1,0 +1,293 @@
+//! `dske bench session`: how fast keys are agreed, with everything that a user's key goes through: real
+//! processes, real sockets, durable records, and the key taken at both ends.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use dske_node::config::Role;
+use dske_protocol::ids::Name;
+use serde::Serialize;
+
+use crate::{
+    bench::percentile::Percentiles,
+    cli::{
+        context::Context,
+        error::{CliError, Result},
+        interrupt::{self, Interrupt},
+        units,
+    },
+    demo::agree::{Order, agree, cost_bytes},
+    testnet::{Descriptor, Lifetime, Net, NodeEntry, Plan, await_node, private_root},
+};
+
+/// What the figures are, said with them.
+const MEASURED: &str = "from `key get` sent until the key is taken at the receiver too; sender, receiver and hubs are \
+    separate processes on this machine; records are durable; keys compared; warm-up left out";
+/// How long a node gets to answer at the start.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Smallest table: identity, synchronisation and reserves need some of it.
+const PAD_BYTES_MIN: u64 = 16 << 20;
+
+/// Arguments of `dske bench session`.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// Number of hubs
+    #[arg(long, default_value_t = 5)]
+    hubs: u8,
+    /// Shares needed for a key
+    #[arg(short, default_value_t = 3)]
+    k: u8,
+    /// Length of each key
+    #[arg(long, default_value = "256", value_parser = units::parse_bits)]
+    bits: u64,
+    /// Keys measured for each number at once
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    count: u64,
+    /// Agreements at once; several numbers with commas are measured one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16], value_parser = clap::value_parser!(u64).range(1..=256))]
+    parallel: Vec<u64>,
+}
+
+impl SessionArgs {
+    /// Keys agreed before the measurement begins.
+    fn warm_up(&self, parallel: u64) -> u64 {
+        (self.count / 10).clamp(parallel, 100.max(parallel))
+    }
+
+    /// Enough pad for all runs in one direction, with half as much again in reserve.
+    fn pad_bytes(&self) -> Result<u64> {
+        let keys: u64 =
+            self.parallel.iter().map(|parallel| self.count.saturating_add(self.warm_up(*parallel))).sum();
+        let lane = keys
+            .checked_mul(cost_bytes(self.bits))
+            .and_then(|bytes| bytes.checked_mul(3))
+            .map(|bytes| bytes / 2);
+        // A table has two lanes.
+        let bytes = lane.and_then(|lane| lane.checked_mul(2)).filter(|bytes| *bytes <= 1 << 40);
+        bytes.map(|bytes| bytes.max(PAD_BYTES_MIN)).ok_or_else(|| {
+            CliError::usage("so many keys of that length need more than 1 TiB of pad")
+                .help("choose a smaller --count or --bits")
+        })
+    }
+}
+
+/// What one run found.
+#[derive(Debug, Serialize)]
+struct Run {
+    parallel: u64,
+    keys: u64,
+    failed: u64,
+    took_us: u64,
+    keys_per_second: f64,
+    end_to_end: Percentiles,
+    sender: Percentiles,
+}
+
+/// Runs `dske bench session`.
+pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
+    let runtime = interrupt::runtime()?;
+    let interrupt = Interrupt::listen(&runtime)?;
+    // Held until the end: dropping it takes the private testnet down.
+    let mut private = None;
+    let net = match &context.globals.testnet {
+        Some(name) => Descriptor::load(name)?,
+        None => {
+            let (name, root) = private_root("bench")?;
+            let pad_bytes = args.pad_bytes()?;
+            let plan = Plan { name, root, hubs: args.hubs, clients: 2, k: args.k, pad_bytes, port: None };
+            context.out.note(format_args!(
+                "starting {} hubs and 2 clients, pads {}",
+                plan.hubs,
+                units::size(pad_bytes)
+            ));
+            private.insert(Net::up(&plan, Lifetime::Bound, &runtime, &interrupt)?).descriptor().clone()
+        }
+    };
+    let runs = runtime.block_on(interrupt.or(measure_all(&net, args)));
+    let ended = private.map_or(Ok(()), Net::down);
+    let runs = runs?;
+    ended?;
+    print(&net, args, &runs, context)
+}
+
+async fn measure_all(net: &Descriptor, args: &SessionArgs) -> Result<Vec<Run>> {
+    let clients: Vec<&NodeEntry> = net.with_role(Role::Client).collect();
+    let [alice, bob, ..] = clients.as_slice() else {
+        return Err(CliError::usage(format!("testnet {} has fewer than two clients", net.name)));
+    };
+    let mut runs = Vec::new();
+    for parallel in &args.parallel {
+        many(alice, bob, args.bits, args.warm_up(*parallel), *parallel).await?;
+        runs.push(measure(alice, bob, args, *parallel).await?);
+    }
+    Ok(runs)
+}
+
+async fn measure(alice: &NodeEntry, bob: &NodeEntry, args: &SessionArgs, parallel: u64) -> Result<Run> {
+    let (samples, took) = many(alice, bob, args.bits, args.count, parallel).await?;
+    let good: Vec<&Sample> = samples.iter().flatten().collect();
+    let end_to_end: Vec<Duration> = good.iter().map(|sample| sample.took).collect();
+    let sender: Vec<Duration> = good.iter().map(|sample| sample.sender_took).collect();
+    let keys = u64::try_from(good.len()).unwrap_or(u64::MAX);
+    let (Some(end_to_end), Some(sender)) = (Percentiles::of(&end_to_end), Percentiles::of(&sender)) else {
+        return Err(CliError::new("dske::bench::session", 1, "no key was agreed").help("see the nodes' logs"));
+    };
+    Ok(Run {
+        parallel,
+        keys,
+        failed: args.count.saturating_sub(keys),
+        took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        keys_per_second: per_second(keys, took),
+        end_to_end,
+        sender,
+    })
+}
+
+/// Times of one key that both sides hold alike.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    took: Duration,
+    sender_took: Duration,
+}
+
+/// Agrees `count` keys over `parallel` pairs of connections, and tells how long all of it took. A key that
+/// fails counts as `None`; keys that differ end the measurement.
+async fn many(
+    alice: &NodeEntry,
+    bob: &NodeEntry,
+    bits: u64,
+    count: u64,
+    parallel: u64,
+) -> Result<(Vec<Option<Sample>>, Duration)> {
+    let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
+    let mut pairs = Vec::new();
+    for _ in 0..parallel {
+        pairs.push((await_node(alice, deadline).await?, await_node(bob, deadline).await?));
+    }
+    let begun = AtomicU64::new(0);
+    let order = Order { with: vec![bob.name.clone()], bits };
+    let (begun, order) = (&begun, &order);
+    let worker = |(mut sender, mut receiver)| async move {
+        let mut samples = Vec::new();
+        while begun.fetch_add(1, Ordering::Relaxed) < count {
+            samples.push(match agree(&mut sender, &mut [&mut receiver], order).await {
+                Ok(agreed) if !agreed.equal => return Err(differ(&alice.name, &bob.name)),
+                Ok(agreed) => Some(Sample { took: agreed.took, sender_took: agreed.sender_took }),
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "a key failed: {error}");
+                    None
+                }
+            });
+        }
+        Ok(samples)
+    };
+    let began = Instant::now();
+    let samples = futures::future::try_join_all(pairs.into_iter().map(worker)).await?;
+    Ok((samples.into_iter().flatten().collect(), began.elapsed()))
+}
+
+fn differ(one: &Name, other: &Name) -> CliError {
+    CliError::new("dske::bench::differ", 5, format!("{one} and {other} hold different keys under one id"))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people; counts stay far below 2^53")]
+fn per_second(keys: u64, took: Duration) -> f64 {
+    let rate = keys as f64 / took.as_secs_f64().max(f64::MIN_POSITIVE);
+    (rate * 10.0).round() / 10.0
+}
+
+fn print(net: &Descriptor, args: &SessionArgs, runs: &[Run], context: &Context) -> Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        measured: &'a str,
+        profile: &'a str,
+        hubs: usize,
+        k: u8,
+        bits: u64,
+        runs: &'a [Run],
+    }
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let (hubs, k, bits) = (net.with_role(Role::Hub).count(), net.k, args.bits);
+    if context.out.json {
+        return context.out.document(&Document { measured: MEASURED, profile, hubs, k, bits, runs });
+    }
+    context.out.line(format_args!("{} keys, n = {hubs}, k = {k}, {profile} build", units::bits(bits)))?;
+    context.out.line(format_args!("measured {MEASURED}\n"))?;
+    context.out.line(table(runs))?;
+    if profile == "debug" {
+        context.out.note("this is not a release build: the figures say little");
+    }
+    Ok(())
+}
+
+fn table(runs: &[Run]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "AT ONCE",
+        "KEYS",
+        "FAILED",
+        "P50",
+        "P95",
+        "P99",
+        "MAX",
+        "SENDER P50",
+        "KEYS/S",
+    ]);
+    for run in runs {
+        table.add_row([
+            run.parallel.to_string(),
+            run.keys.to_string(),
+            run.failed.to_string(),
+            units::micros(run.end_to_end.p50_us),
+            units::micros(run.end_to_end.p95_us),
+            units::micros(run.end_to_end.p99_us),
+            units::micros(run.end_to_end.max_us),
+            units::micros(run.sender.p50_us),
+            format!("{:.0}", run.keys_per_second),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(bits: u64, count: u64) -> SessionArgs {
+        SessionArgs { hubs: 5, k: 3, bits, count, parallel: vec![1, 16] }
+    }
+
+    #[test]
+    fn the_pads_suffice_for_all_runs() {
+        let args = args(8_000_000, 50);
+        let keys = 50 * 2 + args.warm_up(1) + args.warm_up(16);
+        assert!(args.pad_bytes().is_ok_and(|bytes| bytes / 2 > keys * cost_bytes(8_000_000)));
+        assert!(super::tests::args(256, 10).pad_bytes().is_ok_and(|bytes| bytes == PAD_BYTES_MIN));
+        assert!(super::tests::args(8_000_000, 1_000_000).pad_bytes().is_err());
+    }
+
+    #[test]
+    fn the_table_names_its_columns() {
+        let times = Percentiles { p50_us: 4_100, p95_us: 8_000, p99_us: 9_000, max_us: 20_000 };
+        let run = Run {
+            parallel: 16,
+            keys: 500,
+            failed: 0,
+            took_us: 1,
+            keys_per_second: per_second(500, Duration::from_millis(800)),
+            end_to_end: times,
+            sender: times,
+        };
+        let text = table(&[run]).to_string();
+        for part in ["AT ONCE", "P99", "KEYS/S", "4.1 ms", "625"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

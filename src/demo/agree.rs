@@ -1,0 +1,115 @@
+//! One agreement from end to end: asked for at the sender, taken at every receiver, compared.
+//!
+//! Keys are compared in memory, in constant time, and erased; nothing that depends on them is printed.
+
+use std::time::{Duration, Instant};
+
+use dske_node::control::{Client, KeyDelivery, KeyGet, Reply, Request};
+use dske_protocol::ids::Name;
+use subtle::ConstantTimeEq;
+
+use crate::cli::{
+    control,
+    error::{CliError, Result},
+    progress::Progress,
+    units,
+};
+
+/// Pad bits beside the key bits, per hub and side: the paper's 2l.
+const OVERHEAD_BYTES: u64 = 64;
+/// How long the sender may take.
+const AGREE_WAIT: Duration = Duration::from_secs(15);
+/// How long a receiver waits for a key that the sender has.
+const FETCH_WAIT: Duration = Duration::from_secs(5);
+
+/// What to agree.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// The receivers.
+    pub(crate) with: Vec<Name>,
+    /// Length of the key.
+    pub(crate) bits: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// Whether all sides hold the same key of the length asked for.
+    pub(crate) equal: bool,
+    /// Hubs in the roster.
+    pub(crate) n: u8,
+    /// The fewest shares that a side has.
+    pub(crate) shares: u8,
+    /// Hubs that any side names as liars.
+    pub(crate) liars: Vec<String>,
+    /// Pad bytes that the sender burned, per hub.
+    pub(crate) burned_bytes: u64,
+    /// Until the sender had the key.
+    pub(crate) sender_took: Duration,
+    /// Until the last receiver had it too.
+    pub(crate) took: Duration,
+}
+
+/// Pad bytes that a key costs per hub and side: m + 2l bits.
+pub(crate) fn cost_bytes(bits: u64) -> u64 {
+    bits / 8 + OVERHEAD_BYTES
+}
+
+/// Agrees a key and takes it at all receivers at once.
+pub(crate) async fn agree(
+    sender: &mut Client,
+    receivers: &mut [&mut Client],
+    order: &Order,
+) -> Result<Agreed> {
+    let began = Instant::now();
+    let request = Request::KeyGet(KeyGet {
+        with: order.with.clone(),
+        bits: order.bits,
+        hubs: Vec::new(),
+        k: None,
+        purpose: String::new(),
+        timeout_ms: units::millis(AGREE_WAIT),
+    });
+    let sent = key(sender, request, AGREE_WAIT + FETCH_WAIT).await?;
+    let sender_took = began.elapsed();
+    let fetch = |client| async {
+        let request = Request::KeyFetch { id: sent.id, wait_ms: units::millis(FETCH_WAIT) };
+        key(client, request, FETCH_WAIT + FETCH_WAIT).await
+    };
+    let received = futures::future::try_join_all(receivers.iter_mut().map(|client| fetch(client))).await?;
+    let took = began.elapsed();
+    let mut agreed = Agreed {
+        equal: u64::try_from(sent.key.len()).ok() == Some(order.bits / 8),
+        n: sent.n,
+        shares: sent.shares,
+        liars: sent.liars,
+        burned_bytes: sent.burned_bytes,
+        sender_took,
+        took,
+    };
+    for received in received {
+        agreed.equal &= received.id == sent.id && bool::from(received.key.expose().ct_eq(sent.key.expose()));
+        agreed.shares = agreed.shares.min(received.shares);
+        agreed.liars.extend(received.liars);
+    }
+    agreed.liars.sort();
+    agreed.liars.dedup();
+    Ok(agreed)
+}
+
+async fn key(client: &mut Client, request: Request, wait: Duration) -> Result<KeyDelivery> {
+    match control::call(client, request, &Progress::hidden(), wait).await? {
+        Reply::Key(key) => Ok(key),
+        _ => Err(CliError::strange_reply()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_costs_its_length_and_two_tag_keys() {
+        assert_eq!((cost_bytes(256), cost_bytes(8_000_000)), (96, 1_000_064));
+    }
+}

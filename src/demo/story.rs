@@ -1,0 +1,299 @@
+//! The story, step by step. A step that fails is told and the story goes on; only what makes the rest
+//! meaningless (a node that cannot be asked any more) ends it.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use dske_node::control::{Chaos, Reply, Request};
+use dske_protocol::ids::Name;
+use tokio::runtime::Runtime;
+
+use crate::{
+    cli::{
+        control,
+        error::{CliError, Result},
+        interrupt::Interrupt,
+        output::printable,
+        progress::Progress,
+        units,
+    },
+    demo::{
+        agree::{Agreed, Order, cost_bytes},
+        cast::{Cast, burned},
+        report::{Outcome, Report},
+    },
+    testnet::{Lifetime, Net, Plan, await_node},
+};
+
+/// Exit statuses of an abort that is expected: too few shares, or no shares that fit together.
+const ABORTS: [u8; 2] = [4, 5];
+/// Lengths that are agreed both ways.
+const LENGTHS_BITS: [u64; 3] = [256, 1_000_000, 8_000_000];
+
+/// The demo in progress.
+pub(crate) struct Story {
+    net: Net,
+    cast: Cast,
+    plan: Plan,
+    alice: Name,
+    bob: Name,
+    carol: Name,
+}
+
+impl Story {
+    /// Starts hubs and clients.
+    pub(crate) fn begin(
+        plan: Plan,
+        runtime: &Runtime,
+        interrupt: &Interrupt,
+        report: &mut Report,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let net = Net::up(&plan, Lifetime::Bound, runtime, interrupt)?;
+        let modules = u32::from(plan.hubs) * u32::from(plan.clients);
+        let result =
+            format!("{modules} modules made, imported and acknowledged; every client reaches every hub");
+        report.add("start", began, Outcome::of(true, result))?;
+        let cast = runtime.block_on(interrupt.or(Cast::assemble(net.descriptor())))?;
+        Ok(Self { net, cast, plan, alice: name("alice")?, bob: name("bob")?, carol: name("carol")? })
+    }
+
+    /// Plays it.
+    pub(crate) async fn play(&mut self, report: &mut Report) -> Result<()> {
+        let (alice, bob, carol) = (self.alice.clone(), self.bob.clone(), self.carol.clone());
+        self.identities(report).await?;
+        for bits in LENGTHS_BITS {
+            self.key(report, bits, &alice, &[&bob], &Expected::AllHubs).await?;
+            self.key(report, bits, &bob, &[&alice], &Expected::AllHubs).await?;
+        }
+        self.key(report, 256, &alice, &[&bob, &carol], &Expected::AllHubs).await?;
+        let hubs = self.plan.hubs;
+        let (last, liar) = (hub(hubs)?, hub(hubs - 1)?);
+        self.stop(report, &last).await?;
+        self.lie(report, &liar).await?;
+        self.key(report, 256, &alice, &[&bob], &Expected::Liar(liar)).await?;
+        // One honest hub fewer than k is left.
+        for place in (self.plan.k..=hubs - 2).rev() {
+            self.stop(report, &hub(place)?).await?;
+        }
+        self.abort(report, 256, &alice, &bob).await
+    }
+
+    /// Stops everything and removes it.
+    pub(crate) fn end(self, report: &mut Report) -> Result<()> {
+        let began = Instant::now();
+        let root = self.plan.root.clone();
+        self.net.down()?;
+        let outcome = Outcome::of(!root.exists(), "all processes stopped, all files removed");
+        report.add("tear down", began, outcome)
+    }
+
+    /// The first contact of all clients: each learns from the hubs who the others are (§2.2).
+    async fn identities(&mut self, report: &mut Report) -> Result<()> {
+        let began = Instant::now();
+        let order = Order { with: vec![self.bob.clone(), self.carol.clone()], bits: 256 };
+        let agreed = self.cast.agree(&self.alice, &order).await;
+        let mut claims = Vec::new();
+        let pairs = [
+            (&self.alice, &self.bob),
+            (&self.alice, &self.carol),
+            (&self.bob, &self.alice),
+            (&self.carol, &self.alice),
+        ];
+        for (at, of) in pairs {
+            let status = self.cast.status(at).await?;
+            claims.push(
+                status
+                    .identities
+                    .iter()
+                    .find(|identity| identity.name == *of)
+                    .map_or(0, |identity| identity.claims),
+            );
+        }
+        let least = claims.into_iter().min().unwrap_or(0);
+        let outcome = match agreed {
+            Err(error) => failed(&error),
+            Ok(agreed) => Outcome {
+                burned_bytes: Some(agreed.burned_bytes),
+                ..Outcome::of(
+                    agreed.equal && least >= u32::from(self.plan.k),
+                    format!("{least} of {} hubs claim each client alike; first key agreed", self.plan.hubs),
+                )
+            },
+        };
+        report.add("identities", began, outcome)
+    }
+
+    /// A key that must be agreed.
+    async fn key(
+        &mut self,
+        report: &mut Report,
+        bits: u64,
+        from: &Name,
+        to: &[&Name],
+        expected: &Expected,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let order = Order { with: to.iter().map(|name| (*name).clone()).collect(), bits };
+        let before = burned(&self.cast.status(from).await?);
+        let agreed = self.cast.agree(from, &order).await;
+        let after = burned(&self.cast.status(from).await?);
+        let outcome = match agreed {
+            Err(error) => failed(&error),
+            Ok(agreed) => Outcome {
+                took: Some(agreed.took),
+                burned_bytes: Some(agreed.burned_bytes),
+                ..expected.judge(&agreed, bits, &spent(&before, &after), self.plan.hubs)
+            },
+        };
+        let names: Vec<&str> = to.iter().map(|name| name.as_str()).collect();
+        let step = format!("{} {from} → {}", units::bits(bits), names.join(", "));
+        report.add(&step, began, outcome)
+    }
+
+    /// A key that must not be agreed: the abort is the right end.
+    async fn abort(&mut self, report: &mut Report, bits: u64, from: &Name, to: &Name) -> Result<()> {
+        let began = Instant::now();
+        let order = Order { with: vec![to.clone()], bits };
+        let outcome = match self.cast.agree(from, &order).await {
+            Ok(_) => Outcome::of(false, "a key was agreed with fewer than k honest hubs"),
+            Err(error) if ABORTS.contains(&error.exit()) => {
+                Outcome::of(true, format!("aborted, as it must: {}", printable(&error.to_string())))
+            }
+            Err(error) => failed(&error),
+        };
+        report.add(&format!("{} {from} → {to}", units::bits(bits)), began, outcome)
+    }
+
+    /// Ends a hub's process as a crash would.
+    async fn stop(&mut self, report: &mut Report, hub: &Name) -> Result<()> {
+        let began = Instant::now();
+        self.net.kill(hub)?;
+        self.cast.notice_gone(hub).await?;
+        report.add(&format!("stop {hub}"), began, Outcome::of(true, "killed"))
+    }
+
+    /// Makes a hub forward false shares.
+    async fn lie(&mut self, report: &mut Report, hub: &Name) -> Result<()> {
+        let began = Instant::now();
+        let node = self.net.descriptor().node(hub)?;
+        let deadline = tokio::time::Instant::now() + ASK_WAIT;
+        let mut client = await_node(node, deadline).await?;
+        let request = Request::Chaos(Chaos::FalseShares);
+        let reply = control::call(&mut client, request, &Progress::hidden(), ASK_WAIT).await?;
+        let outcome = Outcome::of(matches!(reply, Reply::Done), "sends false shares from now on");
+        report.add(&format!("corrupt {hub}"), began, outcome)
+    }
+}
+
+/// How long a hub may take to answer its owner.
+const ASK_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What must be true of a key.
+enum Expected {
+    /// Every hub took part, nobody lied, and exactly m + 2l bits were burned at each.
+    AllHubs,
+    /// This hub lied and was named.
+    Liar(Name),
+}
+
+impl Expected {
+    fn judge(&self, agreed: &Agreed, bits: u64, spent: &BTreeMap<Name, u64>, hubs: u8) -> Outcome {
+        let cost = cost_bytes(bits);
+        let Agreed { n, shares, .. } = *agreed;
+        let same = if agreed.equal { "same key on all sides" } else { "the sides differ" };
+        let exact = agreed.burned_bytes == cost
+            && spent.len() == usize::from(n)
+            && spent.values().all(|bytes| *bytes == cost);
+        if !exact {
+            let wrong = format!("{same}, but the pad burned is not {cost} B at each of {n} hubs: {spent:?}");
+            return Outcome::of(false, wrong);
+        }
+        match self {
+            Self::AllHubs => {
+                let ok = agreed.equal && agreed.liars.is_empty() && n == hubs;
+                Outcome::of(ok, format!("{same}, shares {shares}/{n}{}", accused(&agreed.liars)))
+            }
+            Self::Liar(liar) => {
+                let ok = agreed.equal && agreed.liars == [liar.as_str()];
+                let named = if agreed.liars.is_empty() {
+                    "; the liar was not found".into()
+                } else {
+                    accused(&agreed.liars)
+                };
+                Outcome::of(ok, format!("{same}, shares {shares}/{n}{named}"))
+            }
+        }
+    }
+}
+
+/// What each hub's table lost between two looks.
+fn spent(before: &BTreeMap<Name, u64>, after: &BTreeMap<Name, u64>) -> BTreeMap<Name, u64> {
+    let lost = |(hub, bytes): (&Name, &u64)| {
+        let lost = bytes.saturating_sub(before.get(hub).copied().unwrap_or(0));
+        (lost > 0).then(|| (hub.clone(), lost))
+    };
+    after.iter().filter_map(lost).collect()
+}
+
+fn accused(liars: &[String]) -> String {
+    let names: Vec<String> = liars.iter().map(|liar| printable(liar)).collect();
+    if names.is_empty() { String::new() } else { format!("; false share from {}", names.join(", ")) }
+}
+
+fn failed(error: &CliError) -> Outcome {
+    Outcome::of(false, format!("failed: {} ({})", printable(&error.to_string()), error.code()))
+}
+
+fn name(text: &str) -> Result<Name> {
+    text.parse().map_err(|error| CliError::new("dske::demo", 1, format!("{text}: {error}")))
+}
+
+fn hub(place: u8) -> Result<Name> {
+    name(&format!("p{place}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn agreed(liars: &[&str]) -> Agreed {
+        Agreed {
+            equal: true,
+            n: 4,
+            shares: 4,
+            liars: liars.iter().map(ToString::to_string).collect(),
+            burned_bytes: 96,
+            sender_took: Duration::ZERO,
+            took: Duration::ZERO,
+        }
+    }
+
+    fn ledger(bytes: [u64; 4]) -> BTreeMap<Name, u64> {
+        (1..=4).map(|place| hub(place).expect("a name")).zip(bytes).collect()
+    }
+
+    #[test]
+    fn a_key_is_judged_by_what_was_burned_and_who_lied() {
+        let liar = Expected::Liar(hub(4).expect("a name"));
+        let even = ledger([96; 4]);
+        assert!(liar.judge(&agreed(&["p4"]), 256, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&[]), 256, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&["p3"]), 256, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&["p4"]), 256, &ledger([96, 96, 96, 192]), 5).ok);
+        assert!(Expected::AllHubs.judge(&agreed(&[]), 256, &even, 4).ok);
+        assert!(!Expected::AllHubs.judge(&agreed(&[]), 256, &even, 5).ok);
+        assert!(!Expected::AllHubs.judge(&agreed(&["p1"]), 256, &even, 4).ok);
+        assert!(!Expected::AllHubs.judge(&Agreed { equal: false, ..agreed(&[]) }, 256, &even, 4).ok);
+    }
+
+    #[test]
+    fn only_tables_that_lost_something_count() {
+        let lost = spent(&ledger([10, 10, 10, 10]), &ledger([106, 10, 106, 10]));
+        assert_eq!(
+            lost.into_iter().map(|(hub, bytes)| (hub.to_string(), bytes)).collect::<Vec<_>>(),
+            [("p1".to_owned(), 96), ("p3".to_owned(), 96)]
+        );
+    }
+}
