@@ -66,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) due: Mutex<Vec<Erasure>>,
     pub(crate) next_outbox: AtomicU64,
     pub(crate) poison: OnceLock<String>,
+    /// Whoever makes, imports or acknowledges a module; held for as long as that takes.
+    pub(crate) modules: Mutex<()>,
 }
 
 impl Engine {

@@ -28,6 +28,7 @@ mod log_sled;
 mod open;
 mod outbox;
 mod pads;
+pub mod pskm;
 mod records;
 mod secret;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod status;
 mod store;
 mod table;
 mod transaction;
+mod wait;
 mod worker;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,6 +53,7 @@ pub use secret::SecretBytes;
 pub use status::{LaneStatus, TableMarks, TableSide, TableState, TableStatus, Use};
 pub use store::{Options, Reply, Store};
 pub use transaction::{Minted, NewBlock, OutboxEntry, OutboxId, OutboxItem, Transaction, Want};
+pub use wait::wait;
 
 /// Locks; a thread that panicked while it held the lock left state that is still consistent, because no
 /// critical section here stops half way.

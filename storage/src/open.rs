@@ -100,6 +100,7 @@ pub(crate) fn load(
         due: Mutex::new(due),
         next_outbox: AtomicU64::new(opens.saturating_mul(OUTBOX_IDS_PER_OPEN)),
         poison: OnceLock::new(),
+        modules: Mutex::new(()),
     })
 }
 

@@ -25,6 +25,7 @@ use crate::{
     engine::Engine,
     error::{HoldRefusal, MintError, StoreError, TakeError},
     group::Job,
+    install::{NewTable, ReceiptRecord},
     ledger::{block_key, kind},
     lock::DirLock,
     lock_short,
@@ -33,6 +34,7 @@ use crate::{
     secret::SecretBytes,
     status::{TableMarks, TableStatus, Use},
     transaction::{Minted, OutboxEntry, OutboxId, Transaction, Want},
+    wait::wait,
     worker::{EraserBell, PadJob, run_commits, run_erasures, run_pads},
 };
 
@@ -351,11 +353,29 @@ impl Store {
         open.as_ref().map(|open| open.engine.clone()).ok_or(StoreError::Closed)
     }
 
-    /// Sends a request to the committer.
-    pub(crate) fn send<T>(
+    /// Makes a new table exist; waits until it is durable.
+    pub(crate) fn install(&self, table: NewTable) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(reply, |reply| Job::Install(Box::new(table), reply));
+        wait(answer).unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// A transaction with the state of a receipt; waits until it is durable.
+    pub(crate) fn commit_with_receipt(
         &self,
-        reply: oneshot::Sender<Result<T, StoreError>>,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+        transaction: Transaction,
+        receipt: Option<ReceiptRecord>,
+    ) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(reply, |reply| Job::Commit(Box::new(transaction), receipt, reply));
+        wait(answer).unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Sends a request to the committer.
+    fn send(
+        &self,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+        job: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Job,
     ) {
         match self.ready() {
             Ok(open) => drop(open.commits.send(job(reply))),

@@ -1,0 +1,55 @@
+//! The hub's side of a receipt: the right phrase activates the table, a wrong one is counted.
+
+use super::{error::ModuleError, receipt::matches};
+use crate::{
+    install::ReceiptRecord,
+    ledger::{key, kind},
+    lock_short,
+    records::{ModuleRecord, ModuleState},
+    store::Store,
+    transaction::Transaction,
+};
+
+/// Wrong phrases until the module has to be made anew: of 2^29 phrases nobody guesses one in five.
+const FAILURES_MAX: u32 = 5;
+
+/// Takes a client's receipt: its table becomes active, durably.
+///
+/// # Errors
+/// [`ModuleError::WrongReceipt`] with the tries that are left, [`ModuleError::ReceiptLocked`] when there
+/// are none, or there is no such module waiting.
+pub fn acknowledge(
+    store: &Store,
+    serial: &str,
+    receipt: &str,
+    now_ms: u64,
+) -> Result<ModuleRecord, ModuleError> {
+    let engine = store.engine()?;
+    // One at a time: parallel guesses must all be counted.
+    let _turn = lock_short(&engine.modules);
+    let unknown = || ModuleError::UnknownSerial { serial: serial.to_owned() };
+    let stored: Option<ModuleRecord> =
+        engine.ledger.get("module", &key(kind::MODULE, &[serial.as_bytes()]))?;
+    let mut module = stored.ok_or_else(unknown)?;
+    let expected: Option<ReceiptRecord> =
+        engine.ledger.get("receipt", &key(kind::RECEIPT, &[serial.as_bytes()]))?;
+    let mut expected = expected.ok_or_else(unknown)?;
+    if module.state != ModuleState::Made {
+        return Err(ModuleError::NotWaiting { serial: serial.to_owned() });
+    }
+    if expected.failures >= FAILURES_MAX {
+        return Err(ModuleError::ReceiptLocked { serial: serial.to_owned() });
+    }
+    if !matches(&expected.phrase, receipt) {
+        expected.failures += 1;
+        let left = FAILURES_MAX - expected.failures;
+        store.commit_with_receipt(Transaction::default(), Some(expected))?;
+        return Err(ModuleError::WrongReceipt { serial: serial.to_owned(), left });
+    }
+    module.state = ModuleState::Acknowledged;
+    module.changed_ms = now_ms;
+    let transaction =
+        Transaction { modules: vec![module.clone()], activate: vec![module.table], ..Transaction::default() };
+    store.commit_with_receipt(transaction, None)?;
+    Ok(module)
+}

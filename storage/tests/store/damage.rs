@@ -1,0 +1,169 @@
+//! Old copies, damaged headers and missing files: quarantined or refused, never used and never made anew.
+
+use std::path::{Path, PathBuf};
+
+use dske_protocol::ids::Lane;
+use dske_storage::{HoldRefusal, MintError, Options, Store, StoreError, TableState, Use, Want};
+
+use crate::common::*;
+
+fn lane_path(world: &World, store: &str, lane: Lane) -> PathBuf {
+    let table = if store == "hub" { table(&world.hub) } else { table(&world.client) }.table;
+    let name = if lane == Lane::Up { "up.lane" } else { "down.lane" };
+    world.path(store).join("lanes").join(table.to_string()).join(name)
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_dir(&path, &target)
+        } else {
+            std::fs::copy(&path, &target).map(|_| ()).expect("a copy")
+        }
+    }
+}
+
+fn assert_quarantined(world: &mut World) {
+    world.client = open_at(&world.path("client"));
+    for _ in 0..2 {
+        let status = table(&world.client);
+        assert!(matches!(status.state, TableState::Quarantined { .. }), "{:?}", status.state);
+        let refused = get(world.client.mint(vec![Want { peer: HUB, bytes: 40, usage: Use::Key }]));
+        assert!(matches!(refused, Err(MintError::NoTable { .. })));
+        let run = dske_protocol::ids::PadRange { table: status.table, lane: Lane::Down, offset: 0, len: 40 };
+        let refused = get(world.client.hold(vec![(HUB, run)])).pop().expect("one");
+        assert!(matches!(refused, Err(HoldRefusal::NotActive { .. })));
+        // It stays so.
+        world.client.close().expect("closed");
+        world.client = open_at(&world.path("client"));
+    }
+}
+
+#[test]
+fn an_old_ledger_is_noticed() {
+    let mut world = World::paired();
+    world.mint_up(40);
+    world.client.close().expect("closed");
+    let (ledger, copy) = (world.path("client").join("ledger"), world.path("copy"));
+    copy_dir(&ledger, &copy);
+    world.client = open_at(&world.path("client"));
+    for _ in 0..20 {
+        world.mint_up(3000);
+    }
+    world.client.close().expect("closed");
+    std::fs::remove_dir_all(&ledger).expect("removed");
+    copy_dir(&copy, &ledger);
+    assert_quarantined(&mut world);
+}
+
+#[test]
+fn an_old_lane_file_is_noticed() {
+    let mut world = World::paired();
+    let path = lane_path(&world, "client", Lane::Up);
+    world.client.close().expect("closed");
+    let old = std::fs::read(&path).expect("a lane");
+    world.client = open_at(&world.path("client"));
+    world.mint_up(40);
+    world.client.close().expect("closed");
+    std::fs::write(&path, old).expect("written");
+    assert_quarantined(&mut world);
+}
+
+#[test]
+fn an_old_ledger_is_noticed_by_the_receiving_end_too() {
+    let mut world = World::paired();
+    world.client.close().expect("closed");
+    let (ledger, copy) = (world.path("client").join("ledger"), world.path("copy"));
+    copy_dir(&ledger, &copy);
+    world.client = open_at(&world.path("client"));
+    let range = mint(&world.hub, CLIENT, 100).range;
+    get(world.client.hold(vec![(HUB, range)])).pop().expect("one").expect("held");
+    let claim = dske_storage::Transaction { claims: vec![(range, Use::Key)], ..Default::default() };
+    get(world.client.commit(claim)).expect("claimed");
+    world.client.close().expect("closed");
+    std::fs::remove_dir_all(&ledger).expect("removed");
+    copy_dir(&copy, &ledger);
+    assert_quarantined(&mut world);
+}
+
+#[test]
+fn a_damaged_slot_is_survived_a_damaged_pair_is_not() {
+    let mut world = World::paired();
+    let path = lane_path(&world, "client", Lane::Down);
+    for (slot, survives) in [(0, true), (4096, false)] {
+        world.client.close().expect("closed");
+        let mut bytes = std::fs::read(&path).expect("a lane");
+        bytes[slot + 10] ^= 4;
+        std::fs::write(&path, bytes).expect("written");
+        if survives {
+            world.client = open_at(&world.path("client"));
+            assert_eq!(table(&world.client).state, TableState::Active);
+        }
+    }
+    assert_quarantined(&mut world);
+}
+
+#[test]
+fn what_is_missing_is_never_made_anew() {
+    let world = World::paired();
+    let client = world.path("client");
+    let lane = lane_path(&world, "client", Lane::Up);
+    world.client.close().expect("closed");
+    let away = world.path("away");
+    for path in
+        [lane, client.join("ledger/db"), client.join("ledger"), client.join("store"), client.join("keys")]
+    {
+        std::fs::rename(&path, &away).expect("moved away");
+        let refused = Store::open(&client, Options::default()).map(|_| ());
+        assert!(matches!(refused, Err(StoreError::Missing { .. })), "{}: {refused:?}", path.display());
+        std::fs::rename(&away, &path).expect("put back");
+    }
+    open_at(&client).close().expect("all is well");
+}
+
+#[test]
+fn the_ledger_of_another_store_is_refused() {
+    let world = World::empty();
+    world.client.close().expect("closed");
+    world.hub.close().expect("closed");
+    let ledger = world.path("client").join("ledger");
+    std::fs::remove_dir_all(&ledger).expect("removed");
+    copy_dir(&world.path("hub").join("ledger"), &ledger);
+    assert!(matches!(
+        Store::open(&world.path("client"), Options::default()),
+        Err(StoreError::Damaged { .. })
+    ));
+}
+
+#[test]
+fn an_erased_pad_is_never_handed_out() {
+    let mut world = World::paired();
+    let path = lane_path(&world, "hub", Lane::Up);
+    let run = world.mint_up(64).range;
+    world.hub.close().expect("closed");
+    let mut bytes = std::fs::read(&path).expect("a lane");
+    bytes[8192..8192 + 64].fill(0);
+    bytes[8192 + 100_000..8192 + 100_032].fill(0);
+    std::fs::write(&path, bytes).expect("written");
+    world.hub = open_at(&world.path("hub"));
+    assert_eq!(world.hold(run).map(|_| ()), Err(HoldRefusal::Erased));
+    assert_eq!(world.hold(run).map(|_| ()), Err(HoldRefusal::Erased), "and is not left held");
+}
+
+#[test]
+fn erased_bytes_ahead_of_an_allocator_quarantine_the_table() {
+    let mut world = World::paired();
+    let path = lane_path(&world, "client", Lane::Up);
+    world.client.close().expect("closed");
+    let mut bytes = std::fs::read(&path).expect("a lane");
+    bytes[8192..8192 + 4096].fill(0);
+    std::fs::write(&path, bytes).expect("written");
+    world.client = open_at(&world.path("client"));
+    let refused = get(world.client.mint(vec![Want { peer: HUB, bytes: 40, usage: Use::Key }]));
+    assert!(matches!(refused, Err(MintError::NoTable { .. })));
+    world.client.close().expect("closed");
+    assert_quarantined(&mut world);
+}

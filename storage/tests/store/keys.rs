@@ -1,0 +1,112 @@
+//! Keys leave once, and blocks exist once.
+
+use dske_protocol::ids::{BlockId, KeyId};
+use dske_storage::{BlockState, NewBlock, StoreError, TakeError, Transaction};
+
+use crate::common::*;
+
+fn put(world: &World, new: NewBlock) -> Result<(), StoreError> {
+    get(world.client.commit(Transaction { block: vec![new], ..Transaction::default() }))
+}
+
+fn id(block: u8, index: u32) -> KeyId {
+    KeyId { block: BlockId::new([block; 16]), index }
+}
+
+#[test]
+fn a_key_is_taken_once_whoever_races() {
+    let mut world = World::empty();
+    put(&world, block(1, Some(&[0xa1; 32]), 32)).expect("stored");
+    world.reopen();
+    let replies: Vec<_> = (0..10).map(|_| world.client.take_key(id(1, 0))).collect();
+    let taken: Vec<_> = replies.into_iter().map(get).collect();
+    let won: Vec<_> = taken.iter().filter_map(|result| result.as_ref().ok()).collect();
+    assert_eq!(won.len(), 1);
+    assert_eq!(won[0].expose(), [0xa1; 32]);
+    assert!(
+        taken
+            .iter()
+            .filter(|result| result.is_err())
+            .all(|result| matches!(result, Err(TakeError::AlreadyTaken(_))))
+    );
+    world.reopen();
+    assert!(matches!(get(world.client.take_key(id(1, 0))), Err(TakeError::AlreadyTaken(_))));
+    let record = world.client.block(&BlockId::new([1; 16])).expect("readable").expect("kept");
+    assert_eq!(record.state, BlockState::Taken);
+}
+
+#[test]
+fn a_block_is_cut_into_keys() {
+    let mut world = World::empty();
+    let keys: Vec<u8> = (1..=96).collect();
+    put(&world, block(1, Some(&keys), 32)).expect("stored");
+    assert_eq!(get(world.client.take_key(id(1, 1))).expect("taken").expose(), &keys[32..64]);
+    world.reopen();
+    assert!(matches!(get(world.client.take_key(id(1, 1))), Err(TakeError::AlreadyTaken(_))));
+    assert_eq!(get(world.client.take_key(id(1, 2))).expect("taken").expose(), &keys[64..]);
+    assert!(matches!(get(world.client.take_key(id(1, 3))), Err(TakeError::Unknown(_))));
+    assert_eq!(get(world.client.take_key(id(1, 0))).expect("taken").expose(), &keys[..32]);
+    assert!(matches!(get(world.client.take_key(id(1, 0))), Err(TakeError::AlreadyTaken(_))));
+}
+
+#[test]
+fn a_block_id_is_used_once() {
+    let mut world = World::empty();
+    put(&world, block(1, None, 32)).expect("stored");
+    assert_eq!(
+        put(&world, block(1, Some(&[5; 32]), 32)),
+        Err(StoreError::BlockExists { block: id(1, 0).block })
+    );
+    let both = Transaction { block: vec![block(2, None, 1), block(2, None, 1)], ..Transaction::default() };
+    assert!(matches!(get(world.client.commit(both)), Err(StoreError::BlockExists { .. })));
+    let refused = get(world.client.take_key(id(1, 0)));
+    assert!(matches!(refused, Err(TakeError::Aborted { ref reason, .. }) if reason == "two hubs missing"));
+    assert!(matches!(get(world.client.take_key(id(7, 0))), Err(TakeError::Unknown(_))));
+    world.reopen();
+    assert!(matches!(put(&world, block(1, None, 32)), Err(StoreError::BlockExists { .. })));
+}
+
+#[test]
+fn blocks_are_listed_newest_first() {
+    let world = World::empty();
+    for n in [3, 1, 2] {
+        put(&world, block(n, None, 32)).expect("stored");
+    }
+    let listed: Vec<_> =
+        world.client.blocks(2).expect("readable").into_iter().map(|record| record.at_ms).collect();
+    assert_eq!(listed, [3, 2]);
+}
+
+#[test]
+fn records_that_make_no_sense_or_are_too_long_are_refused() {
+    let world = World::empty();
+    assert!(matches!(put(&world, block(1, Some(&[1; 33]), 32)), Err(StoreError::Invalid { .. })));
+    let mut long = block(1, Some(&[1; 32]), 32);
+    long.record.purpose = "x".repeat(5000);
+    assert!(matches!(put(&world, long), Err(StoreError::RecordTooLarge { .. })));
+    put(&world, block(1, Some(&[1; 32]), 32)).expect("the refusals left nothing");
+}
+
+#[test]
+fn neither_keys_nor_pads_stand_in_the_ledger_and_taken_keys_are_erased() {
+    let world = World::paired();
+    let key: Vec<u8> = (100..132).collect();
+    put(&world, block(1, Some(&key), 32)).expect("stored");
+    let kept: Vec<u8> = (132..164).collect();
+    put(&world, block(2, Some(&kept), 32)).expect("stored");
+    let minted = world.mint_up(96);
+    world.hold(minted.range).expect("held");
+    world.claim(minted.range).expect("claimed");
+    let pad = reveal(minted.pad);
+    get(world.client.take_key(id(1, 0))).expect("taken");
+    world.client.close().expect("closed");
+    world.hub.close().expect("closed");
+    for store in ["hub", "client"] {
+        let ledger = all_bytes(&world.path(store).join("ledger"));
+        assert!(!contains(&ledger, &key) && !contains(&ledger, &kept) && !contains(&ledger, &pad));
+        let all = all_bytes(&world.path(store));
+        assert!(!contains(&all, &key), "a taken key is erased");
+        assert!(!contains(&all, &pad), "a used pad is erased");
+    }
+    assert!(contains(&all_bytes(&world.path("client").join("keys")), &kept));
+}

@@ -1,0 +1,11 @@
+//! The store and its modules from the outside: a hub and a client that share tables, restarted, killed,
+//! damaged and raced.
+
+mod common;
+mod damage;
+mod keys;
+mod kill;
+mod modules;
+mod outbox;
+mod pads;
+mod safety;

@@ -1,0 +1,227 @@
+//! Modules: sealed, whole, for one client, imported once, acknowledged by phrase.
+
+use std::{cell::Cell, panic::AssertUnwindSafe};
+
+use dske_protocol::ids::NodeId;
+use dske_storage::{
+    ModuleState, TableState,
+    pskm::{
+        self, DeviceEntropy, EntropyError, EntropySource, HubContact, ImportOptions, MakeModule, ModuleError,
+        ModuleKey, SystemEntropy,
+    },
+};
+use zeroize::Zeroizing;
+
+use crate::common::*;
+
+fn request<'a>(
+    world: &World,
+    client: &'a dske_storage::ClientRecord,
+    out: &'a std::path::Path,
+    key: &'a ModuleKey,
+) -> MakeModule<'a> {
+    let _ = world;
+    let hub = HubContact { node: HUB, name: "p1".parse().expect("a name"), addresses: vec![] };
+    MakeModule { client, hub, bytes: MODULE_BYTES, out, key, now_ms: 10 }
+}
+
+#[test]
+fn made_imported_and_acknowledged() {
+    let mut world = World::empty();
+    let module = world.make("a.pskm", MODULE_BYTES);
+    assert_eq!(
+        (module.serial.as_str(), module.state, module.bytes),
+        ("p1-0001", ModuleState::Made, MODULE_BYTES)
+    );
+    assert_eq!(table(&world.hub).state, TableState::Pending);
+    let imported = world.import("a.pskm").expect("imported");
+    assert_eq!(imported.module.state, ModuleState::Imported);
+    assert_eq!(table(&world.client).state, TableState::Active);
+    world.reopen();
+    assert_eq!(table(&world.hub).state, TableState::Pending);
+    assert!(matches!(
+        pskm::acknowledge(&world.hub, "p1-0001", "wrong phrase 1234", 5),
+        Err(ModuleError::WrongReceipt { left: 4, .. })
+    ));
+    let said = imported.receipt.as_str().to_uppercase().replace(' ', "-");
+    let done = pskm::acknowledge(&world.hub, "p1-0001", &said, 40).expect("acknowledged");
+    assert_eq!((done.state, done.changed_ms), (ModuleState::Acknowledged, 40));
+    world.reopen();
+    assert_eq!(table(&world.hub).state, TableState::Active);
+    assert!(matches!(
+        pskm::acknowledge(&world.hub, "p1-0001", &said, 41),
+        Err(ModuleError::NotWaiting { .. })
+    ));
+    assert_eq!(world.make("b.pskm", MODULE_BYTES).serial, "p1-0002");
+}
+
+#[test]
+fn five_wrong_receipts_lock_a_module() {
+    let mut world = World::empty();
+    world.make("a.pskm", MODULE_BYTES);
+    let receipt = world.import("a.pskm").expect("imported").receipt;
+    for left in (0..5).rev() {
+        let wrong = pskm::acknowledge(&world.hub, "p1-0001", "no", 1);
+        assert_eq!(wrong, Err(ModuleError::WrongReceipt { serial: "p1-0001".to_owned(), left }));
+    }
+    world.reopen();
+    let late = pskm::acknowledge(&world.hub, "p1-0001", receipt.as_str(), 1);
+    assert!(matches!(late, Err(ModuleError::ReceiptLocked { .. })));
+    assert!(matches!(
+        pskm::acknowledge(&world.hub, "p9-0001", "no", 1),
+        Err(ModuleError::UnknownSerial { .. })
+    ));
+}
+
+#[test]
+fn a_module_is_imported_once_for_ever() {
+    let mut world = World::empty();
+    world.make("a.pskm", MODULE_BYTES);
+    world.import("a.pskm").expect("imported");
+    assert!(matches!(world.import("a.pskm"), Err(ModuleError::AlreadyImported { .. })));
+    world.reopen();
+    assert!(matches!(world.import("a.pskm"), Err(ModuleError::AlreadyImported { .. })));
+    assert_eq!(world.client.tables().len(), 1);
+}
+
+#[test]
+fn any_change_of_the_file_is_noticed() {
+    let world = World::empty();
+    let bytes = 4 << 20;
+    world.make("a.pskm", bytes);
+    let good = std::fs::read(world.path("a.pskm")).expect("a module");
+    let len = good.len();
+    let frame = 4 + (1 << 20) + 16;
+    let first_pads = len - 52 - 4 * frame;
+    let mut broken: Vec<(String, Vec<u8>)> = Vec::new();
+    for at in
+        (0..first_pads).step_by(7).chain([first_pads, first_pads + 5, len / 2, len - 60, len - 51, len - 1])
+    {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        broken.push((format!("bit at {at}"), bad));
+    }
+    for cut in [1, 20, 52, 53, len / 2, len - first_pads, len - 30] {
+        broken.push((format!("cut by {cut}"), good[..len - cut].to_vec()));
+    }
+    let mut swapped = good.clone();
+    swapped[first_pads..first_pads + 2 * frame].rotate_left(frame);
+    broken.push(("frames exchanged".to_owned(), swapped));
+    let mut dropped = good.clone();
+    dropped.drain(first_pads..first_pads + frame);
+    broken.push(("frame dropped".to_owned(), dropped));
+    let mut longer = good.clone();
+    longer.push(0);
+    broken.push(("tail".to_owned(), longer));
+    for (what, bad) in broken {
+        std::fs::write(world.path("bad.pskm"), bad).expect("written");
+        assert!(world.import("bad.pskm").is_err(), "{what}");
+        assert!(world.client.tables().is_empty(), "{what}");
+    }
+    world.import("a.pskm").expect("the good one is still good");
+}
+
+#[test]
+fn the_wrong_key_and_the_wrong_client_are_told() {
+    let world = World::empty();
+    world.make("a.pskm", MODULE_BYTES);
+    let other = ModuleKey::generate_file(&world.path("other.key")).expect("a key");
+    let options = ImportOptions { me: CLIENT, wipe: false, now_ms: 1 };
+    let path = world.path("a.pskm");
+    let import = |key, options| pskm::import(&world.client, &path, key, options, &|_, _| {});
+    assert_eq!(import(&other, options).err(), Some(ModuleError::WrongKey));
+    let phrase = ModuleKey::from_passphrase(Zeroizing::new("a phrase".to_owned())).expect("a phrase");
+    assert_eq!(import(&phrase, options).err(), Some(ModuleError::WrongKey));
+    let me = NodeId::new([8; 32]);
+    assert!(matches!(import(&world.key, ImportOptions { me, ..options }), Err(ModuleError::NotForUs { .. })));
+    std::fs::write(world.path("not.pskm"), b"something else").expect("written");
+    assert!(matches!(world.import("not.pskm"), Err(ModuleError::NotAModule(_))));
+    assert!(ModuleKey::from_passphrase(Zeroizing::new("  ".to_owned())).is_err());
+    assert!(ModuleKey::from_key_file(&path).is_err());
+    assert!(ModuleKey::from_key_file(&world.path("module.key")).is_ok());
+}
+
+#[test]
+fn a_passphrase_opens_what_it_sealed() {
+    let world = World::empty();
+    let key = |text: &str| ModuleKey::from_passphrase(Zeroizing::new(text.to_owned())).expect("a phrase");
+    let (client, out, right) = (client_record(), world.path("a.pskm"), key("five plain words in a row"));
+    pskm::make(&world.hub, &request(&world, &client, &out, &right), &mut SystemEntropy, &|_, _| {})
+        .expect("made");
+    let looked = pskm::inspect(&out, None).expect("public");
+    assert_eq!(
+        (looked.version, looked.bytes, looked.passphrase, looked.contents),
+        (1, MODULE_BYTES, true, None)
+    );
+    assert_eq!(pskm::inspect(&out, Some(&key("five plain words"))).err(), Some(ModuleError::WrongKey));
+    let looked = pskm::inspect(&out, Some(&right)).expect("sealed").contents.expect("opened");
+    assert_eq!((looked.serial.as_str(), looked.hub, looked.client), ("p1-0001", HUB, CLIENT));
+    let public = std::fs::read(&out).expect("a module");
+    assert!(!contains(&public, b"alice") && !contains(&public, &CLIENT.as_bytes()[..]));
+}
+
+#[test]
+fn an_import_goes_on_after_a_crash() {
+    let world = World::empty();
+    let bytes = 20 << 20;
+    world.make("a.pskm", bytes);
+    let path = world.path("a.pskm");
+    let options = ImportOptions { me: CLIENT, wipe: true, now_ms: 1 };
+    let stop = |at: u64, _| assert!(at < 18 << 20, "stopped by the test");
+    let crashed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        pskm::import(&world.client, &path, &world.key, options, &stop).map(|_| ())
+    }));
+    assert!(crashed.is_err() && world.client.tables().is_empty());
+    // The part of the file that was verified and synced is not read again.
+    let mut file = std::fs::read(&path).expect("a module");
+    file[10 << 20] ^= 1;
+    std::fs::write(&path, file).expect("written");
+    let last = Cell::new(0);
+    let watch = |at: u64, total: u64| {
+        assert!(at > last.get() && at <= total);
+        last.set(at);
+    };
+    let imported = pskm::import(&world.client, &path, &world.key, options, &watch).expect("imported");
+    assert_eq!((last.get(), imported.wipe_problem), (bytes, None));
+    assert!(!path.exists(), "wiped");
+    pskm::acknowledge(&world.hub, &imported.module.serial, imported.receipt.as_str(), 2)
+        .expect("acknowledged");
+    let minted = world.mint_up(5000);
+    assert_eq!(reveal(world.hold(minted.range).expect("held")), reveal(minted.pad));
+    assert_eq!(std::fs::read_dir(world.path("client/imports")).expect("a directory").count(), 0);
+}
+
+struct Failing(u32);
+
+impl EntropySource for Failing {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        if self.0 == 0 {
+            return Err(EntropyError::Failed { name: "test".to_owned(), cause: "unplugged".to_owned() });
+        }
+        self.0 -= 1;
+        SystemEntropy.fill(out)
+    }
+}
+
+#[test]
+fn a_making_that_stops_leaves_nothing() {
+    let world = World::empty();
+    let (client, out) = (client_record(), world.path("a.pskm"));
+    let request = request(&world, &client, &out, &world.key);
+    let made = |source: &mut dyn EntropySource| pskm::make(&world.hub, &request, source, &|_, _| {});
+    assert!(matches!(made(&mut Failing(1)), Err(ModuleError::Entropy(_))));
+    std::fs::write(world.path("stuck"), vec![0x11; 1 << 20]).expect("written");
+    let mut stuck = DeviceEntropy::open(&world.path("stuck")).expect("opened");
+    assert!(matches!(made(&mut stuck), Err(ModuleError::Entropy(EntropyError::Unhealthy { .. }))));
+    let mut short = DeviceEntropy::open(&world.path("module.key")).expect("opened");
+    assert!(matches!(made(&mut short), Err(ModuleError::Entropy(EntropyError::Failed { .. }))));
+    assert!(world.hub.tables().is_empty() && world.hub.modules().expect("modules").is_empty());
+    for dir in ["hub/imports", "hub/lanes"] {
+        assert_eq!(std::fs::read_dir(world.path(dir)).expect("a directory").count(), 0, "{dir}");
+    }
+    assert!(!out.exists() && !world.path("a.pskm.partial").exists());
+    assert!(matches!(
+        pskm::make(&world.hub, &MakeModule { bytes: 10, ..request }, &mut SystemEntropy, &|_, _| {}),
+        Err(ModuleError::Size { .. })
+    ));
+}
