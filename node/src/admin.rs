@@ -34,9 +34,9 @@ pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progre
             make(store, me, config, &client, bytes, &out, &seal, progress)
         }
         Request::PskmImport { path, seal, wipe } => import(store, me, config, &path, &seal, wipe, progress),
-        Request::PskmAck { serial, receipt } => {
-            pskm::acknowledge(store, &serial, &receipt, now_ms()).map(Reply::Module).map_err(|e| module_failure(&e))
-        }
+        Request::PskmAck { serial, receipt } => pskm::acknowledge(store, &serial, &receipt, now_ms())
+            .map(Reply::Module)
+            .map_err(|e| module_failure(&e)),
         Request::KeyList { limit } => {
             let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or(usize::MAX);
             store.blocks(limit).map(Reply::Keys).map_err(|error| store_failure(&error))
@@ -59,12 +59,18 @@ fn require(config: &Config, role: Role) -> Result<(), Failure> {
     if config.node.roles.contains(&role) {
         return Ok(());
     }
-    Err(failure("dske::node::role", 2, format!("this node is not a {role}"), "use the directory of another node"))
+    Err(failure(
+        "dske::node::role",
+        2,
+        format!("this node is not a {role}"),
+        "use the directory of another node",
+    ))
 }
 
 fn accept(store: &Store, config: &Config, request: EnrolmentRequest) -> Result<(), Failure> {
     require(config, Role::Hub)?;
-    let refuse = |message: String| failure("dske::enrol::refused", 1, message, "have the client make a new request");
+    let refuse =
+        |message: String| failure("dske::enrol::refused", 1, message, "have the client make a new request");
     let peer = peer_of(&request.node).ok_or_else(|| refuse("the request's node id is not valid".into()))?;
     if peer.to_string() != request.peer_id {
         return Err(refuse("the request's peer id does not belong to its node id".into()));
@@ -117,8 +123,10 @@ fn make(
             "take it on first: `dske enrol accept FILE`",
         ));
     };
-    let announced = if config.network.announce.is_empty() { &config.network.listen } else { &config.network.announce };
-    let addresses = announced.iter().filter(|address| is_specific(address)).map(ToString::to_string).collect();
+    let announced =
+        if config.network.announce.is_empty() { &config.network.listen } else { &config.network.announce };
+    let addresses =
+        announced.iter().filter(|address| is_specific(address)).map(ToString::to_string).collect();
     let request = MakeModule {
         client: &client,
         hub: HubContact { node: me.node, name: config.node.name.clone(), addresses },
@@ -127,7 +135,9 @@ fn make(
         key: &module_key(seal)?,
         now_ms: now_ms(),
     };
-    pskm::make(store, &request, &mut SystemEntropy, progress).map(Reply::Module).map_err(|e| module_failure(&e))
+    pskm::make(store, &request, &mut SystemEntropy, progress)
+        .map(Reply::Module)
+        .map_err(|e| module_failure(&e))
 }
 
 /// Whether others can call the address: not a wildcard, not an unchosen port.

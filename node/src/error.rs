@@ -53,9 +53,12 @@ impl NodeError {
             Self::Config(_) => {
                 failure("dske::config", 7, self.to_string(), "see `dske config template` for every key")
             }
-            Self::Store(StoreError::Locked { .. }) => {
-                failure("dske::node::running", 1, self.to_string(), "one process at a time may use a directory")
-            }
+            Self::Store(StoreError::Locked { .. }) => failure(
+                "dske::node::running",
+                1,
+                self.to_string(),
+                "one process at a time may use a directory",
+            ),
             Self::Store(StoreError::Damaged { .. } | StoreError::Missing { .. }) => failure(
                 "dske::store::damaged",
                 8,
@@ -66,9 +69,12 @@ impl NodeError {
             Self::File { .. } => {
                 failure("dske::node::file", 1, self.to_string(), "check that the path exists and is yours")
             }
-            Self::Exists { .. } => {
-                failure("dske::node::exists", 1, self.to_string(), "choose another --dir, or run the node that is there")
-            }
+            Self::Exists { .. } => failure(
+                "dske::node::exists",
+                1,
+                self.to_string(),
+                "choose another --dir, or run the node that is there",
+            ),
             Self::Network(_) => failure(
                 "dske::network::setup",
                 3,

@@ -139,11 +139,10 @@ pub async fn run(
     };
     let network = tokio::spawn(network.run());
     let socket = dir.control_socket();
-    let server = Server::bind(&socket)
-        .map_err(|source| NodeError::File { action: "create", path: socket, source })?;
+    let server =
+        Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
     let up = NodeReady { listen: listen.clone(), node: me.node };
-    let shared =
-        Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
+    let shared = Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
     let server = tokio::spawn(server.run(Arc::new(shared)));
     ready(&up);
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
@@ -184,7 +183,8 @@ impl Shared {
             counters.forged = hub.counters.forged;
             counters.malformed = hub.counters.malformed;
         }
-        let (mut policy, mut sessions, mut identities, mut events) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut policy, mut sessions, mut identities, mut events) =
+            (None, Vec::new(), Vec::new(), Vec::new());
         if let Some(client) = client {
             policy = Some(client.policy);
             peers.extend(client.peers);

@@ -4,7 +4,8 @@
 
 use dske_protocol::{
     effect::{
-        BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage, Want,
+        BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
+        Want,
     },
     ids::{BlockId, NodeId, PadRange},
     refusal::Refusal,

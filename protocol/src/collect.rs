@@ -121,10 +121,10 @@ impl Collection {
         if self.busy || self.outcome.is_some() {
             return None;
         }
-        let ready = |group: &&mut Group| {
+        let ready = |group: &Group| {
             group.shares.len() >= usize::from(group.agreement.k) && group.shares.len() > group.tried
         };
-        let at = self.groups.iter_mut().position(|mut group| ready(&&mut group))?;
+        let at = self.groups.iter().position(ready)?;
         let group = &mut self.groups[at];
         group.tried = group.shares.len();
         self.busy = true;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     codec::Blob,
-    effect::{Minted, MintRefusal, Outgoing, PadEffect, PadOutcome, Record, Ticket, Usage, Want},
+    effect::{MintRefusal, Minted, Outgoing, PadEffect, PadOutcome, Record, Ticket, Usage, Want},
     ids::{Name, NodeId, PadRange},
     message::{
         Identity, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, KnownClient, Subject,
@@ -217,7 +217,9 @@ impl Hub {
         match outcome {
             PadOutcome::Held { ticket, result, .. } => match self.jobs.remove(&ticket) {
                 Some(Job::HoldKey { id, from, message }) => self.key_held(id, from, message, result),
-                Some(Job::HoldIdentity { id, from, message }) => self.identity_held(id, from, message, result),
+                Some(Job::HoldIdentity { id, from, message }) => {
+                    self.identity_held(id, from, message, result)
+                }
                 other => self.put_back(ticket, other),
             },
             PadOutcome::Minted { ticket, result } => match self.jobs.remove(&ticket) {
@@ -324,8 +326,7 @@ impl Hub {
             outgoing.push(Outgoing { receiver, block: request.agreement.block, bytes });
         }
         let result = Ok(outgoing.len() as u64);
-        let record =
-            Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
+        let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
         let ticket = self.begin(Job::CommitKey { id, result });
         self.commit(ticket, record);
     }
@@ -338,7 +339,9 @@ impl Hub {
             return None;
         }
         if self.fault == HubFault::FalseShares {
-            ciphertext.iter_mut().for_each(|byte| *byte ^= 0x5a);
+            // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
+            let pattern = self.me.as_bytes().iter().cycle();
+            ciphertext.iter_mut().zip(pattern).for_each(|(byte, lie)| *byte ^= lie | 1);
         }
         pad.apply(&mut ciphertext);
         let instruction = KeyInstruction {
@@ -377,10 +380,9 @@ impl Hub {
         if !self.clients.get(&from).is_some_and(|client| client.enabled) {
             return self.burn_identity(id, range, Refusal::UnknownSender);
         }
-        let known = self.find(&request.subject).map(|client| KnownClient {
-            identity: client.identity.clone(),
-            known_as: client.known_as,
-        });
+        let known = self
+            .find(&request.subject)
+            .map(|client| KnownClient { identity: client.identity.clone(), known_as: client.known_as });
         let wants = vec![Want { peer: from, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
         let ticket = self.begin(Job::MintIdentity { id, request, known });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));

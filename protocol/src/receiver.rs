@@ -152,11 +152,7 @@ struct Genuine {
 
 impl Receiver {
     /// A receiver with nothing under way. `established` are the senders whose identity is on record.
-    pub fn new(
-        me: NodeId,
-        policy: AcceptancePolicy,
-        established: impl IntoIterator<Item = NodeId>,
-    ) -> Self {
+    pub fn new(me: NodeId, policy: AcceptancePolicy, established: impl IntoIterator<Item = NodeId>) -> Self {
         Self {
             me,
             policy,
@@ -471,16 +467,16 @@ impl Receiver {
         }
         for (other, group) in collection.groups.iter().enumerate() {
             if other != at {
-                let members = group.shares.iter().filter_map(|(position, _)| {
-                    group.agreement.roster.get(usize::from(*position))
-                });
+                let members = group
+                    .shares
+                    .iter()
+                    .filter_map(|(position, _)| group.agreement.roster.get(usize::from(*position)));
                 liars.extend(members.filter_map(|hub| agreement.position(hub)));
             }
         }
         self.counters.false_shares += liars.len() as u64;
         let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
-        let announce =
-            NoticeOutcome::Validated { shares, false_positions: liars.iter().copied().collect() };
+        let announce = NoticeOutcome::Validated { shares, false_positions: liars.iter().copied().collect() };
         collection.outcome = Some(Outcome { validated: Some((at, liars)), basis });
         let result = Ok(BlockKey::Keep(key));
         self.end(block, EndedBlock { agreement, sent: false, result }, announce);

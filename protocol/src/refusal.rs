@@ -85,7 +85,9 @@ pub enum AbortReason {
         n: u8,
     },
     /// No k of the shares give a key that its tag validates.
-    #[error("{received} of {n} shares arrived, but no {k} of them give a valid key: at least {at_least} are false")]
+    #[error(
+        "{received} of {n} shares arrived, but no {k} of them give a valid key: at least {at_least} are false"
+    )]
     NoneValidates {
         /// Shares of the group.
         received: u8,

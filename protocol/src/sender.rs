@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     codec::Blob,
     effect::{
-        BlockKey, EndedBlock, Minted, MintRefusal, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
+        BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
         Want,
     },
     hub::RequestId,
@@ -435,6 +435,9 @@ impl Sending {
     }
 }
 
+/// A message and the hub that it is for.
+type SealedRequest = (NodeId, Vec<u8>);
+
 /// A random order of the hubs, those that cannot be reached last.
 fn draw_roster<R: CryptoRng + ?Sized>(hubs: &[HubChoice], rng: &mut R) -> Vec<NodeId> {
     let mut keyed: Vec<_> = hubs.iter().map(|hub| (!hub.reachable, rng.next_u64(), hub.node)).collect();
@@ -448,7 +451,7 @@ fn share_out(
     agreement: &Agreement,
     hubs: &[NodeId],
     minted: Vec<Minted>,
-) -> Option<(SecretKey, Vec<(NodeId, Vec<u8>)>)> {
+) -> Option<(SecretKey, Vec<SealedRequest>)> {
     let (k, share_bytes) = (usize::from(agreement.k), usize::try_from(agreement.share_bytes()).ok()?);
     let scheme = Scheme::new(agreement.n(), agreement.k).ok()?;
     let mut ranges = Vec::with_capacity(minted.len());

@@ -1,8 +1,8 @@
 //! What a client tells its owner when a key cannot be had.
 
 use dske_protocol::{
-    ids::{KeyId, NodeId},
     identity::IdentityFailure,
+    ids::{KeyId, NodeId},
     refusal::SendFailure,
 };
 use dske_storage::TakeError;
@@ -66,9 +66,12 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
 pub(super) fn identity(name: &str, error: &IdentityFailure) -> Failure {
     let message = format!("the identity of {name} is not established: {error}");
     match error {
-        IdentityFailure::Unknown { .. } => {
-            failure("dske::identity::unknown", 3, message, "check the name; the client must be enrolled with your hubs")
-        }
+        IdentityFailure::Unknown { .. } => failure(
+            "dske::identity::unknown",
+            3,
+            message,
+            "check the name; the client must be enrolled with your hubs",
+        ),
         IdentityFailure::TooFewAlike { .. } => failure(
             "dske::identity::conflict",
             4,
@@ -88,9 +91,12 @@ pub(super) fn take(error: &TakeError) -> Failure {
         TakeError::AlreadyTaken(_) => {
             failure("dske::key::taken", 1, error.to_string(), "a key is handed out once; agree a new one")
         }
-        TakeError::Aborted { .. } => {
-            failure("dske::key::aborted", 4, error.to_string(), "agree a new key; see `dske status` for hubs at fault")
-        }
+        TakeError::Aborted { .. } => failure(
+            "dske::key::aborted",
+            4,
+            error.to_string(),
+            "agree a new key; see `dske status` for hubs at fault",
+        ),
         TakeError::Store(_) => {
             failure("dske::store::fault", 1, error.to_string(), "see the node's log and `dske status`")
         }

@@ -208,11 +208,12 @@ impl ClientActor {
     ) {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
-            let timeout = [self.sender.poll_timeout(), self.receiver.poll_timeout(), self.desk.poll_timeout()]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(self.clock.now() + HOUSEKEEPING);
+            let timeout =
+                [self.sender.poll_timeout(), self.receiver.poll_timeout(), self.desk.poll_timeout()]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .unwrap_or(self.clock.now() + HOUSEKEEPING);
             let timeout = Instant::from_std(self.clock.instant(timeout));
             tokio::select! {
                 event = events.recv() => {
@@ -415,9 +416,17 @@ impl ClientActor {
         });
         tokio::spawn(async move {
             let result = match taken.await {
-                Ok(Ok(key)) => {
-                    Ok(KeyDelivery { id, key, n, k, shares, confirmed: Vec::new(), liars, burned_bytes, took_us })
-                }
+                Ok(Ok(key)) => Ok(KeyDelivery {
+                    id,
+                    key,
+                    n,
+                    k,
+                    shares,
+                    confirmed: Vec::new(),
+                    liars,
+                    burned_bytes,
+                    took_us,
+                }),
                 Ok(Err(error)) => Err(failures::take(&error)),
                 Err(_) => Err(crate::control::stopping()),
             };

@@ -54,7 +54,8 @@ impl Sessions {
 
     /// Changes what is remembered of an agreement, if it still is.
     pub(super) fn update(&mut self, block: &BlockId, change: impl FnOnce(&mut SessionStatus, Time)) {
-        if let Some((session, began)) = self.sessions.iter_mut().find(|(session, _)| session.block == *block) {
+        if let Some((session, began)) = self.sessions.iter_mut().find(|(session, _)| session.block == *block)
+        {
             change(session, *began);
         }
     }

@@ -14,9 +14,7 @@ use dske_protocol::{
 use dske_storage::SecretBytes;
 
 use super::{ClientActor, KeyReply, Names, failures, micros};
-use crate::{
-    control::{Failure, KeyDelivery, KeyGet, failure},
-};
+use crate::control::{Failure, KeyDelivery, KeyGet, failure};
 
 /// How long a direct link to a receiver is awaited before a first key: it only brings the receiver's
 /// word sooner.
@@ -141,8 +139,7 @@ impl ClientActor {
         let hubs = self.hubs.choices(&usable, &serving, &wish.get.hubs, self.policy.n);
         let linked: std::collections::BTreeSet<_> =
             receivers.iter().filter(|node| self.linked.contains(node)).copied().collect();
-        let patience =
-            if linked.is_empty() { STRAGGLERS } else { self.policy.deadline() + NOTICE_MARGIN };
+        let patience = if linked.is_empty() { STRAGGLERS } else { self.policy.deadline() + NOTICE_MARGIN };
         let timeout = Duration::from_millis(wish.get.timeout_ms).min(TIMEOUT_MAX);
         let key_wish = KeyWish {
             receivers,

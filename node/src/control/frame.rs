@@ -34,7 +34,12 @@ pub(super) async fn read<T: DeserializeOwned>(
     if bytes.len() != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "a frame is malformed: is the other side another version of dske?");
+    let malformed = |_| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a frame is malformed: is the other side another version of dske?",
+        )
+    };
     codec::decode(&bytes, bytes_max).map(Some).map_err(malformed)
 }
 

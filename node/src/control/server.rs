@@ -17,12 +17,7 @@ use super::{
     api::{Chaos, Reply, Request},
     failure, frame, stopping,
 };
-use crate::{
-    admin,
-    client::ClientOrder,
-    hub_actor::HubOrder,
-    node::Shared,
-};
+use crate::{admin, client::ClientOrder, hub_actor::HubOrder, node::Shared};
 use dske_protocol::hub::HubFault;
 
 /// Connections at once; further ones wait.

@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify,
-    identity::Keypair,
-    memory_connection_limits, noise, ping, request_response,
-    swarm::NetworkBehaviour,
-    tcp, yamux,
+    StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify, identity::Keypair,
+    memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
 use super::wire::{ANNOUNCEMENT_BYTES_MAX, PROTOCOL, WireCodec};

@@ -10,8 +10,8 @@ use dske_protocol::{
     codec::Blob,
     effect::Ticket,
     hub::RequestId,
-    ids::{BlockId, NodeId, TableId},
     identity::InquiryId,
+    ids::{BlockId, NodeId, TableId},
     message::Notice,
     refusal::Refusal,
 };

@@ -5,13 +5,7 @@
 
 use std::collections::VecDeque;
 
-use dske_protocol::{
-    codec::Blob,
-    effect::Ticket,
-    ids::BlockId,
-    message::Notice,
-    params::MESSAGE_BYTES_MAX,
-};
+use dske_protocol::{codec::Blob, effect::Ticket, ids::BlockId, message::Notice, params::MESSAGE_BYTES_MAX};
 
 use super::wire::{BATCH_MESSAGES_MAX, Request};
 

@@ -295,7 +295,11 @@ impl NetworkTask {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => self.exchange_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error {
+                peer_id,
+                error,
+                ..
+            })) => {
                 tracing::debug!(%peer_id, %error, "identify failed");
             }
             SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } => {

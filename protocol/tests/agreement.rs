@@ -1,0 +1,175 @@
+//! Agreements between the state machines, in one thread (§2.2 – §2.4, §4.2).
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod world;
+
+use dske_protocol::{
+    hub::HubFault,
+    ids::Lane,
+    message::{NoticeOutcome, Subject},
+    params::{burned_bytes, disruption_threshold},
+    refusal::{AbortReason, SendFailure},
+};
+use world::{World, abort_reason, client_id, client_name, hub_id};
+
+const KEY_BYTES: u32 = 32;
+
+/// The receivers' keys equal the sender's.
+fn assert_same(world: &World, agreed: &dske_protocol::sender::AgreedKey) {
+    for receiver in &agreed.agreement.receivers {
+        let held = world.pads.keys.get(&(*receiver, agreed.agreement.block)).expect("the receiver has it");
+        assert!(*held == *agreed.key.0, "the two sides hold different keys");
+    }
+}
+
+#[test]
+fn every_n_and_k_agrees_with_every_number_of_silent_hubs_that_it_can_bear() {
+    for n in 1..=20u8 {
+        for k in 1..=n {
+            let seed = u64::from(n) * 100 + u64::from(k);
+            let mut world = World::new(seed, usize::from(n), 2, k, 4096, true);
+            for silent in 0..n {
+                world.cut = (0..usize::from(silent)).map(hub_id).collect();
+                let result = world.agree(world.wish(k, KEY_BYTES));
+                let arrived = n - silent;
+                if arrived >= k {
+                    let agreed = result.unwrap_or_else(|why| panic!("({n},{k}) with {silent} silent: {why}"));
+                    assert_same(&world, &agreed);
+                    assert_eq!(agreed.confirmed, [client_id(1)]);
+                } else {
+                    let expected = AbortReason::TooFewShares { received: arrived, k, n };
+                    assert_eq!(abort_reason(world.verdict(1)), Some(&expected), "({n},{k}), {silent} silent");
+                    let receiver = client_id(1);
+                    let failure = SendFailure::ReceiverAborted { receiver, reason: expected };
+                    assert_eq!(result.err(), Some(failure));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_number_of_liars_below_the_disruption_threshold_is_borne_and_named() {
+    let all_small = (1..=9u8).flat_map(|n| (1..=n).map(move |k| (n, k)));
+    for (n, k) in all_small.chain([(20, 10), (20, 19), (20, 2)]) {
+        let seed = u64::from(n) * 1000 + u64::from(k);
+        let threshold = disruption_threshold(n, k, k);
+        for liars in 0..threshold {
+            let mut world = World::new(seed, usize::from(n), 2, k, 256, true);
+            for at in 0..usize::from(liars) {
+                world.hubs[at].1.set_fault(HubFault::FalseShares);
+            }
+            let agreed = world.agree(world.wish(k, KEY_BYTES));
+            let agreed = agreed.unwrap_or_else(|why| panic!("({n},{k}) with {liars} liars: {why}"));
+            assert_same(&world, &agreed);
+            let NoticeOutcome::Validated { false_positions, .. } = world.verdict(1) else {
+                panic!("aborted")
+            };
+            let mut named: Vec<_> =
+                false_positions.iter().map(|&at| agreed.agreement.roster[usize::from(at)]).collect();
+            named.sort_unstable();
+            let mut expected: Vec<_> = (0..usize::from(liars)).map(hub_id).collect();
+            expected.sort_unstable();
+            assert_eq!(named, expected, "({n},{k})");
+        }
+    }
+}
+
+#[test]
+fn too_many_liars_abort_with_the_reason() {
+    for (n, k) in [(3u8, 2u8), (5, 3), (9, 5)] {
+        let mut world = World::new(7, usize::from(n), 2, k, 256, true);
+        for at in 0..usize::from(n - k + 1) {
+            world.hubs[at].1.set_fault(HubFault::FalseShares);
+        }
+        let failure = world.agree(world.wish(k, KEY_BYTES)).expect_err("no key");
+        assert!(matches!(failure, SendFailure::ReceiverAborted { .. }), "{failure}");
+        let reason = abort_reason(world.verdict(1)).expect("aborted");
+        assert!(reason.is_security_event(), "{reason}");
+        assert!(world.pads.keys.is_empty());
+    }
+}
+
+#[test]
+fn silent_and_lying_hubs_together_reach_the_threshold() {
+    let mut world = World::new(8, 5, 2, 3, 1024, true);
+    world.cut = [hub_id(4)].into();
+    world.hubs[3].1.set_fault(HubFault::FalseShares);
+    let agreed = world.agree(world.wish(3, KEY_BYTES)).expect("two bad hubs of five are borne");
+    assert_same(&world, &agreed);
+    world.cut.insert(hub_id(2));
+    let failure = world.agree(world.wish(3, KEY_BYTES)).expect_err("three are not");
+    let reason = AbortReason::NoneValidates { received: 3, k: 3, n: 5, at_least: 1 };
+    assert_eq!(failure, SendFailure::ReceiverAborted { receiver: client_id(1), reason });
+}
+
+#[test]
+fn each_key_burns_exactly_m_plus_2l_bits_per_hub_and_side() {
+    for key_bytes in [1u32, 32, 1000] {
+        let mut world = World::new(9, 5, 3, 3, 8192, true);
+        let agreed = world.agree(world.wish(3, key_bytes)).expect("a key");
+        assert_same(&world, &agreed);
+        let expected = burned_bytes(u64::from(key_bytes));
+        for hub in (0..5).map(hub_id) {
+            assert_eq!(world.pads.burned(client_id(0), hub, Lane::Up), (expected, expected));
+            for receiver in [1, 2].map(client_id) {
+                assert_eq!(world.pads.burned(receiver, hub, Lane::Down), (expected, expected));
+                assert_eq!(world.pads.burned(receiver, hub, Lane::Up), (0, 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn unreachable_hubs_cost_nothing_and_do_not_hinder() {
+    let mut world = World::new(10, 5, 2, 3, 1024, true);
+    let mut wish = world.wish(3, KEY_BYTES);
+    wish.hubs[1].reachable = false;
+    wish.hubs[4].reachable = false;
+    let agreed = world.agree(wish.clone()).expect("three hubs suffice");
+    assert_same(&world, &agreed);
+    assert_eq!(agreed.agreement.n(), 5);
+    assert_eq!(world.pads.burned(client_id(0), hub_id(1), Lane::Up), (0, 0));
+    wish.hubs[0].reachable = false;
+    assert_eq!(world.agree(wish).err(), Some(SendFailure::TooFewHubs { usable: 2, k: 3 }));
+}
+
+#[test]
+fn a_used_up_pad_is_told_and_takes_nothing() {
+    let mut world = World::new(11, 3, 2, 2, 200, true);
+    for _ in 0..2 {
+        world.agree(world.wish(2, KEY_BYTES)).expect("there is pad for two keys");
+    }
+    let failure = world.agree(world.wish(2, KEY_BYTES)).expect_err("and for no more");
+    assert!(matches!(failure, SendFailure::PadLow { left: 8, needed: 96, .. }), "{failure}");
+}
+
+#[test]
+fn tampering_burns_nothing_at_the_receiver() {
+    let mut world = World::new(12, 3, 2, 2, 1024, true);
+    world.tamper = Some(|bytes| {
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+    });
+    let agreed = world.agree(world.wish(2, KEY_BYTES)).expect("the hubs accepted; nobody told otherwise");
+    assert!(agreed.confirmed.is_empty());
+    assert!(world.pads.keys.is_empty());
+    assert!(world.pads.forged_blocks > 0);
+    for hub in (0..3).map(hub_id) {
+        assert_eq!(world.pads.burned(client_id(1), hub, Lane::Down).1, 0);
+    }
+}
+
+#[test]
+fn identities_are_established_by_consensus_before_the_first_key() {
+    let mut world = World::new(13, 5, 2, 3, 1024, false);
+    let known = world.establish(0, Subject::Name(client_name(1))).expect("all hubs agree");
+    assert_eq!(known.identity.node, client_id(1));
+    assert_eq!(known.known_as.len(), 5);
+    // The receiver asks by itself when the first message of an unknown sender arrives.
+    let agreed = world.agree(world.wish(3, KEY_BYTES)).expect("a key");
+    assert_same(&world, &agreed);
+    let unknown = world.establish(0, Subject::Name("nobody".parse().unwrap()));
+    assert!(unknown.is_err());
+}

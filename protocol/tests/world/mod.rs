@@ -1,0 +1,462 @@
+//! The state machines of a whole network in one thread: hubs and clients over pads in memory, messages
+//! delivered at once and in order. Every byte of every lane is watched: using one twice fails the test.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use dske_protocol::{
+    effect::{EstablishedIdentity, MintRefusal, Minted, PadEffect, PadOutcome, Record},
+    hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
+    identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
+    ids::{BlockId, Lane, Name, NodeId, PadRange, TableId},
+    message::{Identity, Notice, NoticeOutcome, Subject},
+    pad::PadBytes,
+    params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
+    receiver::{Receiver, ReceiverEffect, ReceiverInput},
+    refusal::{AbortReason, Refusal, SendFailure},
+    sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+pub(crate) const DEADLINE: Time = Time::from_secs(10);
+
+/// One lane: its bytes, how far its allocator got, and which bytes have been used by whom.
+struct LaneBytes {
+    bytes: Vec<u8>,
+    mark: u64,
+    used: BTreeSet<u64>,
+    held: BTreeSet<u64>,
+}
+
+struct Table {
+    client: NodeId,
+    hub: NodeId,
+    lanes: BTreeMap<Lane, LaneBytes>,
+}
+
+/// All pads of the network, and the ended blocks of every node.
+pub(crate) struct Pads {
+    tables: BTreeMap<TableId, Table>,
+    ended: BTreeSet<(NodeId, BlockId)>,
+    pub(crate) keys: BTreeMap<(NodeId, BlockId), Vec<u8>>,
+    pub(crate) forged_blocks: u64,
+}
+
+impl Pads {
+    fn table(&mut self, a: NodeId, b: NodeId) -> Option<(&TableId, &mut Table)> {
+        self.tables.iter_mut().find(|(_, t)| (t.client, t.hub) == (a, b) || (t.client, t.hub) == (b, a))
+    }
+
+    /// Bytes used in a lane: by its allocator, and by its receiver.
+    pub(crate) fn burned(&self, client: NodeId, hub: NodeId, lane: Lane) -> (u64, u64) {
+        let table = self.tables.values().find(|t| (t.client, t.hub) == (client, hub)).unwrap();
+        let lane = &table.lanes[&lane];
+        (lane.mark, lane.used.len() as u64)
+    }
+
+    fn hold(&mut self, me: NodeId, from: NodeId, range: PadRange) -> Result<PadBytes, Refusal> {
+        let table = self.tables.get_mut(&range.table).ok_or(Refusal::UnknownTable)?;
+        let theirs = if table.client == me { Lane::Down } else { Lane::Up };
+        if (table.client, table.hub) != (me, from) && (table.client, table.hub) != (from, me) {
+            return Err(Refusal::UnknownTable);
+        }
+        let lane = table.lanes.get_mut(&range.lane).unwrap();
+        let end = range.end().ok_or(Refusal::OutOfRange)?;
+        if range.lane != theirs || end > lane.bytes.len() as u64 {
+            return Err(Refusal::OutOfRange);
+        }
+        if (range.offset..end).any(|at| lane.used.contains(&at) || lane.held.contains(&at)) {
+            return Err(Refusal::PadUsed);
+        }
+        lane.held.extend(range.offset..end);
+        Ok(PadBytes::mint(lane.bytes[range.offset as usize..end as usize].to_vec()))
+    }
+
+    fn release(&mut self, range: PadRange) {
+        let lane = self.tables.get_mut(&range.table).unwrap().lanes.get_mut(&range.lane).unwrap();
+        (range.offset..range.end().unwrap()).for_each(|at| assert!(lane.held.remove(&at)));
+    }
+
+    fn claim(&mut self, range: PadRange) {
+        self.release(range);
+        let lane = self.tables.get_mut(&range.table).unwrap().lanes.get_mut(&range.lane).unwrap();
+        (range.offset..range.end().unwrap()).for_each(|at| assert!(lane.used.insert(at), "used twice"));
+    }
+
+    fn mint(&mut self, me: NodeId, peer: NodeId, bytes: u64) -> Result<Minted, MintRefusal> {
+        let (&id, table) = self.table(me, peer).ok_or(MintRefusal::NoTable { peer })?;
+        let lane_id = if table.client == me { Lane::Up } else { Lane::Down };
+        let lane = table.lanes.get_mut(&lane_id).unwrap();
+        let left = lane.bytes.len() as u64 - lane.mark;
+        if left < bytes {
+            return Err(MintRefusal::Low { peer, left, needed: bytes });
+        }
+        let range = PadRange { table: id, lane: lane_id, offset: lane.mark, len: bytes };
+        lane.mark += bytes;
+        let pad = lane.bytes[range.offset as usize..lane.mark as usize].to_vec();
+        Ok(Minted { range, pad: PadBytes::mint(pad) })
+    }
+
+    /// Executes an effect as `me`. Messages that became durable come back beside the outcome.
+    fn execute(&mut self, me: NodeId, effect: PadEffect) -> (Option<PadOutcome>, Record) {
+        match effect {
+            PadEffect::Hold { ticket, from, range, block } => {
+                let block_ended = block.is_some_and(|block| self.ended.contains(&(me, block)));
+                let result = self.hold(me, from, range);
+                (Some(PadOutcome::Held { ticket, result, block_ended }), Record::default())
+            }
+            PadEffect::Release { range, forged_blocks } => {
+                self.forged_blocks += forged_blocks.unwrap_or(0);
+                self.release(range);
+                (None, Record::default())
+            }
+            PadEffect::Mint { ticket, wants } => {
+                let result = wants.iter().map(|want| self.mint(me, want.peer, want.bytes)).collect();
+                (Some(PadOutcome::Minted { ticket, result }), Record::default())
+            }
+            PadEffect::Commit { ticket, mut record } => {
+                for (range, _) in &record.claims {
+                    self.claim(*range);
+                }
+                let mut ok = true;
+                if let Some(ended) = record.block.take() {
+                    ok = self.ended.insert((me, ended.agreement.block));
+                    if let (true, Ok(dske_protocol::effect::BlockKey::Keep(key))) = (ok, ended.result) {
+                        self.keys.insert((me, ended.agreement.block), key.0.to_vec());
+                    }
+                }
+                (Some(PadOutcome::Committed { ticket, ok }), *record)
+            }
+        }
+    }
+}
+
+/// A client with all its machines.
+pub(crate) struct Client {
+    pub(crate) id: NodeId,
+    sender: Sender,
+    pub(crate) receiver: Receiver,
+    desk: IdentityDesk,
+}
+
+/// The network.
+pub(crate) struct World {
+    pub(crate) hubs: Vec<(NodeId, Hub)>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) pads: Pads,
+    pub(crate) now: Time,
+    /// Hubs whose messages to receivers are lost.
+    pub(crate) cut: BTreeSet<NodeId>,
+    /// Changes a message on its way from a hub to a receiver.
+    pub(crate) tamper: Option<fn(&mut Vec<u8>)>,
+    /// What receivers announced.
+    pub(crate) notices: Vec<(NodeId, Notice)>,
+    pub(crate) excluded: Vec<(NodeId, NodeId)>,
+    rng: StdRng,
+    next_request: u64,
+    ended: BTreeMap<RequestId, Result<AgreedKey, SendFailure>>,
+    decided: Vec<(NodeId, Result<EstablishedIdentity, IdentityFailure>)>,
+    to_clients: VecDeque<(NodeId, NodeId, Vec<u8>)>,
+}
+
+pub(crate) fn hub_id(at: usize) -> NodeId {
+    // Random: a lying hub derives its lie from its id, and equal bytes would let lies cancel out.
+    NodeId::random(&mut StdRng::seed_from_u64(1000 + at as u64))
+}
+
+pub(crate) fn client_id(at: usize) -> NodeId {
+    NodeId::new([1 + u8::try_from(at).unwrap(); 32])
+}
+
+pub(crate) fn client_name(at: usize) -> Name {
+    format!("client{at}").parse().unwrap()
+}
+
+impl World {
+    /// `lane_bytes` of pad in each lane of each pair; all clients know each other if `established`.
+    pub(crate) fn new(
+        seed: u64,
+        hubs: usize,
+        clients: usize,
+        k_min: u8,
+        lane_bytes: usize,
+        established: bool,
+    ) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let hub_ids: BTreeSet<_> = (0..hubs).map(hub_id).collect();
+        let mut tables = BTreeMap::new();
+        for (hub, client) in (0..hubs).flat_map(|h| (0..clients).map(move |c| (h, c))) {
+            let mut lane = || {
+                let mut bytes = vec![0; lane_bytes];
+                rng.fill_bytes(&mut bytes);
+                LaneBytes { bytes, mark: 0, used: BTreeSet::new(), held: BTreeSet::new() }
+            };
+            let lanes = BTreeMap::from([(Lane::Up, lane()), (Lane::Down, lane())]);
+            let table = Table { client: client_id(client), hub: hub_id(hub), lanes };
+            tables.insert(TableId::random(&mut rng), table);
+        }
+        let policy =
+            AcceptancePolicy { k_min, hubs: hub_ids, key_bytes_max: KEY_BYTES_MAX, deadline: DEADLINE };
+        let known = (0..clients).map(client_id).filter(|_| established).collect::<Vec<_>>();
+        let make_client = |at: usize| Client {
+            id: client_id(at),
+            sender: Sender::new(client_id(at)),
+            receiver: Receiver::new(client_id(at), policy.clone(), known.iter().copied()),
+            desk: IdentityDesk::new(k_min),
+        };
+        let make_hub = |at: usize| {
+            let mut hub = Hub::new(hub_id(at), KEY_BYTES_MAX);
+            for client in 0..clients {
+                let (node, name) = (client_id(client), client_name(client));
+                let identity = Identity { node, name, applications: Vec::new() };
+                hub.set_client(HubClient { identity, known_as: client as u64 + 1, enabled: true });
+            }
+            (hub_id(at), hub)
+        };
+        Self {
+            hubs: (0..hubs).map(make_hub).collect(),
+            clients: (0..clients).map(make_client).collect(),
+            pads: Pads { tables, ended: BTreeSet::new(), keys: BTreeMap::new(), forged_blocks: 0 },
+            now: Time::ZERO,
+            cut: BTreeSet::new(),
+            tamper: None,
+            notices: Vec::new(),
+            excluded: Vec::new(),
+            rng,
+            next_request: 0,
+            ended: BTreeMap::new(),
+            decided: Vec::new(),
+            to_clients: VecDeque::new(),
+        }
+    }
+
+    /// A wish of client 0 for a key with the others.
+    pub(crate) fn wish(&self, k: u8, key_bytes: u32) -> KeyWish {
+        let receivers: Vec<_> = self.clients[1..].iter().map(|client| client.id).collect();
+        KeyWish {
+            linked: receivers.iter().copied().collect(),
+            receivers,
+            key_bytes,
+            purpose: "test".into(),
+            k,
+            hubs: self.hubs.iter().map(|(node, _)| HubChoice { node: *node, reachable: true }).collect(),
+            deadline: self.now + DEADLINE,
+            notice_deadline: self.now + DEADLINE + DEADLINE,
+        }
+    }
+
+    /// Has client 0 agree a key, to the end.
+    pub(crate) fn agree(&mut self, wish: KeyWish) -> Result<AgreedKey, SendFailure> {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.sender_input(0, SenderInput::Start { id, wish });
+        self.settle();
+        for _ in 0..4 {
+            if let Some(result) = self.ended.remove(&id) {
+                return result;
+            }
+            self.now += DEADLINE;
+            self.tick();
+        }
+        panic!("the agreement hangs");
+    }
+
+    /// Has a client establish who `subject` is.
+    pub(crate) fn establish(
+        &mut self,
+        at: usize,
+        subject: Subject,
+    ) -> Result<EstablishedIdentity, IdentityFailure> {
+        let hubs = self.hubs.iter().map(|(hub, _)| *hub).collect();
+        let deadline = self.now + DEADLINE;
+        self.clients[at].desk.handle(self.now, IdentityInput::Establish { subject, hubs, deadline });
+        self.settle();
+        self.decided.pop().expect("decided").1
+    }
+
+    pub(crate) fn tick(&mut self) {
+        for at in 0..self.clients.len() {
+            self.sender_input(at, SenderInput::Tick);
+            let now = self.now;
+            self.clients[at].receiver.handle(now, ReceiverInput::Tick);
+            self.clients[at].desk.handle(now, IdentityInput::Tick);
+        }
+        self.settle();
+    }
+
+    fn sender_input(&mut self, at: usize, input: SenderInput) {
+        self.clients[at].sender.handle(self.now, input, &mut self.rng);
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let mut busy = false;
+            for at in 0..self.clients.len() {
+                busy |= self.run_sender(at);
+                busy |= self.run_receiver(at);
+                busy |= self.run_desk(at);
+            }
+            while let Some((hub, client, bytes)) = self.to_clients.pop_front() {
+                busy = true;
+                let now = self.now;
+                let client = self.clients.iter_mut().find(|c| c.id == client).unwrap();
+                let id = RequestId(0);
+                client.receiver.handle(now, ReceiverInput::KeyInstruction { id, from: hub, bytes });
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn run_sender(&mut self, at: usize) -> bool {
+        let mut busy = false;
+        while let Some(effect) = self.clients[at].sender.poll_effect() {
+            busy = true;
+            let me = self.clients[at].id;
+            match effect {
+                SenderEffect::Pad(effect) => {
+                    if let (Some(outcome), _) = self.pads.execute(me, effect) {
+                        self.sender_input(at, SenderInput::Pad(outcome));
+                    }
+                }
+                SenderEffect::Send { block, hub, bytes } => {
+                    let answer = Some(self.at_hub(hub, me, bytes));
+                    self.sender_input(at, SenderInput::HubAnswer { block, hub, answer });
+                }
+                SenderEffect::Began { .. } => {}
+                SenderEffect::Ended { id, result, .. } => {
+                    self.ended.insert(id, result);
+                }
+            }
+        }
+        busy
+    }
+
+    fn at_hub(&mut self, hub: NodeId, from: NodeId, bytes: Vec<u8>) -> Result<(), Refusal> {
+        let position = self.hubs.iter().position(|(id, _)| *id == hub).unwrap();
+        self.hubs[position].1.handle(HubInput::KeyRequest { id: RequestId(0), from, bytes });
+        let mut answer = None;
+        while let Some(effect) = self.hubs[position].1.poll_effect() {
+            match effect {
+                HubEffect::Pad(effect) => {
+                    let (outcome, record) = self.pads.execute(hub, effect);
+                    for mut message in record.outgoing {
+                        if let Some(tamper) = self.tamper {
+                            tamper(&mut message.bytes);
+                        }
+                        if !self.cut.contains(&hub) {
+                            self.to_clients.push_back((hub, message.receiver, message.bytes));
+                        }
+                    }
+                    if let Some(outcome) = outcome {
+                        self.hubs[position].1.handle(HubInput::Pad(outcome));
+                    }
+                }
+                HubEffect::KeyAnswer { result, .. } => answer = Some(result),
+                HubEffect::IdentityAnswer { .. } => unreachable!("no identity was asked for"),
+            }
+        }
+        answer.expect("a hub answers every request")
+    }
+
+    fn run_receiver(&mut self, at: usize) -> bool {
+        let mut busy = false;
+        while let Some(effect) = self.clients[at].receiver.poll_effect() {
+            busy = true;
+            let (me, now) = (self.clients[at].id, self.now);
+            match effect {
+                ReceiverEffect::Pad(effect) => {
+                    if let (Some(outcome), _) = self.pads.execute(me, effect) {
+                        self.clients[at].receiver.handle(now, ReceiverInput::Pad(outcome));
+                    }
+                }
+                ReceiverEffect::Establish(node) => {
+                    let hubs = self.hubs.iter().map(|(hub, _)| *hub).collect();
+                    let (subject, deadline) = (Subject::Node(node), now + DEADLINE);
+                    self.clients[at].desk.handle(now, IdentityInput::Establish { subject, hubs, deadline });
+                }
+                ReceiverEffect::Reconstruct { block, group, job } => {
+                    let result = job.run(&mut self.rng, &|| false);
+                    let input = ReceiverInput::Reconstructed { block, group, result };
+                    self.clients[at].receiver.handle(now, input);
+                }
+                ReceiverEffect::Progress { agreement, outcome, .. } => {
+                    let notice = Notice { block: agreement.block, outcome };
+                    self.notices.push((me, notice.clone()));
+                    let sender =
+                        self.clients.iter().position(|client| client.id == agreement.sender).unwrap();
+                    self.sender_input(sender, SenderInput::Notice { from: me, notice });
+                }
+                ReceiverEffect::Answer { .. } | ReceiverEffect::Began(_) => {}
+            }
+        }
+        busy
+    }
+
+    fn run_desk(&mut self, at: usize) -> bool {
+        let mut busy = false;
+        while let Some(effect) = self.clients[at].desk.poll_effect() {
+            busy = true;
+            let (me, now) = (self.clients[at].id, self.now);
+            match effect {
+                IdentityEffect::Pad(effect) => {
+                    if let (Some(outcome), _) = self.pads.execute(me, effect) {
+                        self.clients[at].desk.handle(now, IdentityInput::Pad(outcome));
+                    }
+                }
+                IdentityEffect::Ask { inquiry, hub, bytes } => {
+                    let bytes = self.identity_at_hub(hub, me, bytes);
+                    self.clients[at].desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes });
+                }
+                IdentityEffect::Decided { subject, result } => {
+                    if let Subject::Node(node) = subject {
+                        let established = result.is_ok();
+                        let input = ReceiverInput::Sender { node, established };
+                        self.clients[at].receiver.handle(now, input);
+                    }
+                    self.decided.push((me, result));
+                }
+                IdentityEffect::Excluded { hub, .. } => self.excluded.push((me, hub)),
+            }
+        }
+        busy
+    }
+
+    fn identity_at_hub(&mut self, hub: NodeId, from: NodeId, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let position = self.hubs.iter().position(|(id, _)| *id == hub).unwrap();
+        self.hubs[position].1.handle(HubInput::IdentityRequest { id: RequestId(0), from, bytes });
+        let mut answer = None;
+        while let Some(effect) = self.hubs[position].1.poll_effect() {
+            match effect {
+                HubEffect::Pad(effect) => {
+                    if let (Some(outcome), _) = self.pads.execute(hub, effect) {
+                        self.hubs[position].1.handle(HubInput::Pad(outcome));
+                    }
+                }
+                HubEffect::IdentityAnswer { result, .. } => answer = Some(result),
+                HubEffect::KeyAnswer { .. } => unreachable!("no key was asked for"),
+            }
+        }
+        answer.expect("a hub answers every request").ok()
+    }
+
+    /// The last verdict of a receiver.
+    pub(crate) fn verdict(&self, client: usize) -> &NoticeOutcome {
+        let id = client_id(client);
+        &self.notices.iter().rev().find(|(from, _)| *from == id).expect("a verdict").1.outcome
+    }
+}
+
+/// Why a receiver gave up, where it did.
+pub(crate) fn abort_reason(outcome: &NoticeOutcome) -> Option<&AbortReason> {
+    match outcome {
+        NoticeOutcome::Aborted(reason) => Some(reason),
+        NoticeOutcome::Validated { .. } => None,
+    }
+}
