@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use dske_node::{
-    DataDir, admin,
+    DataDir, NodeError, admin,
     control::{Client, Reply, Request},
 };
-use dske_storage::{Options, Store};
+use dske_storage::{ModuleRecord, Options, Store};
 
 use crate::cli::{
     context::Context,
@@ -44,13 +44,34 @@ pub(crate) fn either_way(
     offline(context, dir, request, progress)
 }
 
+/// The modules that a node made or imported, whether it runs or not.
+pub(crate) fn modules(context: &Context, dir: &DataDir) -> Result<Vec<ModuleRecord>> {
+    let runtime = interrupt::runtime()?;
+    if let Ok(mut client) = runtime.block_on(Client::connect(dir)) {
+        let wait = context.globals.timeout;
+        return match runtime.block_on(call(&mut client, Request::Status, &Progress::hidden(), wait))? {
+            Reply::Status(status) => Ok(status.modules),
+            _ => Err(CliError::strange_reply()),
+        };
+    }
+    on_store(dir, |store| Ok(store.modules().map_err(NodeError::from)?))
+}
+
 fn offline(context: &Context, dir: &DataDir, request: Request, progress: &Progress) -> Result<Reply> {
     let config = context.config(dir, &NodeFlags::default())?.config;
     let me = dske_node::identity(dir)?;
-    let store = Store::open(&dir.store(), Options::default()).map_err(dske_node::NodeError::from)?;
-    let reply = admin::execute(&store, &me, &config, request, &|done, total| progress.set(done, total));
-    store.close().map_err(dske_node::NodeError::from)?;
-    checked(reply)
+    let show = |done, total| progress.set(done, total);
+    on_store(dir, |store| checked(admin::execute(store, &me, &config, request, &show)))
+}
+
+/// Opens the store of a node that does not run, works on it, and closes it in any case.
+fn on_store<T>(dir: &DataDir, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+    let store = Store::open(&dir.store(), Options::default()).map_err(NodeError::from)?;
+    let result = work(&store);
+    let closed = store.close().map_err(NodeError::from);
+    let value = result?;
+    closed?;
+    Ok(value)
 }
 
 /// One request over an open connection.

@@ -24,7 +24,11 @@ pub(crate) mod exit {
 
 /// An error as the user sees it.
 #[derive(Debug)]
-pub(crate) struct CliError {
+pub(crate) struct CliError(Box<Parts>);
+
+/// Boxed: errors are rare, and every result would have to have room for one.
+#[derive(Debug)]
+struct Parts {
     failure: Failure,
     cause: Option<Box<dyn Error + Send + Sync>>,
     place: Option<(NamedSource<String>, LabeledSpan)>,
@@ -67,35 +71,35 @@ impl CliError {
 
     /// Adds what to do about it.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.failure.help = Some(help.into());
+        self.0.failure.help = Some(help.into());
         self
     }
 
     /// Adds the underlying error.
     pub(crate) fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.cause = Some(cause.into());
+        self.0.cause = Some(cause.into());
         self
     }
 
     /// Adds the place in a text file, to be shown with the lines around it.
     pub(crate) fn at(mut self, file: String, text: String, label: LabeledSpan) -> Self {
-        self.place = Some((NamedSource::new(file, text), label));
+        self.0.place = Some((NamedSource::new(file, text), label));
         self
     }
 
     /// Standard output was closed by its reader: not an error of ours.
     pub(crate) fn is_pipe_closed(&self) -> bool {
-        self.pipe_closed
+        self.0.pipe_closed
     }
 
     /// The program's exit status.
     pub(crate) fn exit(&self) -> u8 {
-        self.failure.exit
+        self.0.failure.exit
     }
 
     /// The error's stable code.
     pub(crate) fn code(&self) -> &str {
-        &self.failure.code
+        &self.0.failure.code
     }
 
     /// The report for a person.
@@ -104,7 +108,7 @@ impl CliError {
         let mut text = String::from("Error: ");
         let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(width);
         if handler.render_report(&mut text, self).is_err() {
-            text.push_str(&self.failure.message);
+            text.push_str(&self.0.failure.message);
         }
         text.truncate(text.trim_end().len());
         text
@@ -125,8 +129,8 @@ impl CliError {
             cause: Option<String>,
             help: Option<&'a str>,
         }
-        let Failure { code, exit, message, help } = &self.failure;
-        let cause = self.cause.as_ref().map(ToString::to_string);
+        let Failure { code, exit, message, help } = &self.0.failure;
+        let cause = self.0.cause.as_ref().map(ToString::to_string);
         let error = Body { code, exit: *exit, message, cause, help: help.as_deref() };
         serde_json::to_string(&Document { schema_version: JSON_SCHEMA_VERSION, error })
             .unwrap_or_else(|_| message.clone())
@@ -135,38 +139,39 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.failure.message)
+        f.write_str(&self.0.failure.message)
     }
 }
 
 impl Error for CliError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_ref().map(|cause| cause.as_ref() as &(dyn Error + 'static))
+        self.0.cause.as_ref().map(|cause| cause.as_ref() as &(dyn Error + 'static))
     }
 }
 
 impl Diagnostic for CliError {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(&self.failure.code))
+        Some(Box::new(&self.0.failure.code))
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.failure.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.0.failure.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.place.as_ref().map(|(source, _)| source as &dyn SourceCode)
+        self.0.place.as_ref().map(|(source, _)| source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (_, label) = self.place.as_ref()?;
+        let (_, label) = self.0.place.as_ref()?;
         Some(Box::new(std::iter::once(label.clone())))
     }
 }
 
 impl From<Failure> for CliError {
-    fn from(failure: Failure) -> Self {
-        Self { failure, cause: None, place: None, pipe_closed: false }
+    fn from(mut failure: Failure) -> Self {
+        failure.help = failure.help.filter(|help| !help.is_empty());
+        Self(Box::new(Parts { failure, cause: None, place: None, pipe_closed: false }))
     }
 }
 
@@ -180,8 +185,9 @@ impl From<io::Error> for CliError {
     /// Only for writing to standard output; other files go through [`CliError::file`], which names them.
     fn from(error: io::Error) -> Self {
         let pipe_closed = error.kind() == io::ErrorKind::BrokenPipe;
-        let error = Self::new("dske::output", exit::OTHER, "cannot write the output").because(error);
-        Self { pipe_closed, ..error }
+        let mut report = Self::new("dske::output", exit::OTHER, "cannot write the output").because(error);
+        report.0.pipe_closed = pipe_closed;
+        report
     }
 }
 

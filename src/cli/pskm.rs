@@ -63,6 +63,9 @@ pub(crate) enum PskmCommand {
         file: PathBuf,
         #[command(flatten)]
         seal: SealArgs,
+        /// Open it with the passphrase, from DSKE_PASSPHRASE or the terminal
+        #[arg(long, conflicts_with = "key_file")]
+        passphrase: bool,
     },
 }
 
@@ -73,7 +76,10 @@ pub(crate) fn run(command: PskmCommand, context: &Context) -> Result<()> {
         PskmCommand::Import { file, wipe, seal } => import(&file, wipe, &seal, context),
         PskmCommand::Ack { serial, receipt } => acknowledge(serial, &receipt, context),
         PskmCommand::Ls => list(context),
-        PskmCommand::Inspect { file, seal } => inspect::run(&file, &seal, context),
+        PskmCommand::Inspect { file, seal, passphrase } => {
+            let seal = if passphrase || seal.key_file.is_some() { Some(seal.for_opening()?) } else { None };
+            inspect::run(&file, seal.as_ref(), context)
+        }
     }
 }
 
@@ -146,16 +152,15 @@ fn list(context: &Context) -> Result<()> {
         modules: Vec<ModuleRecord>,
     }
     let dir = context.dir()?;
-    let reply = control::either_way(context, &dir, Request::Status, &Progress::hidden())?;
-    let Reply::Status(status) = reply else { return Err(CliError::strange_reply()) };
+    let modules = control::modules(context, &dir)?;
     if context.out.json {
-        return context.out.document(&Modules { modules: status.modules });
+        return context.out.document(&Modules { modules });
     }
-    if status.modules.is_empty() {
+    if modules.is_empty() {
         context.out.note("no modules yet");
         return Ok(());
     }
-    context.out.line(table(&status.modules))
+    context.out.line(table(&modules))
 }
 
 #[derive(Serialize)]

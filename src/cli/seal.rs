@@ -58,10 +58,11 @@ impl SealArgs {
 
 /// Makes a key file, for its owner alone.
 pub(crate) fn generate(path: &Path) -> Result<()> {
-    ModuleKey::generate_file(path).map_err(|error| {
+    let made = ModuleKey::generate_file(path).map_err(|error| {
         CliError::new("dske::pskm::key-file", exit::OTHER, format!("cannot make key file {}", path.display()))
             .because(error)
-    })
+    });
+    made.map(drop)
 }
 
 fn passphrase(twice: bool) -> Result<Passphrase> {

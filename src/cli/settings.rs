@@ -73,7 +73,7 @@ const KNOBS: [Knob; 6] = [
         variable: "DSKE_NAME",
         flag: "--name",
         text: |flags| flags.name.as_ref().map(ToString::to_string),
-        set: |config, text| Ok(config.node.name = parse(text)?),
+        set: |config, text| assign(&mut config.node.name, parse(text)),
     },
     Knob {
         key: "network.listen",
@@ -82,7 +82,7 @@ const KNOBS: [Knob; 6] = [
         text: |flags| (!flags.listen.is_empty()).then(|| flags.listen.join(",")),
         set: |config, text| {
             let addresses = text.split(',').map(|one| parse(one.trim()));
-            Ok(config.network.listen = addresses.collect::<std::result::Result<_, _>>()?)
+            assign(&mut config.network.listen, addresses.collect())
         },
     },
     Knob {
@@ -90,28 +90,30 @@ const KNOBS: [Knob; 6] = [
         variable: "DSKE_N",
         flag: "-n",
         text: |flags| flags.n.map(|n| n.to_string()),
-        set: |config, text| Ok(config.policy.n = parse(text)?),
+        set: |config, text| assign(&mut config.policy.n, parse(text)),
     },
     Knob {
         key: "policy.k",
         variable: "DSKE_K",
         flag: "-k",
         text: |flags| flags.k.map(|k| k.to_string()),
-        set: |config, text| Ok(config.policy.k = parse(text)?),
+        set: |config, text| assign(&mut config.policy.k, parse(text)),
     },
     Knob {
         key: "policy.k_min",
         variable: "DSKE_K_MIN",
         flag: "--k-min",
         text: |flags| flags.k_min.map(|k| k.to_string()),
-        set: |config, text| Ok(config.policy.k_min = parse(text)?),
+        set: |config, text| assign(&mut config.policy.k_min, parse(text)),
     },
     Knob {
         key: "policy.deadline_ms",
         variable: "DSKE_DEADLINE",
         flag: "--deadline",
         text: |flags| flags.deadline.map(|deadline| format!("{}ms", units::millis(deadline))),
-        set: |config, text| Ok(config.policy.deadline_ms = units::millis(units::parse_duration(text)?)),
+        set: |config, text| {
+            assign(&mut config.policy.deadline_ms, units::parse_duration(text).map(units::millis))
+        },
     },
 ];
 
@@ -171,6 +173,11 @@ pub(crate) fn load(path: &Path) -> Result<(Config, String)> {
         .map_err(|source| config_error::plain(&ConfigError::File { path: path.to_owned(), source }))?;
     let config = Config::parse(&text, path).map_err(|error| config_error::located(&error, &text, path))?;
     Ok((config, text))
+}
+
+fn assign<T>(place: &mut T, value: std::result::Result<T, String>) -> std::result::Result<(), String> {
+    *place = value?;
+    Ok(())
 }
 
 fn parse<T: std::str::FromStr<Err: fmt::Display>>(text: &str) -> std::result::Result<T, String> {

@@ -149,7 +149,11 @@ fn eighty_columns_look_like_this() {
     assert_eq!(lines[0], " dske alice (client) │ n5 k3 kB3 │ leak 3 mall 3 inj 3 disr 3 │ hubs 4/5");
     assert_eq!(lines[1], " margin 1 ! │ up 1m01");
     let pad = lines.iter().find(|line| line.contains("p2-0001") && line.contains("up*")).copied();
-    assert_eq!(pad, Some(" p2         up*  p2-0001    ████████████████████░░░░░░░░░░░░  62%  5.0Mi OK"), "{screen}");
+    assert_eq!(
+        pad,
+        Some(" p2         up*  p2-0001    ████████████████████░░░░░░░░░░░░  62%  5.0Mi OK"),
+        "{screen}"
+    );
 }
 
 #[test]

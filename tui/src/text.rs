@@ -84,7 +84,7 @@ pub(crate) fn short_size(bytes: u64) -> String {
     }
     let (shift, name) = (10 * unit, units.get(unit).copied().unwrap_or_default());
     let whole = bytes >> shift;
-    let tenths = (u128::from(bytes) * 10 >> shift) % 10;
+    let tenths = ((u128::from(bytes) * 10) >> shift) % 10;
     if unit == 0 || whole >= 100 { format!("{whole}{name}") } else { format!("{whole}.{tenths}{name}") }
 }
 
