@@ -7,6 +7,8 @@
 //! [`Store`] is the whole of it; the two seams under it are [`disk::Disk`] and [`log::Log`].
 
 mod codec;
+#[cfg(test)]
+mod crash;
 mod create;
 pub mod disk;
 mod disk_os;

@@ -21,14 +21,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) syncs: AtomicU64,
-    pub(crate) fail_syncs: AtomicBool,
+    /// Every sync from this one on fails; 0 for never.
+    pub(crate) fail_from: AtomicU64,
     pub(crate) full: AtomicBool,
 }
 
 impl Faults {
     fn sync(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.fail_syncs.load(Ordering::SeqCst) {
+        let count = self.syncs.fetch_add(1, Ordering::SeqCst) + 1;
+        let fail_from = self.fail_from.load(Ordering::SeqCst);
+        if fail_from != 0 && count >= fail_from {
             return Err(io::Error::other("simulated failure"));
         }
         Ok(())
@@ -49,11 +51,11 @@ pub(crate) struct SimFile {
 }
 
 impl SimDisk {
-    /// What the device holds after a power cut now.
-    pub(crate) fn crashed(&self) -> Self {
-        let disk = Self::default();
+    /// What the device holds after a power cut now; `keep`: all that was written had reached it.
+    pub(crate) fn crashed(&self, keep: bool, faults: Arc<Faults>) -> Self {
+        let disk = Self { files: Arc::default(), faults };
         for (path, file) in lock_short(&self.files).iter() {
-            let bytes = lock_short(&file.durable).clone();
+            let bytes = lock_short(if keep { &file.seen } else { &file.durable }).clone();
             let copy = SimFile {
                 seen: Mutex::new(bytes.clone()),
                 durable: Mutex::new(bytes),
@@ -170,14 +172,10 @@ pub(crate) struct SimLog {
 }
 
 impl SimLog {
-    /// What the device holds after a power cut now.
-    pub(crate) fn crashed(&self) -> Self {
-        let durable = lock_short(&self.durable).clone();
-        Self {
-            seen: Arc::new(Mutex::new(durable.clone())),
-            durable: Arc::new(Mutex::new(durable)),
-            ..Self::default()
-        }
+    /// What the device holds after a power cut now; `keep`: all that was written had reached it.
+    pub(crate) fn crashed(&self, keep: bool, faults: Arc<Faults>) -> Self {
+        let held = lock_short(if keep { &self.seen } else { &self.durable }).clone();
+        Self { seen: Arc::new(Mutex::new(held.clone())), durable: Arc::new(Mutex::new(held)), faults }
     }
 }
 
