@@ -11,13 +11,13 @@ use dske_protocol::{
     hub::{Hub, HubClient, HubCounters, HubEffect, HubFault, HubInput, RequestId},
     ids::NodeId,
     message::Identity,
-    refusal::Refusal,
 };
 use dske_storage::{ClientRecord, OutboxId, Store, StoreError, TableSide, TableState, Transaction};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    batches::Batches,
     config::Role,
     mailbox::{Fate, Mailbox},
     network::{Command, Commands, HubEvent},
@@ -60,24 +60,12 @@ pub(crate) struct HubActor {
     commands: Commands,
     clients: BTreeMap<NodeId, ClientRecord>,
     mailboxes: BTreeMap<NodeId, Mailbox>,
-    batches: BTreeMap<RequestId, Batch>,
-    /// Which batch, and which place in it, a request of the machine answers; or an identity exchange.
-    requests: BTreeMap<RequestId, Origin>,
+    batches: Batches,
+    /// The exchange that an identity request came in.
+    inquiries: BTreeMap<RequestId, RequestId>,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
     delivered: Vec<OutboxId>,
-    next_request: u64,
     next_ticket: u64,
-}
-
-struct Batch {
-    results: Vec<Option<Result<(), Refusal>>>,
-    open: usize,
-}
-
-#[derive(Clone, Copy)]
-enum Origin {
-    Batch { exchange: RequestId, place: usize },
-    Identity { exchange: RequestId },
 }
 
 /// A message read back from the outbox.
@@ -100,11 +88,10 @@ impl HubActor {
             commands,
             clients: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
-            batches: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            batches: Batches::default(),
+            inquiries: BTreeMap::new(),
             reading: FuturesUnordered::new(),
             delivered: Vec::new(),
-            next_request: 0,
             next_ticket: 0,
             store,
         };
@@ -161,20 +148,18 @@ impl HubActor {
 
     fn event(&mut self, event: HubEvent) {
         match event {
+            HubEvent::Shares { id, messages, .. } if messages.is_empty() => {
+                self.send(Command::AnswerBatch { id, results: Vec::new() });
+            }
             HubEvent::Shares { id, from, messages } => {
-                let batch = Batch { results: vec![None; messages.len()], open: messages.len() };
-                if batch.open == 0 {
-                    return self.send(Command::AnswerBatch { id, results: Vec::new() });
-                }
-                self.batches.insert(id, batch);
-                for (place, Blob(bytes)) in messages.into_iter().enumerate() {
-                    let request = self.request(Origin::Batch { exchange: id, place });
-                    self.hub.handle(HubInput::KeyRequest { id: request, from, bytes });
+                for (id, Blob(bytes)) in self.batches.open(id, messages.len()).into_iter().zip(messages) {
+                    self.hub.handle(HubInput::KeyRequest { id, from, bytes });
                 }
             }
-            HubEvent::Identity { id, from, message: Blob(bytes) } => {
-                let request = self.request(Origin::Identity { exchange: id });
-                self.hub.handle(HubInput::IdentityRequest { id: request, from, bytes });
+            HubEvent::Identity { id: exchange, from, message: Blob(bytes) } => {
+                let id = self.batches.fresh_id();
+                self.inquiries.insert(id, exchange);
+                self.hub.handle(HubInput::IdentityRequest { id, from, bytes });
             }
             HubEvent::Hello { id, from } => {
                 let tables = self.store.tables().into_iter();
@@ -204,13 +189,6 @@ impl HubActor {
         }
     }
 
-    fn request(&mut self, origin: Origin) -> RequestId {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        self.requests.insert(id, origin);
-        id
-    }
-
     fn ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         Ticket(self.next_ticket)
@@ -236,32 +214,19 @@ impl HubActor {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 HubEffect::Pad(effect) => pad_effects.push(effect),
-                HubEffect::KeyAnswer { id, result } => self.key_answer(id, result),
+                HubEffect::KeyAnswer { id, result } => {
+                    if let Some((id, results)) = self.batches.answer(id, result) {
+                        self.send(Command::AnswerBatch { id, results });
+                    }
+                }
                 HubEffect::IdentityAnswer { id, result } => {
-                    if let Some(Origin::Identity { exchange }) = self.requests.remove(&id) {
-                        self.send(Command::AnswerIdentity { id: exchange, result: result.map(Blob) });
+                    if let Some(id) = self.inquiries.remove(&id) {
+                        self.send(Command::AnswerIdentity { id, result: result.map(Blob) });
                     }
                 }
             }
         }
         self.pads.execute(pad_effects);
-    }
-
-    fn key_answer(&mut self, id: RequestId, result: Result<(), Refusal>) {
-        let Some(Origin::Batch { exchange, place }) = self.requests.remove(&id) else { return };
-        let Some(batch) = self.batches.get_mut(&exchange) else { return };
-        if let Some(slot) = batch.results.get_mut(place)
-            && slot.replace(result).is_none()
-        {
-            batch.open -= 1;
-        }
-        if batch.open == 0
-            && let Some(batch) = self.batches.remove(&exchange)
-        {
-            let unanswered = Err(Refusal::Internal);
-            let results = batch.results.into_iter().map(|result| result.unwrap_or(unanswered)).collect();
-            self.send(Command::AnswerBatch { id: exchange, results });
-        }
     }
 
     /// Sends what waits for a receiver, as far as it may go now.

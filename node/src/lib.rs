@@ -2,6 +2,7 @@
 //! `dske-storage`, with a control socket for its owner.
 
 pub mod admin;
+mod batches;
 mod client;
 mod clock;
 pub mod config;

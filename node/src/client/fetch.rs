@@ -1,0 +1,90 @@
+//! Keys that a sender agreed with us: handed out once, to those who ask or wait for them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dske_protocol::{
+    ids::{BlockId, KeyId},
+    params::{Time, burned_bytes},
+};
+use dske_storage::BlockRecord;
+
+use super::{ClientActor, KeyReply, failures};
+use crate::control::{KeyDelivery, stopping, store_failure};
+
+/// Those who wait for keys that have not come yet.
+#[derive(Default)]
+pub(super) struct Waiters(BTreeMap<BlockId, Vec<Waiter>>);
+
+struct Waiter {
+    id: KeyId,
+    until: Time,
+    reply: KeyReply,
+}
+
+impl Waiters {
+    /// Answers those whose time is over.
+    pub(super) fn expire(&mut self, now: Time) {
+        for waiters in self.0.values_mut() {
+            for waiter in waiters.extract_if(.., |waiter| waiter.until <= now || waiter.reply.is_closed()) {
+                let _ = waiter.reply.send(Err(failures::unknown_key(&waiter.id)));
+            }
+        }
+        self.0.retain(|_, waiters| !waiters.is_empty());
+    }
+}
+
+impl ClientActor {
+    pub(super) fn fetch(&mut self, now: Time, id: KeyId, wait: Duration, reply: KeyReply) {
+        match self.store.block(&id.block) {
+            Err(error) => {
+                let _ = reply.send(Err(store_failure(&error)));
+            }
+            Ok(None) if !wait.is_zero() => {
+                self.waiters.0.entry(id.block).or_default().push(Waiter { id, until: now + wait, reply });
+            }
+            Ok(None) => {
+                let _ = reply.send(Err(failures::unknown_key(&id)));
+            }
+            Ok(Some(record)) => self.take(id, &record, reply),
+        }
+    }
+
+    pub(super) fn take(&mut self, id: KeyId, record: &BlockRecord, reply: KeyReply) {
+        let taken = self.store.take_key(id);
+        let (n, k) = (record.n, record.k);
+        let burned_bytes = burned_bytes(u64::from(record.key_bytes));
+        let (mut shares, mut liars, mut took_us) = (k, Vec::new(), 0);
+        self.sessions.update(&id.block, |session, _| {
+            shares = session.shares;
+            liars.clone_from(&session.liars);
+            took_us = session.took_us;
+        });
+        tokio::spawn(async move {
+            let result = match taken.await {
+                Ok(Ok(key)) => Ok(KeyDelivery {
+                    id,
+                    key,
+                    n,
+                    k,
+                    shares,
+                    confirmed: Vec::new(),
+                    liars,
+                    burned_bytes,
+                    took_us,
+                }),
+                Ok(Err(error)) => Err(failures::take(&error)),
+                Err(_) => Err(stopping()),
+            };
+            let _ = reply.send(result);
+        });
+    }
+
+    /// An agreement has ended: serves those who waited for it.
+    pub(super) fn serve_waiters(&mut self, block: &BlockId) {
+        let Some(waiters) = self.waiters.0.remove(block) else { return };
+        let now = self.clock.now();
+        for waiter in waiters {
+            self.fetch(now, waiter.id, Duration::ZERO, waiter.reply);
+        }
+    }
+}
