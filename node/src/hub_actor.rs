@@ -61,8 +61,8 @@ pub(crate) struct HubActor {
     clients: BTreeMap<NodeId, ClientRecord>,
     mailboxes: BTreeMap<NodeId, Mailbox>,
     batches: Batches,
-    /// The exchange that an identity request came in.
-    inquiries: BTreeMap<RequestId, RequestId>,
+    /// The exchange that an identity request came in, and who asked.
+    inquiries: BTreeMap<RequestId, (RequestId, NodeId)>,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
     delivered: Vec<OutboxId>,
     next_ticket: u64,
@@ -158,7 +158,7 @@ impl HubActor {
             }
             HubEvent::Identity { id: exchange, from, message: Blob(bytes) } => {
                 let id = self.batches.fresh_id();
-                self.inquiries.insert(id, exchange);
+                self.inquiries.insert(id, (exchange, from));
                 self.hub.handle(HubInput::IdentityRequest { id, from, bytes });
             }
             HubEvent::Hello { id, from } => {
@@ -220,8 +220,8 @@ impl HubActor {
                     }
                 }
                 HubEffect::IdentityAnswer { id, result } => {
-                    if let Some(id) = self.inquiries.remove(&id) {
-                        self.send(Command::AnswerIdentity { id, result: result.map(Blob) });
+                    if let Some((id, to)) = self.inquiries.remove(&id) {
+                        self.send(Command::AnswerIdentity { id, to, result: result.map(Blob) });
                     }
                 }
             }

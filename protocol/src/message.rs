@@ -236,6 +236,13 @@ pub fn applications_fit(applications: &[String]) -> bool {
         && applications.iter().all(|application| application.len() <= APPLICATION_BYTES_MAX)
 }
 
+/// The run that a sealed message says it consumes, before anything vouches for it; for logs of messages.
+pub fn claimed_range(sealed: &[u8]) -> Option<PadRange> {
+    // After the kind, every body begins with its run: 16 bytes of table, 4 of lane, 8 of offset, 8 of length.
+    let encoded = sealed.get(1..37)?;
+    codec::decode(encoded, encoded.len()).ok()
+}
+
 /// Encodes a message and tags it.
 ///
 /// # Errors
@@ -378,6 +385,7 @@ mod tests {
     #[test]
     fn only_the_right_tag_verifies() {
         let bytes = seal(&request(), TagKey::new([7; 32])).unwrap();
+        assert_eq!(claimed_range(&bytes), Some(request().range));
         let good = Unverified::<KeyRequest>::decode(bytes.clone()).unwrap();
         assert_eq!(good.verify(TagKey::new([7; 32])).unwrap().into_inner(), request());
         for at in 0..bytes.len() {

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod directory;
+mod messages;
 mod outbound;
 mod task;
 pub(crate) mod wire;
@@ -37,7 +38,7 @@ pub(crate) enum Command {
     /// Answer a batch that came in.
     AnswerBatch { id: RequestId, results: Vec<Result<(), Refusal>> },
     /// Answer an identity request that came in.
-    AnswerIdentity { id: RequestId, result: Result<Blob, Refusal> },
+    AnswerIdentity { id: RequestId, to: NodeId, result: Result<Blob, Refusal> },
     /// Answer a hello that came in.
     AnswerHello { id: RequestId, active: Vec<TableId> },
     /// Answer notices that came in.

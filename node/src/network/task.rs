@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use super::{
     ClientEvent, Command, Directory, HubEvent,
     behaviour::{self, Behaviour, BehaviourEvent},
+    messages,
     outbound::{Outbound, Sent},
     wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, Request, Response},
 };
@@ -160,17 +161,27 @@ impl NetworkTask {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Share { hub, block, bytes } => self.queue(hub, |out| out.push_share(block, bytes)),
+            Command::Share { hub, block, bytes } => {
+                messages::note(true, &hub, &bytes);
+                self.queue(hub, |out| out.push_share(block, bytes));
+            }
             Command::Instruction { receiver, ticket, bytes } => {
+                messages::note(true, &receiver, &bytes);
                 self.queue(receiver, |out| out.push_instruction(ticket, bytes));
             }
             Command::Notice { sender, notice } => self.queue(sender, |out| out.push_notice(notice)),
             Command::Identity { hub, inquiry, bytes } => {
+                messages::note(true, &hub, &bytes);
                 self.request(hub, Exchange::Identity(inquiry), Request::Identity(Blob(bytes)));
             }
             Command::Hello { hub } => self.request(hub, Exchange::Hello, Request::Hello),
             Command::AnswerBatch { id, results } => self.answer(id, Response::Results(results)),
-            Command::AnswerIdentity { id, result } => self.answer(id, Response::Identity(result)),
+            Command::AnswerIdentity { id, to, result } => {
+                if let Ok(Blob(bytes)) = &result {
+                    messages::note(true, &to, bytes);
+                }
+                self.answer(id, Response::Identity(result));
+            }
             Command::AnswerHello { id, active } => self.answer(id, Response::Hello(active)),
             Command::AnswerNotices { id } => self.answer(id, Response::Done),
             Command::Dial { node, addresses } => self.dial(node, addresses),
@@ -272,6 +283,7 @@ impl NetworkTask {
             }
             (Exchange::Identity(inquiry), Response::Identity(result)) => {
                 let bytes = result.ok().map(|blob| blob.0);
+                bytes.iter().for_each(|bytes| messages::note(false, &node, bytes));
                 self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes });
             }
             (Exchange::Hello, Response::Hello(active)) => {
@@ -302,10 +314,10 @@ impl NetworkTask {
             })) => {
                 tracing::debug!(%peer_id, %error, "identify failed");
             }
-            SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } => {
-                if num_established.get() == 1 {
-                    self.connection(peer_id, true);
-                }
+            SwarmEvent::ConnectionEstablished { peer_id, num_established, .. }
+                if num_established.get() == 1 =>
+            {
+                self.connection(peer_id, true);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                 self.connection(peer_id, false);
@@ -384,6 +396,7 @@ impl NetworkTask {
         }
         let id = RequestId(self.next_inbound);
         self.next_inbound += 1;
+        request.sealed().for_each(|bytes| messages::note(false, &from, bytes));
         let served = request.is_within_limits()
             && match request {
                 Request::Shares(messages) => self.tell_hub(HubEvent::Shares { id, from, messages }),

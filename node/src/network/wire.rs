@@ -66,6 +66,16 @@ impl Request {
         }
     }
 
+    /// The sealed messages inside.
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = &[u8]> {
+        let messages = match self {
+            Self::Shares(messages) | Self::Instructions(messages) => messages.as_slice(),
+            Self::Identity(message) => std::slice::from_ref(message),
+            Self::Hello | Self::Notices(_) => &[],
+        };
+        messages.iter().map(|message| message.0.as_slice())
+    }
+
     /// Whether there are not too many messages inside.
     pub(crate) fn is_within_limits(&self) -> bool {
         match self {
