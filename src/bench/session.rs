@@ -98,7 +98,16 @@ pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
         None => {
             let (name, root) = private_root("bench")?;
             let pad_bytes = args.pad_bytes()?;
-            let plan = Plan { name, root, hubs: args.hubs, clients: 2, k: args.k, pad_bytes, port: None };
+            let plan = Plan {
+                name,
+                root,
+                hubs: args.hubs,
+                clients: 2,
+                k: args.k,
+                pad_bytes,
+                deadline: None,
+                port: None,
+            };
             context.out.note(format_args!(
                 "starting {} hubs and 2 clients, pads {}",
                 plan.hubs,
@@ -217,7 +226,7 @@ fn print(net: &Descriptor, args: &SessionArgs, runs: &[Run], context: &Context) 
     }
     context.out.line(format_args!("{} keys, n = {hubs}, k = {k}, {profile} build", units::bits(bits)))?;
     context.out.line(format_args!("measured {MEASURED}\n"))?;
-    context.out.line(table(runs))?;
+    context.out.line(table(runs).trim_fmt())?;
     if profile == "debug" {
         context.out.note("this is not a release build: the figures say little");
     }

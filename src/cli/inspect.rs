@@ -29,7 +29,7 @@ pub(crate) fn run(file: &Path, seal: Option<&Seal>, context: &Context) -> Result
     if context.out.json {
         return context.out.document(&info);
     }
-    context.out.line(table(&info))?;
+    context.out.line(table(&info).trim_fmt())?;
     if key.is_none() {
         context.out.note("add --key-file or --passphrase to see for whom it is");
     }

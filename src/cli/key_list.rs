@@ -36,7 +36,7 @@ pub(crate) fn run(limit: u32, context: &Context) -> Result<()> {
         context.out.note("no keys yet");
         return Ok(());
     }
-    context.out.line(table(&blocks, &names(context)))
+    context.out.line(table(&blocks, &names(context)).trim_fmt())
 }
 
 /// The one key to be taken whose id begins with these digits.

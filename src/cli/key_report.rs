@@ -58,6 +58,10 @@ pub(crate) fn deliver(
     if let Some(file) = &report.file {
         out.note(format_args!("  in {file}"));
     }
+    if let Some(open) = report.unconfirmed.as_deref().filter(|open| !open.is_empty()) {
+        let names = open.join(", ");
+        out.note(format_args!("  {names} may yet refuse it: use the key only after it was fetched there"));
+    }
     if let Some(receivers) = asked {
         let names: Vec<&str> = receivers.iter().map(Name::as_str).collect();
         out.note(out.dim(format_args!("  at {}: dske key fetch {}", names.join(", "), key.id)));

@@ -160,7 +160,7 @@ fn list(context: &Context) -> Result<()> {
         context.out.note("no modules yet");
         return Ok(());
     }
-    context.out.line(table(&modules))
+    context.out.line(table(&modules).trim_fmt())
 }
 
 #[derive(Serialize)]

@@ -139,7 +139,7 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
     let name = args.net.name(context).clone();
     let root = Descriptor::root_of(&name)?;
     let UpArgs { hubs, clients, k, pads: pad_bytes, port, .. } = *args;
-    let plan = Plan { name, root, hubs, clients, k, pad_bytes, port };
+    let plan = Plan { name, root, hubs, clients, k, pad_bytes, deadline: None, port };
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
     let net = Net::up(&plan, Lifetime::Detached, &runtime, &interrupt)?.keep();
@@ -211,7 +211,7 @@ fn list(context: &Context) -> Result<()> {
             process,
         ]);
     }
-    context.out.line(table)
+    context.out.line(table.trim_fmt())
 }
 
 fn kill(node: &NodeEntry, context: &Context) -> Result<()> {

@@ -26,6 +26,8 @@ use self::{report::Report, story::Story};
 const CLIENTS: u8 = 3;
 /// Most hubs; more would not show more, and two cores have to carry them all.
 const HUBS_MAX: u8 = 15;
+/// How long receivers wait for shares: all nodes are near, and the abort at the end takes this long.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// The whole demo must end within this time.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -63,8 +65,16 @@ pub(crate) fn run(args: &DemoArgs, context: &Context) -> Result<ExitCode> {
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
     let (name, root) = private_root("demo")?;
-    let plan =
-        Plan { name, root, hubs: args.n, clients: CLIENTS, k: args.k, pad_bytes: args.pads, port: None };
+    let plan = Plan {
+        name,
+        root,
+        hubs: args.n,
+        clients: CLIENTS,
+        k: args.k,
+        pad_bytes: args.pads,
+        deadline: Some(DEADLINE),
+        port: None,
+    };
     let mut report = Report::new(context.out);
     report.opening(&plan)?;
     let mut story = Story::begin(plan, &runtime, &interrupt, &mut report)?;

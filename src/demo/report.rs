@@ -5,13 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::{
     cli::{error::Result, output::Output, units},
     testnet::Plan,
 };
+
+/// Width of the table where there is no terminal.
+const TABLE_COLUMNS: u16 = 110;
+/// Narrower than this no table can be read.
+const TABLE_COLUMNS_MIN: u16 = 60;
 
 /// One step of the story.
 #[derive(Debug, Clone, Serialize)]
@@ -104,7 +109,7 @@ impl Report {
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             self.out.document(&Document { ok, took_us, steps: self.steps })?;
         } else {
-            self.out.line(format_args!("\n{}", table(&self.steps)))?;
+            self.out.line(format_args!("\n{}\n", table(&self.steps).trim_fmt()))?;
             let (mark, word) = match ok {
                 true => (self.out.good(), "everything went as it must"),
                 false => (self.out.bad(), "not everything went as it must"),
@@ -118,13 +123,12 @@ impl Report {
 
 fn table(steps: &[Step]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "",
-        "step",
-        "result",
-        "time",
-        "pad burned per hub",
-    ]);
+    let width = dske_tui::terminal::width().unwrap_or(TABLE_COLUMNS).max(TABLE_COLUMNS_MIN);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(["", "STEP", "RESULT", "TIME", "PAD BURNED PER HUB"]);
     for step in steps {
         table.add_row([
             if step.ok { "✓" } else { "✗" }.to_owned(),
@@ -160,7 +164,7 @@ mod tests {
             burned_bytes_per_hub: burned,
         };
         let text = table(&[step(true, Some(96)), step(false, None)]).to_string();
-        for part in ["pad burned per hub", "✓", "✗", "96 B", "4.1 ms", "alice → bob"] {
+        for part in ["PAD BURNED PER HUB", "✓", "✗", "96 B", "4.1 ms", "alice → bob"] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

@@ -201,11 +201,15 @@ impl Expected {
         let cost = cost_bytes(bits);
         let Agreed { n, shares, .. } = *agreed;
         let same = if agreed.equal { "same key on all sides" } else { "the sides differ" };
+        // A hub that is down costs nothing where the sender knew it in time.
+        let least = if matches!(self, Self::AllHubs) { n } else { n - 1 };
         let exact = agreed.burned_bytes == cost
-            && spent.len() == usize::from(n)
+            && spent.len() >= usize::from(least)
             && spent.values().all(|bytes| *bytes == cost);
         if !exact {
-            let wrong = format!("{same}, but the pad burned is not {cost} B at each of {n} hubs: {spent:?}");
+            let spent: Vec<String> = spent.iter().map(|(hub, bytes)| format!("{hub} {bytes} B")).collect();
+            let wrong =
+                format!("{same}, but the pad burned is not {cost} B at each hub: {}", spent.join(", "));
             return Outcome::of(false, wrong);
         }
         match self {

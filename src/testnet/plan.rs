@@ -1,6 +1,6 @@
 //! What a testnet consists of: its nodes by name, its sizes, its place.
 
-use std::{collections::BTreeSet, net::TcpListener, path::PathBuf};
+use std::{collections::BTreeSet, net::TcpListener, path::PathBuf, time::Duration};
 
 use dske_node::config::Role;
 use dske_protocol::ids::Name;
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) k: u8,
     /// Pad bytes of one table, both lanes together.
     pub(crate) pad_bytes: u64,
+    /// How long a receiver waits for shares, where it is not the default.
+    pub(crate) deadline: Option<Duration>,
     /// First of a run of ports, or whichever are free.
     pub(crate) port: Option<u16>,
 }
@@ -118,7 +120,16 @@ mod tests {
 
     fn plan(hubs: u8, clients: u8, k: u8) -> Plan {
         let name = "dev".parse().expect("a name");
-        Plan { name, root: "/nonexistent/dev".into(), hubs, clients, k, pad_bytes: 1 << 20, port: None }
+        Plan {
+            name,
+            root: "/nonexistent/dev".into(),
+            hubs,
+            clients,
+            k,
+            pad_bytes: 1 << 20,
+            deadline: None,
+            port: None,
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     cli::{
         error::{CliError, Result},
         interrupt::Interrupt,
-        seal,
+        seal, units,
     },
     testnet::{Descriptor, NodeEntry, Plan},
 };
@@ -78,6 +78,9 @@ fn make_node(
         vec![listen.parse().map_err(|error| CliError::usage(format!("{listen}: {error}")))?];
     config.policy.k = plan.k;
     config.policy.k_min = plan.k;
+    if let Some(deadline) = plan.deadline {
+        config.policy.deadline_ms = units::millis(deadline);
+    }
     dske_node::init(&dir, &config)?;
     let me = dske_node::identity(&dir)?;
     let store = Store::open(&dir.store(), Options::default()).map_err(NodeError::from)?;

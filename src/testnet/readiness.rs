@@ -47,18 +47,25 @@ pub(crate) async fn await_net(net: &Descriptor, deadline: Instant) -> Result<()>
     let hubs = net.with_role(Role::Hub).count();
     for node in &net.nodes {
         let mut client = await_node(node, deadline).await?;
-        while node.role == Role::Client {
-            let usable = snapshot(&mut client).await?.policy.map_or(0, |policy| usize::from(policy.usable));
-            if usable >= hubs {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(failed(node, &format!("can use only {usable} of {hubs} hubs")));
-            }
-            sleep(LOOK_PAUSE).await;
+        if node.role == Role::Client {
+            await_hubs(node, &mut client, hubs, deadline).await?;
         }
     }
     Ok(())
+}
+
+/// Waits until a client can use that many hubs.
+async fn await_hubs(node: &NodeEntry, client: &mut Client, hubs: usize, deadline: Instant) -> Result<()> {
+    loop {
+        let usable = snapshot(client).await?.policy.map_or(0, |policy| usize::from(policy.usable));
+        if usable >= hubs {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(failed(node, &format!("can use only {usable} of {hubs} hubs")));
+        }
+        sleep(LOOK_PAUSE).await;
+    }
 }
 
 /// A node's status.

@@ -24,7 +24,9 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
     if status.peers.is_empty() {
         return vec![" none known".to_owned()];
     }
-    status.peers.iter().map(|peer| line(peer, width)).collect()
+    let mut peers: Vec<&PeerStatus> = status.peers.iter().collect();
+    peers.sort_by_key(|peer| &peer.name);
+    peers.into_iter().map(|peer| line(peer, width)).collect()
 }
 
 fn line(peer: &PeerStatus, width: usize) -> String {

@@ -20,7 +20,9 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
     }
     let columns = Columns::new(width);
     let mut lines = vec![columns.head()];
-    for table in &status.tables {
+    let mut tables: Vec<&TableStatus> = status.tables.iter().collect();
+    tables.sort_by_key(|table| (&table.peer_name, &table.serial));
+    for table in tables {
         lines.extend(table.lanes.iter().map(|lane| columns.row(table, lane)));
         if let TableState::Suspended { reason } | TableState::Quarantined { reason } = &table.state {
             lines.push(text::clip(&format!("   {}: {}", table.serial, text::printable(reason)), width));

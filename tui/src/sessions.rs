@@ -12,17 +12,25 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
     if status.sessions.is_empty() {
         return vec![" none yet".to_owned()];
     }
-    let mut lines: Vec<String> =
-        status.sessions.iter().take(SESSIONS_MAX).flat_map(|session| session_lines(session, width)).collect();
+    let mut lines: Vec<String> = status
+        .sessions
+        .iter()
+        .take(SESSIONS_MAX)
+        .flat_map(|session| session_lines(session, status, width))
+        .collect();
     if let Some(more) = status.sessions.len().checked_sub(SESSIONS_MAX).filter(|more| *more > 0) {
         lines.push(format!(" and {more} more"));
     }
     lines
 }
 
-fn session_lines(session: &SessionStatus, width: usize) -> Vec<String> {
-    let receivers: Vec<String> = session.receivers.iter().map(|name| text::printable(name)).collect();
-    let names = format!("{}→{}", text::printable(&session.sender), receivers.join(","));
+fn session_lines(session: &SessionStatus, status: &Status, width: usize) -> Vec<String> {
+    // Nodes whose name is not known come as their short id; this one's is known here.
+    let own = status.node.id.short();
+    let name =
+        |name: &String| if *name == own { status.node.name.to_string() } else { text::printable(name) };
+    let receivers: Vec<String> = session.receivers.iter().map(name).collect();
+    let names = format!("{}→{}", name(&session.sender), receivers.join(","));
     let missing = usize::from(session.n.saturating_sub(session.shares));
     let dots = "■".repeat(usize::from(session.shares.min(session.n))) + &"□".repeat(missing);
     // Rosters of more than a dozen hubs are given as a figure only.
