@@ -1,7 +1,11 @@
 //! The ledger's log on sled. Its own flush does not survive a power cut, so every [`Log::sync`] also syncs
 //! the log file through a handle of ours.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{
     disk_os::restrict,
@@ -11,6 +15,12 @@ use crate::{
 
 /// sled's page cache: the ledger holds small records only.
 const CACHE_BYTES: u64 = 32 << 20;
+
+/// sled lets its own lock go a little after its database was dropped. The directory's lock is ours by then,
+/// so whoever still holds that one is a store of this process that is going away.
+const SLED_LOCK_WAIT: Duration = Duration::from_secs(5);
+const SLED_LOCK_PAUSE: Duration = Duration::from_millis(5);
+const SLED_LOCK_ERROR: &str = "could not acquire lock";
 
 /// File in which sled keeps its log.
 const LOG_FILE: &str = "db";
@@ -37,13 +47,21 @@ impl SledLog {
     }
 
     fn start(dir: &Path) -> Result<Self, StoreError> {
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
             // Every decision is flushed explicitly, at once.
-            .flush_every_ms(None)
-            .open()
-            .map_err(|error| failed("open", error))?;
+            .flush_every_ms(None);
+        let deadline = Instant::now() + SLED_LOCK_WAIT;
+        let db = loop {
+            match config.open() {
+                Ok(db) => break db,
+                Err(error) if error.to_string().contains(SLED_LOCK_ERROR) && Instant::now() < deadline => {
+                    std::thread::sleep(SLED_LOCK_PAUSE);
+                }
+                Err(error) => return Err(failed("open", error)),
+            }
+        };
         let path = dir.join(LOG_FILE);
         let file = File::open(&path).map_err(|error| StoreError::io("open", &path, &error))?;
         restrict(dir).map_err(|error| StoreError::io("restrict", dir, &error))?;
