@@ -15,6 +15,7 @@ use crate::{
         key::KeyCommand,
         output::ColorChoice,
         pskm::PskmCommand,
+        readmit::ReadmitArgs,
         run::RunArgs,
         shell::{CompletionsArgs, ManArgs},
         status::{StatusArgs, TopArgs},
@@ -104,6 +105,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// The dashboard of the running node
     Top(TopArgs),
+    /// Use a hub again that was excluded
+    Readmit(ReadmitArgs),
     /// A network of local processes to try things on
     #[command(subcommand)]
     Testnet(TestnetCommand),

@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::cli::error::{CliError, Result};
+use crate::cli::error::{CliError, Result, exit};
 
 /// Whether the user wants the program to stop. Cheap to clone; may be asked from any thread.
 #[derive(Debug, Clone)]
@@ -26,12 +26,18 @@ impl Interrupt {
         let (mut interrupt, mut terminate) =
             (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
         runtime.spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            };
+            next().await;
             // Nobody listens any more when the program is about to end anyway.
             let _ = raise.send(true);
+            // Whoever asks twice does not want to wait for the cleaning up.
+            next().await;
+            std::process::exit(i32::from(exit::INTERRUPTED));
         });
         Ok(Self(raised))
     }

@@ -20,6 +20,7 @@ pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod pskm;
+pub(crate) mod readmit;
 pub(crate) mod run;
 pub(crate) mod seal;
 pub(crate) mod settings;
@@ -68,6 +69,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Key(command) => key::run(&command, context).map(done),
         Command::Status(args) => status::run(&args, context),
         Command::Top(args) => status::top(&args, context).map(done),
+        Command::Readmit(args) => readmit::run(&args, context).map(done),
         Command::Testnet(command) => testnet::run(&command, context).map(done),
         Command::Bench(command) => bench::run(&command, context).map(done),
         Command::Config(command) => config::run(&command, context).map(done),
