@@ -7,13 +7,14 @@ use std::{
 };
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use dske_node::config::Role;
 use dske_protocol::ids::Name;
-use serde::Serialize;
 
 use crate::{
-    bench::percentile::Percentiles,
+    bench::{
+        percentile::Percentiles,
+        report::{self, Run},
+    },
     cli::{
         context::Context,
         error::{CliError, Result},
@@ -24,9 +25,6 @@ use crate::{
     testnet::{Descriptor, Lifetime, Net, NodeEntry, Plan, await_node, private_root},
 };
 
-/// What the figures are, said with them.
-const MEASURED: &str = "from `key get` sent until the key is taken at the receiver too; sender, receiver and hubs are \
-    separate processes on this machine; records are durable; keys compared; warm-up left out";
 /// How long a node gets to answer at the start.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Smallest table: identity, synchronisation and reserves need some of it.
@@ -75,18 +73,6 @@ impl SessionArgs {
     }
 }
 
-/// What one run found.
-#[derive(Debug, Serialize)]
-struct Run {
-    parallel: u64,
-    keys: u64,
-    failed: u64,
-    took_us: u64,
-    keys_per_second: f64,
-    end_to_end: Percentiles,
-    sender: Percentiles,
-}
-
 /// Runs `dske bench session`.
 pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
     let runtime = interrupt::runtime()?;
@@ -120,7 +106,7 @@ pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
     let ended = private.map_or(Ok(()), Net::down);
     let runs = runs?;
     ended?;
-    print(&net, args, &runs, context)
+    report::print(&net, args.bits, &runs, context)
 }
 
 async fn measure_all(net: &Descriptor, args: &SessionArgs) -> Result<Vec<Run>> {
@@ -209,62 +195,6 @@ fn per_second(keys: u64, took: Duration) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-fn print(net: &Descriptor, args: &SessionArgs, runs: &[Run], context: &Context) -> Result<()> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        measured: &'a str,
-        profile: &'a str,
-        hubs: usize,
-        k: u8,
-        bits: u64,
-        runs: &'a [Run],
-    }
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    let (hubs, k, bits) = (net.with_role(Role::Hub).count(), net.k, args.bits);
-    if context.out.json {
-        return context.out.document(&Document { measured: MEASURED, profile, hubs, k, bits, runs });
-    }
-    context.out.line(format_args!("{} keys, n = {hubs}, k = {k}, {profile} build", units::bits(bits)))?;
-    context.out.line(format_args!("measured {MEASURED}\n"))?;
-    context.out.line(table(runs).trim_fmt())?;
-    if profile == "debug" {
-        context.out.note("this is not a release build: the figures say little");
-    }
-    Ok(())
-}
-
-fn table(runs: &[Run]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
-        "AT ONCE",
-        "KEYS",
-        "FAILED",
-        "P50",
-        "P95",
-        "P99",
-        "MAX",
-        "SENDER P50",
-        "KEYS/S",
-    ]);
-    for run in runs {
-        table.add_row([
-            run.parallel.to_string(),
-            run.keys.to_string(),
-            run.failed.to_string(),
-            units::micros(run.end_to_end.p50_us),
-            units::micros(run.end_to_end.p95_us),
-            units::micros(run.end_to_end.p99_us),
-            units::micros(run.end_to_end.max_us),
-            units::micros(run.sender.p50_us),
-            format!("{:.0}", run.keys_per_second),
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,23 +210,5 @@ mod tests {
         assert!(args.pad_bytes().is_ok_and(|bytes| bytes / 2 > keys * cost_bytes(8_000_000)));
         assert!(super::tests::args(256, 10).pad_bytes().is_ok_and(|bytes| bytes == PAD_BYTES_MIN));
         assert!(super::tests::args(8_000_000, 1_000_000).pad_bytes().is_err());
-    }
-
-    #[test]
-    fn the_table_names_its_columns() {
-        let times = Percentiles { p50_us: 4_100, p95_us: 8_000, p99_us: 9_000, max_us: 20_000 };
-        let run = Run {
-            parallel: 16,
-            keys: 500,
-            failed: 0,
-            took_us: 1,
-            keys_per_second: per_second(500, Duration::from_millis(800)),
-            end_to_end: times,
-            sender: times,
-        };
-        let text = table(&[run]).to_string();
-        for part in ["AT ONCE", "P99", "KEYS/S", "4.1 ms", "625"] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
     }
 }

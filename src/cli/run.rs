@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<()> {
 }
 
 fn serve(dir: DataDir, config: Config, out: Output) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         CliError::new("dske::runtime", exit::OTHER, "cannot start the node's threads").because(error)
     })?;
     let interrupt = Interrupt::listen(&runtime)?;

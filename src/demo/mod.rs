@@ -3,6 +3,7 @@
 
 pub(crate) mod agree;
 mod cast;
+mod expected;
 mod report;
 mod story;
 

@@ -1,7 +1,7 @@
 //! The story, step by step. A step that fails is told and the story goes on; only what makes the rest
 //! meaningless (a node that cannot be asked any more) ends it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use dske_node::control::{Chaos, Reply, Request};
 use dske_protocol::ids::Name;
@@ -17,8 +17,9 @@ use crate::{
         units,
     },
     demo::{
-        agree::{Agreed, Order, cost_bytes},
+        agree::Order,
         cast::{Cast, burned},
+        expected::{Expected, spent},
         report::{Outcome, Report},
     },
     testnet::{Lifetime, Net, Plan, await_node},
@@ -188,62 +189,6 @@ impl Story {
 /// How long a hub may take to answer its owner.
 const ASK_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// What must be true of a key.
-enum Expected {
-    /// Every hub took part, nobody lied, and exactly m + 2l bits were burned at each.
-    AllHubs,
-    /// This hub lied and was named.
-    Liar(Name),
-}
-
-impl Expected {
-    fn judge(&self, agreed: &Agreed, bits: u64, spent: &BTreeMap<Name, u64>, hubs: u8) -> Outcome {
-        let cost = cost_bytes(bits);
-        let Agreed { n, shares, .. } = *agreed;
-        let same = if agreed.equal { "same key on all sides" } else { "the sides differ" };
-        // A hub that is down costs nothing where the sender knew it in time.
-        let least = if matches!(self, Self::AllHubs) { n } else { n - 1 };
-        let exact = agreed.burned_bytes == cost
-            && spent.len() >= usize::from(least)
-            && spent.values().all(|bytes| *bytes == cost);
-        if !exact {
-            let spent: Vec<String> = spent.iter().map(|(hub, bytes)| format!("{hub} {bytes} B")).collect();
-            let wrong =
-                format!("{same}, but the pad burned is not {cost} B at each hub: {}", spent.join(", "));
-            return Outcome::of(false, wrong);
-        }
-        match self {
-            Self::AllHubs => {
-                let ok = agreed.equal && agreed.liars.is_empty() && n == hubs;
-                Outcome::of(ok, format!("{same}, shares {shares}/{n}{}", accused(&agreed.liars)))
-            }
-            Self::Liar(liar) => {
-                let ok = agreed.equal && agreed.liars == [liar.as_str()];
-                let named = if agreed.liars.is_empty() {
-                    "; the liar was not found".into()
-                } else {
-                    accused(&agreed.liars)
-                };
-                Outcome::of(ok, format!("{same}, shares {shares}/{n}{named}"))
-            }
-        }
-    }
-}
-
-/// What each hub's table lost between two looks.
-fn spent(before: &BTreeMap<Name, u64>, after: &BTreeMap<Name, u64>) -> BTreeMap<Name, u64> {
-    let lost = |(hub, bytes): (&Name, &u64)| {
-        let lost = bytes.saturating_sub(before.get(hub).copied().unwrap_or(0));
-        (lost > 0).then(|| (hub.clone(), lost))
-    };
-    after.iter().filter_map(lost).collect()
-}
-
-fn accused(liars: &[String]) -> String {
-    let names: Vec<String> = liars.iter().map(|liar| printable(liar)).collect();
-    if names.is_empty() { String::new() } else { format!("; false share from {}", names.join(", ")) }
-}
-
 fn failed(error: &CliError) -> Outcome {
     Outcome::of(false, format!("failed: {} ({})", printable(&error.to_string()), error.code()))
 }
@@ -254,50 +199,4 @@ fn name(text: &str) -> Result<Name> {
 
 fn hub(place: u8) -> Result<Name> {
     name(&format!("p{place}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn agreed(liars: &[&str]) -> Agreed {
-        Agreed {
-            equal: true,
-            n: 4,
-            shares: 4,
-            liars: liars.iter().map(ToString::to_string).collect(),
-            burned_bytes: 96,
-            sender_took: Duration::ZERO,
-            took: Duration::ZERO,
-        }
-    }
-
-    fn ledger(bytes: [u64; 4]) -> BTreeMap<Name, u64> {
-        (1..=4).map(|place| hub(place).expect("a name")).zip(bytes).collect()
-    }
-
-    #[test]
-    fn a_key_is_judged_by_what_was_burned_and_who_lied() {
-        let liar = Expected::Liar(hub(4).expect("a name"));
-        let even = ledger([96; 4]);
-        assert!(liar.judge(&agreed(&["p4"]), 256, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&[]), 256, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&["p3"]), 256, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&["p4"]), 256, &ledger([96, 96, 96, 192]), 5).ok);
-        assert!(Expected::AllHubs.judge(&agreed(&[]), 256, &even, 4).ok);
-        assert!(!Expected::AllHubs.judge(&agreed(&[]), 256, &even, 5).ok);
-        assert!(!Expected::AllHubs.judge(&agreed(&["p1"]), 256, &even, 4).ok);
-        assert!(!Expected::AllHubs.judge(&Agreed { equal: false, ..agreed(&[]) }, 256, &even, 4).ok);
-    }
-
-    #[test]
-    fn only_tables_that_lost_something_count() {
-        let lost = spent(&ledger([10, 10, 10, 10]), &ledger([106, 10, 106, 10]));
-        assert_eq!(
-            lost.into_iter().map(|(hub, bytes)| (hub.to_string(), bytes)).collect::<Vec<_>>(),
-            [("p1".to_owned(), 96), ("p3".to_owned(), 96)]
-        );
-    }
 }
