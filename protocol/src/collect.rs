@@ -18,6 +18,9 @@ use crate::{
     tag::{Tag, key_tag},
 };
 
+/// Reconstruction of so many bytes of shares is quicker done than carried to another thread.
+const LIGHT_BYTES_MAX: usize = 32 << 10;
+
 /// A decrypted share; erased on drop.
 pub(crate) type Share = Arc<Zeroizing<Vec<u8>>>;
 
@@ -209,9 +212,10 @@ pub enum Reconstructed {
 }
 
 impl ReconstructJob {
-    /// Bytes of shares to work on: a measure of how long it takes where no share is false.
-    pub fn work_bytes(&self) -> usize {
-        self.shares.iter().map(|(_, share)| share.0.len()).sum()
+    /// Whether it is sure to be done in some microseconds: exactly k short shares leave nothing to search.
+    pub fn is_light(&self) -> bool {
+        let bytes: usize = self.shares.iter().map(|(_, share)| share.0.len()).sum();
+        self.shares.len() == usize::from(self.agreement.k) && bytes <= LIGHT_BYTES_MAX
     }
 
     /// Does the work (§2.3.3, §2.4).

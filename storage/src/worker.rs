@@ -6,7 +6,7 @@ use std::{
         Condvar, Mutex,
         mpsc::{Receiver, SyncSender},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dske_protocol::{
@@ -26,6 +26,10 @@ use crate::{
 
 /// Most requests that share one sync.
 const GROUP_JOBS_MAX: usize = 256;
+
+/// While several callers are at work, a group waits this long for more of them: about what a sync takes,
+/// so each waits a little longer and all together pay for far fewer syncs. A caller alone never waits.
+const GATHER: Duration = Duration::from_micros(800);
 
 /// What holding a run gives, in the order of the wants.
 pub(crate) type Held = Vec<Result<PadBytes, HoldRefusal>>;
@@ -118,11 +122,27 @@ fn save(engine: &Engine, commits: &SyncSender<Job>) {
 
 /// Commits groups until the queue is closed.
 pub(crate) fn run_commits(engine: &Engine, jobs: &Receiver<Job>, eraser: &EraserBell) {
+    let mut last_group_jobs = 1;
     while let Ok(first) = jobs.recv() {
         let mut group = vec![first];
         group.extend(std::iter::from_fn(|| jobs.try_recv().ok()).take(GROUP_JOBS_MAX - 1));
+        if last_group_jobs.max(group.len()) > 1 {
+            gather(jobs, &mut group);
+        }
+        last_group_jobs = group.len();
         engine.commit_group(group);
         eraser.ring();
+    }
+}
+
+fn gather(jobs: &Receiver<Job>, group: &mut Vec<Job>) {
+    let until = Instant::now() + GATHER;
+    while group.len() < GROUP_JOBS_MAX {
+        match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(job) => group.push(job),
+            // Closed, or time is up: what there is goes now.
+            Err(_) => return,
+        }
     }
 }
 

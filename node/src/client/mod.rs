@@ -269,6 +269,7 @@ impl ClientActor {
                 self.hubs.connection(now, &peer, up);
                 if up {
                     self.linked.insert(peer);
+                    self.advance_wishes(now);
                 } else {
                     self.linked.remove(&peer);
                 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libp2p::{
+    core::upgrade::Version,
     StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify, identity::Keypair,
     memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
@@ -55,7 +56,15 @@ pub(super) fn swarm(keypair: Keypair, connections_max: u32) -> Result<Swarm<Beha
         .map_err(|error| error.to_string())?
         .with_behaviour(|keypair| behaviour(keypair, connections_max))
         .map_err(|error| error.to_string())?;
-    Ok(builder.with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT)).build())
+    Ok(builder
+        .with_swarm_config(|config| {
+            config
+                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                // Every exchange opens a substream, and both ends speak one protocol: the first message may
+                // go with the proposal instead of after its acceptance.
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        })
+        .build())
 }
 
 fn behaviour(

@@ -9,8 +9,13 @@ use dske_protocol::{codec::Blob, effect::Ticket, ids::BlockId, message::Notice, 
 
 use super::wire::{BATCH_MESSAGES_MAX, Request};
 
-/// Exchanges of one kind with one peer in flight at once.
-const IN_FLIGHT_MAX: usize = 2;
+/// Exchanges of one kind with one peer in flight at once: one of short messages, so that they gather while
+/// it is out; more of long ones, which fill an exchange each and whose transport and work then overlap.
+const IN_FLIGHT_MAX: usize = 1;
+const IN_FLIGHT_LONG_MAX: usize = 4;
+
+/// From this length on a message is long.
+const LONG_BYTES: usize = 64 << 10;
 
 /// What the answers of one exchange belong to, in the order of its messages.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +48,9 @@ impl<Id> Default for Queue<Id> {
 
 impl<Id> Queue<Id> {
     fn next_batch(&mut self) -> Option<(Vec<Id>, Vec<Blob>)> {
-        if self.waiting.is_empty() || self.in_flight >= IN_FLIGHT_MAX {
+        let (_, next) = self.waiting.front()?;
+        let in_flight_max = if next.len() >= LONG_BYTES { IN_FLIGHT_LONG_MAX } else { IN_FLIGHT_MAX };
+        if self.in_flight >= in_flight_max {
             return None;
         }
         let (mut ids, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -133,7 +140,7 @@ mod tests {
         assert_eq!(out.len(), IN_FLIGHT_MAX);
         outbound.ended(&out[0].0);
         let (sent, _) = outbound.next_exchange().expect("a place is free");
-        assert_eq!(sent, Sent::Shares((2..10).map(block).collect()));
+        assert_eq!(sent, Sent::Shares((1..10).map(block).collect()));
     }
 
     #[test]

@@ -1,0 +1,118 @@
+//! Keys agreed between real processes: equal on both sides, taken once, paid for exactly, and robust
+//! against hubs that stop or lie.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{Net, error, eventually};
+use serde_json::Value;
+
+/// Bytes used for a purpose in the lanes of one direction that a node has with its peers.
+fn used(status: &Value, lane: &str, purpose: &str) -> Vec<u64> {
+    let tables = status["tables"].as_array().unwrap().iter();
+    let lanes = tables.flat_map(|table| table["lanes"].as_array().unwrap());
+    lanes.filter(|l| l["lane"] == lane).map(|l| l[purpose].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
+    let net = Net::up(5, 3, 3, "2MiB");
+    let mut expected = 0;
+    for (bits, bytes) in [("256", 32), ("8", 1), ("1Mbit", 125_000)] {
+        let sent = net.get("alice", "bob", bits);
+        assert_eq!(sent.bytes.len(), bytes);
+        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+        assert_eq!(sent.report["confirmed"][0], "bob");
+        assert_eq!(sent.report["burned_bytes_per_hub"], bytes as u64 + 64);
+        expected += bytes as u64 + 64;
+    }
+    let again = net.at("bob", &["key", "ls", "--json"]).output().unwrap();
+    let listed: Value = serde_json::from_slice(&again.stdout).unwrap();
+    let id = listed["keys"][0]["id"].as_str().or(listed["keys"][0]["block"].as_str()).unwrap().to_owned();
+    let taken = net.try_fetch("bob", &id, "0s").err().expect("a key is handed out once");
+    assert!(error(&taken).contains("dske::key::taken"), "{}", error(&taken));
+
+    let alice = net.status("alice");
+    assert_eq!(used(&alice, "up", "used_key"), vec![expected; 5]);
+    assert_eq!(used(&alice, "up", "used_identity"), vec![32; 5], "one inquiry, about bob");
+    assert_eq!(used(&alice, "down", "used_key"), vec![0; 5]);
+    let bob = net.status("bob");
+    eventually("all five shares of every key are claimed", || {
+        used(&net.status("bob"), "down", "used_key") == vec![expected; 5]
+    });
+    assert_eq!(used(&bob, "up", "used_key"), vec![0; 5]);
+    let hub = net.status("p1");
+    assert!(used(&hub, "up", "used_key").contains(&expected));
+    assert!(used(&hub, "down", "used_key").contains(&expected));
+
+    // One key for all three, and one the other way round.
+    let group = net.get("carol", "alice,bob", "256");
+    assert_eq!(net.fetch("alice", &group.id).bytes, group.bytes);
+    assert_eq!(net.fetch("bob", &group.id).bytes, group.bytes);
+    let back = net.get("bob", "alice", "256");
+    assert_eq!(net.fetch("alice", &back.id).bytes, back.bytes);
+}
+
+#[test]
+fn a_receiver_that_was_offline_gets_its_keys_when_it_comes_back() {
+    let net = Net::up(4, 2, 2, "1MiB");
+    let first = net.get("alice", "bob", "256");
+    net.testnet(&["kill", "bob"]);
+    eventually("alice sees that bob is gone", || {
+        net.get("alice", "bob", "256").report["confirmed"][0].is_null()
+    });
+    let away = net.get("alice", "bob", "256");
+    // A hub that restarts meanwhile has its messages in the outbox.
+    net.testnet(&["kill", "p1"]);
+    net.testnet(&["restart", "p1"]);
+    net.testnet(&["restart", "bob"]);
+    assert_eq!(net.fetch("bob", &away.id).bytes, away.bytes);
+    assert_eq!(net.fetch("bob", &first.id).bytes, first.bytes);
+}
+
+#[test]
+fn bad_hubs_below_the_threshold_are_borne_and_at_the_threshold_there_is_no_key() {
+    let net = Net::up(5, 2, 3, "1MiB");
+    net.get("alice", "bob", "256");
+    net.testnet(&["chaos", "p4", "false-shares"]);
+    net.testnet(&["kill", "p5"]);
+    for _ in 0..3 {
+        let sent = net.get("alice", "bob", "256");
+        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+    }
+    eventually("bob names the liar", || {
+        let bob = net.status("bob");
+        bob["sessions"].as_array().unwrap().iter().any(|session| session["liars"][0] == "p4")
+    });
+    net.testnet(&["kill", "p3"]);
+    let aborted = loop {
+        // Until the sender sees that p3 is gone, it may fail for want of an answer instead.
+        let failed =
+            net.try_get("alice", "bob", &["--bits", "256"]).err().expect("three of five hubs are bad");
+        if failed.status.code() == Some(5) {
+            break error(&failed);
+        }
+        assert_eq!(failed.status.code(), Some(4), "{}", error(&failed));
+    };
+    assert!(aborted.contains("at least 1 are false"), "{aborted}");
+    // Honest again: three hubs of five suffice.
+    net.testnet(&["chaos", "p4", "off"]);
+    let sent = net.get("alice", "bob", "256");
+    assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+}
+
+#[test]
+fn wrong_requests_are_told_apart() {
+    let net = Net::up(3, 2, 2, "256KiB");
+    let nobody = net.try_get("alice", "nobody", &["--bits", "256"]).err().unwrap();
+    assert_eq!(nobody.status.code(), Some(3), "{}", error(&nobody));
+    let large = net.try_get("alice", "bob", &["--bits", "8Mbit"]).err().unwrap();
+    assert_eq!(large.status.code(), Some(6), "{}", error(&large));
+    let odd = net.try_get("alice", "bob", &["--bits", "257"]).err().unwrap();
+    assert_eq!(odd.status.code(), Some(2), "{}", error(&odd));
+    let strict = net.try_get("alice", "bob", &["-k", "3", "--hubs", "p1,p2"]).err().unwrap();
+    assert_eq!(strict.status.code(), Some(4), "{}", error(&strict));
+    let missing = net.try_fetch("bob", &"0".repeat(32), "0s").err().unwrap();
+    assert!(error(&missing).contains("dske::key::unknown"), "{}", error(&missing));
+}

@@ -1,0 +1,163 @@
+//! A local network of real processes, driven with the built program as a user would.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// A running testnet; stopped and removed when dropped.
+pub(crate) struct Net {
+    dir: tempfile::TempDir,
+}
+
+/// What `key get` and `key fetch` tell, and the key.
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) report: Value,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Net {
+    /// Starts one. Every node logs the messages that it sends and receives.
+    pub(crate) fn up(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
+        let net = Self { dir: tempfile::tempdir().unwrap() };
+        let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
+        let arguments = ["testnet", "up", "--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
+        let output = net.dske(&arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        net
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The program, in this network.
+    pub(crate) fn dske(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dske"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DSKE_")) {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.dir.path())
+            .env("DSKE_TESTNET_DIR", self.dir.path().join("nets"))
+            .env("RUST_LOG", "warn,dske_node=debug,dske_node::messages=trace")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .args(arguments);
+        command
+    }
+
+    /// The program, acting on one node.
+    pub(crate) fn at(&self, node: &str, arguments: &[&str]) -> Command {
+        let mut command = self.dske(arguments);
+        command.args(["--testnet", "dev", "--as", node]);
+        command
+    }
+
+    /// Runs a `testnet` command that must succeed.
+    #[track_caller]
+    pub(crate) fn testnet(&self, arguments: &[&str]) {
+        let output = self.dske(&["testnet"]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The data directory of a node.
+    pub(crate) fn node_dir(&self, node: &str) -> PathBuf {
+        self.entry(node)["dir"].as_str().unwrap().into()
+    }
+
+    /// What a node has logged so far.
+    pub(crate) fn log(&self, node: &str) -> String {
+        let path = self.entry(node)["log"].as_str().unwrap().to_owned();
+        String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
+    }
+
+    /// The names of all nodes.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        let descriptor = self.descriptor();
+        let nodes = descriptor["nodes"].as_array().unwrap().iter();
+        nodes.map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn descriptor(&self) -> Value {
+        let text = std::fs::read_to_string(self.dir.path().join("nets/dev/net.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn entry(&self, node: &str) -> Value {
+        let nodes = self.descriptor()["nodes"].as_array().unwrap().clone();
+        nodes.into_iter().find(|entry| entry["name"] == node).unwrap()
+    }
+
+    /// `status --json` of a node.
+    #[track_caller]
+    pub(crate) fn status(&self, node: &str) -> Value {
+        let output = self.at(node, &["status", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Agrees a key as the sender.
+    pub(crate) fn try_get(&self, from: &str, with: &str, more: &[&str]) -> Result<Key, Output> {
+        self.key(from, &["key", "get", "--with", with], more)
+    }
+
+    /// Agrees a key as the sender; must succeed.
+    #[track_caller]
+    pub(crate) fn get(&self, from: &str, with: &str, bits: &str) -> Key {
+        self.try_get(from, with, &["--bits", bits]).unwrap_or_else(|output| panic!("{}", error(&output)))
+    }
+
+    /// Takes a key as a receiver.
+    pub(crate) fn try_fetch(&self, node: &str, id: &str, wait: &str) -> Result<Key, Output> {
+        self.key(node, &["key", "fetch", id, "--wait", wait], &[])
+    }
+
+    /// Takes a key as a receiver; must succeed.
+    #[track_caller]
+    pub(crate) fn fetch(&self, node: &str, id: &str) -> Key {
+        self.try_fetch(node, id, "15s").unwrap_or_else(|output| panic!("{}", error(&output)))
+    }
+
+    fn key(&self, node: &str, arguments: &[&str], more: &[&str]) -> Result<Key, Output> {
+        let file = tempfile::Builder::new().tempdir_in(self.dir.path()).unwrap();
+        let path = file.path().join("key");
+        let mut command = self.at(node, arguments);
+        let output = command.args(more).args(["--json", "--out"]).arg(&path).output().unwrap();
+        if !output.status.success() {
+            assert!(!path.exists() || std::fs::read(&path).unwrap().is_empty(), "a failure leaves no key");
+            return Err(output);
+        }
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let id = report["id"].as_str().unwrap().to_owned();
+        Ok(Key { id, report, bytes: std::fs::read(path).unwrap() })
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = self.dske(&["testnet", "down"]).output();
+    }
+}
+
+/// What a failed command said.
+pub(crate) fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits until something is so; fails after a generous while.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
