@@ -8,10 +8,7 @@ use std::{
 };
 
 use dske_protocol::ids::NodeId;
-use libp2p::{
-    PeerId,
-    identity::{Keypair, ed25519},
-};
+use libp2p::{PeerId, identity::Keypair};
 use zeroize::Zeroizing;
 
 /// Bytes of the secret half in the file.
@@ -54,20 +51,21 @@ pub(crate) fn load(path: &Path) -> io::Result<Keypair> {
     Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)
 }
 
+/// What stands before the key in an Ed25519 peer id: the identity multihash (00) of 36 bytes (24), the
+/// key's protobuf form: type 1 (08 01), then 32 bytes (12 20).
+const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
 /// The node id in a peer id; `None` for peers whose key is not Ed25519.
 pub(crate) fn node_of(peer: &PeerId) -> Option<NodeId> {
-    // An Ed25519 peer id is the identity multihash (00, length 36) of the key's protobuf form: type 1
-    // (08 01), then 32 bytes (12 20).
-    const PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
     let bytes = peer.to_bytes();
-    let key = bytes.strip_prefix(&PREFIX)?;
+    let key = bytes.strip_prefix(&PEER_ID_PREFIX)?;
     Some(NodeId::new(key.try_into().ok()?))
 }
 
-/// The peer id of a node; `None` where the bytes are not a valid key.
+/// The peer id of a node. Whether the key is a point of the curve is not looked at: that is for the
+/// handshake to find out, once per connection instead of once per message.
 pub fn peer_of(node: &NodeId) -> Option<PeerId> {
-    let key = ed25519::PublicKey::try_from_bytes(node.as_bytes()).ok()?;
-    Some(libp2p::identity::PublicKey::from(key).to_peer_id())
+    PeerId::from_bytes(&[PEER_ID_PREFIX.as_slice(), node.as_bytes()].concat()).ok()
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use libp2p::{
-    core::upgrade::Version,
-    StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify, identity::Keypair,
-    memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp, yamux,
+    StreamProtocol, Swarm, SwarmBuilder, connection_limits, core::upgrade::Version, gossipsub, identify,
+    identity::Keypair, memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp,
+    yamux,
 };
 
 use super::wire::{ANNOUNCEMENT_BYTES_MAX, PROTOCOL, WireCodec};

@@ -1,7 +1,8 @@
 //! Messages on their way to one peer: collected into batches, with few exchanges in flight.
 //!
 //! While as many exchanges are out as are allowed, messages gather; the next exchange then takes all of
-//! them. So one message alone goes at once, and many at once share an exchange.
+//! them. Where the last exchange carried several, the next waits a moment until as many have gathered. So
+//! one message alone goes at once, and many at once share an exchange.
 
 use std::collections::VecDeque;
 
@@ -38,19 +39,22 @@ pub(super) struct Outbound {
 struct Queue<Id> {
     waiting: VecDeque<(Id, Vec<u8>)>,
     in_flight: usize,
+    last_batch: usize,
 }
 
 impl<Id> Default for Queue<Id> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), in_flight: 0 }
+        Self { waiting: VecDeque::new(), in_flight: 0, last_batch: 1 }
     }
 }
 
 impl<Id> Queue<Id> {
-    fn next_batch(&mut self) -> Option<(Vec<Id>, Vec<Blob>)> {
+    fn next_batch(&mut self, gathered: bool) -> Option<(Vec<Id>, Vec<Blob>)> {
         let (_, next) = self.waiting.front()?;
-        let in_flight_max = if next.len() >= LONG_BYTES { IN_FLIGHT_LONG_MAX } else { IN_FLIGHT_MAX };
-        if self.in_flight >= in_flight_max {
+        let is_long = next.len() >= LONG_BYTES;
+        let in_flight_max = if is_long { IN_FLIGHT_LONG_MAX } else { IN_FLIGHT_MAX };
+        let more_may_come = !is_long && !gathered && self.waiting.len() < self.last_batch;
+        if self.in_flight >= in_flight_max || more_may_come {
             return None;
         }
         let (mut ids, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -65,7 +69,12 @@ impl<Id> Queue<Id> {
             }
         }
         self.in_flight += 1;
+        self.last_batch = ids.len();
         Some((ids, messages))
+    }
+
+    fn gathers(&self) -> bool {
+        !self.waiting.is_empty() && self.in_flight < IN_FLIGHT_MAX
     }
 
     fn drain(&mut self) -> Vec<Id> {
@@ -87,12 +96,12 @@ impl Outbound {
         self.notices.push_back(notice);
     }
 
-    /// The next exchange to start, if one may start.
-    pub(super) fn next_exchange(&mut self) -> Option<(Sent, Request)> {
-        if let Some((blocks, messages)) = self.shares.next_batch() {
+    /// The next exchange to start, if one may start. `gathered`: messages have had their moment.
+    pub(super) fn next_exchange(&mut self, gathered: bool) -> Option<(Sent, Request)> {
+        if let Some((blocks, messages)) = self.shares.next_batch(gathered) {
             return Some((Sent::Shares(blocks), Request::Shares(messages)));
         }
-        if let Some((tickets, messages)) = self.instructions.next_batch() {
+        if let Some((tickets, messages)) = self.instructions.next_batch(gathered) {
             return Some((Sent::Instructions(tickets), Request::Instructions(messages)));
         }
         if !self.notices.is_empty() && self.notices_in_flight < IN_FLIGHT_MAX {
@@ -101,6 +110,11 @@ impl Outbound {
             return Some((Sent::Notices, Request::Notices(self.notices.drain(..count).collect())));
         }
         None
+    }
+
+    /// Whether messages wait only for others to gather.
+    pub(super) fn gathers(&self) -> bool {
+        self.shares.gathers() || self.instructions.gathers()
     }
 
     /// An exchange has ended, one way or the other.
@@ -135,12 +149,19 @@ mod tests {
         let mut out = Vec::new();
         for id in 0..10 {
             outbound.push_share(block(id), vec![id; 100]);
-            out.extend(outbound.next_exchange());
+            out.extend(outbound.next_exchange(false));
         }
         assert_eq!(out.len(), IN_FLIGHT_MAX);
         outbound.ended(&out[0].0);
-        let (sent, _) = outbound.next_exchange().expect("a place is free");
+        let (sent, _) = outbound.next_exchange(false).expect("a place is free");
         assert_eq!(sent, Sent::Shares((1..10).map(block).collect()));
+        // Nine came together, so one alone now waits for its moment.
+        outbound.ended(&sent);
+        outbound.push_share(block(10), vec![10]);
+        assert!(outbound.next_exchange(false).is_none());
+        assert!(outbound.gathers());
+        assert!(outbound.next_exchange(true).is_some());
+        assert!(!outbound.gathers());
     }
 
     #[test]
@@ -149,7 +170,7 @@ mod tests {
         for id in 0..3 {
             outbound.push_share(block(id), vec![id; 400 << 10]);
         }
-        let (sent, request) = outbound.next_exchange().expect("one may start");
+        let (sent, request) = outbound.next_exchange(false).expect("one may start");
         assert_eq!(sent, Sent::Shares(vec![block(0), block(1)]));
         let bytes = dske_protocol::codec::encode(&request).expect("encodes");
         assert!(bytes.len() <= super::super::wire::REQUEST_BYTES_MAX);

@@ -45,6 +45,9 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(300);
 /// An announcement is repeated this often even if nothing changed, for those who missed it.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long messages to one peer gather where the last ones came together; see [`super::outbound`].
+const GATHER: Duration = Duration::from_micros(1500);
+
 /// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
 /// sees its exchange fail.
 const INBOUND_MAX: usize = 1024;
@@ -88,6 +91,8 @@ pub(crate) struct NetworkTask {
     hub: Option<mpsc::UnboundedSender<HubEvent>>,
     client: Option<mpsc::UnboundedSender<ClientEvent>>,
     peers: BTreeMap<NodeId, Outbound>,
+    /// When the messages that gather have had their moment.
+    gathered_at: Option<Instant>,
     exchanges: BTreeMap<OutboundRequestId, (NodeId, Exchange)>,
     inbound: BTreeMap<RequestId, (ResponseChannel<Response>, usize)>,
     inbound_bytes: usize,
@@ -136,6 +141,7 @@ impl NetworkTask {
             hub: setup.hub,
             client: setup.client,
             peers: BTreeMap::new(),
+            gathered_at: None,
             exchanges: BTreeMap::new(),
             inbound: BTreeMap::new(),
             inbound_bytes: 0,
@@ -147,13 +153,16 @@ impl NetworkTask {
     /// Runs until the last sender of commands is gone.
     pub(crate) async fn run(mut self) {
         loop {
-            let announce_due = self.announce_due.unwrap_or_else(|| Instant::now() + ANNOUNCE_INTERVAL);
+            let idle = Instant::now() + ANNOUNCE_INTERVAL;
+            let announce_due = self.announce_due.unwrap_or(idle);
+            let gathered_at = self.gathered_at.unwrap_or(idle);
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
                 },
                 event = self.swarm.select_next_some() => self.swarm_event(event),
+                () = tokio::time::sleep_until(gathered_at.into()), if self.gathered_at.is_some() => self.gathered(),
                 () = tokio::time::sleep_until(announce_due.into()) => self.publish(),
             }
         }
@@ -201,17 +210,29 @@ impl NetworkTask {
 
     fn queue(&mut self, node: NodeId, push: impl FnOnce(&mut Outbound)) {
         push(self.peers.entry(node).or_default());
-        self.pump(node);
+        self.pump(node, false);
+    }
+
+    /// Messages have gathered long enough.
+    fn gathered(&mut self) {
+        self.gathered_at = None;
+        let nodes: Vec<_> =
+            self.peers.iter().filter(|(_, outbound)| outbound.gathers()).map(|(&node, _)| node).collect();
+        nodes.into_iter().for_each(|node| self.pump(node, true));
     }
 
     /// Starts what may start towards a peer; gives up everything for one that is not connected.
-    fn pump(&mut self, node: NodeId) {
+    fn pump(&mut self, node: NodeId, gathered: bool) {
         let Some(peer) = peer_of(&node).filter(|peer| self.swarm.is_connected(peer)) else {
             return self.give_up(node);
         };
-        while let Some((sent, request)) = self.peers.get_mut(&node).and_then(Outbound::next_exchange) {
+        let Some(outbound) = self.peers.get_mut(&node) else { return };
+        while let Some((sent, request)) = outbound.next_exchange(gathered) {
             let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
             self.exchanges.insert(id, (node, Exchange::Batch(sent)));
+        }
+        if outbound.gathers() {
+            self.gathered_at.get_or_insert_with(|| Instant::now() + GATHER);
         }
     }
 
@@ -383,7 +404,7 @@ impl NetworkTask {
 
     fn pump_if_any(&mut self, node: NodeId) {
         if self.peers.contains_key(&node) {
-            self.pump(node);
+            self.pump(node, false);
         }
     }
 
