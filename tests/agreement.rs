@@ -18,7 +18,10 @@ fn used(status: &Value, lane: &str, purpose: &str) -> Vec<u64> {
 #[test]
 fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
     let net = Net::up(5, 3, 3, "2MiB");
-    let mut expected = 0;
+    net.acquaint("alice", "bob");
+    let before = used(&net.status("alice"), "up", "used_key");
+    assert!(before.iter().all(|bytes| *bytes == before[0]), "{before:?}");
+    let mut expected = before[0];
     for (bits, bytes) in [("256", 32), ("8", 1), ("1Mbit", 125_000)] {
         let sent = net.get("alice", "bob", bits);
         assert_eq!(sent.bytes.len(), bytes);
@@ -27,21 +30,20 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
         assert_eq!(sent.report["burned_bytes_per_hub"], bytes as u64 + 64);
         expected += bytes as u64 + 64;
     }
-    let again = net.at("bob", &["key", "ls", "--json"]).output().unwrap();
-    let listed: Value = serde_json::from_slice(&again.stdout).unwrap();
-    let id = listed["keys"][0]["id"].as_str().or(listed["keys"][0]["block"].as_str()).unwrap().to_owned();
-    let taken = net.try_fetch("bob", &id, "0s").err().expect("a key is handed out once");
+    let once = net.get("alice", "bob", "256");
+    expected += 96;
+    net.fetch("bob", &once.id);
+    let taken = net.try_fetch("bob", &once.id, None).err().expect("a key is handed out once");
     assert!(error(&taken).contains("dske::key::taken"), "{}", error(&taken));
 
     let alice = net.status("alice");
     assert_eq!(used(&alice, "up", "used_key"), vec![expected; 5]);
     assert_eq!(used(&alice, "up", "used_identity"), vec![32; 5], "one inquiry, about bob");
     assert_eq!(used(&alice, "down", "used_key"), vec![0; 5]);
-    let bob = net.status("bob");
     eventually("all five shares of every key are claimed", || {
         used(&net.status("bob"), "down", "used_key") == vec![expected; 5]
     });
-    assert_eq!(used(&bob, "up", "used_key"), vec![0; 5]);
+    assert_eq!(used(&net.status("bob"), "up", "used_key"), vec![0; 5]);
     let hub = net.status("p1");
     assert!(used(&hub, "up", "used_key").contains(&expected));
     assert!(used(&hub, "down", "used_key").contains(&expected));
@@ -113,6 +115,6 @@ fn wrong_requests_are_told_apart() {
     assert_eq!(odd.status.code(), Some(2), "{}", error(&odd));
     let strict = net.try_get("alice", "bob", &["-k", "3", "--hubs", "p1,p2"]).err().unwrap();
     assert_eq!(strict.status.code(), Some(4), "{}", error(&strict));
-    let missing = net.try_fetch("bob", &"0".repeat(32), "0s").err().unwrap();
+    let missing = net.try_fetch("bob", &"0".repeat(32), None).err().unwrap();
     assert!(error(&missing).contains("dske::key::unknown"), "{}", error(&missing));
 }

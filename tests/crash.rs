@@ -81,7 +81,7 @@ fn any_process_may_die_in_mid_agreement() {
                         Err(_) => failed.fetch_add(1, Ordering::Relaxed),
                         Ok(sent) => {
                             // Equal or absent: bob may have died with the shares in memory.
-                            if let Ok(held) = net.try_fetch("bob", &sent.id, "2s") {
+                            if let Ok(held) = net.try_fetch("bob", &sent.id, Some("2s")) {
                                 assert_eq!(held.bytes, sent.bytes, "the sides hold different keys");
                                 agreed.fetch_add(1, Ordering::Relaxed);
                             }

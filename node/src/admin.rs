@@ -164,7 +164,11 @@ fn import(
     let options = ImportOptions { me: me.node, wipe, now_ms: now_ms() };
     let imported = pskm::import(store, path, &module_key(seal)?, options, progress);
     imported
-        .map(|imported| Reply::Imported { module: imported.module, receipt: imported.receipt.to_string() })
+        .map(|imported| Reply::Imported {
+            module: imported.module,
+            receipt: imported.receipt.to_string(),
+            wipe_problem: imported.wipe_problem,
+        })
         .map_err(|e| module_failure(&e))
 }
 

@@ -1,6 +1,6 @@
 //! What an operator sets: the node's name and roles, its network addresses and its policy.
 //!
-//! The file is TOML; see [`Config::template`] for an annotated one. Unknown keys are errors: a misspelt
+//! The file is TOML; `dske config template` prints an annotated one. Unknown keys are errors: a misspelt
 //! policy must not silently become the default.
 
 use std::{
@@ -42,6 +42,14 @@ pub struct NodeConfig {
     /// Identities of applications behind this client, told to peers by its hubs (§2.2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub applications: Vec<String>,
+    /// Threads for the network and the protocol, besides those of the store. One is best for a client;
+    /// a busy hub with cores to spare may want more.
+    #[serde(default = "one_thread")]
+    pub threads: u8,
+}
+
+fn one_thread() -> u8 {
+    1
 }
 
 /// What a node does.
@@ -150,7 +158,7 @@ impl Config {
     /// A configuration with default network and policy.
     pub fn new(name: Name, roles: impl IntoIterator<Item = Role>) -> Self {
         let roles = roles.into_iter().collect();
-        let node = NodeConfig { name, roles, applications: Vec::new() };
+        let node = NodeConfig { name, roles, applications: Vec::new(), threads: one_thread() };
         Self { node, network: NetworkConfig::default(), policy: PolicyConfig::default() }
     }
 

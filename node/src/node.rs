@@ -131,7 +131,13 @@ pub async fn run(
     let client = if is(Role::Client) {
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
         let policy = config.policy.clone();
-        let actor = ClientActor::new(me.node, policy, store.clone(), commands.clone(), directory)?;
+        let actor = ClientActor::new(
+            (me.node, config.node.name.clone()),
+            policy,
+            store.clone(),
+            commands.clone(),
+            directory,
+        )?;
         tasks.spawn(actor.run(client_events_in, orders_in));
         Some(orders)
     } else {

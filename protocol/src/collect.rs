@@ -108,9 +108,11 @@ impl Collection {
         self.groups.iter().flat_map(|group| &group.shares).map(|(_, share)| share.0.len()).sum()
     }
 
-    /// Whether every hub that could still speak has.
+    /// Whether every hub that could still speak has. A hub that names another roster than the rest must not
+    /// make it look so: the hubs of every roster count.
     pub(crate) fn is_complete(&self) -> bool {
-        self.groups.iter().any(|group| self.voices.len() >= group.agreement.roster.len())
+        let mut hubs = self.groups.iter().flat_map(|group| &group.agreement.roster);
+        hubs.all(|hub| self.voices.contains(hub))
     }
 
     /// Largest number of shares in one group, with that group.
@@ -244,5 +246,54 @@ impl ReconstructJob {
             Ok(Reconstruction::None { exhausted: false, .. }) => Reconstructed::WorkBound,
             Ok(Reconstruction::None { .. }) | Err(_) => Reconstructed::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::BlockId, params::PROTOCOL_VERSION};
+
+    fn node(id: u8) -> NodeId {
+        NodeId::new([id; 32])
+    }
+
+    fn agreement(roster: &[u8]) -> Agreement {
+        Agreement {
+            version: PROTOCOL_VERSION,
+            block: BlockId::new([1; 16]),
+            sender: node(100),
+            receivers: vec![node(101)],
+            purpose: String::new(),
+            k: 3,
+            key_bytes: 32,
+            roster: roster.iter().copied().map(node).collect(),
+        }
+    }
+
+    #[test]
+    fn a_short_roster_of_one_liar_completes_nothing() {
+        let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
+        let tag = Tag::new([0; 16]);
+        let share = || Arc::new(Zeroizing::new(vec![1; 64]));
+        assert!(collection.add(node(5), agreement(&[5, 1, 2]), tag, 0, share()));
+        for (position, hub) in [1, 2].into_iter().enumerate() {
+            let position = u8::try_from(position).unwrap();
+            assert!(collection.add(node(hub), agreement(&[1, 2, 3, 4, 5]), tag, position, share()));
+        }
+        assert!(!collection.is_complete(), "two honest hubs have not spoken");
+        for hub in [3, 4] {
+            assert!(collection.add(node(hub), agreement(&[1, 2, 3, 4, 5]), tag, hub - 1, share()));
+        }
+        assert!(collection.is_complete());
+    }
+
+    #[test]
+    fn a_hub_has_one_voice() {
+        let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
+        let share = || Arc::new(Zeroizing::new(vec![1; 64]));
+        assert!(collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([0; 16]), 0, share()));
+        assert!(!collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([1; 16]), 0, share()));
+        assert_eq!(collection.groups.len(), 1);
     }
 }

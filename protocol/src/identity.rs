@@ -177,8 +177,10 @@ impl IdentityDesk {
     }
 
     fn establish(&mut self, subject: Subject, hubs: Vec<NodeId>, deadline: Time) {
-        if self.inquiries.values().any(|inquiry| inquiry.subject == subject) {
-            return; // its decision will serve both
+        let deciding = |job: &Job| matches!(job, Job::Decide { subject: open, .. } if *open == subject);
+        let asked = self.inquiries.values().any(|inquiry| inquiry.subject == subject);
+        if asked || self.jobs.values().any(deciding) {
+            return; // the decision that is coming will serve both
         }
         if self.inquiries.len() >= INQUIRIES_MAX {
             let result = Err(IdentityFailure::Busy);

@@ -266,10 +266,11 @@ pub struct Unverified<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T>(T);
 
-/// The tag was wrong. `blocks` is the s of the chance s/2^128 that a forgery would have passed.
+/// The tag was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forged {
-    /// 16-byte blocks under the tag, lengths block included.
+    /// The s of the chance s/2^128 that a forgery would have passed, in 16-byte blocks, lengths block
+    /// included: that of the longest message, for the forger may have seen a longer one under this key.
     pub blocks: u64,
 }
 
@@ -315,7 +316,7 @@ impl<T: Tagged> Unverified<T> {
         if key.verify(&[], body, &Tag::new(claimed)) {
             Ok(Verified(self.body))
         } else {
-            Err(Forged { blocks: tag_blocks(0, body.len() as u64) })
+            Err(Forged { blocks: tag_blocks(0, MESSAGE_BYTES_MAX as u64) })
         }
     }
 }

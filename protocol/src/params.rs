@@ -43,6 +43,10 @@ pub const COLLECTING_BLOCKS_MAX: usize = 16_384;
 /// How long a receiver keeps the shares of an agreement that has ended, to check those that come late.
 pub const LATE_SHARES: Duration = Duration::from_secs(2);
 
+/// Senders that one hub may name within [`UNKNOWN_SENDER_PAUSE`] that turn out to be unknown. Counted by
+/// hub, so that one that invents senders cannot keep others from introducing real ones.
+pub const UNKNOWN_SENDERS_PER_HUB_MAX: usize = 16;
+
 /// How long a sender that the hubs did not vouch for is refused without asking them again: an inquiry
 /// burns pad, and a hub must not be able to cause one with every message.
 pub const UNKNOWN_SENDER_PAUSE: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ use crate::{
     pad::{OneTimePad, PadBytes},
     params::{
         AcceptancePolicy, COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, LATE_SHARES, Time,
-        UNKNOWN_SENDER_PAUSE, WAITING_MESSAGES_MAX,
+        UNKNOWN_SENDER_PAUSE, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
     },
     refusal::{AbortReason, Refusal},
 };
@@ -130,10 +130,13 @@ pub struct ReceiverCounters {
 #[derive(Debug)]
 enum Standing {
     Established,
-    /// The hubs are being asked; these messages wait.
+    /// The hubs are being asked; these messages wait. The first came from the hub that introduced it.
     Asking(Vec<(RequestId, NodeId, Genuine)>),
     /// The hubs did not vouch for it; not asked again before this time.
-    Unknown(Time),
+    Unknown {
+        until: Time,
+        introduced_by: Option<NodeId>,
+    },
 }
 
 #[derive(Debug)]
@@ -256,13 +259,18 @@ impl Receiver {
     }
 
     fn sender_known(&mut self, now: Time, node: NodeId, established: bool) {
+        let waiting = match self.senders.remove(&node) {
+            Some(Standing::Asking(waiting)) => waiting,
+            _ => Vec::new(),
+        };
+        let introduced_by = waiting.first().map(|(_, hub, _)| *hub);
+        let until = now + UNKNOWN_SENDER_PAUSE;
         let standing =
-            if established { Standing::Established } else { Standing::Unknown(now + UNKNOWN_SENDER_PAUSE) };
-        if let Some(Standing::Asking(waiting)) = self.senders.insert(node, standing) {
-            for (id, from, genuine) in waiting {
-                let refusal = Refusal::SenderNotEstablished;
-                self.claim(id, from, if established { Ok(genuine) } else { Err((refusal, genuine)) });
-            }
+            if established { Standing::Established } else { Standing::Unknown { until, introduced_by } };
+        self.senders.insert(node, standing);
+        for (id, from, genuine) in waiting {
+            let refusal = Refusal::SenderNotEstablished;
+            self.claim(id, from, if established { Ok(genuine) } else { Err((refusal, genuine)) });
         }
     }
 
@@ -337,16 +345,31 @@ impl Receiver {
                         self.release(range, None);
                         self.answer(id, Err(Refusal::Busy));
                     }
-                    Some(Standing::Unknown(until)) if now < *until => {
+                    Some(Standing::Unknown { until, .. }) if now < *until => {
                         self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)));
                     }
-                    Some(Standing::Unknown(_)) | None => {
+                    Some(Standing::Unknown { .. }) | None => {
+                        if !self.may_introduce(now, from) {
+                            return self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)));
+                        }
                         self.senders.insert(sender, Standing::Asking(vec![(id, from, genuine)]));
                         self.effects.push_back(ReceiverEffect::Establish(sender));
                     }
                 }
             }
         }
+    }
+
+    /// Whether a hub may make us ask about one more sender; forgets the unknown ones whose time is over.
+    fn may_introduce(&mut self, now: Time, hub: NodeId) -> bool {
+        self.senders
+            .retain(|_, standing| !matches!(standing, Standing::Unknown { until, .. } if *until <= now));
+        let by_hub = |standing: &&Standing| match standing {
+            Standing::Established => false,
+            Standing::Asking(waiting) => waiting.first().is_some_and(|(_, first, _)| *first == hub),
+            Standing::Unknown { introduced_by, .. } => *introduced_by == Some(hub),
+        };
+        self.senders.values().filter(by_hub).count() < UNKNOWN_SENDERS_PER_HUB_MAX
     }
 
     /// Uses the run up, for ever; only then is the message answered and its share looked at.

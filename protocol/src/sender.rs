@@ -129,6 +129,8 @@ pub struct AgreedKey {
     pub agreement: Agreement,
     /// The key.
     pub key: SecretKey,
+    /// Hubs that a message went to, and pad was burned for.
+    pub asked: u8,
     /// Shares known to be on their way or to have arrived.
     pub shares: u8,
     /// Receivers that said that they validated it.
@@ -161,6 +163,7 @@ struct Sending {
     id: RequestId,
     agreement: Agreement,
     key: SecretKey,
+    asked: u8,
     silent: BTreeSet<NodeId>,
     accepted: BTreeSet<NodeId>,
     refusals: Vec<(NodeId, Refusal)>,
@@ -308,6 +311,7 @@ impl Sender {
             id,
             agreement,
             key,
+            asked: u8::try_from(hubs.len()).unwrap_or(u8::MAX),
             silent: hubs.into_iter().collect(),
             accepted: BTreeSet::new(),
             refusals: Vec::new(),
@@ -345,6 +349,7 @@ impl Sender {
                 let agreed = AgreedKey {
                     agreement,
                     key: sending.key,
+                    asked: sending.asked,
                     shares: sending.arrived.max(u8::try_from(sending.accepted.len()).unwrap_or(u8::MAX)),
                     confirmed: sending.confirmed.into_iter().collect(),
                     liars: sending.liars.into_iter().collect(),

@@ -6,9 +6,9 @@ mod world;
 
 use dske_protocol::{
     hub::HubFault,
-    ids::Lane,
-    message::{NoticeOutcome, Subject},
-    params::{burned_bytes, disruption_threshold},
+    ids::{BlockId, Lane, NodeId},
+    message::{Agreement, NoticeOutcome, Subject},
+    params::{PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold},
     refusal::{AbortReason, SendFailure},
 };
 use world::{World, abort_reason, client_id, client_name, hub_id};
@@ -172,4 +172,27 @@ fn identities_are_established_by_consensus_before_the_first_key() {
     assert_same(&world, &agreed);
     let unknown = world.establish(0, Subject::Name("nobody".parse().unwrap()));
     assert!(unknown.is_err());
+}
+
+#[test]
+fn a_hub_that_invents_senders_burns_little_and_keeps_nobody_out() {
+    let mut world = World::new(14, 5, 2, 3, 8192, false);
+    for invented in 0..60u8 {
+        let agreement = Agreement {
+            version: PROTOCOL_VERSION,
+            block: BlockId::new([invented; 16]),
+            sender: NodeId::new([200 + invented % 50; 32]),
+            receivers: vec![client_id(1)],
+            purpose: String::new(),
+            k: 3,
+            key_bytes: 1,
+            roster: (0..5).map(hub_id).collect(),
+        };
+        world.invent(hub_id(0), client_id(1), agreement);
+    }
+    let (burned, _) = world.pads.burned(client_id(1), hub_id(3), Lane::Up);
+    let inquiries = burned / 32;
+    assert!(inquiries <= UNKNOWN_SENDERS_PER_HUB_MAX as u64, "{inquiries} inquiries");
+    let agreed = world.agree(world.wish(3, KEY_BYTES)).expect("a real sender is still introduced");
+    assert_same(&world, &agreed);
 }

@@ -83,6 +83,7 @@ struct Report {
     unconfirmed: Option<Vec<String>>,
     liars: Vec<String>,
     burned_bytes_per_hub: u64,
+    burned_hubs: u8,
     took_us: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -103,6 +104,7 @@ impl Report {
             unconfirmed: asked.map(open),
             liars: key.liars.iter().map(|liar| printable(liar)).collect(),
             burned_bytes_per_hub: key.burned_bytes,
+            burned_hubs: key.burned_hubs,
             took_us: key.took_us,
             file: None,
         }
@@ -122,7 +124,7 @@ impl Report {
             self.shares,
             self.n,
             units::micros(self.took_us),
-            self.n,
+            self.burned_hubs,
             units::size(self.burned_bytes_per_hub),
         );
         if !self.liars.is_empty() {

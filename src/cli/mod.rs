@@ -50,6 +50,8 @@ use crate::{
 pub(crate) fn main() -> ExitCode {
     // Prints help, version and usage errors itself, and exits with 0 or 2.
     let cli = Cli::parse();
+    // Nothing that this program makes is for others to read, sled's files included.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     logging::start(&cli);
     let context = Context::new(cli.globals);
     match dispatch(cli.command, &context) {

@@ -127,7 +127,13 @@ fn import(file: &Path, wipe: bool, seal: &SealArgs, context: &Context) -> Result
     let progress = Progress::new("importing", &context.out);
     let reply = control::either_way(context, &dir, Request::PskmImport { path, seal, wipe }, &progress);
     progress.clear();
-    let Reply::Imported { module, receipt } = reply? else { return Err(CliError::strange_reply()) };
+    let Reply::Imported { module, receipt, wipe_problem } = reply? else {
+        return Err(CliError::strange_reply());
+    };
+    if let Some(problem) = wipe_problem {
+        // Said even to those who asked for quiet: pads lie about in the open.
+        eprintln!("warning: {}; destroy the file by hand", printable(&problem));
+    }
     if context.out.json {
         return context.out.document(&Document { module: &module, receipt: Some(&receipt) });
     }

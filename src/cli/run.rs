@@ -52,7 +52,13 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<()> {
 }
 
 fn serve(dir: DataDir, config: Config, out: Output) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+    let mut builder = match config.node.threads {
+        // Handing work between threads costs more than a second one brings where cores are few.
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let threads = usize::from(config.node.threads.max(1));
+    let runtime = builder.worker_threads(threads).enable_all().build().map_err(|error| {
         CliError::new("dske::runtime", exit::OTHER, "cannot start the node's threads").because(error)
     })?;
     let interrupt = Interrupt::listen(&runtime)?;

@@ -140,7 +140,7 @@ fn module(net: &Descriptor, hub: &Provisioned, client: &Provisioned) -> Result<(
         seal: seal(),
     })?;
     let import = Request::PskmImport { path: file.module.clone(), seal: seal(), wipe: false };
-    let Reply::Imported { module, receipt } = client.ask(import)? else {
+    let Reply::Imported { module, receipt, .. } = client.ask(import)? else {
         return Err(CliError::strange_reply());
     };
     hub.ask(Request::PskmAck { serial: module.serial, receipt })?;

@@ -116,14 +116,25 @@ impl Net {
     }
 
     /// Takes a key as a receiver.
-    pub(crate) fn try_fetch(&self, node: &str, id: &str, wait: &str) -> Result<Key, Output> {
-        self.key(node, &["key", "fetch", id, "--wait", wait], &[])
+    pub(crate) fn try_fetch(&self, node: &str, id: &str, wait: Option<&str>) -> Result<Key, Output> {
+        let wait: Vec<_> = wait.into_iter().flat_map(|wait| ["--wait", wait]).collect();
+        self.key(node, &["key", "fetch", id], &wait)
     }
 
     /// Takes a key as a receiver; must succeed.
     #[track_caller]
     pub(crate) fn fetch(&self, node: &str, id: &str) -> Key {
-        self.try_fetch(node, id, "15s").unwrap_or_else(|output| panic!("{}", error(&output)))
+        self.try_fetch(node, id, Some("15s")).unwrap_or_else(|output| panic!("{}", error(&output)))
+    }
+
+    /// Agrees keys until the receiver confirms one: then the two clients have found each other.
+    #[track_caller]
+    pub(crate) fn acquaint(&self, from: &str, with: &str) {
+        eventually("the clients find each other", || {
+            let sent = self.get(from, with, "256");
+            self.fetch(with, &sent.id);
+            sent.report["confirmed"][0] == with
+        });
     }
 
     fn key(&self, node: &str, arguments: &[&str], more: &[&str]) -> Result<Key, Output> {

@@ -40,7 +40,7 @@ impl ClientActor {
                     self.send(Command::Share { hub, block, bytes });
                 }
                 SenderEffect::Began { agreement, .. } => {
-                    let names = Names { hubs: &self.hubs, identities: &self.identities };
+                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.began(now, &agreement, |node| names.of(node));
                 }
                 SenderEffect::Ended { id, block, result } => self.key_got(now, id, block, result),
@@ -69,11 +69,11 @@ impl ClientActor {
                 }
                 ReceiverEffect::Reconstruct { block, group, job } => self.reconstruct(block, group, job),
                 ReceiverEffect::Began(agreement) => {
-                    let names = Names { hubs: &self.hubs, identities: &self.identities };
+                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.began(now, &agreement, |node| names.of(node));
                 }
                 ReceiverEffect::Progress { agreement, outcome, .. } => {
-                    let names = Names { hubs: &self.hubs, identities: &self.identities };
+                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));
                     let (sender, block) = (agreement.sender, agreement.block);
                     self.send(Command::Notice { sender, notice: Notice { block, outcome } });

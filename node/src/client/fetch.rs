@@ -70,6 +70,7 @@ impl ClientActor {
                     confirmed: Vec::new(),
                     liars,
                     burned_bytes,
+                    burned_hubs: shares,
                     took_us,
                 }),
                 Ok(Err(error)) => Err(failures::take(&error)),

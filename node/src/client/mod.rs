@@ -93,6 +93,7 @@ pub(crate) struct ClientView {
 
 /// See the head of the file.
 pub(crate) struct ClientActor {
+    me: (NodeId, Name),
     policy: PolicyConfig,
     store: Store,
     commands: Commands,
@@ -125,7 +126,7 @@ struct Known {
 
 impl ClientActor {
     pub(crate) fn new(
-        me: NodeId,
+        me: (NodeId, Name),
         policy: PolicyConfig,
         store: Store,
         commands: Commands,
@@ -152,9 +153,9 @@ impl ClientActor {
         Ok(Self {
             clock: Clock::new(),
             rng: UnwrapErr(SysRng),
-            sender: Sender::new(me),
+            sender: Sender::new(me.0),
             sender_pads: Pads::new(store.clone()),
-            receiver: Receiver::new(me, acceptance, identities.keys().copied()),
+            receiver: Receiver::new(me.0, acceptance, identities.keys().copied()),
             receiver_pads: Pads::new(store.clone()),
             desk: IdentityDesk::new(policy.k_min),
             desk_pads: Pads::new(store.clone()),
@@ -166,6 +167,7 @@ impl ClientActor {
             work: FuturesUnordered::new(),
             stopping: Arc::new(AtomicBool::new(false)),
             sessions: Sessions::default(),
+            me,
             hubs,
             identities,
             policy,
@@ -382,10 +384,14 @@ impl ClientActor {
 struct Names<'a> {
     hubs: &'a Hubs,
     identities: &'a BTreeMap<NodeId, Known>,
+    me: &'a (NodeId, Name),
 }
 
 impl Names<'_> {
     fn of(&self, node: &NodeId) -> String {
+        if *node == self.me.0 {
+            return self.me.1.to_string();
+        }
         let client = || self.identities.get(node).map(|known| known.name.to_string());
         self.hubs.name(node).or_else(client).unwrap_or_else(|| node.short())
     }

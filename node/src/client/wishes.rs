@@ -14,7 +14,10 @@ use dske_protocol::{
 use dske_storage::SecretBytes;
 
 use super::{ClientActor, KeyReply, Names, failures, micros};
-use crate::control::{Failure, KeyDelivery, KeyGet, failure};
+use crate::{
+    config::PolicyConfig,
+    control::{Failure, KeyDelivery, KeyGet, failure},
+};
 
 /// How long a direct link to a receiver is awaited before a first key: it only brings the receiver's
 /// word sooner.
@@ -63,7 +66,7 @@ impl Wishes {
 
 impl ClientActor {
     pub(super) fn key_get(&mut self, now: Time, get: KeyGet, reply: KeyReply) {
-        if let Err(why) = check(&get, self.policy.key_bits_max) {
+        if let Err(why) = check(&get, &self.policy) {
             let _ = reply.send(Err(why));
             return;
         }
@@ -166,7 +169,7 @@ impl ClientActor {
         result: Result<AgreedKey, SendFailure>,
     ) {
         let Some(under_way) = self.wishes.under_way.remove(&id) else { return };
-        let names = Names { hubs: &self.hubs, identities: &self.identities };
+        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
         let took_us = micros(now.saturating_sub(under_way.began));
         let result = match result {
             Err(error) => {
@@ -200,6 +203,7 @@ impl ClientActor {
                     confirmed: confirmed.map(|known| known.name.clone()).collect(),
                     liars,
                     burned_bytes: agreement.burned_bytes(),
+                    burned_hubs: agreed.asked,
                     took_us,
                     key: SecretBytes::new({
                         let mut key = agreed.key;
@@ -213,13 +217,18 @@ impl ClientActor {
     }
 }
 
-fn check(get: &KeyGet, bits_max: u64) -> Result<(), Failure> {
+fn check(get: &KeyGet, policy: &PolicyConfig) -> Result<(), Failure> {
+    let bits_max = policy.key_bits_max;
     let bad = |message: String| Err(failure("dske::key::parameters", 2, message, ""));
     if get.bits == 0 || !get.bits.is_multiple_of(8) {
         return bad(format!("{} bits: a key has a multiple of 8 bits", get.bits));
     }
     if get.bits > bits_max {
         return bad(format!("{} bits: a key of one agreement has at most {bits_max} bits", get.bits));
+    }
+    if let Some(k) = get.k.filter(|k| *k < policy.k_min) {
+        let k_min = policy.k_min;
+        return bad(format!("k = {k} is below k_min = {k_min}: receivers of this network refuse such a key"));
     }
     if get.with.is_empty() || get.with.len() > dske_protocol::params::RECEIVERS_MAX {
         return bad(format!("give 1 to {} receivers", dske_protocol::params::RECEIVERS_MAX));

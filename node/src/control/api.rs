@@ -139,6 +139,8 @@ pub enum Reply {
         module: ModuleRecord,
         /// What to read to the hub's operator.
         receipt: String,
+        /// Why the file could not be wiped, where that was wanted and failed.
+        wipe_problem: Option<String>,
     },
     /// To requests that have nothing to tell.
     Done,
@@ -166,6 +168,8 @@ pub struct KeyDelivery {
     pub liars: Vec<String>,
     /// Pad bytes burned per hub for this key on this side: m + 2l bits.
     pub burned_bytes: u64,
+    /// Hubs with which they were burned: those of the roster that could be reached.
+    pub burned_hubs: u8,
     /// From the request, or the first share, to the key.
     pub took_us: u64,
 }

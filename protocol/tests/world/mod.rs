@@ -10,16 +10,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dske_protocol::{
+    codec::Blob,
     effect::{EstablishedIdentity, MintRefusal, Minted, PadEffect, PadOutcome, Record},
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
     ids::{BlockId, Lane, Name, NodeId, PadRange, TableId},
-    message::{Identity, Notice, NoticeOutcome, Subject},
+    message::{Agreement, Identity, KeyInstruction, Notice, NoticeOutcome, Subject, seal},
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::{AbortReason, Refusal, SendFailure},
     sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
+    tag::Tag,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -291,6 +293,16 @@ impl World {
 
     fn sender_input(&mut self, at: usize, input: SenderInput) {
         self.clients[at].sender.handle(self.now, input, &mut self.rng);
+    }
+
+    /// A hub sends a client a key instruction of its own making, under a right tag.
+    pub(crate) fn invent(&mut self, hub: NodeId, client: NodeId, agreement: Agreement) {
+        let minted = self.pads.mint(hub, client, agreement.burned_bytes()).unwrap();
+        let (range, (pad, tag_key)) = (minted.range, minted.pad.split().unwrap());
+        let share = Blob(pad.into_bytes().to_vec());
+        let instruction = KeyInstruction { range, agreement, key_tag: Tag::new([0; 16]), share };
+        self.to_clients.push_back((hub, client, seal(&instruction, tag_key).unwrap()));
+        self.settle();
     }
 
     fn settle(&mut self) {

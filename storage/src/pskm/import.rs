@@ -55,7 +55,8 @@ pub struct Imported {
     pub wipe_problem: Option<String>,
 }
 
-/// Imports a module: its table is active, and its hub is known, when this returns.
+/// Imports a module: its table waits for the hub's word that the receipt has come back, and its hub is
+/// known, when this returns.
 ///
 /// Blocks, for gigabytes for a while: call it on a thread of its own. `progress` gets bytes done and total.
 ///
@@ -208,7 +209,8 @@ fn record(store: &Store, manifest: &Manifest, now_ms: u64) -> Result<ModuleRecor
         peer: manifest.hub,
         peer_name: manifest.hub_name.clone(),
         side: TableSide::Client,
-        state: TableState::Active,
+        // The hub uses it only once the receipt has come back to it, and so do we (§2.1).
+        state: TableState::Pending,
         activation: 0,
         lane_bytes: manifest.lane_bytes,
         forged_blocks: 0,

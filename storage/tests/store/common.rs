@@ -94,11 +94,18 @@ impl World {
         pskm::import(&self.client, &self.path(file), &self.key, options, &|_, _| {})
     }
 
+    /// The hub's word that the receipt has come back reaches the client.
+    pub(crate) fn hear_from_hub(&self, table: TableId) {
+        let transaction = Transaction { activate: vec![table], ..Transaction::default() };
+        assert_eq!(wait(self.client.commit(transaction)), Some(Ok(())));
+    }
+
     pub(crate) fn add_table(&self, bytes: u64) -> TableId {
         let out = format!("{}.pskm", self.hub.modules().expect("modules").len());
         let module = self.make(&out, bytes);
         let imported = self.import(&out).expect("an import");
         pskm::acknowledge(&self.hub, &module.serial, imported.receipt.as_str(), 30).expect("a receipt");
+        self.hear_from_hub(module.table);
         module.table
     }
 

@@ -34,7 +34,7 @@ fn made_imported_and_acknowledged() {
     assert_eq!(table(&world.hub).state, TableState::Pending);
     let imported = world.import("a.pskm").expect("imported");
     assert_eq!(imported.module.state, ModuleState::Imported);
-    assert_eq!(table(&world.client).state, TableState::Active);
+    assert_eq!(table(&world.client).state, TableState::Pending);
     world.reopen();
     assert_eq!(table(&world.hub).state, TableState::Pending);
     assert!(matches!(
@@ -183,6 +183,7 @@ fn an_import_goes_on_after_a_crash() {
     assert!(!path.exists(), "wiped");
     pskm::acknowledge(&world.hub, &imported.module.serial, imported.receipt.as_str(), 2)
         .expect("acknowledged");
+    world.hear_from_hub(imported.module.table);
     let minted = world.mint_up(5000);
     assert_eq!(reveal(world.hold(minted.range).expect("held")), reveal(minted.pad));
     assert_eq!(std::fs::read_dir(world.path("client/imports")).expect("a directory").count(), 0);
