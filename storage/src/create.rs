@@ -7,6 +7,7 @@ use crate::{
     disk_os::OsDisk,
     engine::Engine,
     error::StoreError,
+    journal::JOURNAL_BYTES,
     layout,
     lock::DirLock,
     log_sled::SledLog,
@@ -35,7 +36,7 @@ pub(crate) fn create(dir: &Path) -> Result<(), StoreError> {
     })?;
     let ledger = layout::ledger_dir(dir);
     make(&ledger)?;
-    format(dir, &disk, Arc::new(SledLog::create(&ledger)?), identity)?;
+    format(dir, &disk, Arc::new(SledLog::create(&ledger)?), identity, JOURNAL_BYTES)?;
     let path = layout::store_file(dir);
     let text = format!("dske store {FORMAT} {:032x}\n", u128::from_be_bytes(identity));
     let write = || {

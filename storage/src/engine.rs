@@ -21,7 +21,7 @@ use crate::{
     error::StoreError,
     ledger::{Draft, Ledger, lane_key},
     lock_short,
-    outbox::StoredItem,
+    outbox::Waiting,
     spool::Spool,
     status::{TableMarks, TableState, TableStatus},
     table::{LaneRecord, Table},
@@ -32,7 +32,9 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) tables: BTreeMap<TableId, Table>,
-    pub(crate) outbox: BTreeMap<OutboxId, StoredItem>,
+    pub(crate) outbox: BTreeMap<OutboxId, Waiting>,
+    /// Bytes of the messages that stand in the ledger.
+    pub(crate) outbox_inline_bytes: u64,
     /// Tables whose record differs from the ledger's and is to be written with the next group.
     pub(crate) unsaved: BTreeSet<TableId>,
     /// Requests for pads that wait for a reservation; while there are any, none may overtake.
@@ -40,6 +42,19 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Adds a message to those that wait.
+    pub(crate) fn add_message(&mut self, waiting: Waiting) {
+        self.outbox_inline_bytes += waiting.inline_bytes();
+        self.outbox.insert(waiting.entry.id, waiting);
+    }
+
+    /// Takes a message from those that wait.
+    pub(crate) fn remove_message(&mut self, id: OutboxId) -> Option<Waiting> {
+        let waiting = self.outbox.remove(&id)?;
+        self.outbox_inline_bytes = self.outbox_inline_bytes.saturating_sub(waiting.inline_bytes());
+        Some(waiting)
+    }
+
     /// Active tables with a peer, in order of activation.
     pub(crate) fn active_with(&self, peer: NodeId) -> Vec<&Table> {
         let mut tables: Vec<&Table> =
@@ -119,6 +134,15 @@ impl Engine {
             }
         }
         self.fatal(self.ledger.commit(&draft.batch))
+    }
+
+    /// Gives the ledger what its journal holds, where that is `records_min` records or more.
+    pub(crate) fn settle(&self, records_min: usize) -> Result<(), StoreError> {
+        if self.ledger.unsettled() < records_min {
+            return Ok(());
+        }
+        self.check()?;
+        self.fatal(self.ledger.settle())
     }
 
     /// Queues erasures.

@@ -1,4 +1,5 @@
-//! Group commit: many requests, one sync of each touched segment, one batch and one sync of the ledger.
+//! Group commit: many requests, one sync of each touched segment, one batch and one sync of the ledger's
+//! journal. Short messages stand in the ledger, so the usual group of a hub touches no segment at all.
 //!
 //! A request that is wrong in itself fails alone and leaves no trace in the batch; a failed write fails all
 //! of them and poisons the store. Nothing is answered before everything is on the device.
@@ -17,7 +18,7 @@ use crate::{
     keys::{check_block, find_key, mark_taken, put_block},
     ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key, used_key},
     lock_short,
-    outbox::StoredItem,
+    outbox::{INLINE_BYTES_MAX, INLINE_TOTAL_BYTES_MAX, Place, StoredItem, Waiting},
     records::{BlockRecord, ModuleRecord},
     secret::SecretBytes,
     spool::Run,
@@ -55,7 +56,8 @@ struct Group<'a> {
 /// Room that a transaction has been given, in its order.
 #[derive(Default)]
 struct Room {
-    outbox: Vec<Run>,
+    /// `None` where the message goes into its record.
+    outbox: Vec<Option<Run>>,
     keys: Vec<Option<(Run, u32)>>,
 }
 
@@ -153,7 +155,7 @@ impl Engine {
             .and_then(|()| self.add_records(group, transaction, &room, receipt));
         match added {
             Ok(()) => {
-                group.outbox_segments.extend(room.outbox.iter().map(|run| run.segment));
+                group.outbox_segments.extend(room.outbox.iter().flatten().map(|run| run.segment));
                 group.key_segments.extend(room.keys.iter().flatten().map(|(run, _)| run.segment));
             }
             // Nothing refers to what may have been written; it has to be zero before the room is used again.
@@ -164,9 +166,15 @@ impl Engine {
 
     fn find_room(&self, transaction: &Transaction) -> Result<Room, StoreError> {
         let mut room = Room::default();
+        // Only this thread adds messages.
+        let mut inline_left =
+            INLINE_TOTAL_BYTES_MAX.saturating_sub(lock_short(&self.state).outbox_inline_bytes);
         let mut fill = || {
             for item in &transaction.outbox {
-                room.outbox.push(self.outbox_spool.allocate(item.bytes.len() as u64)?);
+                let bytes = item.bytes.len() as u64;
+                let inline = bytes <= INLINE_BYTES_MAX.min(inline_left);
+                inline_left -= if inline { bytes } else { 0 };
+                room.outbox.push(if inline { None } else { Some(self.outbox_spool.allocate(bytes)?) });
             }
             for block in &transaction.block {
                 let keys = check_block(block)?;
@@ -178,7 +186,7 @@ impl Engine {
         };
         let filled = fill();
         if filled.is_err() {
-            room.outbox.iter().for_each(|run| self.outbox_spool.give_back(*run));
+            room.outbox.iter().flatten().for_each(|run| self.outbox_spool.give_back(*run));
             room.keys.iter().flatten().for_each(|(run, _)| self.key_spool.give_back(*run));
         }
         filled.map(|()| room)
@@ -186,7 +194,9 @@ impl Engine {
 
     fn write_room(&self, transaction: &Transaction, room: &Room) -> Result<(), StoreError> {
         for (item, run) in transaction.outbox.iter().zip(&room.outbox) {
-            self.fatal(self.outbox_spool.write(*run, &item.bytes))?;
+            if let Some(run) = run {
+                self.fatal(self.outbox_spool.write(*run, &item.bytes))?;
+            }
         }
         for (block, run) in transaction.block.iter().zip(&room.keys) {
             if let (Some(key), Some((run, _))) = (&block.key, run) {
@@ -212,11 +222,12 @@ impl Engine {
         }
         let mut items = Vec::with_capacity(wanted.outbox.len());
         for (item, run) in wanted.outbox.iter().zip(&room.outbox) {
-            let entry =
-                OutboxEntry { id: item.id, receiver: item.receiver, block: item.block, bytes: run.len };
-            let stored = StoredItem { entry, run: *run, crc32: crc32fast::hash(&item.bytes) };
+            let bytes = item.bytes.len() as u64;
+            let entry = OutboxEntry { id: item.id, receiver: item.receiver, block: item.block, bytes };
+            let place = run.map_or_else(|| Place::Inline(item.bytes.clone()), Place::Segment);
+            let stored = StoredItem { entry, place, crc32: crc32fast::hash(&item.bytes) };
             own.put("message", outbox_key(item.id), &stored)?;
-            items.push(stored);
+            items.push(Waiting::from(&stored));
         }
         let mut state = lock_short(&self.state);
         check_tables(&state, wanted)?;
@@ -225,7 +236,7 @@ impl Engine {
         // a moment, never less, and a failure of the device ends the store.
         group.draft.batch.append(&mut own.batch);
         apply_claims(group, &mut state, &wanted.claims)?;
-        state.outbox.extend(items.into_iter().map(|item| (item.entry.id, item)));
+        items.into_iter().for_each(|waiting| state.add_message(waiting));
         wanted.delivered.iter().for_each(|id| remove_message(group, &mut state, *id));
         for table in &wanted.activate {
             let activation = state.next_activation();
@@ -247,7 +258,7 @@ impl Engine {
 impl Room {
     fn into_erasures(self) -> impl Iterator<Item = Erasure> {
         let keys = self.keys.into_iter().flatten().map(|(run, _)| Erasure::Key(run));
-        self.outbox.into_iter().map(Erasure::Outbox).chain(keys)
+        self.outbox.into_iter().flatten().map(Erasure::Outbox).chain(keys)
     }
 }
 
@@ -341,8 +352,8 @@ fn apply_claims(
 }
 
 fn remove_message(group: &mut Group<'_>, state: &mut State, id: OutboxId) {
-    if let Some(item) = state.outbox.remove(&id) {
+    if let Some(waiting) = state.remove_message(id) {
         group.draft.remove(outbox_key(id));
-        group.erasures.push(Erasure::Outbox(item.run));
+        group.erasures.extend(waiting.run.map(Erasure::Outbox));
     }
 }

@@ -14,6 +14,11 @@ pub(crate) fn ledger_dir(dir: &Path) -> PathBuf {
     dir.join("ledger")
 }
 
+/// The journal in front of the ledger. It lies with it, so that both are copied and put back together.
+pub(crate) fn journal_file(dir: &Path) -> PathBuf {
+    ledger_dir(dir).join("journal")
+}
+
 /// Tables, a directory each.
 pub(crate) fn lanes_dir(dir: &Path) -> PathBuf {
     dir.join("lanes")

@@ -138,6 +138,16 @@ impl Ledger {
         self.log.apply(batch)?;
         self.log.sync()
     }
+
+    /// Number of records that only the journal holds.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.log.unsettled()
+    }
+
+    /// Empties the journal.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        self.log.settle()
+    }
 }
 
 /// A batch that is being put together, and the view of the ledger that it will leave.

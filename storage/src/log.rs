@@ -10,7 +10,7 @@ pub type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// Key and value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// An ordered key-value log. Values are at most 4 KiB.
+/// An ordered key-value log for several threads. Values are at most 4 KiB.
 pub trait Log: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
@@ -22,4 +22,12 @@ pub trait Log: Send + Sync {
     fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
     /// Returns once every batch applied before is on the device.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Number of records that are on the device but not yet where the log keeps them in the end.
+    fn unsettled(&self) -> usize {
+        0
+    }
+    /// Brings them there. Slower than a sync, and not needed for anything to be durable.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

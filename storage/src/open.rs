@@ -14,6 +14,7 @@ use crate::{
     erasures::Erasure,
     error::StoreError,
     intervals::IntervalSet,
+    journaled_log::JournaledLog,
     keys::KeyRun,
     lane_file::{LaneFile, lane_file_name},
     lane_header::Counts,
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Version of everything in the directory.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Ids of messages: the number of times that the store was opened, then a count.
 const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;
@@ -47,17 +48,20 @@ pub(crate) fn format(
     disk: &dyn Disk,
     log: Arc<dyn Log>,
     identity: [u8; 16],
+    journal_bytes: u64,
 ) -> Result<(), StoreError> {
     for path in
         [layout::lanes_dir(dir), layout::imports_dir(dir), layout::outbox_dir(dir), layout::keys_dir(dir)]
     {
         disk.create_dir(&path).map_err(|error| StoreError::io("make", &path, &error))?;
     }
-    let ledger = Ledger::new(log);
+    let log = JournaledLog::create(log, disk, &layout::journal_file(dir), identity, journal_bytes)?;
+    let ledger = Ledger::new(Arc::new(log));
     let mut draft = Draft::new(&ledger);
     draft.put("store identity", identity_key(), &(FORMAT, identity))?;
     draft.put("opens", opens_key(), &0u64)?;
-    ledger.commit(&draft.batch)
+    ledger.commit(&draft.batch)?;
+    ledger.settle()
 }
 
 /// Loads a store whose id, as its `store` file tells it, is `identity`.
@@ -68,8 +72,10 @@ pub(crate) fn load(
     identity: [u8; 16],
     chunk_bytes_max: u64,
 ) -> Result<Engine, StoreError> {
-    let ledger = Ledger::new(log);
-    check_identity(&ledger, identity)?;
+    // Before anything is replayed into it.
+    check_identity(&Ledger::new(log.clone()), identity)?;
+    let log = JournaledLog::open(log, &*disk, &layout::journal_file(dir), identity)?;
+    let ledger = Ledger::new(Arc::new(log));
     let opens = ledger.get::<u64>("opens", &opens_key())?.unwrap_or(0) + 1;
     let mut draft = Draft::new(&ledger);
     draft.put("opens", opens_key(), &opens)?;
@@ -83,8 +89,9 @@ pub(crate) fn load(
     }
     warn_of_strays(dir, &*disk, &state)?;
     let items: Vec<StoredItem> = ledger.all("message", kind::OUTBOX)?;
-    let outbox_runs: Vec<_> = items.iter().map(|item| item.run).collect();
-    state.outbox = items.into_iter().map(|item| (item.entry.id, item)).collect();
+    items.iter().for_each(|item| state.add_message(item.into()));
+    drop(items);
+    let outbox_runs: Vec<_> = state.outbox.values().filter_map(|waiting| waiting.run).collect();
     let key_runs = live_keys(&ledger)?;
     let outbox_spool = Spool::open(disk.clone(), &layout::outbox_dir(dir), &outbox_runs, false)?;
     let key_spool = Spool::open(disk.clone(), &layout::keys_dir(dir), &key_runs, true)?;

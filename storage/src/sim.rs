@@ -1,4 +1,5 @@
-//! A disk and a log in memory for tests: they count syncs, forget what was not synced, and fail on demand.
+//! A disk and a log in memory for tests: they count syncs, forget or tear what was not synced, and fail on
+//! demand.
 
 use std::{
     collections::BTreeMap,
@@ -23,18 +24,36 @@ pub(crate) struct Faults {
     pub(crate) syncs: AtomicU64,
     /// Every sync from this one on fails; 0 for never.
     pub(crate) fail_from: AtomicU64,
+    /// Writes and syncs.
+    pub(crate) steps: AtomicU64,
+    /// Every write and sync from this one on fails; 0 for never.
+    pub(crate) cut_from: AtomicU64,
     pub(crate) full: AtomicBool,
 }
 
 impl Faults {
-    fn sync(&self) -> io::Result<()> {
-        let count = self.syncs.fetch_add(1, Ordering::SeqCst) + 1;
-        let fail_from = self.fail_from.load(Ordering::SeqCst);
-        if fail_from != 0 && count >= fail_from {
-            return Err(io::Error::other("simulated failure"));
-        }
-        Ok(())
+    fn step(&self) -> io::Result<()> {
+        reached(&self.steps, &self.cut_from)
     }
+
+    fn sync(&self) -> io::Result<()> {
+        self.step()?;
+        reached(&self.syncs, &self.fail_from)
+    }
+}
+
+fn reached(counter: &AtomicU64, from: &AtomicU64) -> io::Result<()> {
+    let (count, from) = (counter.fetch_add(1, Ordering::SeqCst) + 1, from.load(Ordering::SeqCst));
+    if from != 0 && count >= from { Err(io::Error::other("simulated failure")) } else { Ok(()) }
+}
+
+/// What a power cut leaves of the writes that were not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Nothing,
+    All,
+    /// All but the end of each file's last write: its first bytes up to here.
+    Torn(usize),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -43,24 +62,48 @@ pub(crate) struct SimDisk {
     pub(crate) faults: Arc<Faults>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SimFile {
-    seen: Mutex<Vec<u8>>,
-    durable: Mutex<Vec<u8>>,
+    bytes: Mutex<SimBytes>,
     faults: Arc<Faults>,
 }
 
+#[derive(Debug, Default)]
+struct SimBytes {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<(usize, Vec<u8>)>,
+}
+
+impl SimBytes {
+    fn crashed(&self, keep: Keep) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        if keep != Keep::Nothing {
+            bytes.resize(self.seen.len(), 0);
+            for (number, (at, write)) in self.unsynced.iter().enumerate() {
+                let kept = match keep {
+                    Keep::Torn(cut) if number + 1 == self.unsynced.len() => cut.min(write.len()),
+                    _ => write.len(),
+                };
+                bytes[*at..at + kept].copy_from_slice(&write[..kept]);
+            }
+        }
+        bytes
+    }
+}
+
 impl SimDisk {
-    /// What the device holds after a power cut now; `keep`: all that was written had reached it.
-    pub(crate) fn crashed(&self, keep: bool, faults: Arc<Faults>) -> Self {
+    pub(crate) fn new(faults: Arc<Faults>) -> Self {
+        Self { files: Arc::default(), faults }
+    }
+
+    /// What the device holds after a power cut now.
+    pub(crate) fn crashed(&self, keep: Keep, faults: Arc<Faults>) -> Self {
         let disk = Self { files: Arc::default(), faults };
         for (path, file) in lock_short(&self.files).iter() {
-            let bytes = lock_short(if keep { &file.seen } else { &file.durable }).clone();
-            let copy = SimFile {
-                seen: Mutex::new(bytes.clone()),
-                durable: Mutex::new(bytes),
-                faults: disk.faults.clone(),
-            };
+            let durable = lock_short(&file.bytes).crashed(keep);
+            let bytes = SimBytes { seen: durable.clone(), durable, unsynced: Vec::new() };
+            let copy = SimFile { bytes: Mutex::new(bytes), faults: disk.faults.clone() };
             lock_short(&disk.files).insert(path.clone(), Arc::new(copy));
         }
         disk
@@ -70,37 +113,44 @@ impl SimDisk {
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        let seen = lock_short(&self.seen);
-        let run = seen.get(at..at + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = lock_short(&self.bytes);
+        let run = bytes.seen.get(at..at + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.copy_from_slice(run);
         Ok(())
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        let mut seen = lock_short(&self.seen);
-        if seen.len() < at + buf.len() {
-            seen.resize(at + buf.len(), 0);
+        let mut bytes = lock_short(&self.bytes);
+        if bytes.seen.len() < at + buf.len() {
+            bytes.seen.resize(at + buf.len(), 0);
         }
-        seen[at..at + buf.len()].copy_from_slice(buf);
-        Ok(())
+        bytes.seen[at..at + buf.len()].copy_from_slice(buf);
+        bytes.unsynced.push((at, buf.to_vec()));
+        // A write that fails may have reached the device all the same.
+        self.faults.step()
     }
 
     fn sync(&self) -> io::Result<()> {
         self.faults.sync()?;
-        *lock_short(&self.durable) = lock_short(&self.seen).clone();
+        let mut bytes = lock_short(&self.bytes);
+        let SimBytes { seen, durable, unsynced } = &mut *bytes;
+        durable.resize(seen.len(), 0);
+        for (at, write) in unsynced.drain(..) {
+            durable[at..at + write.len()].copy_from_slice(&write);
+        }
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(lock_short(&self.seen).len() as u64)
+        Ok(lock_short(&self.bytes).seen.len() as u64)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         if self.faults.full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        lock_short(&self.seen).resize(usize::try_from(len).map_err(io::Error::other)?, 0);
+        lock_short(&self.bytes).seen.resize(usize::try_from(len).map_err(io::Error::other)?, 0);
         Ok(())
     }
 
@@ -117,11 +167,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = Arc::new(SimFile {
-            seen: Mutex::default(),
-            durable: Mutex::default(),
-            faults: self.faults.clone(),
-        });
+        let file = Arc::new(SimFile { bytes: Mutex::default(), faults: self.faults.clone() });
         lock_short(&self.files).insert(path.to_owned(), file.clone());
         Ok(file)
     }
@@ -172,6 +218,10 @@ pub(crate) struct SimLog {
 }
 
 impl SimLog {
+    pub(crate) fn new(faults: Arc<Faults>) -> Self {
+        Self { seen: Arc::default(), durable: Arc::default(), faults }
+    }
+
     /// What the device holds after a power cut now; `keep`: all that was written had reached it.
     pub(crate) fn crashed(&self, keep: bool, faults: Arc<Faults>) -> Self {
         let held = lock_short(if keep { &self.seen } else { &self.durable }).clone();
@@ -195,6 +245,9 @@ impl Log for SimLog {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.faults
+            .step()
+            .map_err(|error| StoreError::Ledger { action: "write", cause: error.to_string() })?;
         let mut seen = lock_short(&self.seen);
         for (key, value) in batch {
             match value {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Condvar, Mutex,
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::{Duration, Instant},
 };
@@ -27,9 +27,17 @@ use crate::{
 /// Most requests that share one sync.
 const GROUP_JOBS_MAX: usize = 256;
 
-/// While several callers are at work, a group waits this long for more of them: about what a sync takes,
-/// so each waits a little longer and all together pay for far fewer syncs. A caller alone never waits.
-const GATHER: Duration = Duration::from_micros(800);
+/// While many callers are at work, a group waits this long for more of them: each waits a little longer, and
+/// all together pay for far fewer syncs.
+const GATHER: Duration = Duration::from_micros(500);
+/// So many requests in the last group are many callers: the claims of one agreement come together too, but
+/// nobody else is on the way then.
+const GATHER_JOBS_MIN: usize = 8;
+
+/// When the journal holds so many records, they go into the ledger between two groups.
+const SETTLE_RECORDS: usize = 1000;
+/// They also go when nobody has asked for anything so long: the ledger is then complete by itself.
+const SETTLE_QUIET: Duration = Duration::from_secs(1);
 
 /// What holding a run gives, in the order of the wants.
 pub(crate) type Held = Vec<Result<PadBytes, HoldRefusal>>;
@@ -123,16 +131,30 @@ fn save(engine: &Engine, commits: &SyncSender<Job>) {
 /// Commits groups until the queue is closed.
 pub(crate) fn run_commits(engine: &Engine, jobs: &Receiver<Job>, eraser: &EraserBell) {
     let mut last_group_jobs = 1;
-    while let Ok(first) = jobs.recv() {
+    loop {
+        let first = match jobs.recv_timeout(SETTLE_QUIET) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                settle(engine, 1);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut group = vec![first];
         group.extend(std::iter::from_fn(|| jobs.try_recv().ok()).take(GROUP_JOBS_MAX - 1));
-        if last_group_jobs.max(group.len()) > 1 {
+        if last_group_jobs >= GATHER_JOBS_MIN {
             gather(jobs, &mut group);
         }
         last_group_jobs = group.len();
         engine.commit_group(group);
         eraser.ring();
+        settle(engine, SETTLE_RECORDS);
     }
+}
+
+/// A failure has stopped the store, and everybody will be told.
+fn settle(engine: &Engine, records_min: usize) {
+    let _ = engine.settle(records_min);
 }
 
 fn gather(jobs: &Receiver<Job>, group: &mut Vec<Job>) {

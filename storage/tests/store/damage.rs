@@ -113,9 +113,14 @@ fn what_is_missing_is_never_made_anew() {
     let lane = lane_path(&world, "client", Lane::Up);
     world.client.close().expect("closed");
     let away = world.path("away");
-    for path in
-        [lane, client.join("ledger/db"), client.join("ledger"), client.join("store"), client.join("keys")]
-    {
+    for path in [
+        lane,
+        client.join("ledger/db"),
+        client.join("ledger/journal"),
+        client.join("ledger"),
+        client.join("store"),
+        client.join("keys"),
+    ] {
         std::fs::rename(&path, &away).expect("moved away");
         let refused = Store::open(&client, Options::default()).map(|_| ());
         assert!(matches!(refused, Err(StoreError::Missing { .. })), "{}: {refused:?}", path.display());

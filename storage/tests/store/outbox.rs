@@ -38,7 +38,8 @@ fn messages_survive_and_go_in_order() {
 #[test]
 fn a_message_that_is_not_the_same_any_more_is_dropped() {
     let mut world = World::empty();
-    let id = put(&world, b"exactly these bytes");
+    // Long enough for a segment.
+    let id = put(&world, &b"exactly these bytes".repeat(200));
     world.hub.close().expect("closed");
     let segment = world.path("hub").join("outbox/00000000.segment");
     let mut bytes = std::fs::read(&segment).expect("a segment");
@@ -50,7 +51,7 @@ fn a_message_that_is_not_the_same_any_more_is_dropped() {
     deliver(&world, id);
     assert_eq!(world.hub.outbox(), []);
     // A segment that is gone altogether costs its messages, not the store.
-    let id = put(&world, b"more");
+    let id = put(&world, &b"more".repeat(800));
     world.hub.close().expect("closed");
     std::fs::remove_file(&segment).expect("removed");
     world.hub = open_at(&world.path("hub"));
