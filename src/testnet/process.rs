@@ -19,6 +19,9 @@ use crate::{
 
 /// How long a node gets to stop by itself.
 const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long a started process gets to show its command line, and the pause between two looks.
+const START_WAIT: Duration = Duration::from_secs(2);
+const START_PAUSE: Duration = Duration::from_micros(200);
 /// Between two looks at a process.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -57,7 +60,17 @@ pub(crate) fn start(node: &NodeEntry, lifetime: Lifetime) -> Result<Child> {
         command.env_remove(name);
     }
     let stdout = log.try_clone().map_err(fail)?;
-    command.current_dir(&node.dir).stdin(Stdio::null()).stdout(stdout).stderr(log).spawn().map_err(fail)
+    command.current_dir(&node.dir).stdin(Stdio::null()).stdout(stdout).stderr(log);
+    let mut child = command.spawn().map_err(fail)?;
+    // The system lets go of us a moment before the new command line can be read, by which a process is known.
+    let deadline = Instant::now() + START_WAIT;
+    while !is_node(child.id(), &node.dir) && Instant::now() < deadline {
+        if child.try_wait().map_err(fail)?.is_some() {
+            break;
+        }
+        thread::sleep(START_PAUSE);
+    }
+    Ok(child)
 }
 
 /// Whether the node's process runs.
