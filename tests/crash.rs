@@ -13,6 +13,7 @@ use std::{
 };
 
 use common::{Net, eventually};
+use dske_storage::{Options, Store, TableState};
 
 /// A message as a node logged it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,9 +61,45 @@ fn assert_no_byte_serves_twice(net: &Net) -> usize {
     count
 }
 
-/// Every ledger opens, its figures add up, and no lane claims less than messages with right tags used.
+/// Bytes of a lane that the messages in the logs consume.
+fn consumed(messages: &BTreeMap<(String, String), Vec<Logged>>, table: &str, lane: &str) -> u64 {
+    let mut logged = messages.get(&(table.to_owned(), lane.to_owned())).cloned().unwrap_or_default();
+    logged.sort();
+    logged.dedup();
+    logged.iter().map(|message| message.len).sum()
+}
+
+/// Every ledger opens and adds up, and no receiving end of a lane claims more than messages consumed, nor
+/// more than its allocating end gave out.
 fn assert_ledgers_agree(net: &Net) {
-    net.testnet(&["down"]);
+    let messages = messages(net);
+    let nodes = net.nodes();
+    let mut given: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut claimed: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for node in &nodes {
+        net.testnet(&["kill", node]);
+        let store = Store::open(&net.node_dir(node).join("store"), Options::default()).unwrap();
+        for table in store.tables() {
+            assert_eq!(table.state, TableState::Active, "{node}: {}", table.serial);
+            for lane in &table.lanes {
+                let used = lane.used_key + lane.used_identity + lane.used_sync;
+                assert_eq!(lane.bytes, used + lane.skipped + lane.reserved + lane.left, "{node}");
+                let key = (table.table.to_string(), lane.lane.to_string());
+                if lane.allocator {
+                    given.insert(key, lane.bytes - lane.left);
+                } else {
+                    claimed.insert(key, used);
+                }
+            }
+        }
+        store.close().unwrap();
+    }
+    for ((table, lane), claimed) in claimed {
+        let logged = consumed(&messages, &table, &lane);
+        assert!(claimed <= logged, "table {table} {lane}: {claimed} claimed, {logged} in messages");
+        let given = given[&(table.clone(), lane.clone())];
+        assert!(logged <= given, "table {table} {lane}: {logged} in messages, {given} given out");
+    }
 }
 
 #[test]

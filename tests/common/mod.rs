@@ -24,9 +24,14 @@ pub(crate) struct Key {
 }
 
 impl Net {
+    /// A place for one that is not up.
+    pub(crate) fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
     /// Starts one. Every node logs the messages that it sends and receives.
     pub(crate) fn up(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
-        let net = Self { dir: tempfile::tempdir().unwrap() };
+        let net = Self::empty();
         let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
         let arguments = ["testnet", "up", "--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
         let output = net.dske(&arguments).output().unwrap();
