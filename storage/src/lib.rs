@@ -21,6 +21,8 @@ mod intervals;
 mod journal;
 mod journal_header;
 mod journal_record;
+#[cfg(test)]
+mod journal_tests;
 mod journaled_log;
 mod keys;
 mod lane_file;
