@@ -73,7 +73,8 @@ impl Mailbox {
         match answer {
             Some(Err(refusal)) if refusal.is_transient() => {
                 self.paused = true;
-                self.waiting.push_front(id);
+                // Behind the others: what hinders this one may not hinder them.
+                self.waiting.push_back(id);
                 Some(Fate::Waiting)
             }
             Some(_) => Some(Fate::Settled(id)),
@@ -107,6 +108,18 @@ mod tests {
         let used = Some(Err(Refusal::PadUsed));
         assert_eq!(mailbox.answered(Ticket(3), used), Some(Fate::Settled(OutboxId(1))));
         assert_eq!(mailbox.pending(), 0);
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_taken_yet_lets_others_pass() {
+        let mut mailbox = Mailbox { connected: true, ..Mailbox::default() };
+        mailbox.add(OutboxId(1));
+        mailbox.add(OutboxId(2));
+        assert_eq!(mailbox.next(Ticket(1)), Some(OutboxId(1)));
+        assert_eq!(mailbox.answered(Ticket(1), Some(Err(Refusal::TableInactive))), Some(Fate::Waiting));
+        mailbox.resume();
+        assert_eq!(mailbox.next(Ticket(2)), Some(OutboxId(2)));
+        assert_eq!(mailbox.next(Ticket(3)), Some(OutboxId(1)));
     }
 
     #[test]

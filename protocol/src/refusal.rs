@@ -65,9 +65,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the very same message may succeed later.
+    /// Whether the very same message may succeed later. A table is inactive also while its client waits for
+    /// the hub's word that the module's receipt has come back.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Busy | Self::Internal)
+        matches!(self, Self::Busy | Self::Internal | Self::TableInactive)
     }
 }
 

@@ -78,6 +78,23 @@ pub(crate) fn is_running(node: &NodeEntry) -> bool {
     node.pid.is_some_and(|pid| is_node(pid, &node.dir))
 }
 
+/// Whether the node's process has let go of everything. A dying process loses its command line before its
+/// files and their locks, and those only with the last of its threads.
+fn has_ended(node: &NodeEntry) -> bool {
+    let Some(pid) = node.pid else { return true };
+    match fs::read(format!("/proc/{pid}/cmdline")) {
+        Err(_) => true,
+        Ok(line) if line.is_empty() => {
+            // The state stands after the name in brackets: Z and X are those of a thread that is gone.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let state = stat.rsplit(") ").next().unwrap_or_default();
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            threads <= 1 && (state.is_empty() || state.starts_with(['Z', 'X']))
+        }
+        Ok(line) => !is_node_command(&line, &node.dir),
+    }
+}
+
 /// Asks nodes to stop, all at once, and ends those that do not.
 pub(crate) fn stop<'a>(nodes: impl IntoIterator<Item = &'a NodeEntry>) -> Result<()> {
     let running: Vec<&NodeEntry> = nodes.into_iter().filter(|node| is_running(node)).collect();
@@ -85,7 +102,7 @@ pub(crate) fn stop<'a>(nodes: impl IntoIterator<Item = &'a NodeEntry>) -> Result
         signal(node, Signal::TERM)?;
     }
     let deadline = Instant::now() + STOP_WAIT;
-    while running.iter().any(|node| is_running(node)) && Instant::now() < deadline {
+    while running.iter().any(|node| !has_ended(node)) && Instant::now() < deadline {
         thread::sleep(LOOK_PAUSE);
     }
     stop_hard(running)
@@ -93,12 +110,12 @@ pub(crate) fn stop<'a>(nodes: impl IntoIterator<Item = &'a NodeEntry>) -> Result
 
 /// Ends nodes at once, as a crash would.
 pub(crate) fn stop_hard<'a>(nodes: impl IntoIterator<Item = &'a NodeEntry>) -> Result<()> {
-    let running: Vec<&NodeEntry> = nodes.into_iter().filter(|node| is_running(node)).collect();
+    let running: Vec<&NodeEntry> = nodes.into_iter().filter(|node| !has_ended(node)).collect();
     for node in &running {
         signal(node, Signal::KILL)?;
     }
     let deadline = Instant::now() + STOP_WAIT;
-    while let Some(left) = running.iter().find(|node| is_running(node)) {
+    while let Some(left) = running.iter().find(|node| !has_ended(node)) {
         if Instant::now() >= deadline {
             return Err(CliError::new(
                 "dske::testnet::stop",
