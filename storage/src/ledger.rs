@@ -130,7 +130,7 @@ impl Ledger {
         self.log.scan_last(prefix, limit)?.iter().map(|(_, bytes)| decode(what, bytes)).collect()
     }
 
-    /// Applies a batch and returns when it is on the device.
+    /// Applies a batch and returns when it is on the device, in the journal at least.
     pub(crate) fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());

@@ -4,6 +4,9 @@
 //! twice, by any sequence of crashes, kills, full disks and parallel callers. So every decision is on the
 //! device before its effect is visible, lanes are reserved ahead, and used bytes are overwritten.
 //!
+//! Decisions are records of the ledger. A group of them is durable with one write and one sync of the journal
+//! in front of it; sled, which keeps the ledger, gets many groups together later.
+//!
 //! [`Store`] is the whole of it; the two seams under it are [`disk::Disk`] and [`log::Log`].
 
 mod codec;

@@ -1,5 +1,6 @@
 //! The ledger's log on sled. Its own flush does not survive a power cut, so every [`Log::sync`] also syncs
-//! the log file through a handle of ours.
+//! the log file through a handle of ours. That is slow: commits are made durable by the journal in front of
+//! it (`journaled_log.rs`), and this one gets them at checkpoints.
 
 use std::{
     fs::File,

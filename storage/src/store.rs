@@ -1,7 +1,8 @@
 //! The store as the node sees it: requests in, replies through channels, three threads behind.
 //!
 //! Calls may come from asynchronous code: none waits for the disk, except that a caller waits while a queue
-//! is full, which lasts one group commit. Reads of the ledger are served from sled's memory as a rule.
+//! is full, which lasts one group commit or one checkpoint of the journal. Reads of the ledger are served
+//! from memory as a rule.
 
 use std::{
     path::Path,

@@ -1,12 +1,12 @@
-//! The three threads of a store, each a loop around one part of the engine: pads and reads, group commit,
-//! and erasure.
+//! The three threads of a store, each a loop around one part of the engine: pads and reads, group commit
+//! with the checkpoints of the journal, and erasure.
 
 use std::{
     sync::{
         Condvar, Mutex,
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dske_protocol::{
@@ -26,13 +26,6 @@ use crate::{
 
 /// Most requests that share one sync.
 const GROUP_JOBS_MAX: usize = 256;
-
-/// While many callers are at work, a group waits this long for more of them: each waits a little longer, and
-/// all together pay for far fewer syncs.
-const GATHER: Duration = Duration::from_micros(500);
-/// So many requests in the last group are many callers: the claims of one agreement come together too, but
-/// nobody else is on the way then.
-const GATHER_JOBS_MIN: usize = 8;
 
 /// When the journal holds so many records, they go into the ledger between two groups.
 const SETTLE_RECORDS: usize = 1000;
@@ -128,9 +121,9 @@ fn save(engine: &Engine, commits: &SyncSender<Job>) {
     }
 }
 
-/// Commits groups until the queue is closed.
+/// Commits groups until the queue is closed. A group is what came while the one before it was written: to
+/// wait for more would cost more than the one sync that it saves.
 pub(crate) fn run_commits(engine: &Engine, jobs: &Receiver<Job>, eraser: &EraserBell) {
-    let mut last_group_jobs = 1;
     loop {
         let first = match jobs.recv_timeout(SETTLE_QUIET) {
             Ok(job) => job,
@@ -142,10 +135,6 @@ pub(crate) fn run_commits(engine: &Engine, jobs: &Receiver<Job>, eraser: &Eraser
         };
         let mut group = vec![first];
         group.extend(std::iter::from_fn(|| jobs.try_recv().ok()).take(GROUP_JOBS_MAX - 1));
-        if last_group_jobs >= GATHER_JOBS_MIN {
-            gather(jobs, &mut group);
-        }
-        last_group_jobs = group.len();
         engine.commit_group(group);
         eraser.ring();
         settle(engine, SETTLE_RECORDS);
@@ -155,17 +144,6 @@ pub(crate) fn run_commits(engine: &Engine, jobs: &Receiver<Job>, eraser: &Eraser
 /// A failure has stopped the store, and everybody will be told.
 fn settle(engine: &Engine, records_min: usize) {
     let _ = engine.settle(records_min);
-}
-
-fn gather(jobs: &Receiver<Job>, group: &mut Vec<Job>) {
-    let until = Instant::now() + GATHER;
-    while group.len() < GROUP_JOBS_MAX {
-        match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(job) => group.push(job),
-            // Closed, or time is up: what there is goes now.
-            Err(_) => return,
-        }
-    }
 }
 
 /// Wakes the eraser.
