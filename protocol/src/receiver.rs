@@ -88,6 +88,13 @@ pub enum ReceiverEffect {
     },
     /// The first share of an agreement has arrived.
     Began(Agreement),
+    /// A true share came after the key.
+    LateShare {
+        /// The agreement.
+        block: BlockId,
+        /// Shares of its group so far.
+        shares: u8,
+    },
     /// An agreement has ended, or more is known about one that has. The record is durable.
     Progress {
         /// The parameters.
@@ -422,11 +429,13 @@ impl Receiver {
         let group = &collection.groups[*winner];
         let in_winner = group.shares.iter().any(|(at, held)| *at == position && Arc::ptr_eq(&held.0, share));
         let is_true = in_winner && group.check_late(&outcome.basis, position, share).unwrap_or(false);
-        if !is_true {
+        let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+        if is_true {
+            self.effects.push_back(ReceiverEffect::LateShare { block, shares });
+        } else {
             self.counters.false_shares += 1;
             false_positions.insert(position);
             let false_positions = false_positions.iter().copied().collect();
-            let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
             self.announce(block, NoticeOutcome::Validated { shares, false_positions });
         }
     }

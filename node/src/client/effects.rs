@@ -72,6 +72,9 @@ impl ClientActor {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.began(now, &agreement, |node| names.of(node));
                 }
+                ReceiverEffect::LateShare { block, shares } => {
+                    self.sessions.update(&block, |session, _| session.shares = shares);
+                }
                 ReceiverEffect::Progress { agreement, outcome, .. } => {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));

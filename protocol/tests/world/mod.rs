@@ -405,7 +405,9 @@ impl World {
                         self.clients.iter().position(|client| client.id == agreement.sender).unwrap();
                     self.sender_input(sender, SenderInput::Notice { from: me, notice });
                 }
-                ReceiverEffect::Answer { .. } | ReceiverEffect::Began(_) => {}
+                ReceiverEffect::Answer { .. }
+                | ReceiverEffect::Began(_)
+                | ReceiverEffect::LateShare { .. } => {}
             }
         }
         busy
