@@ -1,5 +1,5 @@
-//! Loading a store: what only the journal held goes into the ledger first; what is missing is an error, what disagrees is quarantined, what should be erased is
-//! erased again. Nothing is ever treated as fresh.
+//! Loading a store: what only the journal held goes into the ledger first; what is missing is an error, what
+//! disagrees is quarantined, what should be erased is erased again. Nothing is ever treated as fresh.
 
 use std::{
     path::Path,
