@@ -116,7 +116,7 @@ mod tests {
         mailbox.add(OutboxId(1));
         mailbox.add(OutboxId(2));
         assert_eq!(mailbox.next(Ticket(1)), Some(OutboxId(1)));
-        assert_eq!(mailbox.answered(Ticket(1), Some(Err(Refusal::TableInactive))), Some(Fate::Waiting));
+        assert_eq!(mailbox.answered(Ticket(1), Some(Err(Refusal::TablePending))), Some(Fate::Waiting));
         mailbox.resume();
         assert_eq!(mailbox.next(Ticket(2)), Some(OutboxId(2)));
         assert_eq!(mailbox.next(Ticket(3)), Some(OutboxId(1)));

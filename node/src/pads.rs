@@ -194,6 +194,7 @@ fn usage(usage: Usage) -> Use {
 fn refusal(refusal: HoldRefusal) -> Refusal {
     match refusal {
         HoldRefusal::UnknownTable(_) | HoldRefusal::WrongPeer { .. } => Refusal::UnknownTable,
+        HoldRefusal::Pending => Refusal::TablePending,
         HoldRefusal::NotActive { .. } => Refusal::TableInactive,
         HoldRefusal::WrongLane | HoldRefusal::OutOfRange => Refusal::OutOfRange,
         HoldRefusal::AlreadyUsed | HoldRefusal::Erased => Refusal::PadUsed,

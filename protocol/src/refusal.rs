@@ -14,7 +14,10 @@ pub enum Refusal {
     /// No such table between the two.
     #[error("no such table is shared with this peer")]
     UnknownTable,
-    /// The table is not acknowledged, suspended, quarantined, spent or retired.
+    /// The receipt of the table's module has not come back yet, or the word of it.
+    #[error("the table waits for its module's receipt")]
+    TablePending,
+    /// The table is suspended, quarantined, spent or retired.
     #[error("the table is not active")]
     TableInactive,
     /// The run lies outside the lane, or in the lane that the other side allocates.
@@ -65,10 +68,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the very same message may succeed later. A table is inactive also while its client waits for
-    /// the hub's word that the module's receipt has come back.
+    /// Whether the very same message may succeed later.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Busy | Self::Internal | Self::TableInactive)
+        matches!(self, Self::Busy | Self::Internal | Self::TablePending)
     }
 }
 

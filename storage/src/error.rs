@@ -158,7 +158,10 @@ pub enum HoldRefusal {
     /// The peer may not allocate from that lane; we do.
     #[error("that lane is ours to allocate from")]
     WrongLane,
-    /// The table is not active.
+    /// The table waits for its module's receipt, or for the hub's word of it.
+    #[error("the table waits for its module's receipt")]
+    Pending,
+    /// The table is not active, and not about to be.
     #[error("table is {state}")]
     NotActive {
         /// Its state, with the reason.

@@ -17,7 +17,7 @@ use crate::{
     lane_state::RUN_BYTES_MAX,
     ledger::{Draft, lane_key, used_key},
     lock_short,
-    status::Use,
+    status::{TableState, Use},
     table::{LaneRecord, Table},
     transaction::{Minted, Want},
 };
@@ -53,8 +53,10 @@ impl Engine {
             if table.record.peer != peer {
                 return Err(HoldRefusal::WrongPeer { table: range.table, peer });
             }
-            if !table.is_active() {
-                return Err(HoldRefusal::NotActive { state: table.record.state.to_string() });
+            match &table.record.state {
+                TableState::Active => {}
+                TableState::Pending => return Err(HoldRefusal::Pending),
+                state => return Err(HoldRefusal::NotActive { state: state.to_string() }),
             }
             let lane = table.lane_mut(range.lane);
             if lane.allocator {

@@ -1,7 +1,8 @@
 //! What goes over the control socket.
 //!
 //! A caller sends one [`Request`] and reads [`Reply`] frames until one that is not
-//! [`Reply::Progress`]; then it may send the next. The form on the wire is in [`super::frame`].
+//! [`Reply::Progress`]; then it may send the next. On the wire each is a length of four bytes, little-endian,
+//! and bincode.
 
 use std::{fmt, path::PathBuf};
 
