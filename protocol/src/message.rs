@@ -308,7 +308,7 @@ impl<T: Tagged> Unverified<T> {
     /// Checks the tag in constant time.
     ///
     /// # Errors
-    /// If it is wrong. Nothing is burned then (DESIGN, failed tags).
+    /// If it is wrong. Nothing is burned then.
     pub fn verify(self, key: TagKey) -> Result<Verified<T>, Forged> {
         let (body, tag) = self.bytes.split_at(self.bytes.len() - TAG_BYTES);
         let mut claimed = [0; TAG_BYTES];

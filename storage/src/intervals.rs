@@ -1,4 +1,4 @@
-//! A set of byte ranges, kept merged: which runs of a lane are used (DESIGN §5).
+//! A set of byte ranges, kept merged: which runs of a lane are used.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! The head of a lane file: two alternating checksummed slots, so that the lane's mark survives a torn
-//! write, and does not rest on the ledger alone (DESIGN §5).
+//! write, and does not rest on the ledger alone.
 
 use dske_protocol::ids::{Lane, TableId};
 use serde::{Deserialize, Serialize};

@@ -1,12 +1,12 @@
 //! Messages that wait for their receivers: an index in the ledger, and the messages in it too where they are
 //! short, otherwise in segments.
 //!
-//! A message is ciphertext that travels in the clear (DESIGN §6): whoever reads the ledger, which erases
+//! A message is ciphertext that travels in the clear: whoever reads the ledger, which erases
 //! nothing, learns no more than whoever listens on the line. So a short one may stand in its record, and the
 //! group that keeps it needs no sync but the journal's. No pad and no key may ever take that way.
 //!
 //! What is sent again is the very same bytes. Where they no longer have their checksum they are gone: the
-//! entry is dropped, the pads under it stay burned, and the agreement starts anew (DESIGN §5).
+//! entry is dropped, the pads under it stay burned, and the agreement starts anew.
 
 use serde::{Deserialize, Serialize};
 

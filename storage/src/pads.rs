@@ -1,4 +1,4 @@
-//! Pads out of lanes: held for a peer's message, or minted for one of ours (DESIGN §5).
+//! Pads out of lanes: held for a peer's message, or minted for one of ours.
 //!
 //! An allocator's mark is on the device, in the lane's header and then in the ledger, before any byte below
 //! it leaves this module; a crash can lose reserved bytes but never hand one out twice.
@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Skips durably to `to` in the lane that this node allocates: what sync does when the peer has seen
-    /// more (DESIGN §4). Only the thread that reserves may call it.
+    /// more. Only the thread that reserves may call it.
     pub(crate) fn skip(&self, table: TableId, to: u64) -> Result<(), StoreError> {
         self.check()?;
         let (file, lane_name, old_mark, counts) = {
@@ -225,7 +225,7 @@ impl Engine {
     }
 
     /// Takes one run at or after `at` of one table, without giving up what lies before it: for the tag key of
-    /// a sync confirmation, whose place the peer names (DESIGN §4). Only the thread that reserves may call it.
+    /// a sync confirmation, whose place the peer names. Only the thread that reserves may call it.
     pub(crate) fn mint_at(
         &self,
         table: TableId,

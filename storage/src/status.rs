@@ -118,7 +118,7 @@ pub struct TableStatus {
     pub forged_blocks: u128,
 }
 
-/// How far each end of a table has come, as sync compares it (DESIGN §4).
+/// How far each end of a table has come, as sync compares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableMarks {
     /// Furthest byte of the up lane that this node knows to be used or reserved.

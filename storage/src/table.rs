@@ -11,7 +11,7 @@ use crate::{
     status::{TableMarks, TableSide, TableState, TableStatus},
 };
 
-/// Failed tags cost their message's blocks; at 2^64 of 2^128 the table is suspended (DESIGN §4).
+/// Failed tags cost their message's blocks; at 2^64 of 2^128 the table is suspended.
 const FORGED_BLOCKS_MAX: u128 = 1 << 64;
 /// A lane with less than this has no room for even an empty tagged message.
 const MESSAGE_PAD_BYTES_MIN: u64 = 32;
