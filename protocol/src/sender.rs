@@ -84,6 +84,8 @@ pub enum SenderInput {
         /// What it said.
         notice: Notice,
     },
+    /// The direct link to a receiver is gone: no notice will come from it soon.
+    Unlinked(NodeId),
     /// The pads answered.
     Pad(PadOutcome),
     /// A deadline may have passed.
@@ -206,6 +208,15 @@ impl Sender {
                     sending.noticed(from, notice.outcome);
                     self.settle(now, notice.block);
                 }
+            }
+            SenderInput::Unlinked(receiver) => {
+                let mut blocks = Vec::new();
+                for (block, sending) in &mut self.sending {
+                    if sending.linked.remove(&receiver) {
+                        blocks.push(*block);
+                    }
+                }
+                blocks.into_iter().for_each(|block| self.settle(now, block));
             }
             SenderInput::Pad(outcome) => self.pad(now, outcome),
             SenderInput::Tick => {

@@ -196,3 +196,11 @@ fn a_hub_that_invents_senders_burns_little_and_keeps_nobody_out() {
     let agreed = world.agree(world.wish(3, KEY_BYTES)).expect("a real sender is still introduced");
     assert_same(&world, &agreed);
 }
+
+#[test]
+fn a_receiver_that_goes_away_is_not_waited_for() {
+    let mut world = World::new(15, 3, 2, 2, 1024, true);
+    let agreed = world.agree_while_unlinking(world.wish(2, KEY_BYTES)).expect("ended at once");
+    let agreed = agreed.expect("the hubs have accepted; they deliver when it is back");
+    assert_eq!((agreed.shares, agreed.confirmed.len()), (3, 0));
+}

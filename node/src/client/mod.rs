@@ -274,6 +274,7 @@ impl ClientActor {
                     self.advance_wishes(now);
                 } else {
                     self.linked.remove(&peer);
+                    self.sender.handle(now, SenderInput::Unlinked(peer), &mut self.rng);
                 }
                 self.hub_errands(now);
             }

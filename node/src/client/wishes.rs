@@ -153,7 +153,7 @@ impl ClientActor {
             hubs,
             linked,
             deadline: wish.began + timeout,
-            notice_deadline: now + patience,
+            notice_deadline: (now + patience).min(wish.began + timeout),
         };
         let id = RequestId(self.wishes.next);
         self.wishes.next += 1;

@@ -268,6 +268,19 @@ impl World {
         panic!("the agreement hangs");
     }
 
+    /// Has client 0 begin a key whose receiver goes away before it hears of it; the link to it breaks.
+    pub(crate) fn agree_while_unlinking(&mut self, wish: KeyWish) -> Option<Result<AgreedKey, SendFailure>> {
+        self.next_request += 1;
+        let (id, receivers) = (RequestId(self.next_request), wish.receivers.clone());
+        self.cut = self.hubs.iter().map(|(hub, _)| *hub).collect();
+        self.sender_input(0, SenderInput::Start { id, wish });
+        self.settle();
+        assert!(!self.ended.contains_key(&id), "a notice is awaited over a link");
+        receivers.into_iter().for_each(|receiver| self.sender_input(0, SenderInput::Unlinked(receiver)));
+        self.settle();
+        self.ended.remove(&id)
+    }
+
     /// Has a client establish who `subject` is.
     pub(crate) fn establish(
         &mut self,
