@@ -160,6 +160,8 @@ pub struct LaneMarks {
     pub peer_bytes: u64,
     /// When so little is left below the lease, the next mark should be announced.
     pub ahead: u64,
+    /// Whether the records of the table disagree with each other: only what the peer has on record can settle it.
+    pub unsure: bool,
 }
 
 /// What is recorded in one step.

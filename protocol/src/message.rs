@@ -191,6 +191,9 @@ pub struct Mark {
     pub seen_was: u64,
     /// What the reader has told the author to have on record of the author's lane.
     pub lease: u64,
+    /// Whether the author's records of the table disagree with each other: what the reader has sent and reserved so
+    /// far will count as used.
+    pub unsure: bool,
 }
 
 /// A client's mark, to a hub.

@@ -40,6 +40,17 @@ struct Head {
     punched: u64,
 }
 
+/// Why a lane must not be used as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LaneProblem {
+    #[error("both header slots are damaged")]
+    Damaged,
+    #[error("the file belongs to another lane")]
+    Foreign,
+    #[error("the header's marks lie outside the lane")]
+    Marks,
+}
+
 /// Name of a lane's file.
 pub(crate) fn lane_file_name(lane: Lane) -> &'static str {
     match lane {
@@ -63,7 +74,7 @@ impl LaneFile {
         table: TableId,
         lane: Lane,
         bytes: u64,
-    ) -> Result<(Self, Option<String>), StoreError> {
+    ) -> Result<(Self, Option<LaneProblem>), StoreError> {
         if !disk.exists(path).map_err(|error| StoreError::io("look for", path, &error))? {
             return Err(StoreError::Missing { what: "a lane of a table", path: path.to_owned() });
         }
@@ -75,12 +86,12 @@ impl LaneFile {
         }
         let fresh = LaneHeader::new(table, lane, bytes);
         let (header, problem) = match LaneHeader::read(&*file).map_err(|error| fail(&error))? {
-            None => (fresh, Some("both header slots are damaged".to_owned())),
+            None => (fresh, Some(LaneProblem::Damaged)),
             Some(header) if (header.table, header.lane, header.lane_bytes) != (table, fresh.lane, bytes) => {
-                (fresh, Some("the file belongs to another lane".to_owned()))
+                (fresh, Some(LaneProblem::Foreign))
             }
             Some(header) if header.mark > bytes || header.floor > header.mark => {
-                (fresh, Some("the header's marks lie outside the lane".to_owned()))
+                (fresh, Some(LaneProblem::Marks))
             }
             Some(header) => (header, None),
         };

@@ -16,7 +16,7 @@ use crate::{
     intervals::IntervalSet,
     journaled_log::JournaledLog,
     keys::KeyRun,
-    lane_file::{LaneFile, lane_file_name},
+    lane_file::{LaneFile, LaneProblem, lane_file_name},
     lane_header::Counts,
     lane_state::LaneState,
     layout,
@@ -133,11 +133,13 @@ fn load_table(
 ) -> Result<Table, StoreError> {
     let [up_bytes, down_bytes] = record.lane_bytes;
     let table = record.table;
-    let mut problems = Vec::new();
+    let (mut problems, mut ours) = (Vec::new(), true);
     let mut load = |lane: Lane, bytes: u64| -> Result<LaneState, StoreError> {
         let allocator = record.side.allocates() == lane;
         let path = layout::table_dir(dir, &table).join(lane_file_name(lane));
         let (file, problem) = LaneFile::open(disk, &path, table, lane, bytes)?;
+        ours &= problem.as_ref().is_none_or(|problem| !matches!(problem, LaneProblem::Foreign));
+        let problem = problem.map(|problem| problem.to_string());
         let stored = ledger.get::<LaneRecord>("lane", &lane_key(&table, lane))?;
         let told = ledger.get::<u64>("told mark", &told_key(&table, lane))?.unwrap_or(0);
         let used = load_used(ledger, &table, lane)?;
@@ -170,6 +172,8 @@ fn load_table(
     let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
         loaded.quarantine(&problems.join("; "));
+        // A file of another lane has the wrong pads, whatever the peer says.
+        loaded.unsure = ours;
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
     }
     Ok(loaded)

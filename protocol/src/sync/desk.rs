@@ -236,11 +236,11 @@ impl<S: SyncSide> SyncDesk<S> {
     ) {
         let LaneMarks { own, seen, lease, .. } = marks;
         let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
-        let (own_was, seen_was) = (began.own, began.seen);
+        let LaneMarks { own: own_was, seen: seen_was, unsure, .. } = began;
         let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
             // A tag key beyond the mark moves the mark.
             let own = own.max(run.range.end()?);
-            let mark = Mark { range: run.range, nonces, own, own_was, seen, seen_was, lease };
+            let mark = Mark { range: run.range, nonces, own, own_was, seen, seen_was, lease, unsure };
             seal(&S::Own::from(mark), run.pad.split()?.1).ok()
         });
         self.composed(table, nonces, purpose, sealed.ok_or(Refusal::PadLow));
@@ -370,9 +370,12 @@ impl<S: SyncSide> SyncDesk<S> {
         let found = before.map_or_else(Found::default, |before| Found {
             skipped: mark.seen_was.saturating_sub(before.own),
             voided: mark.lease > before.seen,
-            peer_put_back: mark.seen_was < before.lease,
+            peer_put_back: mark.unsure || mark.seen_was < before.lease,
+            settled: before.unsure,
         });
-        let skip_to = if found.skipped > 0 {
+        let skip_to = if found.settled {
+            Some(mark.seen_was.max(marks.own))
+        } else if found.skipped > 0 {
             Some(mark.seen_was)
         } else {
             // What waits in memory lies where the peer, put back, will count everything as used.
@@ -382,8 +385,8 @@ impl<S: SyncSide> SyncDesk<S> {
             table,
             peer_mark: mark.own,
             lease: mark.seen,
-            void_below: found.voided.then_some(mark.own_was),
-            void_keys: found.voided || found.skipped > 0,
+            void_below: (found.voided || found.settled).then_some(mark.own_was),
+            void_keys: found.voided || found.skipped > 0 || found.settled,
             activate: S::OWN == Lane::Up,
         };
         let verdict = Some(Verdict { found, skip_to });
