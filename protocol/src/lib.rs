@@ -5,13 +5,14 @@
 //!
 //! | part | where |
 //! |---|---|
-//! | arithmetic (§2.5) | [`field`], [`sharing`], [`reconstruct`], [`tag`] |
+//! | arithmetic (§2.5) | [`field`], [`coefficients`], [`sharing`], [`reconstruct`], [`tag`] |
 //! | things used once | [`pad`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
+pub mod coefficients;
 mod collect;
 pub mod effect;
 pub mod field;
