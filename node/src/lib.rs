@@ -10,6 +10,7 @@ pub mod control;
 mod data_dir;
 pub mod enrol;
 mod error;
+mod hardening;
 mod hub_actor;
 mod mailbox;
 mod me;
@@ -20,5 +21,6 @@ pub mod status;
 
 pub use data_dir::DataDir;
 pub use error::NodeError;
+pub use hardening::{Hardening, NotLocked, harden};
 pub use me::{Me, peer_of};
 pub use node::{NodeReady, identity, init, run};

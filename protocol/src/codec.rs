@@ -24,6 +24,15 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, DecodeError> {
     options().serialize(value).map_err(|_| DecodeError)
 }
 
+/// Length of the encoding of a value.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encoded_bytes<T: Serialize>(value: &T) -> Result<usize, DecodeError> {
+    let bytes = options().serialized_size(value).map_err(|_| DecodeError)?;
+    usize::try_from(bytes).map_err(|_| DecodeError)
+}
+
 /// Appends the encoding of a value.
 ///
 /// # Errors

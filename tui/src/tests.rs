@@ -74,6 +74,7 @@ fn status() -> Status {
             listen: vec![],
             uptime_ms: 61_000,
             store_fault: None,
+            memory_locked: true,
         },
         policy: Some(PolicyStatus {
             n: 5,
