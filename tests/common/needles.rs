@@ -102,7 +102,8 @@ fn is_base64(byte: u8) -> bool {
 /// Whichever digit the bytes begin at.
 fn hex(digits: &[u8]) -> Vec<Vec<u8>> {
     let value = |digit: &u8| char::from(*digit).to_digit(16).map_or(0, |value| value.to_le_bytes()[0]);
-    let decode = |digits: &[u8]| digits.chunks_exact(2).map(|pair| value(&pair[0]) << 4 | value(&pair[1])).collect();
+    let decode =
+        |digits: &[u8]| digits.chunks_exact(2).map(|pair| value(&pair[0]) << 4 | value(&pair[1])).collect();
     (0..2).map(|start| decode(&digits[start..])).collect()
 }
 
