@@ -340,10 +340,10 @@ impl Hub {
     /// The key instruction message for one receiver; `None` only if storage gave a run of a wrong length.
     fn instruction(&self, request: &KeyRequest, share: &SecretShare, minted: Minted) -> Option<Vec<u8>> {
         let (pad, tag_key) = minted.pad.split()?;
-        let mut ciphertext = share.0.to_vec();
-        if pad.len() != ciphertext.len() {
+        if pad.len() != share.0.len() {
             return None;
         }
+        let mut ciphertext = share.0.to_vec();
         if self.fault == HubFault::FalseShares {
             // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
             let pattern = self.me.as_bytes().iter().cycle();
