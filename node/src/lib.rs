@@ -10,6 +10,8 @@ pub mod control;
 mod data_dir;
 pub mod enrol;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hub_actor;
 mod mailbox;
 mod me;

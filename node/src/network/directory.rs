@@ -36,7 +36,7 @@ struct Inner {
 
 impl Directory {
     /// Takes an announcement in; `false` where it is older than what is known.
-    pub(super) fn hear(&self, announcement: Announcement) -> bool {
+    pub(crate) fn hear(&self, announcement: Announcement) -> bool {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.entries.get(&announcement.node).is_some_and(|old| old.sequence >= announcement.sequence) {
             return false;

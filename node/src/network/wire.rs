@@ -157,7 +157,7 @@ impl request_response::Codec for WireCodec {
     }
 }
 
-async fn read<T, M>(io: &mut T, bytes_max: usize) -> io::Result<M>
+pub(crate) async fn read<T, M>(io: &mut T, bytes_max: usize) -> io::Result<M>
 where
     T: AsyncRead + Unpin + Send,
     M: serde::de::DeserializeOwned,
@@ -176,7 +176,7 @@ where
     codec::decode(&bytes, bytes_max).map_err(|_| invalid("a message is malformed"))
 }
 
-async fn write<T, M>(io: &mut T, message: &M) -> io::Result<()>
+pub(crate) async fn write<T, M>(io: &mut T, message: &M) -> io::Result<()>
 where
     T: AsyncWrite + Unpin + Send,
     M: Serialize,
