@@ -248,7 +248,7 @@ fn hub_scripts() -> Vec<Vec<u8>> {
         request(3, 1, &[0], &[0]),
         [request(2, 0, &[0], &[0]), vec![5, 0, 0, 1], vec![5, 0, 2, 1]].concat(),
         [request(2, 0, &[0], &[0]), request(1, 2, &[0], &[0]), identity(1, 2, 0), identity(0, 4, 1)].concat(),
-        [vec![6, 0], request(2, 0, &[0], &[0]), vec![7, 0], request(2, 0, &[0], &[0])].concat(),
+        [vec![6, 1], request(2, 0, &[0], &[0]), vec![7, 1], request(2, 0, &[0], &[0])].concat(),
         [vec![4, 1, 3, 0, 1, 2, 3, 1], vec![8, 1, 0], request(2, 1, &[0], &[0]), vec![9, 0, 1]].concat(),
     ]
 }
@@ -257,7 +257,7 @@ fn receiver_scripts() -> Vec<Vec<u8>> {
     let agree = |block, sender, n, k| [&[0], parameters(block, sender, n, k).as_slice(), &[15]].concat();
     // Operation, agreement, position, lie in the share, changes before and after sealing, all else at once.
     let share = |which: u8, position: u8| vec![1, which, position, 0, 0, 0, 15];
-    let lie = |which: u8, position: u8| vec![1, which, position, 1, 40, 0xff, 0, 0, 15];
+    let lie = |which: u8, position: u8| vec![1, which, position, 1, 40, 0xff - position, 0, 0, 15];
     let forged = |which: u8, position: u8| vec![1, which, position, 0, 0, 1, 0, 60, 0, 0xff, 15];
     let all = |which: u8, n: u8| (0..n).flat_map(|position| share(which, position)).collect::<Vec<_>>();
     let tick = vec![8, 0xff, 0xff, 15];
@@ -271,7 +271,7 @@ fn receiver_scripts() -> Vec<Vec<u8>> {
         [agree(1, 1, 3, 2), share(0, 0), vec![7, 0, 0, 15], share(0, 1), tick.clone()].concat(),
         [agree(1, 0, 4, 2), agree(1, 0, 4, 3), share(0, 0), share(1, 1), share(0, 2), share(1, 3)].concat(),
         [agree(1, 0, 2, 2), all(0, 2), agree(1, 0, 2, 2), all(1, 2), tick.clone()].concat(),
-        [agree(1, 0, 3, 2), vec![10, 2, 0, 15], all(0, 3), vec![10, 0, 1, 15], tick].concat(),
+        [agree(1, 0, 3, 2), vec![10, 2, 15], all(0, 3), vec![10, 0, 1, 15], tick].concat(),
     ]
 }
 
