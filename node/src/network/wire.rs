@@ -4,7 +4,10 @@
 //! their own tags. Several messages to one peer travel together, so that a busy node pays for one
 //! exchange, and one flush at the other end, instead of many.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+};
 
 use dske_protocol::{
     codec::{self, Blob},
@@ -17,6 +20,10 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    gate::{Arriving, Gate},
+    limits::READ_TIMEOUT,
+};
 use crate::config::Role;
 
 /// The protocol of all exchanges between nodes.
@@ -76,13 +83,18 @@ impl Request {
         messages.iter().map(|message| message.0.as_slice())
     }
 
+    /// Number of messages inside.
+    pub(crate) fn messages(&self) -> usize {
+        match self {
+            Self::Shares(messages) | Self::Instructions(messages) => messages.len(),
+            Self::Notices(notices) => notices.len(),
+            Self::Identity(_) | Self::Hello => 1,
+        }
+    }
+
     /// Whether there are not too many messages inside.
     pub(crate) fn is_within_limits(&self) -> bool {
-        match self {
-            Self::Shares(messages) | Self::Instructions(messages) => messages.len() <= BATCH_MESSAGES_MAX,
-            Self::Notices(notices) => notices.len() <= BATCH_MESSAGES_MAX,
-            Self::Identity(_) | Self::Hello => true,
-        }
+        self.messages() <= BATCH_MESSAGES_MAX
     }
 }
 
@@ -115,8 +127,26 @@ pub(crate) struct Announcement {
 }
 
 /// Length-prefixed bincode, bounded, read in steps so that a length that lies allocates little.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct WireCodec;
+#[derive(Debug)]
+pub(crate) struct WireCodec {
+    arriving: Arriving,
+    /// The gate of the connection that this codec serves; none in the one from which libp2p clones the others.
+    gate: Option<Arc<Gate>>,
+}
+
+impl WireCodec {
+    pub(super) fn new(arriving: Arriving) -> Self {
+        Self { arriving, gate: None }
+    }
+}
+
+impl Clone for WireCodec {
+    /// The clone of a codec without a gate is for the connection that is being set up in this moment.
+    fn clone(&self) -> Self {
+        let arriving = || self.arriving.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { arriving: Arc::clone(&self.arriving), gate: self.gate.clone().or_else(arriving) }
+    }
+}
 
 impl request_response::Codec for WireCodec {
     type Protocol = StreamProtocol;
@@ -127,7 +157,14 @@ impl request_response::Codec for WireCodec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, REQUEST_BYTES_MAX).await
+        let Some(gate) = self.gate.clone() else { return read(io, REQUEST_BYTES_MAX).await };
+        let bytes = read_length(io).await?;
+        let _pass = gate.enter(bytes).await?;
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let read = tokio::time::timeout(READ_TIMEOUT, read_body(io, bytes, REQUEST_BYTES_MAX));
+        let request: Request = read.await.map_err(late)??;
+        gate.bring(request.messages()).await;
+        Ok(request)
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Response>
@@ -162,9 +199,21 @@ where
     T: AsyncRead + Unpin + Send,
     M: serde::de::DeserializeOwned,
 {
+    let length = read_length(io).await?;
+    read_body(io, length, bytes_max).await
+}
+
+async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<usize> {
     let mut length = [0; 4];
     io.read_exact(&mut length).await?;
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    Ok(usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX))
+}
+
+async fn read_body<T, M>(io: &mut T, length: usize, bytes_max: usize) -> io::Result<M>
+where
+    T: AsyncRead + Unpin + Send,
+    M: serde::de::DeserializeOwned,
+{
     if length > bytes_max {
         return Err(invalid("a message is longer than allowed"));
     }
