@@ -9,8 +9,9 @@ mod socket;
 use dske_protocol::{
     codec::{self, Blob},
     ids::{BlockId, NodeId, TableId},
-    message::{Notice, NoticeOutcome},
+    message::{Nonce, Notice, NoticeOutcome},
     refusal::{AbortReason, Refusal},
+    sync::SyncHello,
 };
 use futures::{executor::block_on, io::Cursor};
 use serde::{Serialize, de::DeserializeOwned};
@@ -51,7 +52,7 @@ fn exchanged<T: Serialize + DeserializeOwned>(bytes: &[u8], bytes_max: usize) ->
 pub fn announcement(bytes: &[u8]) -> bool {
     let Some(announcement) = canonical::<Announcement>(bytes, ANNOUNCEMENT_BYTES_MAX) else { return false };
     let directory = Directory::default();
-    directory.hear(announcement.clone());
+    directory.hear(announcement.clone(), None, std::time::Instant::now());
     assert!(directory.addresses(&announcement.node).len() <= wire::ADDRESSES_MAX);
     true
 }
@@ -88,6 +89,10 @@ fn frame_of<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
+fn nonce() -> Nonce {
+    codec::decode(&[3; 16], 16).unwrap_or_else(|_| unreachable!("sixteen bytes are a nonce"))
+}
+
 /// Requests, responses and an announcement to begin with; `sealed` stands in them.
 pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
     let blob = || Blob(sealed.to_vec());
@@ -102,7 +107,11 @@ pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
             notice(NoticeOutcome::Aborted(AbortReason::TooFewShares { received: 1, k: 3, n: 5 })),
         ]),
     ];
+    let hello = SyncHello { table: TableId::new([1; 16]), nonce: nonce(), seen: 64 };
+    let requests = requests.into_iter().chain([wire::Request::SyncHello(hello), wire::Request::Mark(blob())]);
     let responses = [
+        wire::Response::SyncHello(Ok(hello)),
+        wire::Response::Mark(Ok(blob())),
         wire::Response::Results(vec![Ok(()), Err(Refusal::BadTag)]),
         wire::Response::Identity(Ok(blob())),
         wire::Response::Identity(Err(Refusal::UnknownSender)),
@@ -116,7 +125,7 @@ pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
         addresses: vec!["/ip4/127.0.0.1/tcp/7001".to_owned()],
         sequence: 7,
     };
-    let mut seeds: Vec<Vec<u8>> = requests.iter().map(frame_of).collect();
+    let mut seeds: Vec<Vec<u8>> = requests.map(|request| frame_of(&request)).collect();
     seeds.extend(responses.iter().map(frame_of));
     seeds.extend(codec::encode(&announcement));
     seeds

@@ -10,6 +10,7 @@ pub mod control;
 mod data_dir;
 pub mod enrol;
 mod error;
+mod events;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod hub_actor;
@@ -19,6 +20,7 @@ mod network;
 mod node;
 mod pads;
 pub mod status;
+mod sync;
 
 pub use data_dir::DataDir;
 pub use error::NodeError;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX};
+use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, sync::SyncCounters};
 use dske_storage::{Options, Store};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use crate::{
     control::{Reply, server::Server},
     hub_actor::{HubActor, HubOrder},
     me,
-    network::{Directory, NetworkTask, Setup},
+    network::{Directory, Dropped, NetworkTask, Setup},
     status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
 };
 
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Option<mpsc::Sender<HubOrder>>,
     pub(crate) client: Option<mpsc::Sender<ClientOrder>>,
     pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) dropped: Arc<Dropped>,
     pub(crate) began: Instant,
 }
 
@@ -103,6 +104,7 @@ pub async fn run(
         .map_err(|error| NodeError::Network(error.to_string()))??;
 
     let directory = Directory::default();
+    let dropped = Arc::new(Dropped::default());
     let (commands, commands_in) = mpsc::unbounded_channel();
     let is = |role| config.node.roles.contains(&role);
     let (hub_events, hub_events_in) = mpsc::unbounded_channel();
@@ -113,6 +115,7 @@ pub async fn run(
         roles: config.node.roles.iter().copied().collect(),
         config: config.network.clone(),
         directory: directory.clone(),
+        dropped: Arc::clone(&dropped),
         commands: commands_in,
         hub: is(Role::Hub).then_some(hub_events),
         client: is(Role::Client).then_some(client_events),
@@ -148,7 +151,8 @@ pub async fn run(
     let server =
         Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
     let up = NodeReady { listen: listen.clone(), node: me.node };
-    let shared = Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
+    let shared =
+        Shared { dir, store: store.clone(), me, config, hub, client, listen, dropped, began: Instant::now() };
     let server = tokio::spawn(server.run(Arc::new(shared)));
     ready(&up);
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
@@ -180,23 +184,24 @@ impl Shared {
             Some(client) => ask(client, ClientOrder::Status).await,
             None => None,
         };
-        let mut counters = Counters::default();
-        let mut peers = Vec::new();
+        let mut counters = self.dropped.counters();
+        let (mut peers, mut events) = (Vec::new(), Vec::new());
         if let Some(hub) = hub {
             peers.extend(hub.peers);
             counters.forwarded = hub.counters.forwarded;
             counters.refused = hub.counters.refused;
             counters.forged = hub.counters.forged;
             counters.malformed = hub.counters.malformed;
+            count_sync(&mut counters, &hub.sync_counters);
+            events.extend(hub.events);
         }
-        let (mut policy, mut sessions, mut identities, mut events) =
-            (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut policy, mut sessions, mut identities) = (None, Vec::new(), Vec::new());
         if let Some(client) = client {
             policy = Some(client.policy);
             peers.extend(client.peers);
             sessions = client.sessions;
             identities = client.identities;
-            events = client.events;
+            events.extend(client.events);
             counters.validated = client.validated;
             counters.sent = client.sent;
             counters.aborted = client.aborted;
@@ -204,7 +209,9 @@ impl Shared {
             counters.forged += client.counters.forged;
             counters.malformed += client.counters.malformed;
             counters.false_shares = client.counters.false_shares;
+            count_sync(&mut counters, &client.sync_counters);
         }
+        events.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
         Status {
             schema_version: SCHEMA_VERSION,
             node: NodeStatus {
@@ -247,6 +254,13 @@ impl Shared {
             _ => {}
         }
     }
+}
+
+/// Marks are messages like the others.
+fn count_sync(counters: &mut Counters, sync: &SyncCounters) {
+    counters.forged += sync.forged;
+    counters.malformed += sync.malformed;
+    counters.refused += sync.stale;
 }
 
 async fn ask<Order, View>(

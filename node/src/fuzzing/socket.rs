@@ -77,6 +77,7 @@ impl Socket {
             hub: Some(hub_orders),
             client: Some(client_orders),
             listen: Vec::new(),
+            dropped: Arc::default(),
             began: Instant::now(),
         };
         Self { runtime, shared: Arc::new(shared), _events: (hub_events, client_events) }

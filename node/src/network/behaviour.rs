@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, gossipsub, identify,
-    identity::Keypair, memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp,
-    yamux,
+    StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, gossipsub, identify, identity::Keypair,
+    memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
 use super::{

@@ -26,6 +26,7 @@ use super::{
     rate::Rate,
     wire::REQUEST_BYTES_MAX,
 };
+use crate::status::Counters;
 
 /// What was turned away since the start.
 #[derive(Debug, Default)]
@@ -40,6 +41,21 @@ pub(crate) struct Dropped {
     pub(crate) requests_delayed: AtomicU64,
     /// Announcements that were not heard.
     pub(crate) gossip_refused: AtomicU64,
+}
+
+impl Dropped {
+    /// The counters as the status shows them; the others are the actors'.
+    pub(crate) fn counters(&self) -> Counters {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            connections_refused: of(&self.connections_refused),
+            connections_closed: of(&self.connections_closed),
+            requests_refused: of(&self.requests_refused),
+            requests_delayed: of(&self.requests_delayed),
+            gossip_refused: of(&self.gossip_refused),
+            ..Counters::default()
+        }
+    }
 }
 
 /// Adds one.
@@ -169,7 +185,11 @@ impl Gate {
 pub(super) fn points(result: &Result<(), Refusal>) -> u32 {
     match result {
         Err(
-            Refusal::BadTag | Refusal::Malformed | Refusal::UnknownTable | Refusal::OutOfRange | Refusal::NotForMe,
+            Refusal::BadTag
+            | Refusal::Malformed
+            | Refusal::UnknownTable
+            | Refusal::OutOfRange
+            | Refusal::NotForMe,
         ) => FAULT_POINTS,
         Err(Refusal::PadUsed) => REPEAT_POINTS,
         // Policy and want of pad are nobody's fault, or cost the author pad already.

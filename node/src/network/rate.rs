@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How much has been taken, kept as the moment at which all of it will have been paid for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rate {
     per_unit: Duration,
     at_once: Duration,
@@ -58,7 +58,10 @@ mod tests {
         assert!(rate.try_take(soon, 1) && !rate.try_take(soon, 1));
         let later = now + Duration::from_secs(60);
         assert!(rate.is_rested(later));
-        assert!(!rate.try_take(later, 4) && rate.try_take(later, 3), "a rest saves no more than so many at once");
+        assert!(
+            !rate.try_take(later, 4) && rate.try_take(later, 3),
+            "a rest saves no more than so many at once"
+        );
     }
 
     #[test]

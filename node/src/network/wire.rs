@@ -15,13 +15,14 @@ use dske_protocol::{
     message::Notice,
     params::MESSAGE_BYTES_MAX,
     refusal::Refusal,
+    sync::SyncHello,
 };
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Arriving, Gate},
+    gate::{Arriving, Gate, points},
     limits::READ_TIMEOUT,
 };
 use crate::config::Role;
@@ -60,6 +61,10 @@ pub(crate) enum Request {
     Hello,
     /// Receiver to sender: how agreements ended.
     Notices(Vec<Notice>),
+    /// Client to hub: let us compare the marks of a table.
+    SyncHello(SyncHello),
+    /// Between the ends of a table: a sealed mark.
+    Mark(Blob),
 }
 
 impl Request {
@@ -68,7 +73,9 @@ impl Request {
         match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.iter().map(|m| m.0.len()).sum(),
             Self::Identity(message) => message.0.len(),
+            Self::Mark(message) => message.0.len(),
             Self::Hello => 0,
+            Self::SyncHello(_) => size_of::<SyncHello>(),
             Self::Notices(notices) => notices.len() * size_of::<Notice>(),
         }
     }
@@ -77,8 +84,8 @@ impl Request {
     pub(crate) fn sealed(&self) -> impl Iterator<Item = &[u8]> {
         let messages = match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.as_slice(),
-            Self::Identity(message) => std::slice::from_ref(message),
-            Self::Hello | Self::Notices(_) => &[],
+            Self::Identity(message) | Self::Mark(message) => std::slice::from_ref(message),
+            Self::Hello | Self::Notices(_) | Self::SyncHello(_) => &[],
         };
         messages.iter().map(|message| message.0.as_slice())
     }
@@ -88,7 +95,7 @@ impl Request {
         match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.len(),
             Self::Notices(notices) => notices.len(),
-            Self::Identity(_) | Self::Hello => 1,
+            Self::Identity(_) | Self::Hello | Self::SyncHello(_) | Self::Mark(_) => 1,
         }
     }
 
@@ -109,6 +116,23 @@ pub(crate) enum Response {
     Hello(Vec<TableId>),
     /// To `Notices`, and to what the node does not serve.
     Done,
+    /// To `SyncHello`: the hub's hello.
+    SyncHello(Result<SyncHello, Refusal>),
+    /// To `Mark`: a sealed mark of the other end.
+    Mark(Result<Blob, Refusal>),
+}
+
+impl Response {
+    /// What the messages that it answers cost their author; see [`points`].
+    pub(super) fn points(&self) -> u32 {
+        match self {
+            Self::Results(results) => results.iter().map(points).sum(),
+            Self::Identity(result) => points(&result.as_ref().map(|_| ()).map_err(|refusal| *refusal)),
+            Self::Mark(result) => points(&result.as_ref().map(|_| ()).map_err(|refusal| *refusal)),
+            Self::SyncHello(result) => points(&result.as_ref().map(|_| ()).map_err(|refusal| *refusal)),
+            Self::Hello(_) | Self::Done => 0,
+        }
+    }
 }
 
 /// Gossip: who exists, and where. Never believed where keys depend on it.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::{
-    effect::{BlockKey, MintRefusal, Minted, PadEffect, PadOutcome, Record},
+    effect::{BlockKey, LaneMarks, MintRefusal, Minted, PadEffect, PadOutcome, Record},
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
     message::claimed_range,
     pad::{PadBytes, TAG_BYTES, TAG_KEY_BYTES, TagKey},
@@ -14,6 +14,9 @@ use dske_protocol::{
 
 /// Bytes of a lane: a few dozen short messages, so that scripts meet its end too.
 pub const LANE_BYTES: usize = 8 << 10;
+
+/// Bytes that are reserved ahead.
+const CHUNK_BYTES: u64 = 256;
 
 /// One direction of a table.
 #[derive(Debug)]
@@ -50,6 +53,10 @@ struct Table {
     peer: NodeId,
     up: LaneBytes,
     down: LaneBytes,
+    /// What the peer has told of its lane, and to have on record of ours.
+    seen: u64,
+    lease: u64,
+    reserved: u64,
 }
 
 impl Table {
@@ -101,7 +108,8 @@ impl Pads {
     pub fn new(own: Lane, peers: impl IntoIterator<Item = NodeId>) -> Self {
         let table = |peer: NodeId| {
             let seed = |lane: u8| [peer.as_bytes().as_slice(), &[lane]].concat();
-            (table_of(&peer), Table { peer, up: LaneBytes::new(&seed(0)), down: LaneBytes::new(&seed(1)) })
+            let (up, down) = (LaneBytes::new(&seed(0)), LaneBytes::new(&seed(1)));
+            (table_of(&peer), Table { peer, up, down, seen: 0, lease: 0, reserved: 0 })
         };
         Self {
             tables: peers.into_iter().map(table).collect(),
@@ -167,7 +175,7 @@ impl Pads {
     /// If the machine breaks a rule.
     pub fn execute(&mut self, effect: PadEffect) -> (Option<PadOutcome>, Option<Record>) {
         match effect {
-            PadEffect::Hold { ticket, from, range, block } => {
+            PadEffect::Hold { ticket, from, range, block, .. } => {
                 let block_ended = block.is_some_and(|block| self.ended.contains(&block));
                 let result = self.hold(&from, range);
                 (Some(PadOutcome::Held { ticket, result, block_ended }), None)
@@ -204,9 +212,65 @@ impl Pads {
                 } else {
                     record.claims.iter().for_each(|(range, _)| self.let_go(range));
                 }
+                if let (true, Some(sync)) = (ok, &record.sync)
+                    && let Some(table) = self.tables.get_mut(&sync.table)
+                {
+                    table.seen = table.seen.max(sync.peer_mark);
+                    table.lease = table.lease.max(sync.lease);
+                }
                 (Some(PadOutcome::Committed { ticket, ok }), ok.then_some(*record))
             }
+            PadEffect::Marks { ticket, peer, table, reserve } => {
+                let result = self.marks(&peer, &table, reserve);
+                (Some(PadOutcome::Marks { ticket, result }), None)
+            }
+            PadEffect::MintSync { ticket, table, at } => {
+                let failed = std::mem::take(&mut self.trouble.mint);
+                let minted = if failed { Err(MintRefusal::Internal) } else { self.mint_at(&table, at) };
+                (Some(PadOutcome::Minted { ticket, result: minted.map(|minted| vec![minted]) }), None)
+            }
+            PadEffect::Skip { ticket, table, to } => {
+                let ok = !std::mem::take(&mut self.trouble.commit);
+                let own = self.own;
+                if let (true, Some(table)) = (ok, self.tables.get_mut(&table)) {
+                    let lane = table.lane(own);
+                    lane.mark = lane.mark.max(to);
+                }
+                (Some(PadOutcome::Skipped { ticket, ok }), None)
+            }
+            PadEffect::Open(_) | PadEffect::Close(_) => (None, None),
         }
+    }
+
+    fn marks(&mut self, peer: &NodeId, table: &TableId, reserve: bool) -> Result<LaneMarks, Refusal> {
+        if let Some(refusal) = self.trouble.hold.take() {
+            return Err(refusal);
+        }
+        let own = self.own;
+        let table = self.tables.get_mut(table).filter(|table| table.peer == *peer);
+        let table = table.ok_or(Refusal::UnknownTable)?;
+        let bytes = LANE_BYTES as u64;
+        if reserve {
+            let mark = table.lane(own).mark;
+            table.reserved = table.reserved.max((mark + CHUNK_BYTES).min(bytes));
+        }
+        let (seen, lease) = (table.seen, table.lease);
+        let own = table.lane(own).mark.max(table.reserved);
+        Ok(LaneMarks { own, seen, lease, own_bytes: bytes, peer_bytes: bytes, ahead: CHUNK_BYTES / 2 })
+    }
+
+    fn mint_at(&mut self, table: &TableId, at: u64) -> Result<Minted, MintRefusal> {
+        let own = self.own;
+        let id = *table;
+        let table = self.tables.get_mut(table).ok_or(MintRefusal::Internal)?;
+        let peer = table.peer;
+        let lane = table.lane(own);
+        lane.mark = lane.mark.max(at);
+        let range = PadRange { table: id, lane: own, offset: lane.mark, len: TAG_KEY_BYTES as u64 };
+        let low = MintRefusal::Low { peer, left: 0, needed: range.len };
+        let pad = lane.get(&range).ok_or(low)?.to_vec();
+        lane.mark += range.len;
+        Ok(Minted { range, pad: PadBytes::mint(pad) })
     }
 
     fn hold(&mut self, from: &NodeId, range: PadRange) -> Result<PadBytes, Refusal> {

@@ -8,7 +8,10 @@ use dske_node::{
 use dske_protocol::{
     codec,
     ids::{BlockId, KeyId, Lane, NodeId, PadRange},
-    message::{IdentityClaim, IdentityRequest, KnownClient, Notice, NoticeOutcome, Subject, Tagged, seal},
+    message::{
+        ClientMark, HubMark, IdentityClaim, IdentityRequest, KnownClient, Mark, Notice, NoticeOutcome,
+        Subject, Tagged, seal,
+    },
     pad::TagKey,
     refusal::AbortReason,
 };
@@ -38,6 +41,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "receiver" => receiver_scripts(),
         "identity" => identity_scripts(),
         "sender" => sender_scripts(),
+        "sync" => sync_scripts(),
         "module" => modules(),
         "socket" => node::socket_seeds(),
         "store" => store_scripts(),
@@ -61,6 +65,8 @@ fn messages() -> Vec<Vec<u8>> {
     let burned = agreed.agreement.burned_bytes();
     let up = run(&hub(0), Lane::Up, 32);
     let down = run(&hub(0), Lane::Down, 32);
+    let nonce = codec::decode(&[3; 16], 16).expect("a nonce");
+    let mark = |range| Mark { range, nonces: [nonce; 2], own: 96, seen: 128, lease: 64 };
     let pad = vec![9; 256];
     let known = KnownClient { identity: identity(1), known_as: 7 };
     let notice = |outcome| Notice { block: BlockId::new([1; 16]), outcome };
@@ -75,6 +81,8 @@ fn messages() -> Vec<Vec<u8>> {
         sealed(&IdentityRequest { range: up, subject: Subject::Name(identity(1).name) }),
         sealed(&IdentityClaim { range: down, request: up, known: Some(known) }),
         sealed(&IdentityClaim { range: down, request: up, known: None }),
+        sealed(&ClientMark(mark(up))),
+        sealed(&HubMark(mark(down))),
         codec::encode(&validated).expect("it has an encoding"),
         codec::encode(&aborted).expect("it has an encoding"),
         agreed.agreement.context().expect("it has an encoding"),
@@ -305,4 +313,22 @@ fn sender_scripts() -> Vec<Vec<u8>> {
         [wish(2, 4, 1), all, vec![5, 1, 1], vec![6, 0xff, 0xff, 1]].concat(),
         [wish(4, 3, 0), wish(0, 4, 0), vec![7, 3, 3, 1], wish(1, 4, 0)].concat(),
     ]
+}
+
+fn sync_scripts() -> Vec<Vec<u8>> {
+    // End; then hello (peer, seen), marks (peer, own, seen, lease, changes before and after sealing), messages.
+    let hello = |seen: u8| vec![0, 0, seen, 1];
+    let mark = |own: u8, seen: u8, lease: u8| vec![2, 0, own, seen, lease, 0, 0, 0, 1];
+    let forged = |own: u8| vec![2, 0, own, 0, 0, 0, 1, 0, 60, 0xff, 0, 1];
+    let send = |end: u8| vec![5, 0, end, 1];
+    let stream = [hello(0), mark(8, 4, 0), send(1), send(9), mark(8, 16, 0), send(3)].concat();
+    let back = [hello(0), mark(8, 100, 0), mark(4, 0, 0), mark(8, 4, 100), vec![6, 0, 1], send(1)].concat();
+    let bad = [hello(9), forged(3), mark(1, 1, 1), vec![3, 0, 0, 1], vec![4, 0, 2, 0, 5, 6, 0, 1]].concat();
+    let mut seeds = Vec::new();
+    for end in [0, 1] {
+        for script in [&stream, &back, &bad] {
+            seeds.push([&[end], script.as_slice()].concat());
+        }
+    }
+    seeds
 }

@@ -58,7 +58,7 @@ fn seeds_reach_what_they_are_for() {
     assert!(
         seeds::of("control").iter().filter(|seed| dske_node::fuzzing::control_request(seed)).count() >= 6
     );
-    for machine in ["hub", "receiver", "identity", "sender"] {
+    for machine in ["hub", "receiver", "identity", "sender", "sync"] {
         let reached: Vec<Reached> =
             seeds::of(machine).iter().map(|seed| targets::reached(machine, seed)).collect();
         assert!(reached.iter().any(|reached| reached.accepted > 0), "{machine}: {reached:?}");

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use dske_protocol::{
     codec,
     message::{
-        Agreement, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice, Tagged, Unverified,
-        claimed_range,
+        Agreement, ClientMark, HubMark, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice,
+        Tagged, Unverified, claimed_range,
     },
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::MESSAGE_BYTES_MAX,
@@ -25,6 +25,8 @@ pub fn messages(input: &[u8]) {
             tagged::<KeyInstruction>(input),
             tagged::<IdentityRequest>(input),
             tagged::<IdentityClaim>(input),
+            tagged::<ClientMark>(input),
+            tagged::<HubMark>(input),
         ];
         assert!(kinds.into_iter().filter(|decodes| *decodes).count() <= 1, "a message of two kinds");
         canonical::<Notice>(input);

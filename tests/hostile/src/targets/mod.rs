@@ -10,6 +10,7 @@ mod receiver;
 mod sender;
 mod socket;
 mod store;
+mod sync;
 mod wire;
 
 pub(crate) use store::records as store_records;
@@ -34,6 +35,7 @@ pub fn reached(name: &str, input: &[u8]) -> Reached {
         "receiver" => receiver::play(input),
         "identity" => identity::play(input),
         "sender" => sender::play(input),
+        "sync" => sync::play(input),
         _ => Reached::default(),
     }
 }
@@ -59,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "receiver", run: |input| drop_reached(receiver::play(input)) },
     Target { name: "identity", run: |input| drop_reached(identity::play(input)) },
     Target { name: "sender", run: |input| drop_reached(sender::play(input)) },
+    Target { name: "sync", run: |input| drop_reached(sync::play(input)) },
     Target { name: "module", run: module::module },
     Target { name: "socket", run: socket::socket },
     Target { name: "store", run: store::store },

@@ -50,6 +50,7 @@ fn sound() -> &'static Sound {
         let table = store.tables()[0].clone();
         let activate = dske_storage::Transaction { activate: vec![table.table], ..Default::default() };
         dske_storage::wait(store.commit(activate)).expect("open").expect("activated");
+        store.open_table(&table.table);
         let want = dske_storage::Want { peer: table.peer, bytes: 96, usage: dske_storage::Use::Key };
         dske_storage::wait(store.mint(vec![want])).expect("open").expect("minted");
         let range = dske_protocol::ids::PadRange {
@@ -58,7 +59,8 @@ fn sound() -> &'static Sound {
             offset: 64,
             len: 96,
         };
-        dske_storage::wait(store.hold(vec![(table.peer, range)])).expect("open").remove(0).expect("held");
+        let hold = dske_storage::HoldWant { peer: table.peer, range, for_sync: false };
+        dske_storage::wait(store.hold(vec![hold])).expect("open").remove(0).expect("held");
         let claims = vec![(range, dske_storage::Use::Key)];
         let claim = dske_storage::Transaction { claims, ..Default::default() };
         dske_storage::wait(store.commit(claim)).expect("open").expect("claimed");
@@ -125,6 +127,7 @@ pub(super) fn store(input: &[u8]) {
         let opened = fuzzing::open(&dir(), Arc::new(disk.clone()), Arc::new(log.clone()));
         let Ok(store) = opened else { return };
         for table in store.tables() {
+            store.open_table(&table.table);
             let want = dske_storage::Want { peer: table.peer, bytes: 64, usage: dske_storage::Use::Key };
             // Refused or given, but answered.
             let _ = dske_storage::wait(store.mint(vec![want])).expect("the store answers");
