@@ -66,7 +66,7 @@ fn messages() -> Vec<Vec<u8>> {
     let up = run(&hub(0), Lane::Up, 32);
     let down = run(&hub(0), Lane::Down, 32);
     let nonce = codec::decode(&[3; 16], 16).expect("a nonce");
-    let mark = |range| Mark { range, nonces: [nonce; 2], own: 96, seen: 128, lease: 64 };
+    let mark = |range| Mark { range, nonces: [nonce; 2], own: 96, own_was: 32, seen: 128, seen_was: 64, lease: 64 };
     let pad = vec![9; 256];
     let known = KnownClient { identity: identity(1), known_as: 7 };
     let notice = |outcome| Notice { block: BlockId::new([1; 16]), outcome };
@@ -318,8 +318,8 @@ fn sender_scripts() -> Vec<Vec<u8>> {
 fn sync_scripts() -> Vec<Vec<u8>> {
     // End; then hello (peer, seen), marks (peer, own, seen, lease, changes before and after sealing), messages.
     let hello = |seen: u8| vec![0, 0, seen, 1];
-    let mark = |own: u8, seen: u8, lease: u8| vec![2, 0, own, seen, lease, 0, 0, 0, 1];
-    let forged = |own: u8| vec![2, 0, own, 0, 0, 0, 1, 0, 60, 0xff, 0, 1];
+    let mark = |own: u8, seen: u8, lease: u8| vec![2, 0, own, 0, seen, 0, lease, 0, 0, 0, 1];
+    let forged = |own: u8| vec![2, 0, own, 0, 0, 0, 0, 0, 1, 0, 60, 0xff, 0, 1];
     let send = |end: u8| vec![5, 0, end, 1];
     let stream = [hello(0), mark(8, 4, 0), send(1), send(9), mark(8, 16, 0), send(3)].concat();
     let back = [hello(0), mark(8, 100, 0), mark(4, 0, 0), mark(8, 4, 100), vec![6, 0, 1], send(1)].concat();

@@ -171,10 +171,10 @@ impl<S: SyncSide> Stage<S> {
 
     fn mark(&mut self, script: &mut Input<'_>) {
         let peer = client(script.u8() % PEERS);
-        let [own, seen, lease] = std::array::from_fn(|_| u64::from(script.u8()) * 64);
+        let [own, own_was, seen, seen_was, lease] = std::array::from_fn(|_| u64::from(script.u8()) * 64);
         let Some((range, _)) = self.pads.peer_takes(&peer, TAG_KEY_BYTES as u64) else { return };
         let [mine, theirs] = self.nonces.get(&range.table).copied().unwrap_or([nonce(0); 2]);
-        let mark = Mark { range, nonces: [theirs, mine], own, seen, lease };
+        let mark = Mark { range, nonces: [theirs, mine], own, own_was, seen, seen_was, lease };
         let mut body =
             if S::OWN == Lane::Up { unsealed(&HubMark(mark)) } else { unsealed(&ClientMark(mark)) };
         mutate(script, &mut body);
