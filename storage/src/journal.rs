@@ -162,7 +162,7 @@ impl Journal {
 }
 
 /// What the records of an epoch say together, up to the first that is not whole.
-fn replay(records: &[u8], epoch: &Epoch) -> Result<Batch, StoreError> {
+pub(crate) fn replay(records: &[u8], epoch: &Epoch) -> Result<Batch, StoreError> {
     let mut held = Batch::new();
     let (mut at, mut sequence) = (0, 0);
     while let Some(found) = find_record(records, at, epoch).filter(|found| found.sequence == sequence) {

@@ -16,7 +16,7 @@ pub(crate) const RECORDS_OFFSET: u64 = 2 * SLOT_BYTES;
 
 const MAGIC: [u8; 8] = *b"dskejnl1";
 /// All fields have fixed sizes.
-const BODY_BYTES: usize = 8 + 16 + 8;
+pub(crate) const BODY_BYTES: usize = 8 + 16 + 8;
 
 /// What a slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,14 +55,14 @@ impl JournalHeader {
         Ok(newest)
     }
 
-    fn to_slot(self) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn to_slot(self) -> Result<Vec<u8>, StoreError> {
         let body = encode("journal header", &self)?;
         let mut slot = crc32fast::hash(&body).to_le_bytes().to_vec();
         slot.extend_from_slice(&body);
         Ok(slot)
     }
 
-    fn from_slot(slot: &[u8]) -> Option<Self> {
+    pub(crate) fn from_slot(slot: &[u8]) -> Option<Self> {
         let (checksum, body) = slot.split_at_checked(4)?;
         if crc32fast::hash(body).to_le_bytes() != checksum {
             return None;

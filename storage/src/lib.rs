@@ -19,6 +19,8 @@ pub mod effects;
 mod engine;
 mod erasures;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod install;
 mod intervals;
