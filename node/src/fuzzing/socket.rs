@@ -263,6 +263,7 @@ fn status() -> Status {
             listen: vec![text()],
             uptime_ms: 1,
             store_fault: Some(text()),
+            memory_locked: true,
         },
         policy: None,
         tables: Vec::new(),

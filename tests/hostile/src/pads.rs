@@ -256,7 +256,15 @@ impl Pads {
         }
         let (seen, lease) = (table.seen, table.lease);
         let own = table.lane(own).mark.max(table.reserved);
-        Ok(LaneMarks { own, seen, lease, own_bytes: bytes, peer_bytes: bytes, ahead: CHUNK_BYTES / 2 })
+        Ok(LaneMarks {
+            own,
+            seen,
+            lease,
+            own_bytes: bytes,
+            peer_bytes: bytes,
+            ahead: CHUNK_BYTES / 2,
+            unsure: false,
+        })
     }
 
     fn mint_at(&mut self, table: &TableId, at: u64) -> Result<Minted, MintRefusal> {

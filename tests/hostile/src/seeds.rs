@@ -66,8 +66,16 @@ fn messages() -> Vec<Vec<u8>> {
     let up = run(&hub(0), Lane::Up, 32);
     let down = run(&hub(0), Lane::Down, 32);
     let nonce = codec::decode(&[3; 16], 16).expect("a nonce");
-    let mark =
-        |range| Mark { range, nonces: [nonce; 2], own: 96, own_was: 32, seen: 128, seen_was: 64, lease: 64 };
+    let mark = |range| Mark {
+        range,
+        nonces: [nonce; 2],
+        own: 96,
+        own_was: 32,
+        seen: 128,
+        seen_was: 64,
+        lease: 64,
+        unsure: false,
+    };
     let pad = vec![9; 256];
     let known = KnownClient { identity: identity(1), known_as: 7 };
     let notice = |outcome| Notice { block: BlockId::new([1; 16]), outcome };

@@ -101,7 +101,7 @@ impl Stage {
             }
         }
         // Otherwise every other script would only queue.
-        if script.u8() % 4 != 0 {
+        if !script.u8().is_multiple_of(4) {
             while !self.outcomes.is_empty() {
                 self.answer_pads(0);
             }

@@ -113,7 +113,7 @@ impl Stage {
                 }
             }
         }
-        if script.u8() % 4 != 0 {
+        if !script.u8().is_multiple_of(4) {
             self.settle_pads();
         }
     }

@@ -110,7 +110,7 @@ impl Stage {
                 self.pads.trouble.commit = script.u8() & 3 == 3;
             }
         }
-        if script.u8() % 4 != 0 {
+        if !script.u8().is_multiple_of(4) {
             self.settle_pads();
         }
     }

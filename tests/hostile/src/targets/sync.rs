@@ -143,7 +143,7 @@ impl<S: SyncSide> Stage<S> {
             }
         }
         self.now += Time::from_millis(60);
-        if script.u8() % 4 != 0 {
+        if !script.u8().is_multiple_of(4) {
             self.settle_pads();
         }
     }
@@ -174,7 +174,8 @@ impl<S: SyncSide> Stage<S> {
         let [own, own_was, seen, seen_was, lease] = std::array::from_fn(|_| u64::from(script.u8()) * 64);
         let Some((range, _)) = self.pads.peer_takes(&peer, TAG_KEY_BYTES as u64) else { return };
         let [mine, theirs] = self.nonces.get(&range.table).copied().unwrap_or([nonce(0); 2]);
-        let mark = Mark { range, nonces: [theirs, mine], own, own_was, seen, seen_was, lease };
+        let unsure = script.u8().is_multiple_of(8);
+        let mark = Mark { range, nonces: [theirs, mine], own, own_was, seen, seen_was, lease, unsure };
         let mut body =
             if S::OWN == Lane::Up { unsealed(&HubMark(mark)) } else { unsealed(&ClientMark(mark)) };
         mutate(script, &mut body);
