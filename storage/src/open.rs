@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Version of everything in the directory.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// Ids of messages: the number of times that the store was opened, then a count.
 const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;

@@ -9,11 +9,13 @@ use dske_protocol::{
     ids::{NodeId, PadRange, TableId},
     pad::PadBytes,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     engine::{Engine, State},
     erasures::Erasure,
     error::{HoldRefusal, MintError, StoreError},
+    lane_file::LaneFile,
     lane_state::RUN_BYTES_MAX,
     ledger::{Draft, lane_key, used_key},
     lock_short,
@@ -65,13 +67,33 @@ impl Engine {
             lane.hold(range.offset, end)?;
             lane.file.clone()
         };
-        let refusal = match file.read(range.offset, range.len) {
+        let refusal = match self.read_pad(range.table, &file, range.offset, range.len) {
             Ok(Some(mut bytes)) => return Ok(PadBytes::mint(std::mem::take(&mut *bytes))),
             Ok(None) => HoldRefusal::Erased,
             Err(error) => HoldRefusal::Store(error),
         };
         self.release(*range, None);
         Err(refusal)
+    }
+
+    /// Reads a run. A table whose pad is damaged is quarantined: nobody knows what else the disk has changed.
+    fn read_pad(
+        &self,
+        table: TableId,
+        file: &LaneFile,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let read = file.read(offset, bytes);
+        if let Err(StoreError::Damaged { what, detail }) = &read {
+            let mut state = lock_short(&self.state);
+            if let Some(entry) = state.tables.get_mut(&table) {
+                entry.quarantine(&format!("{what} is damaged: {detail}"));
+                state.unsaved.insert(table);
+            }
+            tracing::error!(%table, detail, "a pad is damaged, its table is quarantined");
+        }
+        read
     }
 
     /// Gives a held run back. `true` where the table's record is to be saved.
@@ -163,7 +185,7 @@ impl Engine {
         let mut draft = Draft::new(&self.ledger);
         draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
         self.fatal(self.ledger.commit(&draft.batch))?;
-        let read = file.read(from, mark - from)?;
+        let read = self.read_pad(table, &file, from, mark - from)?;
         let old_mark = {
             let mut state = lock_short(&self.state);
             let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
@@ -252,7 +274,7 @@ impl Engine {
             (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
         };
         let (start, end, insertion) = insertion;
-        let read = file.read(start, bytes)?;
+        let read = self.read_pad(table, &file, start, bytes)?;
         let mut draft = Draft::new(&self.ledger);
         for absorbed in insertion.absorbed {
             draft.remove(used_key(&table, lane_name, absorbed));

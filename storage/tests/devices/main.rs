@@ -3,8 +3,15 @@
 
 #[path = "../store/common.rs"]
 mod common;
+mod damage;
 mod model;
 mod mounted;
 mod namespace;
 mod power_cut;
+mod small_disk;
 mod tree;
+
+/// A number that the environment may set.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
