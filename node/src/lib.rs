@@ -10,6 +10,10 @@ pub mod control;
 mod data_dir;
 pub mod enrol;
 mod error;
+mod events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod hardening;
 mod hub_actor;
 mod mailbox;
 mod me;
@@ -17,8 +21,10 @@ mod network;
 mod node;
 mod pads;
 pub mod status;
+mod sync;
 
 pub use data_dir::DataDir;
 pub use error::NodeError;
+pub use hardening::{Hardening, NotLocked, harden};
 pub use me::{Me, peer_of};
 pub use node::{NodeReady, identity, init, run};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX};
+use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, sync::SyncCounters};
 use dske_storage::{Options, Store};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -17,9 +17,10 @@ use crate::{
     client::{ClientActor, ClientOrder},
     config::{Config, Role},
     control::{Reply, server::Server},
+    hardening::hardening,
     hub_actor::{HubActor, HubOrder},
     me,
-    network::{Directory, NetworkTask, Setup},
+    network::{Directory, Dropped, NetworkTask, Setup},
     status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Option<mpsc::Sender<HubOrder>>,
     pub(crate) client: Option<mpsc::Sender<ClientOrder>>,
     pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) dropped: Arc<Dropped>,
     pub(crate) began: Instant,
 }
 
@@ -93,6 +95,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     config.check()?;
+    tell_hardening();
     let path = dir.identity();
     let keypair = me::load(&path);
     let keypair = keypair.map_err(|source| NodeError::File { action: "read", path: path.clone(), source })?;
@@ -103,6 +106,7 @@ pub async fn run(
         .map_err(|error| NodeError::Network(error.to_string()))??;
 
     let directory = Directory::default();
+    let dropped = Arc::new(Dropped::default());
     let (commands, commands_in) = mpsc::unbounded_channel();
     let is = |role| config.node.roles.contains(&role);
     let (hub_events, hub_events_in) = mpsc::unbounded_channel();
@@ -113,6 +117,7 @@ pub async fn run(
         roles: config.node.roles.iter().copied().collect(),
         config: config.network.clone(),
         directory: directory.clone(),
+        dropped: Arc::clone(&dropped),
         commands: commands_in,
         hub: is(Role::Hub).then_some(hub_events),
         client: is(Role::Client).then_some(client_events),
@@ -148,7 +153,8 @@ pub async fn run(
     let server =
         Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
     let up = NodeReady { listen: listen.clone(), node: me.node };
-    let shared = Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
+    let shared =
+        Shared { dir, store: store.clone(), me, config, hub, client, listen, dropped, began: Instant::now() };
     let server = tokio::spawn(server.run(Arc::new(shared)));
     ready(&up);
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
@@ -169,6 +175,18 @@ pub async fn run(
     Ok(())
 }
 
+/// Says once what the system would not give.
+fn tell_hardening() {
+    let Some(asked) = hardening() else { return };
+    if let Err(cause) = &asked.core_dumps {
+        tracing::warn!(%cause, "cores of this process could be dumped, with secrets in them");
+    }
+    match &asked.memory_lock {
+        Ok(()) => tracing::info!("memory is locked: no secret reaches the swap space"),
+        Err(cause) => tracing::info!(%cause, "memory is not locked"),
+    }
+}
+
 impl Shared {
     /// A snapshot of everything.
     pub(crate) async fn status(&self) -> Status {
@@ -180,23 +198,24 @@ impl Shared {
             Some(client) => ask(client, ClientOrder::Status).await,
             None => None,
         };
-        let mut counters = Counters::default();
-        let mut peers = Vec::new();
+        let mut counters = self.dropped.counters();
+        let (mut peers, mut events) = (Vec::new(), Vec::new());
         if let Some(hub) = hub {
             peers.extend(hub.peers);
             counters.forwarded = hub.counters.forwarded;
             counters.refused = hub.counters.refused;
             counters.forged = hub.counters.forged;
             counters.malformed = hub.counters.malformed;
+            count_sync(&mut counters, &hub.sync_counters);
+            events.extend(hub.events);
         }
-        let (mut policy, mut sessions, mut identities, mut events) =
-            (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut policy, mut sessions, mut identities) = (None, Vec::new(), Vec::new());
         if let Some(client) = client {
             policy = Some(client.policy);
             peers.extend(client.peers);
             sessions = client.sessions;
             identities = client.identities;
-            events = client.events;
+            events.extend(client.events);
             counters.validated = client.validated;
             counters.sent = client.sent;
             counters.aborted = client.aborted;
@@ -204,7 +223,9 @@ impl Shared {
             counters.forged += client.counters.forged;
             counters.malformed += client.counters.malformed;
             counters.false_shares = client.counters.false_shares;
+            count_sync(&mut counters, &client.sync_counters);
         }
+        events.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
         Status {
             schema_version: SCHEMA_VERSION,
             node: NodeStatus {
@@ -217,6 +238,7 @@ impl Shared {
                 listen: self.listen.iter().map(ToString::to_string).collect(),
                 uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 store_fault: self.store.poison_cause(),
+                memory_locked: hardening().is_some_and(|asked| asked.memory_lock.is_ok()),
             },
             policy,
             tables: self.store.tables(),
@@ -247,6 +269,13 @@ impl Shared {
             _ => {}
         }
     }
+}
+
+/// Marks are messages like the others.
+fn count_sync(counters: &mut Counters, sync: &SyncCounters) {
+    counters.forged += sync.forged;
+    counters.malformed += sync.malformed;
+    counters.refused += sync.stale;
 }
 
 async fn ask<Order, View>(

@@ -240,6 +240,9 @@ impl Hub {
                 }
                 other => self.put_back(ticket, other),
             },
+            PadOutcome::Marks { ticket, .. } | PadOutcome::Skipped { ticket, .. } => {
+                self.put_back(ticket, None);
+            }
         }
     }
 
@@ -315,6 +318,9 @@ impl Hub {
         let minted = match minted {
             Ok(minted) => minted,
             Err(MintRefusal::Internal) => return self.burn_key(id, request.range, Refusal::Internal),
+            Err(MintRefusal::NotSynced { .. }) => {
+                return self.burn_key(id, request.range, Refusal::ReceiverAway);
+            }
             Err(_) => return self.burn_key(id, request.range, Refusal::PadLow),
         };
         let receivers = &request.agreement.receivers;
@@ -334,10 +340,10 @@ impl Hub {
     /// The key instruction message for one receiver; `None` only if storage gave a run of a wrong length.
     fn instruction(&self, request: &KeyRequest, share: &SecretShare, minted: Minted) -> Option<Vec<u8>> {
         let (pad, tag_key) = minted.pad.split()?;
-        let mut ciphertext = share.0.to_vec();
-        if pad.len() != ciphertext.len() {
+        if pad.len() != share.0.len() {
             return None;
         }
+        let mut ciphertext = share.0.to_vec();
         if self.fault == HubFault::FalseShares {
             // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
             let pattern = self.me.as_bytes().iter().cycle();
@@ -446,7 +452,13 @@ impl Hub {
     }
 
     fn hold(&mut self, ticket: Ticket, from: NodeId, range: PadRange) {
-        self.effects.push_back(HubEffect::Pad(PadEffect::Hold { ticket, from, range, block: None }));
+        self.effects.push_back(HubEffect::Pad(PadEffect::Hold {
+            ticket,
+            from,
+            range,
+            block: None,
+            for_sync: false,
+        }));
     }
 
     fn release(&mut self, range: PadRange, forged_blocks: Option<u64>) {

@@ -5,13 +5,15 @@
 //!
 //! | part | where |
 //! |---|---|
-//! | arithmetic (§2.5) | [`field`], [`sharing`], [`reconstruct`], [`tag`] |
+//! | arithmetic (§2.5) | [`field`], [`coefficients`], [`sharing`], [`reconstruct`], [`tag`] |
 //! | things used once | [`pad`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
+//! | the guard against rollback | [`sync`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
+pub mod coefficients;
 mod collect;
 pub mod effect;
 pub mod field;
@@ -26,6 +28,7 @@ pub mod reconstruct;
 pub mod refusal;
 pub mod sender;
 pub mod sharing;
+pub mod sync;
 pub mod tag;
 
 pub use collect::{ReconstructJob, Reconstructed};

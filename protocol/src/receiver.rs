@@ -233,7 +233,13 @@ impl Receiver {
         }
         let (range, block) = (message.range(), Some(agreement.block));
         let ticket = self.begin(Job::Hold { id, from, message });
-        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold { ticket, from, range, block }));
+        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold {
+            ticket,
+            from,
+            range,
+            block,
+            for_sync: false,
+        }));
     }
 
     /// The checks of §2.3.2 that need nothing but the message. The hub that speaks must be acceptable;
@@ -306,7 +312,9 @@ impl Receiver {
                 }
                 _ => {}
             },
-            PadOutcome::Minted { .. } => debug_assert!(false, "a receiver mints nothing"),
+            PadOutcome::Minted { .. } | PadOutcome::Marks { .. } | PadOutcome::Skipped { .. } => {
+                debug_assert!(false, "a receiver asks for no such thing");
+            }
         }
     }
 

@@ -176,6 +176,16 @@ fn guarded<T>(
             StoreError::Io { cause, .. } => cause,
             full => return Err(full),
         },
+        Ok(Err(sled::Error::Corruption { .. } | sled::Error::Unsupported(_))) => {
+            return Err(StoreError::Damaged {
+                what: "the ledger",
+                detail: format!(
+                    "{} does not hold what was written: check the disk; put the whole store back from a copy, or retire it \
+                     and enrol again with new modules",
+                    dir.display()
+                ),
+            });
+        }
         Ok(Err(error)) => error.to_string(),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -16,11 +16,11 @@ use crate::{
     intervals::IntervalSet,
     journaled_log::JournaledLog,
     keys::KeyRun,
-    lane_file::{LaneFile, lane_file_name},
+    lane_file::{LaneFile, LaneProblem, lane_file_name},
     lane_header::Counts,
     lane_state::LaneState,
     layout,
-    ledger::{Draft, Ledger, key, kind, lane_key, used_prefix},
+    ledger::{Draft, Ledger, key, kind, lane_key, told_key, used_prefix},
     log::Log,
     outbox::StoredItem,
     spool::Spool,
@@ -133,12 +133,15 @@ fn load_table(
 ) -> Result<Table, StoreError> {
     let [up_bytes, down_bytes] = record.lane_bytes;
     let table = record.table;
-    let mut problems = Vec::new();
+    let (mut problems, mut ours) = (Vec::new(), true);
     let mut load = |lane: Lane, bytes: u64| -> Result<LaneState, StoreError> {
         let allocator = record.side.allocates() == lane;
         let path = layout::table_dir(dir, &table).join(lane_file_name(lane));
         let (file, problem) = LaneFile::open(disk, &path, table, lane, bytes)?;
+        ours &= problem.as_ref().is_none_or(|problem| !matches!(problem, LaneProblem::Foreign));
+        let problem = problem.map(|problem| problem.to_string());
         let stored = ledger.get::<LaneRecord>("lane", &lane_key(&table, lane))?;
+        let told = ledger.get::<u64>("told mark", &told_key(&table, lane))?.unwrap_or(0);
         let used = load_used(ledger, &table, lane)?;
         let header = file.header();
         let known = stored.unwrap_or_default();
@@ -147,7 +150,9 @@ fn load_table(
             Some(known) => disagreement(allocator, known.mark, header.mark, header.mark_before, &used, bytes),
         });
         let state = |mark: u64, counts: Counts, used: IntervalSet, file: LaneFile| {
-            LaneState::new(Arc::new(file), lane, bytes, allocator, mark, counts, used)
+            let mut lane = LaneState::new(Arc::new(file), lane, bytes, allocator, mark, counts, used);
+            lane.told = told;
+            lane
         };
         if let Some(problem) = problem {
             problems.push(format!("{lane} lane: {problem}"));
@@ -164,9 +169,11 @@ fn load_table(
         Ok(lane_state)
     };
     let lanes = [load(Lane::Up, up_bytes)?, load(Lane::Down, down_bytes)?];
-    let mut loaded = Table { record, lanes };
+    let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
         loaded.quarantine(&problems.join("; "));
+        // A file of another lane has the wrong pads, whatever the peer says.
+        loaded.unsure = ours;
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
     }
     Ok(loaded)

@@ -8,7 +8,7 @@ use crate::{
     lane_header::Counts,
     lane_state::LaneState,
     ledger::lane_byte,
-    status::{TableMarks, TableSide, TableState, TableStatus},
+    status::{Compared, TableSide, TableState, TableStatus},
 };
 
 /// Failed tags cost their message's blocks; at 2^64 of 2^128 the table is suspended.
@@ -32,6 +32,13 @@ pub(crate) struct TableRecord {
     pub(crate) forged_blocks: u128,
 }
 
+fn other(lane: Lane) -> Lane {
+    match lane {
+        Lane::Up => Lane::Down,
+        Lane::Down => Lane::Up,
+    }
+}
+
 /// A lane's ledger record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LaneRecord {
@@ -44,9 +51,16 @@ pub(crate) struct Table {
     pub(crate) record: TableRecord,
     /// Up, then down.
     pub(crate) lanes: [LaneState; 2],
+    pub(crate) compared: Compared,
+    /// It is quarantined because its records disagree with each other: comparing marks with the peer may settle it.
+    pub(crate) unsure: bool,
 }
 
 impl Table {
+    pub(crate) fn new(record: TableRecord, lanes: [LaneState; 2]) -> Self {
+        Self { record, lanes, compared: Compared::Never, unsure: false }
+    }
+
     pub(crate) fn lane(&self, lane: Lane) -> &LaneState {
         let [up, down] = &self.lanes;
         if lane_byte(lane) == 0 { up } else { down }
@@ -70,9 +84,23 @@ impl Table {
         self.record.state == TableState::Active
     }
 
-    pub(crate) fn marks(&self) -> TableMarks {
-        let [up, down] = &self.lanes;
-        TableMarks { up: up.furthest(), down: down.furthest() }
+    /// The lane that the peer allocates from.
+    pub(crate) fn peer_lane(&self) -> &LaneState {
+        self.lane(other(self.record.side.allocates()))
+    }
+
+    pub(crate) fn peer_lane_mut(&mut self) -> &mut LaneState {
+        self.lane_mut(other(self.record.side.allocates()))
+    }
+
+    /// Whether marks may be compared: also to learn that its receipt has come back to the hub.
+    pub(crate) fn may_sync(&self) -> bool {
+        match self.record.state {
+            TableState::Active => true,
+            TableState::Pending => self.record.side == TableSide::Client,
+            TableState::Quarantined { .. } => self.unsure,
+            _ => false,
+        }
     }
 
     /// Its state as shown: spent is a matter of what is left, not of a decision.
@@ -95,6 +123,7 @@ impl Table {
             state: self.state(),
             lanes: [up.status(), down.status()],
             forged_blocks: self.record.forged_blocks,
+            open: self.compared == Compared::Now,
         }
     }
 
@@ -112,7 +141,7 @@ impl Table {
     pub(crate) fn quarantine(&mut self, what: &str) {
         if !matches!(self.record.state, TableState::Retired | TableState::Quarantined { .. }) {
             let reason = format!(
-                "{what}; the disk may hold an old copy or a damaged one: check it, retire this table, install a new module"
+                "{what}; the disk may hold an old copy or a damaged one: check it; where comparing marks with the peer does not settle it, retire this table and install a new module"
             );
             self.record.state = TableState::Quarantined { reason };
         }
@@ -135,6 +164,13 @@ impl Table {
         if self.record.state == TableState::Pending {
             self.record.state = TableState::Active;
             self.record.activation = activation;
+        }
+    }
+
+    /// What its lanes' records disagree about has been settled with the peer.
+    pub(crate) fn settle(&mut self) {
+        if self.unsure && matches!(self.record.state, TableState::Quarantined { .. }) {
+            self.record.state = TableState::Active;
         }
     }
 

@@ -14,6 +14,11 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+pub(crate) mod needles;
+
+/// What the nodes of a testnet log: the messages that they send and receive, among other things.
+const LOG: &str = "warn,dske_node=debug,dske_node::messages=trace";
+
 /// A running testnet; stopped and removed when dropped.
 pub(crate) struct Net {
     dir: tempfile::TempDir,
@@ -34,12 +39,26 @@ impl Net {
 
     /// Starts one. Every node logs the messages that it sends and receives.
     pub(crate) fn up(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
+        Self::up_with_log(hubs, clients, k, pads, LOG)
+    }
+
+    /// Starts one whose nodes log what this filter lets through.
+    pub(crate) fn up_with_log(hubs: u8, clients: u8, k: u8, pads: &str, log: &str) -> Self {
         let net = Self::empty();
         let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
         let arguments = ["testnet", "up", "--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
-        let output = net.dske(&arguments).output().unwrap();
+        let output = net.dske(&arguments).env("RUST_LOG", log).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         net
+    }
+
+    /// Ends a node as its operator would.
+    #[track_caller]
+    pub(crate) fn stop(&self, node: &str) {
+        let pid = self.status(node)["node"]["pid"].to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        eventually("the node ends", || state().is_empty() || state().contains(") Z"));
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -55,7 +74,7 @@ impl Net {
         command
             .current_dir(self.dir.path())
             .env("DSKE_TESTNET_DIR", self.dir.path().join("nets"))
-            .env("RUST_LOG", "warn,dske_node=debug,dske_node::messages=trace")
+            .env("RUST_LOG", LOG)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .args(arguments);

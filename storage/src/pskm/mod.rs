@@ -11,6 +11,8 @@ mod acknowledge;
 mod entropy;
 mod error;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod health;
 mod import;
 mod inspect;
@@ -28,4 +30,4 @@ pub use import::{ImportOptions, Imported, import};
 pub use inspect::{ModuleContents, ModuleInfo, inspect};
 pub use key::ModuleKey;
 pub use make::{HubContact, MakeModule, make};
-pub use receipt::ReceiptPhrase;
+pub use receipt::{ReceiptPhrase, is_receipt};

@@ -66,7 +66,7 @@ fn copy(from: &Path, to: &Path) {
         if path.is_dir() {
             copy(&path, &target)
         } else {
-            drop(std::fs::copy(&path, &target).expect("a copy"))
+            std::fs::copy(&path, &target).map(|_| ()).expect("a copy")
         }
     }
 }
@@ -120,9 +120,16 @@ fn exercise(dir: &Path, original: &Original, last_may_be_lost: bool, whole_lane:
             | StoreError::Missing { .. }
             | StoreError::Ledger { .. }
             | StoreError::Io { .. }),
-        ) => return Outcome::Refused(kind_of(&error.to_string())),
+        ) => {
+            let text = error.to_string();
+            let named =
+                ["ledger", "journal", "lane", "store", "segment"].iter().any(|part| text.contains(part));
+            assert!(named, "it names no part of the store: {text}");
+            return Outcome::Refused(kind_of(&text));
+        }
         Err(other) => panic!("not what such damage is called: {other}"),
     };
+    open_tables(&store);
     let mut named: Vec<String> = original.keys.check_damaged(&store).into_iter().collect();
     named.extend(original.mail.check_damaged(&store, last_may_be_lost));
     named.extend(check_pads(&store, original, whole_lane));
@@ -144,9 +151,9 @@ fn check_pads(store: &Store, original: &Original, whole_lane: bool) -> Option<St
         TableState::Active => None,
         other => panic!("the table is {other}"),
     };
-    let wants: Vec<_> = pads.claimed.iter().map(|range| (HUB, *range)).collect();
-    for (range, held) in pads.claimed.iter().zip(get(store.hold(wants))) {
-        match held {
+    let wants: Vec<_> = pads.claimed.iter().map(|range| held(HUB, *range)).collect();
+    for (range, again) in pads.claimed.iter().zip(get(store.hold(wants))) {
+        match again {
             Err(HoldRefusal::AlreadyUsed) => {}
             Err(HoldRefusal::NotActive { .. }) => return Some(quarantined().expect("its state")),
             other => panic!("{range:?} was claimed before: {:?}", other.map(|_| ())),
@@ -176,10 +183,10 @@ fn check_pads(store: &Store, original: &Original, whole_lane: bool) -> Option<St
     let mut at = pads.next_down;
     while at + 700 < lane {
         let range = PadRange { table: pads.table, lane: Lane::Down, offset: at, len: 700 };
-        match get(store.hold(vec![(HUB, range)])).pop().expect("one") {
-            Ok(held) => {
+        match get(store.hold(vec![held(HUB, range)])).pop().expect("one") {
+            Ok(pad) => {
                 let from = usize::try_from(at).expect("small");
-                let pad = reveal(held);
+                let pad = reveal(pad);
                 assert_eq!(pad, pads.down[from..from + pad.len()], "a wrong pad at {at}");
                 store.release(range, None);
             }

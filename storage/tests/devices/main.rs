@@ -1,6 +1,7 @@
 //! The real store, sled and all, on devices that misbehave: the power goes, the space runs out, the file
 //! system turns read-only. What they need to mount is gone with the process.
 
+#[allow(dead_code, reason = "the other tests use the rest of it")]
 #[path = "../store/common.rs"]
 mod common;
 mod damage;

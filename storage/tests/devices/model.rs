@@ -72,7 +72,7 @@ impl Pads {
     pub(crate) fn mint(&mut self, store: &Store, rng: &mut StdRng) -> Done {
         let minted = if rng.random_bool(0.1) {
             let at = rng.random_range(0..self.up.len() as u64 - 64);
-            get(store.mint_at(self.table, at, 32, Use::Sync))
+            get(store.mint_sync(self.table, at))
         } else {
             let bytes = if rng.random_bool(0.05) { 20_000 } else { rng.random_range(32..1500) };
             let want = Want { peer: HUB, bytes, usage: Use::Key };
@@ -104,13 +104,12 @@ impl Pads {
             return Done::Idle;
         }
         self.next_down = offset + bytes;
-        let held = match get(store.hold(vec![(HUB, range)])).pop().expect("one") {
-            Ok(held) => held,
+        let pad = match get(store.hold(vec![held(HUB, range)])).pop().expect("one") {
+            Ok(pad) => reveal(pad),
             Err(HoldRefusal::Store(_)) => return Done::Failed,
             Err(other) => panic!("{range:?}: {other}"),
         };
         let from = usize::try_from(offset).expect("small");
-        let pad = reveal(held);
         assert_eq!(pad, self.down[from..from + pad.len()], "the pad at {offset} is not what the module held");
         match get(store.commit(Transaction { claims: vec![(range, Use::Key)], ..Transaction::default() })) {
             Ok(()) => {
@@ -126,9 +125,9 @@ impl Pads {
         let status = store.tables().into_iter().find(|table| table.table == self.table).expect("the table");
         check_sums(&status);
         assert_eq!(status.state, TableState::Active, "no reason for quarantine");
-        let wants: Vec<_> = self.claimed.iter().map(|range| (HUB, *range)).collect();
-        for (range, held) in self.claimed.iter().zip(get(store.hold(wants))) {
-            assert_eq!(held.map(|_| ()), Err(HoldRefusal::AlreadyUsed), "{range:?} was claimed before");
+        let wants: Vec<_> = self.claimed.iter().map(|range| held(HUB, *range)).collect();
+        for (range, again) in self.claimed.iter().zip(get(store.hold(wants))) {
+            assert_eq!(again.map(|_| ()), Err(HoldRefusal::AlreadyUsed), "{range:?} was claimed before");
         }
     }
 

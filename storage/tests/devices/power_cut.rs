@@ -126,7 +126,10 @@ impl Bench {
 
 /// Opens what a cut has left, which must always be possible.
 fn reopen(place: &Place) -> Store {
-    Store::open(&place.store, options()).unwrap_or_else(|error| panic!("after a power cut: {error}"))
+    let store =
+        Store::open(&place.store, options()).unwrap_or_else(|error| panic!("after a power cut: {error}"));
+    open_tables(&store);
+    store
 }
 
 /// One life of a store: several threads do all it can do, until they are through or the power goes.
@@ -322,6 +325,7 @@ fn a_module_comes_in_whole_or_again() {
         assert_eq!(table(&store).state, TableState::Pending);
         let activate = Transaction { activate: vec![module.table], ..Transaction::default() };
         get(store.commit(activate)).expect("active");
+        open_tables(&store);
         let mut pads = Pads::new(&world.path("hub"), &table(&store));
         for _ in 0..6 {
             pads.mint(&store, &mut bench.rng);
