@@ -68,7 +68,7 @@ pub fn journal_slot(slot: &[u8]) -> bool {
 
 /// A slot of a journal's header to begin with.
 pub fn journal_slot_seed() -> Vec<u8> {
-    JournalHeader::new(STORE, EPOCH).to_slot().unwrap_or_default()
+    JournalHeader::new(STORE, EPOCH, journal::JOURNAL_BYTES).to_slot().unwrap_or_default()
 }
 
 /// Replays records; gives the number of changes, `None` where they are damaged.

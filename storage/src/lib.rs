@@ -31,6 +31,7 @@ mod journal_record;
 mod journal_tests;
 mod journaled_log;
 mod keys;
+mod lane_checks;
 mod lane_file;
 mod lane_header;
 mod lane_state;
