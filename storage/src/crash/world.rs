@@ -96,6 +96,7 @@ impl World {
             LaneFile::format(&*file, TABLE, lane, LANE).expect("a header");
             file.write_at(bytes, DATA_OFFSET).expect("pads");
             file.sync().expect("synced");
+            disk.sync_dir(path.parent().expect("a directory")).expect("synced");
         }
         let engine = start(&disk, &log);
         let name = || "p1".parse().expect("a name");
@@ -158,7 +159,7 @@ impl World {
         }
     }
 
-    pub(super) fn crash(&mut self, keep_disk: Keep, keep_log: bool) {
+    pub(super) fn crash(&mut self, keep_disk: Keep, keep_log: Keep) {
         self.disk = self.disk.crashed(keep_disk, Arc::new(Faults::default()));
         self.log = self.log.crashed(keep_log, Arc::new(Faults::default()));
         self.engine = start(&self.disk, &self.log);
@@ -167,7 +168,7 @@ impl World {
     }
 
     /// A crash, and another one after so many writes and syncs of the start.
-    pub(super) fn crash_twice(&mut self, keep: [Keep; 2], keep_log: [bool; 2], steps: u64) {
+    pub(super) fn crash_twice(&mut self, keep: [Keep; 2], keep_log: [Keep; 2], steps: u64) {
         let faults = Arc::new(Faults::default());
         faults.cut_from.store(steps, Ordering::SeqCst);
         self.disk = self.disk.crashed(keep[0], faults.clone());
