@@ -1,21 +1,15 @@
 //! Executes what the state machines ask of pads and ledger, and brings the answers back.
 //!
-//! This is the only bridge between `dske-protocol` and `dske-storage`; it decides nothing.
+//! It decides nothing; what an effect means to the store stands in [`dske_storage::effects`].
+
+use std::collections::VecDeque;
 
 use dske_protocol::{
-    effect::{
-        BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
-        Want,
-    },
+    effect::{MintRefusal, Minted, PadEffect, PadOutcome, Record, Ticket, Want},
     ids::{BlockId, NodeId, PadRange},
     refusal::Refusal,
 };
-use dske_storage::{
-    BlockRecord, BlockState, ExclusionRecord, HoldRefusal, IdentityRecord, MintError, NewBlock, OutboxId,
-    OutboxItem, SecretBytes, Side, Store, Transaction, Use,
-};
-use std::collections::VecDeque;
-
+use dske_storage::{OutboxId, OutboxItem, Store, effects};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use crate::clock::now_ms;
@@ -84,7 +78,8 @@ impl Pads {
             let mut results = reply.await.unwrap_or_default().into_iter();
             let mut done = Vec::with_capacity(holds.len());
             for (ticket, _, range, block) in holds {
-                let mut result = results.next().map_or(Err(Refusal::Internal), |held| held.map_err(refusal));
+                let mut result =
+                    results.next().map_or(Err(Refusal::Internal), |held| held.map_err(effects::hold_refusal));
                 let ended = block.map_or(Ok(false), |block| store.block(&block).map(|known| known.is_some()));
                 let unsure = ended.is_err();
                 let block_ended = ended.unwrap_or(true);
@@ -102,17 +97,13 @@ impl Pads {
     }
 
     fn mint(&mut self, ticket: Ticket, wants: &[Want]) {
-        let wants: Vec<_> = wants
-            .iter()
-            .map(|want| dske_storage::Want { peer: want.peer, bytes: want.bytes, usage: usage(want.usage) })
-            .collect();
-        let reply = self.store.mint(wants);
+        let reply = self.store.mint(wants.iter().map(effects::want).collect());
         self.pending.push(Box::pin(async move {
             let result = match reply.await {
                 Ok(Ok(runs)) => {
                     Ok(runs.into_iter().map(|run| Minted { range: run.range, pad: run.pad }).collect())
                 }
-                Ok(Err(error)) => Err(mint_refusal(error)),
+                Ok(Err(error)) => Err(effects::mint_refusal(error)),
                 Err(_) => Err(MintRefusal::Internal),
             };
             vec![Done { outcome: PadOutcome::Minted { ticket, result }, outgoing: Vec::new() }]
@@ -120,32 +111,10 @@ impl Pads {
     }
 
     fn commit(&mut self, ticket: Ticket, record: Record) {
-        let mut transaction = Transaction {
-            claims: record.claims.into_iter().map(|(range, of)| (range, usage(of))).collect(),
-            ..Transaction::default()
-        };
-        let mut outgoing = Vec::with_capacity(record.outgoing.len());
-        for message in record.outgoing {
-            let id = self.store.next_outbox_id();
-            let item = OutboxItem {
-                id,
-                receiver: message.receiver,
-                block: message.block,
-                bytes: message.bytes.clone(),
-            };
-            transaction.outbox.push(item);
-            outgoing.push(Queued { id, receiver: message.receiver, bytes: message.bytes });
-        }
-        transaction.block.extend(record.block.map(block_record));
-        transaction.identities.extend(record.identity.map(|established| IdentityRecord {
-            node: established.identity.node,
-            name: established.identity.name,
-            applications: established.identity.applications,
-            known_as: established.known_as,
-            established_ms: now_ms(),
-        }));
-        let exclusion = |(hub, reason)| ExclusionRecord { hub, reason, at_ms: now_ms() };
-        transaction.exclusions.extend(record.exclusions.into_iter().map(exclusion));
+        let transaction = effects::transaction(record, || self.store.next_outbox_id(), now_ms());
+        let queued =
+            |item: &OutboxItem| Queued { id: item.id, receiver: item.receiver, bytes: item.bytes.clone() };
+        let outgoing: Vec<_> = transaction.outbox.iter().map(queued).collect();
         let reply = self.store.commit(transaction);
         self.pending.push(Box::pin(async move {
             let result = reply.await;
@@ -156,63 +125,5 @@ impl Pads {
             let outgoing = if ok { outgoing } else { Vec::new() };
             vec![Done { outcome: PadOutcome::Committed { ticket, ok }, outgoing }]
         }));
-    }
-}
-
-fn block_record(ended: EndedBlock) -> NewBlock {
-    let EndedBlock { agreement, sent, result } = ended;
-    let (n, k) = (agreement.n(), agreement.k);
-    let (state, key) = match result {
-        Ok(BlockKey::Keep(SecretKey(mut key))) => {
-            (BlockState::Ready, Some(SecretBytes::new(std::mem::take(&mut *key))))
-        }
-        Ok(BlockKey::Taken) => (BlockState::Taken, None),
-        Err(reason) => (BlockState::Aborted { reason: reason.to_string() }, None),
-    };
-    let record = BlockRecord {
-        block: agreement.block,
-        side: if sent { Side::Sender } else { Side::Receiver },
-        sender: agreement.sender,
-        receivers: agreement.receivers,
-        purpose: agreement.purpose,
-        key_bytes: agreement.key_bytes,
-        n,
-        k,
-        state,
-        at_ms: now_ms(),
-    };
-    NewBlock { record, key }
-}
-
-fn usage(usage: Usage) -> Use {
-    match usage {
-        Usage::Key => Use::Key,
-        Usage::Identity => Use::Identity,
-    }
-}
-
-fn refusal(refusal: HoldRefusal) -> Refusal {
-    match refusal {
-        HoldRefusal::UnknownTable(_) | HoldRefusal::WrongPeer { .. } => Refusal::UnknownTable,
-        HoldRefusal::Pending => Refusal::TablePending,
-        HoldRefusal::NotActive { .. } => Refusal::TableInactive,
-        HoldRefusal::WrongLane | HoldRefusal::OutOfRange => Refusal::OutOfRange,
-        HoldRefusal::AlreadyUsed | HoldRefusal::Erased => Refusal::PadUsed,
-        HoldRefusal::Held => Refusal::Busy,
-        HoldRefusal::Store(error) => {
-            tracing::error!(%error, "a pad could not be read");
-            Refusal::Internal
-        }
-    }
-}
-
-fn mint_refusal(error: MintError) -> MintRefusal {
-    match error {
-        MintError::NoTable { peer } => MintRefusal::NoTable { peer },
-        MintError::Exhausted { peer, wanted, left } => MintRefusal::Low { peer, left, needed: wanted },
-        MintError::BadLength { .. } | MintError::PlaceUsed | MintError::Store(_) => {
-            tracing::error!(%error, "no pad could be taken");
-            MintRefusal::Internal
-        }
     }
 }

@@ -15,6 +15,7 @@ mod crash;
 mod create;
 pub mod disk;
 mod disk_os;
+pub mod effects;
 mod engine;
 mod erasures;
 mod error;

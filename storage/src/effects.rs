@@ -1,0 +1,110 @@
+//! What the state machines of `dske-protocol` ask for and are told, in the store's words. Pure translation: it
+//! decides nothing, and serves the node and the simulation alike.
+
+use dske_protocol::{
+    effect::{BlockKey, EndedBlock, EstablishedIdentity, MintRefusal, Record, SecretKey, Usage, Want},
+    refusal::Refusal,
+};
+
+use crate::{
+    error::{HoldRefusal, MintError},
+    records::{BlockRecord, BlockState, ExclusionRecord, IdentityRecord, Side},
+    secret::SecretBytes,
+    status::Use,
+    transaction::{self, NewBlock, OutboxId, OutboxItem, Transaction},
+};
+
+/// The transaction that makes a machine's record durable. `next_id` gives a fresh id for each message; `at_ms`
+/// is the time since the epoch.
+pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms: u64) -> Transaction {
+    let mut outbox_item = |message: dske_protocol::effect::Outgoing| OutboxItem {
+        id: next_id(),
+        receiver: message.receiver,
+        block: message.block,
+        bytes: message.bytes,
+    };
+    let exclusion = |(hub, reason)| ExclusionRecord { hub, reason, at_ms };
+    Transaction {
+        claims: record.claims.into_iter().map(|(range, of)| (range, usage(of))).collect(),
+        outbox: record.outgoing.into_iter().map(&mut outbox_item).collect(),
+        block: record.block.map(|ended| block(ended, at_ms)).into_iter().collect(),
+        identities: record.identity.map(|established| identity(established, at_ms)).into_iter().collect(),
+        exclusions: record.exclusions.into_iter().map(exclusion).collect(),
+        ..Transaction::default()
+    }
+}
+
+fn block(ended: EndedBlock, at_ms: u64) -> NewBlock {
+    let EndedBlock { agreement, sent, result } = ended;
+    let (n, k) = (agreement.n(), agreement.k);
+    let (state, key) = match result {
+        Ok(BlockKey::Keep(SecretKey(mut key))) => {
+            (BlockState::Ready, Some(SecretBytes::new(std::mem::take(&mut *key))))
+        }
+        Ok(BlockKey::Taken) => (BlockState::Taken, None),
+        Err(reason) => (BlockState::Aborted { reason: reason.to_string() }, None),
+    };
+    let record = BlockRecord {
+        block: agreement.block,
+        side: if sent { Side::Sender } else { Side::Receiver },
+        sender: agreement.sender,
+        receivers: agreement.receivers,
+        purpose: agreement.purpose,
+        key_bytes: agreement.key_bytes,
+        n,
+        k,
+        state,
+        at_ms,
+    };
+    NewBlock { record, key }
+}
+
+fn identity(established: EstablishedIdentity, at_ms: u64) -> IdentityRecord {
+    IdentityRecord {
+        node: established.identity.node,
+        name: established.identity.name,
+        applications: established.identity.applications,
+        known_as: established.known_as,
+        established_ms: at_ms,
+    }
+}
+
+/// A machine's wish for a run.
+pub fn want(want: &Want) -> transaction::Want {
+    transaction::Want { peer: want.peer, bytes: want.bytes, usage: usage(want.usage) }
+}
+
+fn usage(usage: Usage) -> Use {
+    match usage {
+        Usage::Key => Use::Key,
+        Usage::Identity => Use::Identity,
+    }
+}
+
+/// What the author of a message is told when its run cannot be held. A failure of the store is logged.
+pub fn hold_refusal(refusal: HoldRefusal) -> Refusal {
+    match refusal {
+        HoldRefusal::UnknownTable(_) | HoldRefusal::WrongPeer { .. } => Refusal::UnknownTable,
+        HoldRefusal::Pending => Refusal::TablePending,
+        HoldRefusal::NotActive { .. } => Refusal::TableInactive,
+        HoldRefusal::WrongLane | HoldRefusal::OutOfRange => Refusal::OutOfRange,
+        HoldRefusal::AlreadyUsed | HoldRefusal::Erased => Refusal::PadUsed,
+        HoldRefusal::Held => Refusal::Busy,
+        HoldRefusal::Store(error) => {
+            tracing::error!(%error, "a pad could not be read");
+            Refusal::Internal
+        }
+    }
+}
+
+/// Why a machine gets no fresh run. A failure of the store is logged.
+pub fn mint_refusal(error: MintError) -> MintRefusal {
+    match error {
+        MintError::NoTable { peer } => MintRefusal::NoTable { peer },
+        MintError::Exhausted { peer, wanted, left } => MintRefusal::Low { peer, left, needed: wanted },
+        MintError::BadLength { .. } | MintError::PlaceUsed | MintError::Store(_) => {
+            tracing::error!(%error, "no pad could be taken");
+            MintRefusal::Internal
+        }
+    }
+}
