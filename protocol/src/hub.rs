@@ -173,6 +173,11 @@ impl Hub {
         self.counters
     }
 
+    /// Requests in work; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, input: HubInput) {
         match input {

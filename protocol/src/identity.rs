@@ -147,6 +147,11 @@ impl IdentityDesk {
         }
     }
 
+    /// Inquiries and requests in work; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        self.inquiries.len() + self.jobs.len()
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, now: Time, input: IdentityInput) {
         match input {

@@ -192,6 +192,17 @@ impl Receiver {
         self.counters
     }
 
+    /// Messages in work, agreements collected and senders asked about; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        let asking = |standing: &&Standing| matches!(standing, Standing::Asking(_));
+        self.jobs.len() + self.collections.len() + self.senders.values().filter(asking).count()
+    }
+
+    /// Bytes of shares that are held.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, now: Time, input: ReceiverInput) {
         match input {

@@ -193,6 +193,11 @@ impl Sender {
         }
     }
 
+    /// Agreements under way; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        self.minting.len() + self.sending.len() + self.committing.len() + self.aborting.len()
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SenderInput, rng: &mut R) {
         match input {

@@ -71,6 +71,7 @@ pub(crate) fn load(
     log: Arc<dyn Log>,
     identity: [u8; 16],
     chunk_bytes_max: u64,
+    segment_bytes: u64,
 ) -> Result<Engine, StoreError> {
     // Before anything is replayed into it.
     check_identity(&Ledger::new(log.clone()), identity)?;
@@ -93,8 +94,10 @@ pub(crate) fn load(
     drop(items);
     let outbox_runs: Vec<_> = state.outbox.values().filter_map(|waiting| waiting.run).collect();
     let key_runs = live_keys(&ledger)?;
-    let outbox_spool = Spool::open(disk.clone(), &layout::outbox_dir(dir), &outbox_runs, false)?;
-    let key_spool = Spool::open(disk.clone(), &layout::keys_dir(dir), &key_runs, true)?;
+    let spool =
+        |dir: &Path, live: &[_], must_exist| Spool::open(disk.clone(), dir, live, must_exist, segment_bytes);
+    let outbox_spool = spool(&layout::outbox_dir(dir), &outbox_runs, false)?;
+    let key_spool = spool(&layout::keys_dir(dir), &key_runs, true)?;
     ledger.commit(&draft.batch)?;
     Ok(Engine {
         dir: dir.to_owned(),

@@ -193,6 +193,24 @@ impl SimDisk {
     }
 }
 
+impl SimDisk {
+    /// A file as the worst power cut would leave it; the file itself where all of it is synced.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn durable(&self, path: &Path) -> Option<Arc<SimFile>> {
+        let file = lock_short(&self.files).get(path).cloned()?;
+        let seen = {
+            let bytes = lock_short(&file.bytes);
+            if bytes.unsynced.is_empty() {
+                drop(bytes);
+                return Some(file);
+            }
+            bytes.crashed(Keep::Nothing, &mut Dice(0))
+        };
+        let bytes = Mutex::new(SimBytes { seen, unsynced: Vec::new() });
+        Some(Arc::new(SimFile { bytes, ..SimFile::default() }))
+    }
+}
+
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;

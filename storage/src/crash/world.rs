@@ -37,6 +37,8 @@ pub(super) const LANE: u64 = 64 << 10;
 pub(super) const CHUNK: u64 = 4096;
 /// Small, so that it is full now and then.
 pub(super) const JOURNAL: u64 = 16 << 10;
+/// Small, so that a second one is needed now and then.
+pub(super) const SEGMENT: u64 = 8 << 10;
 pub(super) const HUB: NodeId = NodeId::new([1; 32]);
 pub(super) const TABLE: TableId = TableId::new([5; 16]);
 
@@ -70,7 +72,8 @@ pub(super) fn commit(engine: &Engine, transaction: Transaction) -> Result<(), St
 }
 
 pub(super) fn start(disk: &SimDisk, log: &SimLog) -> Engine {
-    load(Path::new(DIR), Arc::new(disk.clone()), Arc::new(log.clone()), [7; 16], 65_536).expect("it opens")
+    load(Path::new(DIR), Arc::new(disk.clone()), Arc::new(log.clone()), [7; 16], 65_536, SEGMENT)
+        .expect("it opens")
 }
 
 pub(super) fn reveal(pad: PadBytes) -> Vec<u8> {
@@ -174,7 +177,7 @@ impl World {
         self.disk = self.disk.crashed(keep[0], faults.clone());
         self.log = self.log.crashed(keep_log[0], faults);
         let (disk, log) = (Arc::new(self.disk.clone()), Arc::new(self.log.clone()));
-        drop(load(Path::new(DIR), disk, log, [7; 16], 65_536));
+        drop(load(Path::new(DIR), disk, log, [7; 16], 65_536, SEGMENT));
         self.crash(keep[1], keep_log[1]);
     }
 
