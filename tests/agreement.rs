@@ -59,7 +59,10 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
 #[test]
 fn a_receiver_that_was_offline_gets_its_keys_when_it_comes_back() {
     let net = Net::up(4, 2, 2, "1MiB");
+    // A receiver that is killed in mid-agreement loses that key: the first one must have arrived.
+    net.acquaint("alice", "bob");
     let first = net.get("alice", "bob", "256");
+    assert_eq!(first.report["confirmed"][0], "bob");
     net.testnet(&["kill", "bob"]);
     eventually("alice sees that bob is gone", || {
         net.get("alice", "bob", "256").report["confirmed"][0].is_null()

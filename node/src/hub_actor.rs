@@ -11,6 +11,8 @@ use dske_protocol::{
     hub::{Hub, HubClient, HubCounters, HubEffect, HubFault, HubInput, RequestId},
     ids::NodeId,
     message::Identity,
+    refusal::Refusal,
+    sync::{HubEnd, SyncCounters, SyncInput},
 };
 use dske_storage::{ClientRecord, OutboxId, Store, StoreError, TableSide, TableState, Transaction};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -19,10 +21,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     batches::Batches,
     config::Role,
+    events::Events,
     mailbox::{Fate, Mailbox},
     network::{Command, Commands, HubEvent},
     pads::{Pads, Queued},
-    status::PeerStatus,
+    status::{Event, PeerStatus},
+    sync::{Sync, SyncNews, findings},
 };
 
 /// Between two looks at what waits.
@@ -51,12 +55,15 @@ pub(crate) enum HubOrder {
 pub(crate) struct HubView {
     pub(crate) peers: Vec<PeerStatus>,
     pub(crate) counters: HubCounters,
+    pub(crate) sync_counters: SyncCounters,
+    pub(crate) events: Vec<Event>,
 }
 
 pub(crate) struct HubActor {
     hub: Hub,
     store: Store,
     pads: Pads,
+    sync: Sync<HubEnd>,
     commands: Commands,
     clients: BTreeMap<NodeId, ClientRecord>,
     mailboxes: BTreeMap<NodeId, Mailbox>,
@@ -66,6 +73,7 @@ pub(crate) struct HubActor {
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
     delivered: Vec<OutboxId>,
     next_ticket: u64,
+    events: Events,
 }
 
 /// A message read back from the outbox.
@@ -85,6 +93,7 @@ impl HubActor {
         let mut actor = Self {
             hub: Hub::new(me, key_bytes_max),
             pads: Pads::new(store.clone()),
+            sync: Sync::new(store.clone(), commands.clone()),
             commands,
             clients: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
@@ -93,6 +102,7 @@ impl HubActor {
             reading: FuturesUnordered::new(),
             delivered: Vec::new(),
             next_ticket: 0,
+            events: Events::default(),
             store,
         };
         for client in actor.store.clients()? {
@@ -123,6 +133,7 @@ impl HubActor {
                     }
                 }
                 done = self.pads.next() => self.pad_done(done.outcome, done.outgoing),
+                outcome = self.sync.next() => self.sync.handle(SyncInput::Pad(outcome)),
                 Some(read) = self.reading.next(), if !self.reading.is_empty() => self.read(read),
                 Some(order) = orders.recv() => self.order(order),
                 _ = housekeeping.tick() => self.housekeeping(),
@@ -167,25 +178,46 @@ impl HubActor {
                 let active = ours.filter(|table| table.state == TableState::Active);
                 self.send(Command::AnswerHello { id, active: active.map(|table| table.table).collect() });
             }
+            HubEvent::SyncHello { id, from, hello } => {
+                self.sync.handle(SyncInput::Hello { id, from, hello });
+            }
+            HubEvent::Mark { id, from, message: Blob(bytes) } => {
+                self.sync.handle(SyncInput::Mark { id, from, bytes });
+            }
+            HubEvent::MarkAnswer { peer, table, bytes } => {
+                self.sync.handle(SyncInput::MarkAnswer { peer, table, bytes });
+            }
             HubEvent::InstructionAnswer { receiver, ticket, answer } => {
                 if let Some(Err(refusal)) = answer {
                     tracing::debug!(receiver = %receiver.short(), %refusal, "an instruction was refused");
                 }
-                let mailbox = self.mailboxes.entry(receiver).or_default();
-                if let Some(Fate::Settled(id)) = mailbox.answered(ticket, answer) {
-                    self.delivered.push(id);
-                }
+                self.instruction_answered(receiver, ticket, answer);
                 self.deliver(receiver);
             }
             HubEvent::Connection { peer, up } => {
                 let mailbox = self.mailboxes.entry(peer).or_default();
                 mailbox.connected = up;
+                mailbox.ready &= up;
                 mailbox.resume();
                 if !up && mailbox.pending() == 0 {
                     self.mailboxes.remove(&peer);
                 }
-                self.deliver(peer);
+                if !up {
+                    self.sync.handle(SyncInput::Disconnected(peer));
+                }
             }
+        }
+    }
+
+    fn instruction_answered(
+        &mut self,
+        receiver: NodeId,
+        ticket: Ticket,
+        answer: Option<Result<(), Refusal>>,
+    ) {
+        let mailbox = self.mailboxes.entry(receiver).or_default();
+        if let Some(Fate::Settled(id)) = mailbox.answered(ticket, answer) {
+            self.delivered.push(id);
         }
     }
 
@@ -200,8 +232,7 @@ impl HubActor {
             let mailbox = self.mailboxes.entry(message.receiver).or_default();
             if mailbox.may_send_directly() {
                 mailbox.sent(ticket, message.id);
-                let Queued { receiver, bytes, .. } = message;
-                self.send(Command::Instruction { receiver, ticket, bytes });
+                self.instruct(message.receiver, ticket, message.bytes);
             } else {
                 mailbox.add(message.id);
             }
@@ -221,12 +252,64 @@ impl HubActor {
                 }
                 HubEffect::IdentityAnswer { id, result } => {
                     if let Some((id, to)) = self.inquiries.remove(&id) {
-                        self.send(Command::AnswerIdentity { id, to, result: result.map(Blob) });
+                        self.answer_identity(id, to, result);
                     }
                 }
             }
         }
         self.pads.execute(pad_effects);
+        self.execute_sync();
+    }
+
+    fn execute_sync(&mut self) {
+        loop {
+            let news = self.sync.execute();
+            if news.is_empty() {
+                return;
+            }
+            news.into_iter().for_each(|news| self.sync_news(news));
+        }
+    }
+
+    fn sync_news(&mut self, news: SyncNews) {
+        match news {
+            SyncNews::Dropped(Command::Instruction { receiver, ticket, .. }) => {
+                self.instruction_answered(receiver, ticket, None);
+            }
+            SyncNews::Dropped(Command::AnswerIdentity { id, to, .. }) => {
+                self.send(Command::AnswerIdentity { id, to, result: Err(Refusal::Busy) });
+            }
+            SyncNews::Dropped(command) => debug_assert!(false, "a hub does not seal {command:?}"),
+            SyncNews::Synced { peer, table, found } => {
+                let serial = self.store.tables().into_iter().find(|status| status.table == table);
+                if let Some(status) = serial {
+                    for (level, text) in findings(&status.serial, status.peer_name.as_str(), &found) {
+                        self.events.add(level, text);
+                    }
+                }
+                let mailbox = self.mailboxes.entry(peer).or_default();
+                mailbox.ready = mailbox.connected;
+                mailbox.resume();
+                self.deliver(peer);
+            }
+            SyncNews::Lapsed { .. } => {}
+        }
+    }
+
+    fn instruct(&mut self, receiver: NodeId, ticket: Ticket, bytes: Vec<u8>) {
+        self.sync.send(receiver, bytes, |bytes| Command::Instruction { receiver, ticket, bytes });
+    }
+
+    fn answer_identity(&mut self, id: RequestId, to: NodeId, result: Result<Vec<u8>, Refusal>) {
+        match result {
+            Ok(bytes) => {
+                self.sync.send(to, bytes, |bytes| {
+                    let result = Ok(Blob(bytes));
+                    Command::AnswerIdentity { id, to, result }
+                });
+            }
+            Err(refusal) => self.send(Command::AnswerIdentity { id, to, result: Err(refusal) }),
+        }
     }
 
     /// Sends what waits for a receiver, as far as it may go now.
@@ -253,7 +336,7 @@ impl HubActor {
     fn read(&mut self, read: Read) {
         let Read { receiver, ticket, bytes } = read;
         match bytes {
-            Some(bytes) => self.send(Command::Instruction { receiver, ticket, bytes }),
+            Some(bytes) => self.instruct(receiver, ticket, bytes),
             None => {
                 if let Some(mailbox) = self.mailboxes.get_mut(&receiver) {
                     mailbox.lost(ticket);
@@ -309,7 +392,12 @@ impl HubActor {
                 waiting: mailbox.map_or(0, |mailbox| mailbox.pending() as u64),
             }
         });
-        HubView { peers: peers.collect(), counters: self.hub.counters() }
+        HubView {
+            peers: peers.collect(),
+            counters: self.hub.counters(),
+            sync_counters: self.sync.counters(),
+            events: self.events.newest_first(),
+        }
     }
 
     fn send(&self, command: Command) {

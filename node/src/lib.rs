@@ -10,6 +10,7 @@ pub mod control;
 mod data_dir;
 pub mod enrol;
 mod error;
+mod events;
 mod hub_actor;
 mod mailbox;
 mod me;
@@ -17,6 +18,7 @@ mod network;
 mod node;
 mod pads;
 pub mod status;
+mod sync;
 
 pub use data_dir::DataDir;
 pub use error::NodeError;

@@ -16,6 +16,8 @@ const IN_FLIGHT_MAX: usize = 128;
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     pub(crate) connected: bool,
+    /// Connected, and a table has been compared: messages may go.
+    pub(crate) ready: bool,
     waiting: VecDeque<OutboxId>,
     in_flight: BTreeMap<Ticket, OutboxId>,
     /// Set when the receiver was too busy; cleared by the next look.
@@ -44,12 +46,12 @@ impl Mailbox {
 
     /// Whether a message that has just become durable may go at once, without overtaking another.
     pub(crate) fn may_send_directly(&self) -> bool {
-        self.connected && !self.paused && self.waiting.is_empty() && self.in_flight.len() < IN_FLIGHT_MAX
+        self.ready && !self.paused && self.waiting.is_empty() && self.in_flight.len() < IN_FLIGHT_MAX
     }
 
     /// Takes the next message that may be sent now, under the ticket that its answer will carry.
     pub(crate) fn next(&mut self, ticket: Ticket) -> Option<OutboxId> {
-        if !self.connected || self.paused || self.in_flight.len() >= IN_FLIGHT_MAX {
+        if !self.ready || self.paused || self.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
         }
         let id = self.waiting.pop_front()?;
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn an_unanswered_message_waits_and_goes_again() {
-        let mut mailbox = Mailbox { connected: true, ..Mailbox::default() };
+        let mut mailbox = Mailbox { ready: true, ..Mailbox::default() };
         mailbox.add(OutboxId(1));
         assert_eq!(mailbox.next(Ticket(1)), Some(OutboxId(1)));
         assert_eq!(mailbox.answered(Ticket(1), None), Some(Fate::Waiting));
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_message_that_cannot_be_taken_yet_lets_others_pass() {
-        let mut mailbox = Mailbox { connected: true, ..Mailbox::default() };
+        let mut mailbox = Mailbox { ready: true, ..Mailbox::default() };
         mailbox.add(OutboxId(1));
         mailbox.add(OutboxId(2));
         assert_eq!(mailbox.next(Ticket(1)), Some(OutboxId(1)));

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX};
+use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, sync::SyncCounters};
 use dske_storage::{Options, Store};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -181,22 +181,23 @@ impl Shared {
             None => None,
         };
         let mut counters = Counters::default();
-        let mut peers = Vec::new();
+        let (mut peers, mut events) = (Vec::new(), Vec::new());
         if let Some(hub) = hub {
             peers.extend(hub.peers);
             counters.forwarded = hub.counters.forwarded;
             counters.refused = hub.counters.refused;
             counters.forged = hub.counters.forged;
             counters.malformed = hub.counters.malformed;
+            count_sync(&mut counters, &hub.sync_counters);
+            events.extend(hub.events);
         }
-        let (mut policy, mut sessions, mut identities, mut events) =
-            (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut policy, mut sessions, mut identities) = (None, Vec::new(), Vec::new());
         if let Some(client) = client {
             policy = Some(client.policy);
             peers.extend(client.peers);
             sessions = client.sessions;
             identities = client.identities;
-            events = client.events;
+            events.extend(client.events);
             counters.validated = client.validated;
             counters.sent = client.sent;
             counters.aborted = client.aborted;
@@ -204,7 +205,9 @@ impl Shared {
             counters.forged += client.counters.forged;
             counters.malformed += client.counters.malformed;
             counters.false_shares = client.counters.false_shares;
+            count_sync(&mut counters, &client.sync_counters);
         }
+        events.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
         Status {
             schema_version: SCHEMA_VERSION,
             node: NodeStatus {
@@ -247,6 +250,13 @@ impl Shared {
             _ => {}
         }
     }
+}
+
+/// Marks are messages like the others.
+fn count_sync(counters: &mut Counters, sync: &SyncCounters) {
+    counters.forged += sync.forged;
+    counters.malformed += sync.malformed;
+    counters.refused += sync.stale;
 }
 
 async fn ask<Order, View>(

@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 
 use dske_protocol::{
     effect::{MintRefusal, Minted, PadEffect, PadOutcome, Record, Ticket, Want},
-    ids::{BlockId, NodeId, PadRange},
+    ids::{BlockId, NodeId},
     refusal::Refusal,
 };
-use dske_storage::{OutboxId, OutboxItem, Store, effects};
+use dske_storage::{HoldWant, OutboxId, OutboxItem, Store, effects};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use crate::clock::now_ms;
@@ -47,10 +47,41 @@ impl Pads {
         let mut holds = Vec::new();
         for effect in effects {
             match effect {
-                PadEffect::Hold { ticket, from, range, block } => holds.push((ticket, from, range, block)),
+                PadEffect::Hold { ticket, from, range, block, for_sync } => {
+                    holds.push((ticket, HoldWant { peer: from, range, for_sync }, block));
+                }
                 PadEffect::Release { range, forged_blocks } => self.store.release(range, forged_blocks),
                 PadEffect::Mint { ticket, wants } => self.mint(ticket, &wants),
                 PadEffect::Commit { ticket, record } => self.commit(ticket, *record),
+                PadEffect::Marks { ticket, peer, table, reserve } => {
+                    let reply = self.store.marks(peer, table, reserve);
+                    self.answer(async move {
+                        let result = reply
+                            .await
+                            .map_or(Err(Refusal::Internal), |marks| marks.map_err(effects::marks_refusal));
+                        PadOutcome::Marks { ticket, result }
+                    });
+                }
+                PadEffect::MintSync { ticket, table, at } => {
+                    let reply = self.store.mint_sync(table, at);
+                    self.answer(async move {
+                        let result = match reply.await {
+                            Ok(Ok(run)) => Ok(vec![Minted { range: run.range, pad: run.pad }]),
+                            Ok(Err(error)) => Err(effects::mint_refusal(error)),
+                            Err(_) => Err(MintRefusal::Internal),
+                        };
+                        PadOutcome::Minted { ticket, result }
+                    });
+                }
+                PadEffect::Skip { ticket, table, to } => {
+                    let reply = self.store.skip(table, to);
+                    self.answer(async move {
+                        let ok = matches!(reply.await, Ok(Ok(())));
+                        PadOutcome::Skipped { ticket, ok }
+                    });
+                }
+                PadEffect::Open(table) => self.store.open_table(&table),
+                PadEffect::Close(peer) => self.store.close_tables(peer),
             }
         }
         if !holds.is_empty() {
@@ -71,13 +102,18 @@ impl Pads {
         }
     }
 
-    fn hold(&mut self, holds: Vec<(Ticket, NodeId, PadRange, Option<BlockId>)>) {
-        let reply = self.store.hold(holds.iter().map(|&(_, from, range, _)| (from, range)).collect());
+    fn answer(&mut self, outcome: impl Future<Output = PadOutcome> + Send + 'static) {
+        self.pending
+            .push(Box::pin(async move { vec![Done { outcome: outcome.await, outgoing: Vec::new() }] }));
+    }
+
+    fn hold(&mut self, holds: Vec<(Ticket, HoldWant, Option<BlockId>)>) {
+        let reply = self.store.hold(holds.iter().map(|&(_, want, _)| want).collect());
         let store = self.store.clone();
         let answers = async move {
             let mut results = reply.await.unwrap_or_default().into_iter();
             let mut done = Vec::with_capacity(holds.len());
-            for (ticket, _, range, block) in holds {
+            for (ticket, HoldWant { range, .. }, block) in holds {
                 let mut result =
                     results.next().map_or(Err(Refusal::Internal), |held| held.map_err(effects::hold_refusal));
                 let ended = block.map_or(Ok(false), |block| store.block(&block).map(|known| known.is_some()));

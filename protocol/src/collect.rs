@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     effect::SecretKey,
     ids::NodeId,
-    message::Agreement,
+    message::{Agreement, NoticeOutcome},
     params::{Time, U_BYTES},
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
@@ -142,6 +142,21 @@ impl Collection {
             .iter()
             .enumerate()
             .any(|(at, group)| at != winner && group.shares.len() >= usize::from(group.agreement.k))
+    }
+
+    /// What is announced of a key, as far as it is known now; `None` where there is none.
+    pub(crate) fn validated(&self) -> Option<NoticeOutcome> {
+        let (winner, false_positions) = self.outcome.as_ref()?.validated.as_ref()?;
+        let shares = u8::try_from(self.groups.get(*winner)?.shares.len()).unwrap_or(u8::MAX);
+        let false_positions = false_positions.iter().copied().collect();
+        Some(NoticeOutcome::Validated { shares, false_positions })
+    }
+
+    /// There is no key after all: its record could not be made durable.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.validated = None;
+        }
     }
 
     /// Forgets the shares, keeping who spoke.

@@ -4,7 +4,7 @@
 //! order of checks; whoever executes the effects holds the pads.
 
 use crate::{
-    ids::{BlockId, NodeId, PadRange},
+    ids::{BlockId, NodeId, PadRange, TableId},
     message::{Agreement, Identity},
     pad::PadBytes,
     refusal::{AbortReason, Refusal},
@@ -22,6 +22,8 @@ pub enum Usage {
     Key,
     /// An identity request or claim.
     Identity,
+    /// Comparing marks.
+    Sync,
 }
 
 /// A wish for a fresh run of the lane that we allocate towards a peer.
@@ -61,6 +63,11 @@ pub enum MintRefusal {
         /// With whom.
         peer: NodeId,
     },
+    /// Marks have not been compared with this peer since the start: nothing may be taken yet.
+    NotSynced {
+        /// With whom.
+        peer: NodeId,
+    },
     /// The store failed.
     Internal,
 }
@@ -78,6 +85,8 @@ pub enum PadEffect {
         range: PadRange,
         /// The block that the message belongs to, if any: the answer tells whether it has ended before.
         block: Option<BlockId>,
+        /// Whether it is a message of [`crate::sync`], which alone may use a table that is not open yet.
+        for_sync: bool,
     },
     /// Give a held run back unburned.
     Release {
@@ -100,6 +109,57 @@ pub enum PadEffect {
         /// What to record.
         record: Box<Record>,
     },
+    /// How far the lanes of a table have come. Answer: [`PadOutcome::Marks`].
+    Marks {
+        /// For the answer.
+        ticket: Ticket,
+        /// With whom the table must be shared.
+        peer: NodeId,
+        /// The table.
+        table: TableId,
+        /// Reserve ahead first, so that the mark covers what will be handed out next.
+        reserve: bool,
+    },
+    /// Take the tag key of a mark, at or after `at` in the lane that we allocate, without giving up what lies
+    /// before. Answer: [`PadOutcome::Minted`].
+    MintSync {
+        /// For the answer.
+        ticket: Ticket,
+        /// The table.
+        table: TableId,
+        /// No byte before this one.
+        at: u64,
+    },
+    /// Give up, durably, everything before `to` in the lane that we allocate. Answer: [`PadOutcome::Skipped`].
+    Skip {
+        /// For the answer.
+        ticket: Ticket,
+        /// The table.
+        table: TableId,
+        /// The first byte that may still be used.
+        to: u64,
+    },
+    /// The marks of a table have been compared: from now on it may be used.
+    Open(TableId),
+    /// The connection is gone: what the peer sends under its tables is refused until they are compared again.
+    Close(NodeId),
+}
+
+/// How far the two lanes of a table have come at this end, as [`crate::sync`] compares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneMarks {
+    /// Of the lane that this node allocates: everything that was ever handed out lies below.
+    pub own: u64,
+    /// Of the lane that the peer allocates: the furthest byte on record here, used or announced.
+    pub seen: u64,
+    /// What the peer has told, under a tag, to have on record of our lane; never less than before.
+    pub lease: u64,
+    /// Length of the lane that this node allocates.
+    pub own_bytes: u64,
+    /// Length of the other lane.
+    pub peer_bytes: u64,
+    /// When so little is left below the lease, the next mark should be announced.
+    pub ahead: u64,
 }
 
 /// What is recorded in one step.
@@ -115,6 +175,25 @@ pub struct Record {
     pub identity: Option<EstablishedIdentity>,
     /// Hubs that are not used any more, with the reason.
     pub exclusions: Vec<(NodeId, String)>,
+    /// What comparing marks has brought to light.
+    pub sync: Option<SyncRecord>,
+}
+
+/// What a verified mark of the peer changes about a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncRecord {
+    /// The table.
+    pub table: TableId,
+    /// The peer's mark of the lane that it allocates.
+    pub peer_mark: u64,
+    /// What the peer has on record of the lane that we allocate.
+    pub lease: u64,
+    /// Everything below this in the peer's lane counts as used: our own record of it was put back.
+    pub void_below: Option<u64>,
+    /// Keys that wait are void: they may have been handed out before our records were put back.
+    pub void_keys: bool,
+    /// The table waited for the hub's word that its receipt has come back, and this is it.
+    pub activate: bool,
 }
 
 /// A message for a receiver that may be offline.
@@ -190,6 +269,20 @@ pub enum PadOutcome {
         /// Of the request.
         ticket: Ticket,
         /// Whether all of it is durable.
+        ok: bool,
+    },
+    /// To [`PadEffect::Marks`].
+    Marks {
+        /// Of the request.
+        ticket: Ticket,
+        /// The marks, or why there are none.
+        result: Result<LaneMarks, Refusal>,
+    },
+    /// To [`PadEffect::Skip`].
+    Skipped {
+        /// Of the request.
+        ticket: Ticket,
+        /// Whether it is durable.
         ok: bool,
     },
 }

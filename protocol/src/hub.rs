@@ -245,6 +245,9 @@ impl Hub {
                 }
                 other => self.put_back(ticket, other),
             },
+            PadOutcome::Marks { ticket, .. } | PadOutcome::Skipped { ticket, .. } => {
+                self.put_back(ticket, None);
+            }
         }
     }
 
@@ -320,6 +323,9 @@ impl Hub {
         let minted = match minted {
             Ok(minted) => minted,
             Err(MintRefusal::Internal) => return self.burn_key(id, request.range, Refusal::Internal),
+            Err(MintRefusal::NotSynced { .. }) => {
+                return self.burn_key(id, request.range, Refusal::ReceiverAway);
+            }
             Err(_) => return self.burn_key(id, request.range, Refusal::PadLow),
         };
         let receivers = &request.agreement.receivers;
@@ -451,7 +457,13 @@ impl Hub {
     }
 
     fn hold(&mut self, ticket: Ticket, from: NodeId, range: PadRange) {
-        self.effects.push_back(HubEffect::Pad(PadEffect::Hold { ticket, from, range, block: None }));
+        self.effects.push_back(HubEffect::Pad(PadEffect::Hold {
+            ticket,
+            from,
+            range,
+            block: None,
+            for_sync: false,
+        }));
     }
 
     fn release(&mut self, range: PadRange, forged_blocks: Option<u64>) {

@@ -216,7 +216,7 @@ impl IdentityDesk {
             Some(message) => {
                 let range = message.range();
                 let ticket = self.begin(Job::Hold { inquiry, hub, message });
-                self.pad_effect(PadEffect::Hold { ticket, from: hub, range, block: None });
+                self.pad_effect(PadEffect::Hold { ticket, from: hub, range, block: None, for_sync: false });
             }
         }
     }
@@ -278,6 +278,9 @@ impl IdentityDesk {
                 }
                 _ => {}
             },
+            PadOutcome::Marks { .. } | PadOutcome::Skipped { .. } => {
+                debug_assert!(false, "the desk asks for no such thing");
+            }
         }
     }
 

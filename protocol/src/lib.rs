@@ -9,6 +9,7 @@
 //! | things used once | [`pad`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
+//! | the guard against rollback | [`sync`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
@@ -26,6 +27,7 @@ pub mod reconstruct;
 pub mod refusal;
 pub mod sender;
 pub mod sharing;
+pub mod sync;
 pub mod tag;
 
 pub use collect::{ReconstructJob, Reconstructed};

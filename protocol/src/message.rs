@@ -161,6 +161,42 @@ pub struct Identity {
     pub applications: Vec<String>,
 }
 
+/// What is drawn afresh for each connection, so that no mark of an earlier one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nonce([u8; 16]);
+
+impl Nonce {
+    /// A fresh one.
+    pub fn random<R: rand_core::CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        Self(bytes)
+    }
+}
+
+/// How far the lanes of a table have come at one end; see [`crate::sync`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// A tag key in the lane that the author allocates.
+    pub range: PadRange,
+    /// The author's nonce, then the reader's.
+    pub nonces: [Nonce; 2],
+    /// Of the lane that the author allocates: all that it ever handed out lies below.
+    pub own: u64,
+    /// Of the lane that the reader allocates: what the author has on record, durably.
+    pub seen: u64,
+    /// What the reader has told the author to have on record of the author's lane.
+    pub lease: u64,
+}
+
+/// A client's mark, to a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientMark(pub Mark);
+
+/// A hub's mark, to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubMark(pub Mark);
+
 /// A message that carries a one-time tag.
 pub trait Tagged: Serialize + DeserializeOwned {
     /// First byte on the wire: no message passes for one of another kind.
@@ -227,6 +263,32 @@ impl Tagged for IdentityClaim {
     fn is_well_formed(&self) -> bool {
         self.range.len == TAG_KEY_BYTES as u64
             && self.known.as_ref().is_none_or(|known| applications_fit(&known.identity.applications))
+    }
+}
+
+impl Tagged for ClientMark {
+    const KIND: u8 = 5;
+    const LANE: Lane = Lane::Up;
+
+    fn range(&self) -> PadRange {
+        self.0.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.0.range.len == TAG_KEY_BYTES as u64
+    }
+}
+
+impl Tagged for HubMark {
+    const KIND: u8 = 6;
+    const LANE: Lane = Lane::Down;
+
+    fn range(&self) -> PadRange {
+        self.0.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.0.range.len == TAG_KEY_BYTES as u64
     }
 }
 

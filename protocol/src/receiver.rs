@@ -244,7 +244,13 @@ impl Receiver {
         }
         let (range, block) = (message.range(), Some(agreement.block));
         let ticket = self.begin(Job::Hold { id, from, message });
-        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold { ticket, from, range, block }));
+        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold {
+            ticket,
+            from,
+            range,
+            block,
+            for_sync: false,
+        }));
     }
 
     /// The checks of §2.3.2 that need nothing but the message. The hub that speaks must be acceptable;
@@ -308,16 +314,24 @@ impl Receiver {
                     }
                 }
                 Some(Job::End { block, announce }) => {
-                    let outcome = if ok { announce } else { NoticeOutcome::Aborted(AbortReason::Internal) };
+                    let mut outcome =
+                        if ok { announce } else { NoticeOutcome::Aborted(AbortReason::Internal) };
                     if let Some(collection) = self.collections.get_mut(&block) {
                         collection.ending = false;
+                        // More may have become known while the record was written.
+                        match collection.validated() {
+                            Some(validated) if ok => outcome = validated,
+                            _ => collection.withdraw(),
+                        }
                     }
                     self.announce(block, outcome);
                     self.retire_if_done(now, block);
                 }
                 _ => {}
             },
-            PadOutcome::Minted { .. } => debug_assert!(false, "a receiver mints nothing"),
+            PadOutcome::Minted { .. } | PadOutcome::Marks { .. } | PadOutcome::Skipped { .. } => {
+                debug_assert!(false, "a receiver asks for no such thing");
+            }
         }
     }
 
@@ -424,7 +438,7 @@ impl Receiver {
         }
         self.held_bytes = self.held_bytes + collection.held_bytes() - before;
         if late {
-            self.check_late(block, position, &share);
+            self.check_late(block, from, position, &share);
             self.retire_if_done(now, block);
         } else {
             self.advance(now, block);
@@ -432,22 +446,26 @@ impl Receiver {
     }
 
     /// A share that came after the verdict: does it lie on the polynomial, and does its group make a
-    /// second key possible?
-    fn check_late(&mut self, block: BlockId, position: u8, share: &Share) {
+    /// second key possible? Nothing is announced while the verdict's record is being written.
+    fn check_late(&mut self, block: BlockId, hub: NodeId, position: u8, share: &Share) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
         let Some(outcome) = &mut collection.outcome else { return };
         let Some((winner, false_positions)) = &mut outcome.validated else { return };
         let group = &collection.groups[*winner];
         let in_winner = group.shares.iter().any(|(at, held)| *at == position && Arc::ptr_eq(&held.0, share));
         let is_true = in_winner && group.check_late(&outcome.basis, position, share).unwrap_or(false);
-        let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
         if is_true {
+            let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
             self.effects.push_back(ReceiverEffect::LateShare { block, shares });
         } else {
             self.counters.false_shares += 1;
-            false_positions.insert(position);
-            let false_positions = false_positions.iter().copied().collect();
-            self.announce(block, NoticeOutcome::Validated { shares, false_positions });
+            // The roster in its own words may give it the place of another hub.
+            false_positions.extend(group.agreement.position(&hub));
+            if !collection.ending
+                && let Some(validated) = collection.validated()
+            {
+                self.announce(block, validated);
+            }
         }
     }
 

@@ -65,12 +65,18 @@ pub enum Refusal {
     /// The node's own store failed.
     #[error("the node cannot record anything at the moment")]
     Internal,
+    /// The two ends have not compared the marks of the table on this connection.
+    #[error("the marks of the table have not been compared yet")]
+    NotSynced,
+    /// The hub has started since it last heard from a receiver, and so cannot yet tell which pad is fresh.
+    #[error("the hub has not been in touch with the receiver since it started")]
+    ReceiverAway,
 }
 
 impl Refusal {
     /// Whether the very same message may succeed later.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Busy | Self::Internal | Self::TablePending)
+        matches!(self, Self::Busy | Self::Internal | Self::TablePending | Self::NotSynced)
     }
 }
 
@@ -150,6 +156,12 @@ pub enum SendFailure {
         left: u64,
         /// Bytes needed.
         needed: u64,
+    },
+    /// The marks have not been compared with a hub since the start.
+    #[error("the pad with {hub:?} has not been compared since the start")]
+    NotSynced {
+        /// The hub.
+        hub: NodeId,
     },
     /// Fewer than k hubs accepted their message.
     #[error("{accepted} of {n} hubs accepted their share, {k} are needed")]

@@ -297,7 +297,9 @@ impl Sender {
                     self.end(id, Some(block), Err(failure));
                 }
             }
-            PadOutcome::Held { .. } => debug_assert!(false, "a sender holds nothing"),
+            PadOutcome::Held { .. } | PadOutcome::Marks { .. } | PadOutcome::Skipped { .. } => {
+                debug_assert!(false, "a sender asks for no such thing");
+            }
         }
     }
 
@@ -311,6 +313,9 @@ impl Sender {
             Err(MintRefusal::NoTable { peer }) => {
                 let needed = agreement.burned_bytes();
                 return self.end(id, None, Err(SendFailure::PadLow { hub: peer, left: 0, needed }));
+            }
+            Err(MintRefusal::NotSynced { peer }) => {
+                return self.end(id, None, Err(SendFailure::NotSynced { hub: peer }));
             }
             Err(MintRefusal::Internal) => return self.end(id, None, Err(SendFailure::Internal)),
         };

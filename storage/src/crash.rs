@@ -218,7 +218,7 @@ fn a_failed_sync_ends_the_store() {
             Some(TakeError::Store(poisoned.clone()))
         );
         let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 64 };
-        let held = world.engine.hold(&[(HUB, range)]).pop().expect("one").map(|_| ());
+        let held = world.engine.hold(&[held(HUB, range)]).pop().expect("one").map(|_| ());
         assert_eq!(held, Err(HoldRefusal::Store(poisoned)));
     }
 }

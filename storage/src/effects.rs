@@ -7,7 +7,7 @@ use dske_protocol::{
 };
 
 use crate::{
-    error::{HoldRefusal, MintError},
+    error::{HoldRefusal, MarksRefusal, MintError},
     records::{BlockRecord, BlockState, ExclusionRecord, IdentityRecord, Side},
     secret::SecretBytes,
     status::Use,
@@ -30,6 +30,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
         block: record.block.map(|ended| block(ended, at_ms)).into_iter().collect(),
         identities: record.identity.map(|established| identity(established, at_ms)).into_iter().collect(),
         exclusions: record.exclusions.into_iter().map(exclusion).collect(),
+        sync: record.sync,
         ..Transaction::default()
     }
 }
@@ -78,6 +79,7 @@ fn usage(usage: Usage) -> Use {
     match usage {
         Usage::Key => Use::Key,
         Usage::Identity => Use::Identity,
+        Usage::Sync => Use::Sync,
     }
 }
 
@@ -87,6 +89,7 @@ pub fn hold_refusal(refusal: HoldRefusal) -> Refusal {
         HoldRefusal::UnknownTable(_) | HoldRefusal::WrongPeer { .. } => Refusal::UnknownTable,
         HoldRefusal::Pending => Refusal::TablePending,
         HoldRefusal::NotActive { .. } => Refusal::TableInactive,
+        HoldRefusal::NotSynced => Refusal::NotSynced,
         HoldRefusal::WrongLane | HoldRefusal::OutOfRange => Refusal::OutOfRange,
         HoldRefusal::AlreadyUsed | HoldRefusal::Erased => Refusal::PadUsed,
         HoldRefusal::Held => Refusal::Busy,
@@ -97,12 +100,28 @@ pub fn hold_refusal(refusal: HoldRefusal) -> Refusal {
     }
 }
 
+/// What the author of a hello or mark is told about a table that has no marks. A failure of the store is logged.
+pub fn marks_refusal(refusal: MarksRefusal) -> Refusal {
+    match refusal {
+        MarksRefusal::UnknownTable => Refusal::UnknownTable,
+        MarksRefusal::Pending => Refusal::TablePending,
+        MarksRefusal::NotActive { .. } => Refusal::TableInactive,
+        MarksRefusal::Store(error) => {
+            tracing::error!(%error, "marks could not be told");
+            Refusal::Internal
+        }
+    }
+}
+
 /// Why a machine gets no fresh run. A failure of the store is logged.
 pub fn mint_refusal(error: MintError) -> MintRefusal {
     match error {
         MintError::NoTable { peer } => MintRefusal::NoTable { peer },
+        MintError::NotSynced { peer } => MintRefusal::NotSynced { peer },
         MintError::Exhausted { peer, wanted, left } => MintRefusal::Low { peer, left, needed: wanted },
-        MintError::BadLength { .. } | MintError::PlaceUsed | MintError::Store(_) => {
+        // The peer named the place: that is its doing, not a fault here.
+        MintError::PlaceUsed => MintRefusal::Internal,
+        MintError::BadLength { .. } | MintError::Store(_) => {
             tracing::error!(%error, "no pad could be taken");
             MintRefusal::Internal
         }

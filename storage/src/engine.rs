@@ -23,7 +23,7 @@ use crate::{
     lock_short,
     outbox::Waiting,
     spool::Spool,
-    status::{TableMarks, TableState, TableStatus},
+    status::{TableState, TableStatus},
     table::{LaneRecord, Table},
     transaction::OutboxId,
 };
@@ -108,11 +108,6 @@ impl Engine {
     /// The tables as they stand.
     pub(crate) fn tables(&self) -> Vec<TableStatus> {
         lock_short(&self.state).tables.values().map(Table::status).collect()
-    }
-
-    /// How far a table has come.
-    pub(crate) fn marks(&self, table: &TableId) -> Option<TableMarks> {
-        lock_short(&self.state).tables.get(table).map(Table::marks)
     }
 
     /// An id that no message ever had.

@@ -167,6 +167,9 @@ pub enum HoldRefusal {
         /// Its state, with the reason.
         state: String,
     },
+    /// Its marks have not been compared on the present connection.
+    #[error("the marks of the table have not been compared on this connection")]
+    NotSynced,
     /// The run is empty, longer than a run may be, or reaches past the lane.
     #[error("the run does not lie inside the lane")]
     OutOfRange,
@@ -193,6 +196,12 @@ pub enum MintError {
         /// The peer.
         peer: NodeId,
     },
+    /// There are active tables, but their marks have not been compared since the store was opened.
+    #[error("the tables with {peer} have not been compared with it since the start: it has to connect first")]
+    NotSynced {
+        /// The peer.
+        peer: NodeId,
+    },
     /// No active table with that peer has room for the run.
     #[error(
         "{wanted} pad bytes wanted with {peer}, no active table has more than {left} left: install a new module"
@@ -214,6 +223,26 @@ pub enum MintError {
     /// The place asked for has been used, or lies outside the lane.
     #[error("that place of the lane has been used, or lies outside it")]
     PlaceUsed,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a table has no marks to compare.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MarksRefusal {
+    /// No such table is shared with that peer.
+    #[error("no such table is shared with this peer")]
+    UnknownTable,
+    /// The hub waits for the receipt of the table's module.
+    #[error("the table waits for its module's receipt")]
+    Pending,
+    /// The table is not in use.
+    #[error("table is {state}")]
+    NotActive {
+        /// Its state, with the reason.
+        state: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

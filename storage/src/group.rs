@@ -16,8 +16,9 @@ use crate::{
     error::{StoreError, TakeError},
     install::{NewTable, ReceiptRecord, put_receipt},
     keys::{check_block, find_key, mark_taken, put_block},
-    ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key, used_key},
+    ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key},
     lock_short,
+    marks::{apply_sync, check_sync, put_used, void_keys},
     outbox::{INLINE_BYTES_MAX, INLINE_TOTAL_BYTES_MAX, Place, StoredItem, Waiting},
     records::{BlockRecord, ModuleRecord},
     secret::SecretBytes,
@@ -229,13 +230,22 @@ impl Engine {
             own.put("message", outbox_key(item.id), &stored)?;
             items.push(Waiting::from(&stored));
         }
+        let voided = match &wanted.sync {
+            Some(sync) if sync.void_keys => void_keys(&mut own)?,
+            _ => Vec::new(),
+        };
         let mut state = lock_short(&self.state);
         check_tables(&state, wanted)?;
         check_claims(&state, &wanted.claims)?;
+        wanted.sync.as_ref().map_or(Ok(()), |sync| check_sync(&state, sync))?;
         // From here on nothing can be refused. Memory changes before the device does: that refuses more for
         // a moment, never less, and a failure of the device ends the store.
         group.draft.batch.append(&mut own.batch);
         apply_claims(group, &mut state, &wanted.claims)?;
+        group.erasures.extend(voided);
+        if let Some(sync) = &wanted.sync {
+            group.erasures.extend(apply_sync(&mut group.draft, &mut state, sync)?);
+        }
         items.into_iter().for_each(|waiting| state.add_message(waiting));
         wanted.delivered.iter().for_each(|id| remove_message(group, &mut state, *id));
         for table in &wanted.activate {
@@ -339,10 +349,7 @@ fn apply_claims(
         lane.let_go(offset, end);
         lane.counts.add(*usage, range.len);
         let insertion = lane.used.insert(offset, end);
-        for absorbed in insertion.absorbed {
-            group.draft.remove(used_key(&table, name, absorbed));
-        }
-        group.draft.put("used run", used_key(&table, name, insertion.start), &insertion.end)?;
+        put_used(&mut group.draft, *range, &insertion)?;
         let record = LaneRecord { mark: lane.used.furthest(), counts: lane.counts };
         group.draft.put("lane", lane_key(&table, name), &record)?;
         let file = lane.file.clone();

@@ -100,3 +100,28 @@ pub(crate) fn mark_taken(draft: &mut Draft<'_>, id: KeyId) -> Result<(), StoreEr
     (0..stored.keys).for_each(|index| draft.remove(taken_key(KeyId { block: id.block, index })));
     Ok(())
 }
+
+/// The blocks whose keys wait, wholly or in part.
+pub(crate) fn waiting_blocks(draft: &Draft<'_>) -> Result<Vec<BlockId>, StoreError> {
+    let runs: Vec<(Vec<u8>, KeyRun)> = draft.ledger().pairs("key run", kind::KEY_RUN)?;
+    let ids = runs.iter().filter_map(|(id, _)| id.as_slice().try_into().ok());
+    Ok(ids.map(BlockId::new).collect())
+}
+
+/// Takes back the keys of a block that still wait; gives the run that held them.
+pub(crate) fn void_block(
+    draft: &mut Draft<'_>,
+    block: BlockId,
+    reason: &str,
+) -> Result<Option<Run>, StoreError> {
+    let run_key = block_key(kind::KEY_RUN, &block);
+    let Some(stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(None) };
+    let record_key = block_key(kind::BLOCK, &block);
+    if let Some(mut record) = draft.get::<BlockRecord>("block", &record_key)? {
+        record.state = BlockState::Aborted { reason: reason.to_owned() };
+        draft.put("block", record_key, &record)?;
+    }
+    draft.remove(run_key);
+    (0..stored.keys).for_each(|index| draft.remove(taken_key(KeyId { block, index })));
+    Ok(Some(stored.run))
+}

@@ -18,6 +18,10 @@ pub(crate) const RUN_BYTES_MAX: u64 = 64 << 20;
 const CHUNK_BYTES_MIN: u64 = 4096;
 /// A lane is reserved in this many chunks at least, so that a crash wastes little of a small one.
 const CHUNKS_PER_LANE: u64 = 128;
+/// The end of a lane is kept for the tag keys of marks, this part of it and so much at most: a table whose one
+/// lane is used up could otherwise not be compared any more, and its other lane not be used.
+const SYNC_PART_OF_LANE: u64 = 16;
+const SYNC_BYTES_MAX: u64 = 4096;
 
 /// One lane of a table that is loaded.
 pub(crate) struct LaneState {
@@ -30,6 +34,9 @@ pub(crate) struct LaneState {
     pub(crate) used: IntervalSet,
     /// Allocator: everything below is reserved durably.
     pub(crate) mark: u64,
+    /// What the peer has told, durably. Allocator: how much of this lane it has on record, the lease. Receiver: its
+    /// mark.
+    pub(crate) told: u64,
     position: u64,
     buffer: Zeroizing<Vec<u8>>,
     cursor: usize,
@@ -59,6 +66,7 @@ impl LaneState {
             counts,
             used,
             mark,
+            told: 0,
             position: mark,
             buffer,
             cursor: 0,
@@ -77,9 +85,15 @@ impl LaneState {
         self.mark - self.position
     }
 
-    /// Furthest byte that is used or reserved, as sync tells it.
+    /// The next byte to be handed out.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Furthest byte that is used or reserved; at the receiver also what the allocator has told to be.
     pub(crate) fn furthest(&self) -> u64 {
-        self.mark.max(self.used.furthest())
+        let told = if self.allocator { 0 } else { self.told };
+        self.mark.max(self.used.furthest()).max(told)
     }
 
     /// Bytes that nobody has touched.
@@ -87,8 +101,18 @@ impl LaneState {
         if self.allocator {
             self.bytes - self.mark - self.used.bytes_from(self.mark)
         } else {
-            self.bytes.saturating_sub(self.counts.total())
+            self.bytes.saturating_sub(self.used.bytes_from(0))
         }
+    }
+
+    /// Bytes of those that may still go into messages, together with what waits in memory.
+    pub(crate) fn left_for_messages(&self) -> u64 {
+        (self.left() + self.reserved()).saturating_sub(self.sync_bytes())
+    }
+
+    /// The end of the lane that messages may not use.
+    fn sync_bytes(&self) -> u64 {
+        (self.bytes / SYNC_PART_OF_LANE).min(SYNC_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> LaneStatus {
@@ -109,14 +133,18 @@ impl LaneState {
 
     // -- allocator
 
-    /// First place at or after the position where `bytes` lie together unused.
+    /// First place at or after the position where `bytes` of a message lie together unused.
     pub(crate) fn fit(&self, bytes: u64) -> Option<u64> {
-        self.fit_from(self.position, bytes)
+        self.fit_between(self.position, self.bytes - self.sync_bytes(), bytes)
     }
 
-    /// First place at or after `start` where `bytes` lie together unused.
-    pub(crate) fn fit_from(&self, mut start: u64, bytes: u64) -> Option<u64> {
-        while start.checked_add(bytes)? <= self.bytes {
+    /// First place at or after `start` where `bytes` of a mark lie together unused.
+    pub(crate) fn fit_from(&self, start: u64, bytes: u64) -> Option<u64> {
+        self.fit_between(start, self.bytes, bytes)
+    }
+
+    fn fit_between(&self, mut start: u64, end: u64, bytes: u64) -> Option<u64> {
+        while start.checked_add(bytes)? <= end {
             match self.used.at_or_after(start) {
                 Some((first, end)) if first < start + bytes => start = end.max(start),
                 _ => return Some(start),

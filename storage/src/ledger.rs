@@ -18,6 +18,7 @@ pub(crate) mod kind {
     pub(crate) const TABLE: &[u8] = b"t";
     pub(crate) const LANE: &[u8] = b"l";
     pub(crate) const USED: &[u8] = b"u";
+    pub(crate) const TOLD: &[u8] = b"s";
     pub(crate) const CLIENT: &[u8] = b"c";
     pub(crate) const HUB: &[u8] = b"h";
     pub(crate) const IDENTITY: &[u8] = b"i";
@@ -46,6 +47,11 @@ pub(crate) fn table_key(table: &TableId) -> Vec<u8> {
 /// Key of a lane's record.
 pub(crate) fn lane_key(table: &TableId, lane: Lane) -> Vec<u8> {
     key(kind::LANE, &[table.as_bytes(), &[lane_byte(lane)]])
+}
+
+/// Key of what the peer has told about a lane.
+pub(crate) fn told_key(table: &TableId, lane: Lane) -> Vec<u8> {
+    key(kind::TOLD, &[table.as_bytes(), &[lane_byte(lane)]])
 }
 
 /// Prefix of the used runs of a lane.
@@ -159,6 +165,11 @@ pub(crate) struct Draft<'a> {
 impl<'a> Draft<'a> {
     pub(crate) fn new(ledger: &'a Ledger) -> Self {
         Self { ledger, batch: Batch::new() }
+    }
+
+    /// The ledger without what the batch will change.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        self.ledger
     }
 
     /// One record as it will be.

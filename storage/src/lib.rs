@@ -37,6 +37,7 @@ mod ledger;
 mod lock;
 pub mod log;
 mod log_sled;
+mod marks;
 mod open;
 mod outbox;
 mod overlay;
@@ -59,15 +60,15 @@ mod worker;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use disk_os::OsDisk;
-pub use error::{HoldRefusal, MintError, StoreError, TakeError};
+pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError};
 pub use records::{
     BlockRecord, BlockState, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord,
     ModuleState, Side,
 };
 pub use secret::SecretBytes;
-pub use status::{LaneStatus, TableMarks, TableSide, TableState, TableStatus, Use};
+pub use status::{LaneStatus, TableSide, TableState, TableStatus, Use};
 pub use store::{Options, Reply, Store};
-pub use transaction::{Minted, NewBlock, OutboxEntry, OutboxId, OutboxItem, Transaction, Want};
+pub use transaction::{HoldWant, Minted, NewBlock, OutboxEntry, OutboxId, OutboxItem, Transaction, Want};
 pub use wait::wait;
 
 /// Locks; a thread that panicked while it held the lock left state that is still consistent, because no

@@ -20,7 +20,7 @@ use crate::{
     lane_header::Counts,
     lane_state::LaneState,
     layout,
-    ledger::{Draft, Ledger, key, kind, lane_key, used_prefix},
+    ledger::{Draft, Ledger, key, kind, lane_key, told_key, used_prefix},
     log::Log,
     outbox::StoredItem,
     spool::Spool,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Version of everything in the directory.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// Ids of messages: the number of times that the store was opened, then a count.
 const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;
@@ -142,6 +142,7 @@ fn load_table(
         let path = layout::table_dir(dir, &table).join(lane_file_name(lane));
         let (file, problem) = LaneFile::open(disk, &path, table, lane, bytes)?;
         let stored = ledger.get::<LaneRecord>("lane", &lane_key(&table, lane))?;
+        let told = ledger.get::<u64>("told mark", &told_key(&table, lane))?.unwrap_or(0);
         let used = load_used(ledger, &table, lane)?;
         let header = file.header();
         let known = stored.unwrap_or_default();
@@ -150,7 +151,9 @@ fn load_table(
             Some(known) => disagreement(allocator, known.mark, header.mark, header.mark_before, &used, bytes),
         });
         let state = |mark: u64, counts: Counts, used: IntervalSet, file: LaneFile| {
-            LaneState::new(Arc::new(file), lane, bytes, allocator, mark, counts, used)
+            let mut lane = LaneState::new(Arc::new(file), lane, bytes, allocator, mark, counts, used);
+            lane.told = told;
+            lane
         };
         if let Some(problem) = problem {
             problems.push(format!("{lane} lane: {problem}"));
@@ -167,7 +170,7 @@ fn load_table(
         Ok(lane_state)
     };
     let lanes = [load(Lane::Up, up_bytes)?, load(Lane::Down, down_bytes)?];
-    let mut loaded = Table { record, lanes };
+    let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
         loaded.quarantine(&problems.join("; "));
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");

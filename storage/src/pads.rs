@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use dske_protocol::{
-    ids::{NodeId, PadRange, TableId},
+    ids::{Lane, PadRange, TableId},
     pad::PadBytes,
 };
 
@@ -14,12 +14,14 @@ use crate::{
     engine::{Engine, State},
     erasures::Erasure,
     error::{HoldRefusal, MintError, StoreError},
+    lane_file::LaneFile,
+    lane_header::Counts,
     lane_state::RUN_BYTES_MAX,
-    ledger::{Draft, lane_key, used_key},
+    ledger::{Draft, lane_key},
     lock_short,
-    status::{TableState, Use},
+    status::{Compared, TableState},
     table::{LaneRecord, Table},
-    transaction::{Minted, Want},
+    transaction::{HoldWant, Minted, Want},
 };
 
 /// What became of a request for pads.
@@ -40,12 +42,13 @@ pub(crate) struct Reservation {
 
 impl Engine {
     /// Holds runs and reads them. What cannot be read is not held.
-    pub(crate) fn hold(&self, wants: &[(NodeId, PadRange)]) -> Vec<Result<PadBytes, HoldRefusal>> {
-        wants.iter().map(|(peer, range)| self.hold_one(*peer, range)).collect()
+    pub(crate) fn hold(&self, wants: &[HoldWant]) -> Vec<Result<PadBytes, HoldRefusal>> {
+        wants.iter().map(|want| self.hold_one(want)).collect()
     }
 
-    fn hold_one(&self, peer: NodeId, range: &PadRange) -> Result<PadBytes, HoldRefusal> {
+    fn hold_one(&self, want: &HoldWant) -> Result<PadBytes, HoldRefusal> {
         self.check()?;
+        let HoldWant { peer, range, for_sync } = *want;
         let end = range.end().ok_or(HoldRefusal::OutOfRange)?;
         let file = {
             let mut state = lock_short(&self.state);
@@ -54,7 +57,9 @@ impl Engine {
                 return Err(HoldRefusal::WrongPeer { table: range.table, peer });
             }
             match &table.record.state {
-                TableState::Active => {}
+                _ if for_sync && table.may_sync() => {}
+                TableState::Active if table.compared == Compared::Now => {}
+                TableState::Active => return Err(HoldRefusal::NotSynced),
                 TableState::Pending => return Err(HoldRefusal::Pending),
                 state => return Err(HoldRefusal::NotActive { state: state.to_string() }),
             }
@@ -70,7 +75,7 @@ impl Engine {
             Ok(None) => HoldRefusal::Erased,
             Err(error) => HoldRefusal::Store(error),
         };
-        self.release(*range, None);
+        self.release(range, None);
         Err(refusal)
     }
 
@@ -159,10 +164,7 @@ impl Engine {
             }
             (lane.file.clone(), lane.lane, start.max(lane.mark), end, lane.counts)
         };
-        self.fatal(file.advance(mark, counts))?;
-        let mut draft = Draft::new(&self.ledger);
-        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
-        self.fatal(self.ledger.commit(&draft.batch))?;
+        self.move_mark(table, lane_name, &file, mark, counts)?;
         let read = file.read(from, mark - from)?;
         let old_mark = {
             let mut state = lock_short(&self.state);
@@ -189,83 +191,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Skips durably to `to` in the lane that this node allocates: what sync does when the peer has seen
-    /// more. Only the thread that reserves may call it.
-    pub(crate) fn skip(&self, table: TableId, to: u64) -> Result<(), StoreError> {
-        self.check()?;
-        let (file, lane_name, old_mark, counts) = {
-            let mut state = lock_short(&self.state);
-            let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
-            let lane = entry.own_lane_mut();
-            if to > lane.bytes {
-                return Err(StoreError::invalid(format!("lane {} ends before {to}", lane.lane)));
-            }
-            if to <= lane.mark {
-                lane.skip(to);
-                return Ok(());
-            }
-            (lane.file.clone(), lane.lane, lane.mark, lane.counts)
-        };
-        self.fatal(file.advance(to, counts))?;
-        let mut draft = Draft::new(&self.ledger);
-        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark: to, counts })?;
-        self.fatal(self.ledger.commit(&draft.batch))?;
-        if let Some(entry) = lock_short(&self.state).tables.get_mut(&table) {
-            entry.own_lane_mut().skip(to);
-        }
-        self.erase_later([Erasure::Lane {
-            table,
-            lane: lane_name,
-            file,
-            receiver: false,
-            start: old_mark,
-            end: to,
-        }]);
-        Ok(())
-    }
-
-    /// Takes one run at or after `at` of one table, without giving up what lies before it: for the tag key of
-    /// a sync confirmation, whose place the peer names. Only the thread that reserves may call it.
-    pub(crate) fn mint_at(
+    /// Moves the mark of a lane that this node allocates, on the device when this returns: header first. Only the
+    /// thread that reserves may call it.
+    pub(crate) fn move_mark(
         &self,
         table: TableId,
-        at: u64,
-        bytes: u64,
-        usage: Use,
-    ) -> Result<Minted, MintError> {
-        self.check()?;
-        if bytes == 0 || bytes > RUN_BYTES_MAX {
-            return Err(MintError::BadLength { bytes });
-        }
-        let (peer, lane_name, file, insertion, counts) = {
-            let mut state = lock_short(&self.state);
-            let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
-            if !entry.is_active() {
-                return Err(MintError::NoTable { peer: entry.record.peer });
-            }
-            let peer = entry.record.peer;
-            let lane = entry.own_lane_mut();
-            let start = lane.fit_from(at.max(lane.mark), bytes).ok_or(MintError::PlaceUsed)?;
-            let end = start + bytes;
-            lane.counts.add(usage, bytes);
-            let insertion = lane.used.insert(start, end);
-            (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
-        };
-        let (start, end, insertion) = insertion;
-        let read = file.read(start, bytes)?;
+        lane: Lane,
+        file: &LaneFile,
+        mark: u64,
+        counts: Counts,
+    ) -> Result<(), StoreError> {
+        self.fatal(file.advance(mark, counts))?;
         let mut draft = Draft::new(&self.ledger);
-        for absorbed in insertion.absorbed {
-            draft.remove(used_key(&table, lane_name, absorbed));
-        }
-        draft.put("used run", used_key(&table, lane_name, insertion.start), &insertion.end)?;
-        let mark =
-            self.ledger.get::<LaneRecord>("lane", &lane_key(&table, lane_name))?.unwrap_or_default().mark;
-        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
-        self.fatal(self.ledger.commit(&draft.batch))?;
-        self.erase_later([Erasure::Lane { table, lane: lane_name, file, receiver: false, start, end }]);
-        let mut run = read.ok_or(MintError::PlaceUsed)?;
-        let range = PadRange { table, lane: lane_name, offset: start, len: bytes };
-        Ok(Minted { peer, range, pad: PadBytes::mint(std::mem::take(&mut *run)) })
+        draft.put("lane", lane_key(&table, lane), &LaneRecord { mark, counts })?;
+        self.fatal(self.ledger.commit(&draft.batch))
     }
 }
 
@@ -278,12 +217,14 @@ fn choose_tables(state: &State, wants: &[Want]) -> Result<(Vec<TableId>, BTreeMa
         if bytes == 0 || bytes > RUN_BYTES_MAX {
             return Err(MintError::BadLength { bytes });
         }
-        let tables = state.active_with(peer);
+        let (tables, apart): (Vec<_>, Vec<_>) =
+            state.active_with(peer).into_iter().partition(|table| table.compared != Compared::Never);
         let with_it =
             |table: &Table| totals.get(&table.record.table).copied().unwrap_or(0).saturating_add(bytes);
         let Some(table) = tables.iter().find(|table| table.own_lane().fit(with_it(table)).is_some()) else {
-            let left = tables.iter().map(|table| table.own_lane().left() + table.own_lane().reserved()).max();
+            let left = tables.iter().map(|table| table.own_lane().left_for_messages()).max();
             return Err(match left {
+                _ if !apart.is_empty() => MintError::NotSynced { peer },
                 Some(left) => MintError::Exhausted { peer, wanted: bytes, left },
                 None => MintError::NoTable { peer },
             });

@@ -10,6 +10,7 @@ use std::{
 };
 
 use dske_protocol::{
+    effect::LaneMarks,
     ids::{BlockId, KeyId, Lane, Name, NodeId, PadRange, TableId},
     pad::PadBytes,
 };
@@ -20,7 +21,7 @@ pub use crate::sim::Keep;
 use crate::{
     disk::Disk,
     engine::Engine,
-    error::{HoldRefusal, MintError, StoreError, TakeError},
+    error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::NewTable,
     lane_file::{LaneFile, lane_file_name},
@@ -34,9 +35,9 @@ use crate::{
     },
     secret::SecretBytes,
     sim::{Faults, SimDisk, SimLog},
-    status::{TableMarks, TableSide, TableState, TableStatus, Use},
+    status::{TableSide, TableState, TableStatus},
     table::TableRecord,
-    transaction::{Minted, OutboxEntry, OutboxId, Transaction, Want},
+    transaction::{HoldWant, Minted, OutboxEntry, OutboxId, Transaction, Want},
 };
 
 const DIR: &str = "/store";
@@ -241,7 +242,7 @@ impl SimStore {
     }
 
     /// As [`crate::Store::hold`].
-    pub fn hold(&self, wants: &[(NodeId, PadRange)]) -> Vec<Result<PadBytes, HoldRefusal>> {
+    pub fn hold(&self, wants: &[HoldWant]) -> Vec<Result<PadBytes, HoldRefusal>> {
         self.engine.hold(wants)
     }
 
@@ -268,12 +269,30 @@ impl SimStore {
         self.engine.refill(table)
     }
 
-    /// As [`crate::Store::mint_at`].
+    /// As [`crate::Store::mint_sync`].
     ///
     /// # Errors
     /// As there.
-    pub fn mint_at(&self, table: TableId, at: u64, bytes: u64, usage: Use) -> Result<Minted, MintError> {
-        self.engine.mint_at(table, at, bytes, usage)
+    pub fn mint_sync(&self, table: TableId, at: u64) -> Result<Minted, MintError> {
+        self.engine.mint_sync(table, at)
+    }
+
+    /// As [`crate::Store::marks`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn marks(&self, peer: NodeId, table: TableId, reserve: bool) -> Result<LaneMarks, MarksRefusal> {
+        self.engine.marks(peer, table, reserve)
+    }
+
+    /// As [`crate::Store::open_table`].
+    pub fn open_table(&self, table: &TableId) {
+        self.engine.open_table(table);
+    }
+
+    /// As [`crate::Store::close_tables`].
+    pub fn close_tables(&self, peer: NodeId) {
+        self.engine.close_tables(peer);
     }
 
     /// As [`crate::Store::skip`].
@@ -372,11 +391,6 @@ impl SimStore {
     /// As [`crate::Store::tables`].
     pub fn tables(&self) -> Vec<TableStatus> {
         self.engine.tables()
-    }
-
-    /// As [`crate::Store::marks`].
-    pub fn marks(&self, table: TableId) -> Option<TableMarks> {
-        self.engine.marks(&table)
     }
 
     /// Whether every byte of a run counts as used or reserved, so that it will never be handed out or held.

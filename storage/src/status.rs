@@ -17,6 +17,18 @@ pub enum Use {
     Sync,
 }
 
+/// Whether the marks of a table have been compared with the peer. Not kept over a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Compared {
+    /// Not since the store was opened: nothing may be taken from it, nothing under it is accepted.
+    #[default]
+    Never,
+    /// On an earlier connection: this end is sure of its own lane.
+    Before,
+    /// On the present connection.
+    Now,
+}
+
 /// Which end of a table this node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,13 +128,6 @@ pub struct TableStatus {
     pub lanes: [LaneStatus; 2],
     /// Sum of the message blocks of failed tags; the table is suspended at 2^64.
     pub forged_blocks: u128,
-}
-
-/// How far each end of a table has come, as sync compares it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableMarks {
-    /// Furthest byte of the up lane that this node knows to be used or reserved.
-    pub up: u64,
-    /// The same for the down lane.
-    pub down: u64,
+    /// Whether marks have been compared on the present connection: only then may the peer use it.
+    pub open: bool,
 }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use dske_protocol::{
+    effect::LaneMarks,
     ids::{BlockId, KeyId, NodeId, PadRange, TableId},
     pad::PadBytes,
 };
@@ -24,7 +25,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     create,
     engine::Engine,
-    error::{HoldRefusal, MintError, StoreError, TakeError},
+    error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::{NewTable, ReceiptRecord},
     ledger::{block_key, kind},
@@ -33,8 +34,8 @@ use crate::{
     pads::MintOutcome,
     records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
     secret::SecretBytes,
-    status::{TableMarks, TableStatus, Use},
-    transaction::{Minted, OutboxEntry, OutboxId, Transaction, Want},
+    status::TableStatus,
+    transaction::{HoldWant, Minted, OutboxEntry, OutboxId, Transaction, Want},
     wait::wait,
     worker::{EraserBell, PadJob, run_commits, run_erasures, run_pads},
 };
@@ -155,11 +156,6 @@ impl Store {
         self.engine().map(|engine| engine.tables()).unwrap_or_default()
     }
 
-    /// How far each lane of a table has come, as sync compares it.
-    pub fn marks(&self, table: TableId) -> Option<TableMarks> {
-        self.engine().ok()?.marks(&table)
-    }
-
     /// The clients that this hub serves.
     ///
     /// # Errors
@@ -211,7 +207,7 @@ impl Store {
 
     /// Exclusive, volatile hold on runs of the lanes that the peer allocates, and their bytes. Each is then
     /// claimed by a transaction or released.
-    pub fn hold(&self, wants: Vec<(NodeId, PadRange)>) -> Reply<Vec<Result<PadBytes, HoldRefusal>>> {
+    pub fn hold(&self, wants: Vec<HoldWant>) -> Reply<Vec<Result<PadBytes, HoldRefusal>>> {
         let (reply, answer) = oneshot::channel();
         match self.ready() {
             Ok(open) => drop(open.pads.send(PadJob::Hold(wants, reply))),
@@ -271,21 +267,48 @@ impl Store {
         answer
     }
 
-    /// Takes one run of the lane that this node allocates in `table`, at the first free place at or after
-    /// `at` and the lane's mark, without giving up what lies before it: the tag key of a sync confirmation.
-    pub fn mint_at(
+    // -- comparing marks
+
+    /// How far the lanes of a table that is shared with `peer` have come. With `reserve` the lane that this node
+    /// allocates is filled up first, so that its mark covers what will be handed out next.
+    pub fn marks(
         &self,
+        peer: NodeId,
         table: TableId,
-        at: u64,
-        bytes: u64,
-        usage: Use,
-    ) -> Reply<Result<Minted, MintError>> {
+        reserve: bool,
+    ) -> Reply<Result<LaneMarks, MarksRefusal>> {
         let (reply, answer) = oneshot::channel();
         match self.ready() {
-            Ok(open) => drop(open.pads.send(PadJob::MintAt { table, at, bytes, usage, reply })),
+            Ok(open) => drop(open.pads.send(PadJob::Marks(peer, table, reserve, reply))),
             Err(error) => drop(reply.send(Err(error.into()))),
         }
         answer
+    }
+
+    /// Takes the tag key of a mark in the lane that this node allocates in `table`, at the first free place at or after
+    /// `at`, without giving up what lies before it.
+    pub fn mint_sync(&self, table: TableId, at: u64) -> Reply<Result<Minted, MintError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.ready() {
+            Ok(open) => drop(open.pads.send(PadJob::MintSync(table, at, reply))),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+        answer
+    }
+
+    /// The marks of a table have been compared with the peer: messages may be exchanged under it.
+    pub fn open_table(&self, table: &TableId) {
+        if let Ok(engine) = self.engine() {
+            engine.open_table(table);
+        }
+    }
+
+    /// The connection to a peer is gone: what it sends under its tables is refused until their marks are compared
+    /// again.
+    pub fn close_tables(&self, peer: NodeId) {
+        if let Ok(engine) = self.engine() {
+            engine.close_tables(peer);
+        }
     }
 
     /// Gives up everything before `to` in the lane that this node allocates in `table`, durably: the peer

@@ -8,7 +8,7 @@ use crate::{
     lane_header::Counts,
     lane_state::LaneState,
     ledger::lane_byte,
-    status::{TableMarks, TableSide, TableState, TableStatus},
+    status::{Compared, TableSide, TableState, TableStatus},
 };
 
 /// Failed tags cost their message's blocks; at 2^64 of 2^128 the table is suspended.
@@ -32,6 +32,13 @@ pub(crate) struct TableRecord {
     pub(crate) forged_blocks: u128,
 }
 
+fn other(lane: Lane) -> Lane {
+    match lane {
+        Lane::Up => Lane::Down,
+        Lane::Down => Lane::Up,
+    }
+}
+
 /// A lane's ledger record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LaneRecord {
@@ -44,9 +51,14 @@ pub(crate) struct Table {
     pub(crate) record: TableRecord,
     /// Up, then down.
     pub(crate) lanes: [LaneState; 2],
+    pub(crate) compared: Compared,
 }
 
 impl Table {
+    pub(crate) fn new(record: TableRecord, lanes: [LaneState; 2]) -> Self {
+        Self { record, lanes, compared: Compared::Never }
+    }
+
     pub(crate) fn lane(&self, lane: Lane) -> &LaneState {
         let [up, down] = &self.lanes;
         if lane_byte(lane) == 0 { up } else { down }
@@ -70,9 +82,19 @@ impl Table {
         self.record.state == TableState::Active
     }
 
-    pub(crate) fn marks(&self) -> TableMarks {
-        let [up, down] = &self.lanes;
-        TableMarks { up: up.furthest(), down: down.furthest() }
+    /// The lane that the peer allocates from.
+    pub(crate) fn peer_lane(&self) -> &LaneState {
+        self.lane(other(self.record.side.allocates()))
+    }
+
+    pub(crate) fn peer_lane_mut(&mut self) -> &mut LaneState {
+        self.lane_mut(other(self.record.side.allocates()))
+    }
+
+    /// Whether marks may be compared: also to learn that its receipt has come back to the hub.
+    pub(crate) fn may_sync(&self) -> bool {
+        self.is_active()
+            || (self.record.state == TableState::Pending && self.record.side == TableSide::Client)
     }
 
     /// Its state as shown: spent is a matter of what is left, not of a decision.
@@ -95,6 +117,7 @@ impl Table {
             state: self.state(),
             lanes: [up.status(), down.status()],
             forged_blocks: self.record.forged_blocks,
+            open: self.compared == Compared::Now,
         }
     }
 

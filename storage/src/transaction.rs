@@ -1,6 +1,7 @@
 //! What a caller wants to happen together: durable as a whole or not at all.
 
 use dske_protocol::{
+    effect::SyncRecord,
     ids::{BlockId, NodeId, PadRange, TableId},
     pad::PadBytes,
 };
@@ -15,6 +16,17 @@ use crate::{
 /// Names one message in the outbox. Never used twice, also after a restart; in order of age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OutboxId(pub u64);
+
+/// A run that a message of a peer names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldWant {
+    /// The author of the message; the table must be shared with it.
+    pub peer: NodeId,
+    /// The run.
+    pub range: PadRange,
+    /// Whether the message is a mark, which alone may use a table before its marks are compared.
+    pub for_sync: bool,
+}
 
 /// A pad that is wanted out of a lane that this node allocates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,4 +112,6 @@ pub struct Transaction {
     pub activate: Vec<TableId>,
     /// Tables that are taken out of use for good.
     pub retire: Vec<TableId>,
+    /// What comparing marks has brought to light.
+    pub sync: Option<SyncRecord>,
 }

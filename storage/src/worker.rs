@@ -10,18 +10,18 @@ use std::{
 };
 
 use dske_protocol::{
-    ids::{NodeId, PadRange, TableId},
+    effect::LaneMarks,
+    ids::{NodeId, TableId},
     pad::PadBytes,
 };
 use futures::channel::oneshot;
 
 use crate::{
     engine::Engine,
-    error::{HoldRefusal, MintError, StoreError},
+    error::{HoldRefusal, MarksRefusal, MintError, StoreError},
     group::Job,
     lock_short,
-    status::Use,
-    transaction::{Minted, OutboxId, Want},
+    transaction::{HoldWant, Minted, OutboxId, Want},
 };
 
 /// Most requests that share one sync.
@@ -37,15 +37,10 @@ pub(crate) type Held = Vec<Result<PadBytes, HoldRefusal>>;
 
 /// One request to the thread that reads and reserves.
 pub(crate) enum PadJob {
-    Hold(Vec<(NodeId, PadRange)>, oneshot::Sender<Held>),
+    Hold(Vec<HoldWant>, oneshot::Sender<Held>),
     Mint(Vec<Want>, oneshot::Sender<Result<Vec<Minted>, MintError>>),
-    MintAt {
-        table: TableId,
-        at: u64,
-        bytes: u64,
-        usage: Use,
-        reply: oneshot::Sender<Result<Minted, MintError>>,
-    },
+    MintSync(TableId, u64, oneshot::Sender<Result<Minted, MintError>>),
+    Marks(NodeId, TableId, bool, oneshot::Sender<Result<LaneMarks, MarksRefusal>>),
     Skip(TableId, u64, oneshot::Sender<Result<(), StoreError>>),
     Refill(TableId),
     ReadOutbox(OutboxId, oneshot::Sender<Result<Option<Vec<u8>>, StoreError>>),
@@ -64,8 +59,8 @@ pub(crate) fn run_pads(
                 if let Err(held) = reply.send(engine.hold(&wants)) {
                     // Nobody waits any longer.
                     let runs = wants.iter().zip(&held).filter(|(_, result)| result.is_ok());
-                    for ((_, range), _) in runs {
-                        engine.release(*range, None);
+                    for (want, _) in runs {
+                        engine.release(want.range, None);
                     }
                 }
             }
@@ -75,8 +70,9 @@ pub(crate) fn run_pads(
                 drop(reply.send(result));
                 refill_low(engine, &wants);
             }
-            PadJob::MintAt { table, at, bytes, usage, reply } => {
-                drop(reply.send(engine.mint_at(table, at, bytes, usage)));
+            PadJob::MintSync(table, at, reply) => drop(reply.send(engine.mint_sync(table, at))),
+            PadJob::Marks(peer, table, reserve, reply) => {
+                drop(reply.send(engine.marks(peer, table, reserve)));
             }
             PadJob::Skip(table, to, reply) => drop(reply.send(engine.skip(table, to))),
             PadJob::Refill(table) => refill(engine, table),

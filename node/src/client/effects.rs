@@ -4,17 +4,23 @@ use std::sync::{Arc, atomic::Ordering};
 
 use dske_protocol::{
     ReconstructJob, Reconstructed,
-    identity::IdentityEffect,
-    ids::BlockId,
+    identity::{IdentityEffect, IdentityInput},
+    ids::{BlockId, NodeId, TableId},
     message::{Notice, Subject},
+    params::Time,
     receiver::{ReceiverEffect, ReceiverInput},
-    sender::SenderEffect,
+    sender::{SenderEffect, SenderInput},
+    sync::Found,
 };
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
 use super::{ClientActor, Names};
-use crate::{network::Command, status::Level};
+use crate::{
+    network::Command,
+    status::Level,
+    sync::{SyncNews, findings},
+};
 
 impl ClientActor {
     /// Executes what the machines have put out, until they are silent.
@@ -24,6 +30,7 @@ impl ClientActor {
             busy |= self.execute_sender();
             busy |= self.execute_receiver();
             busy |= self.execute_desk();
+            busy |= self.execute_sync();
             if !busy {
                 return;
             }
@@ -37,7 +44,7 @@ impl ClientActor {
             match effect {
                 SenderEffect::Pad(effect) => pad_effects.push(effect),
                 SenderEffect::Send { block, hub, bytes } => {
-                    self.send(Command::Share { hub, block, bytes });
+                    self.sync.send(hub, bytes, |bytes| Command::Share { hub, block, bytes });
                 }
                 SenderEffect::Began { agreement, .. } => {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
@@ -98,6 +105,37 @@ impl ClientActor {
         }));
     }
 
+    pub(super) fn execute_sync(&mut self) -> bool {
+        let news = self.sync.execute();
+        let (now, busy) = (self.clock.now(), !news.is_empty());
+        for news in news {
+            match news {
+                SyncNews::Dropped(Command::Share { hub, block, .. }) => {
+                    let input = SenderInput::HubAnswer { block, hub, answer: None };
+                    self.sender.handle(now, input, &mut self.rng);
+                }
+                SyncNews::Dropped(Command::Identity { hub, inquiry, .. }) => {
+                    self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes: None });
+                }
+                SyncNews::Dropped(command) => debug_assert!(false, "a client does not seal {command:?}"),
+                SyncNews::Synced { peer, table, found } => self.synced(now, peer, table, &found),
+                SyncNews::Lapsed { peer } => self.hubs.sync_lapsed(now, &peer),
+            }
+        }
+        busy
+    }
+
+    fn synced(&mut self, now: Time, peer: NodeId, table: TableId, found: &Found) {
+        self.hubs.synced(&peer);
+        if let Some(status) = self.store.tables().into_iter().find(|status| status.table == table) {
+            for (level, text) in findings(&status.serial, status.peer_name.as_str(), found) {
+                self.sessions.event(level, text);
+            }
+        }
+        self.inquire(now);
+        self.advance_wishes(now);
+    }
+
     pub(super) fn execute_desk(&mut self) -> bool {
         let (now, mut pad_effects, mut busy) = (self.clock.now(), Vec::new(), false);
         while let Some(effect) = self.desk.poll_effect() {
@@ -105,7 +143,7 @@ impl ClientActor {
             match effect {
                 IdentityEffect::Pad(effect) => pad_effects.push(effect),
                 IdentityEffect::Ask { inquiry, hub, bytes } => {
-                    self.send(Command::Identity { hub, inquiry, bytes });
+                    self.sync.send(hub, bytes, |bytes| Command::Identity { hub, inquiry, bytes });
                 }
                 IdentityEffect::Excluded { hub, reason } => {
                     let name = self.hubs.name(&hub).unwrap_or_else(|| hub.short());

@@ -28,6 +28,15 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
                 &format!("import a new module from {hub}, or leave it out with --hubs"),
             )
         }
+        SendFailure::NotSynced { hub } => {
+            let hub = name(hub);
+            failure(
+                "dske::sync::waiting",
+                3,
+                format!("the pad with {hub} has not been compared with it since the start"),
+                "try again in a moment; see `dske status` for hubs that are not connected",
+            )
+        }
         SendFailure::TooFewAccepted { accepted, k, n, refusals } => {
             let why: Vec<_> =
                 refusals.iter().map(|(hub, refusal)| format!("{}: {refusal}", name(hub))).collect();

@@ -23,6 +23,11 @@ const DIAL_PAUSE_MAX: Duration = Duration::from_secs(10);
 const HELLO_PAUSE_WAITING: Duration = Duration::from_secs(1);
 const HELLO_PAUSE: Duration = Duration::from_secs(30);
 
+/// Between two tries to compare marks, at first and at last: each may cost a tag key, so a hub that never lets it
+/// succeed must not have many.
+const SYNC_PAUSE_MIN: Duration = Duration::from_millis(250);
+const SYNC_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// A hub that a module came from.
 #[derive(Debug)]
 struct HubState {
@@ -34,6 +39,8 @@ struct HubState {
     hello_due: Time,
     dial_due: Time,
     dial_pause: Duration,
+    sync_due: Time,
+    sync_pause: Duration,
 }
 
 /// See the head of the file.
@@ -61,6 +68,8 @@ impl Hubs {
                 hello_due: now,
                 dial_due: now,
                 dial_pause: DIAL_PAUSE_MIN,
+                sync_due: now,
+                sync_pause: SYNC_PAUSE_MIN,
             };
             match self.hubs.get_mut(&record.node) {
                 Some(hub) => {
@@ -111,6 +120,37 @@ impl Hubs {
         }
     }
 
+    /// A comparison of marks came to nothing: the next try waits, longer each time.
+    pub(super) fn sync_lapsed(&mut self, now: Time, node: &NodeId) {
+        if let Some(hub) = self.hubs.get_mut(node) {
+            hub.sync_due = now + hub.sync_pause;
+            hub.sync_pause = (hub.sync_pause * 2).min(SYNC_PAUSE_MAX);
+        }
+    }
+
+    /// A comparison succeeded.
+    pub(super) fn synced(&mut self, node: &NodeId) {
+        if let Some(hub) = self.hubs.get_mut(node) {
+            hub.sync_pause = SYNC_PAUSE_MIN;
+        }
+    }
+
+    /// Tables whose marks are to be compared now: those that are not open, and that the hub says to have active.
+    pub(super) fn to_compare(
+        &self,
+        now: Time,
+        apart: &BTreeMap<NodeId, BTreeSet<TableId>>,
+    ) -> Vec<(NodeId, TableId)> {
+        let ready = |hub: &&HubState| hub.connected && hub.excluded.is_none() && hub.sync_due <= now;
+        let tables = |hub: &HubState| {
+            let node = hub.record.node;
+            let apart = apart.get(&node).into_iter().flatten();
+            let both: Vec<_> = apart.filter(|table| hub.active.contains(table)).copied().collect();
+            both.into_iter().map(move |table| (node, table))
+        };
+        self.hubs.values().filter(ready).flat_map(tables).collect()
+    }
+
     /// Hubs with which a message can be exchanged now.
     pub(super) fn usable(&self, store: &Store) -> BTreeSet<NodeId> {
         let tables = store.tables();
@@ -119,7 +159,7 @@ impl Hubs {
                 table.peer == hub.record.node
                     && table.side == TableSide::Client
                     && table.state == TableState::Active
-                    && hub.active.contains(&table.table)
+                    && table.open
             })
         };
         let usable = |hub: &&HubState| hub.connected && hub.excluded.is_none() && serves(hub);

@@ -26,6 +26,7 @@ use dske_protocol::{
     params::{AcceptancePolicy, Time},
     receiver::{Receiver, ReceiverCounters, ReceiverInput},
     sender::{Sender, SenderInput},
+    sync::{ClientEnd, SyncCounters, SyncInput},
 };
 use dske_storage::{HubRecord, Store, StoreError, Transaction};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -51,6 +52,7 @@ use crate::{
     network::{ClientEvent, Command, Commands, Directory},
     pads::Pads,
     status::{Event, IdentityStatus, Level, PeerStatus, PolicyStatus, SessionStatus},
+    sync::Sync,
 };
 
 /// Between two looks at hubs, wishes and waiters.
@@ -89,6 +91,7 @@ pub(crate) struct ClientView {
     pub(crate) sent: u64,
     pub(crate) aborted: u64,
     pub(crate) counters: ReceiverCounters,
+    pub(crate) sync_counters: SyncCounters,
 }
 
 /// See the head of the file.
@@ -107,6 +110,7 @@ pub(crate) struct ClientActor {
     receiver_pads: Pads,
     desk: IdentityDesk,
     desk_pads: Pads,
+    sync: Sync<ClientEnd>,
     identities: BTreeMap<NodeId, Known>,
     inquiries: Vec<PendingInquiry>,
     wishes: Wishes,
@@ -159,6 +163,7 @@ impl ClientActor {
             receiver_pads: Pads::new(store.clone()),
             desk: IdentityDesk::new(policy.k_min),
             desk_pads: Pads::new(store.clone()),
+            sync: Sync::new(store.clone(), commands.clone()),
             inquiries: Vec::new(),
             wishes: Wishes::default(),
             waiters: Waiters::default(),
@@ -211,6 +216,7 @@ impl ClientActor {
                 done = self.desk_pads.next() => {
                     self.desk.handle(self.clock.now(), IdentityInput::Pad(done.outcome));
                 }
+                outcome = self.sync.next() => self.sync.handle(SyncInput::Pad(outcome)),
                 Some((block, group, result)) = self.work.next(), if !self.work.is_empty() => {
                     let now = self.clock.now();
                     self.receiver.handle(now, ReceiverInput::Reconstructed { block, group, result });
@@ -263,9 +269,18 @@ impl ClientActor {
             }
             ClientEvent::HelloAnswer { hub, active } => {
                 if let Some(active) = active {
-                    self.activate(&hub, &active);
                     self.hubs.hello_answered(&hub, active);
+                    self.hub_errands(now);
                 }
+            }
+            ClientEvent::SyncHelloAnswer { hub, table, answer } => {
+                self.sync.handle(SyncInput::HelloAnswer { peer: hub, table, answer });
+            }
+            ClientEvent::Mark { id, from, message: Blob(bytes) } => {
+                self.sync.handle(SyncInput::Mark { id, from, bytes });
+            }
+            ClientEvent::MarkAnswer { peer, table, bytes } => {
+                self.sync.handle(SyncInput::MarkAnswer { peer, table, bytes });
             }
             ClientEvent::Connection { peer, up } => {
                 self.hubs.connection(now, &peer, up);
@@ -274,6 +289,7 @@ impl ClientActor {
                     self.advance_wishes(now);
                 } else {
                     self.linked.remove(&peer);
+                    self.sync.handle(SyncInput::Disconnected(peer));
                     self.sender.handle(now, SenderInput::Unlinked(peer), &mut self.rng);
                 }
                 self.hub_errands(now);
@@ -372,6 +388,7 @@ impl ClientActor {
             sent: self.sessions.sent,
             aborted: self.sessions.aborted,
             counters: self.receiver.counters(),
+            sync_counters: self.sync.counters(),
         }
     }
 

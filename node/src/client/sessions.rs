@@ -10,20 +10,18 @@ use dske_protocol::{
 
 use crate::{
     clock::now_ms,
+    events::Events,
     status::{Event, Level, SessionStatus},
 };
 
 /// Agreements remembered.
 const SESSIONS_MAX: usize = 64;
 
-/// Events remembered.
-const EVENTS_MAX: usize = 128;
-
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     sessions: VecDeque<(SessionStatus, Time)>,
-    events: VecDeque<Event>,
+    events: Events,
     pub(super) validated: u64,
     pub(super) sent: u64,
     pub(super) aborted: u64,
@@ -106,15 +104,7 @@ impl Sessions {
 
     /// Remembers an event and logs it.
     pub(super) fn event(&mut self, level: Level, text: String) {
-        match level {
-            Level::Info => tracing::info!("{text}"),
-            Level::Warn => tracing::warn!("{text}"),
-            Level::Crit => tracing::error!("{text}"),
-        }
-        if self.events.len() >= EVENTS_MAX {
-            self.events.pop_back();
-        }
-        self.events.push_front(Event { at_ms: now_ms(), level, text });
+        self.events.add(level, text);
     }
 
     /// Newest first; those under way with the time so far.
@@ -131,7 +121,7 @@ impl Sessions {
 
     /// Newest first.
     pub(super) fn events(&self) -> Vec<Event> {
-        self.events.iter().cloned().collect()
+        self.events.newest_first()
     }
 }
 

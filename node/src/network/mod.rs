@@ -15,6 +15,7 @@ use dske_protocol::{
     ids::{BlockId, NodeId, TableId},
     message::Notice,
     refusal::Refusal,
+    sync::SyncHello,
 };
 use libp2p::Multiaddr;
 use tokio::sync::mpsc;
@@ -33,6 +34,10 @@ pub(crate) enum Command {
     Identity { hub: NodeId, inquiry: InquiryId, bytes: Vec<u8> },
     /// Ask a hub for its active tables.
     Hello { hub: NodeId },
+    /// Begin to compare the marks of a table with a hub.
+    SyncHello { hub: NodeId, hello: SyncHello },
+    /// A sealed mark, for the other end of a table.
+    Mark { peer: NodeId, table: TableId, bytes: Vec<u8> },
     /// Tell a sender how an agreement ended.
     Notice { sender: NodeId, notice: Notice },
     /// Answer a batch that came in.
@@ -41,6 +46,10 @@ pub(crate) enum Command {
     AnswerIdentity { id: RequestId, to: NodeId, result: Result<Blob, Refusal> },
     /// Answer a hello that came in.
     AnswerHello { id: RequestId, active: Vec<TableId> },
+    /// Answer a hello about a table that came in.
+    AnswerSyncHello { id: RequestId, result: Result<SyncHello, Refusal> },
+    /// Answer a mark that came in with one of ours.
+    AnswerMark { id: RequestId, to: NodeId, result: Result<Blob, Refusal> },
     /// Answer notices that came in.
     AnswerNotices { id: RequestId },
     /// Call a node if it is not connected.
@@ -56,6 +65,12 @@ pub(crate) enum HubEvent {
     Identity { id: RequestId, from: NodeId, message: Blob },
     /// Somebody asks for its active tables.
     Hello { id: RequestId, from: NodeId },
+    /// A client wants to compare the marks of a table.
+    SyncHello { id: RequestId, from: NodeId, hello: SyncHello },
+    /// A client's mark came in.
+    Mark { id: RequestId, from: NodeId, message: Blob },
+    /// A client answered a mark of ours; `None`: it could not be reached, or refused.
+    MarkAnswer { peer: NodeId, table: TableId, bytes: Option<Vec<u8>> },
     /// A receiver answered an instruction; `None`: it could not be delivered.
     InstructionAnswer { receiver: NodeId, ticket: Ticket, answer: Option<Result<(), Refusal>> },
     /// A connection came or went.
@@ -73,6 +88,12 @@ pub(crate) enum ClientEvent {
     ShareAnswer { hub: NodeId, block: BlockId, answer: Option<Result<(), Refusal>> },
     /// A hub answered an identity request.
     IdentityAnswer { hub: NodeId, inquiry: InquiryId, bytes: Option<Vec<u8>> },
+    /// A hub answered a hello about a table; `None`: it could not be reached.
+    SyncHelloAnswer { hub: NodeId, table: TableId, answer: Option<Result<SyncHello, Refusal>> },
+    /// A hub's mark came in.
+    Mark { id: RequestId, from: NodeId, message: Blob },
+    /// A hub answered a mark of ours; `None`: it could not be reached, or refused.
+    MarkAnswer { peer: NodeId, table: TableId, bytes: Option<Vec<u8>> },
     /// A hub told which tables it has active with us; `None`: it could not be reached.
     HelloAnswer { hub: NodeId, active: Option<Vec<TableId>> },
     /// A connection came or went.

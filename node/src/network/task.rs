@@ -11,7 +11,8 @@ use dske_protocol::{
     codec::{self, Blob},
     hub::RequestId,
     identity::InquiryId,
-    ids::{Name, NodeId},
+    ids::{Name, NodeId, TableId},
+    message::{ClientMark, Tagged},
 };
 use futures::StreamExt;
 use libp2p::{
@@ -105,6 +106,9 @@ enum Exchange {
     Batch(Sent),
     Identity(InquiryId),
     Hello,
+    SyncHello(TableId),
+    /// A mark, and which end of the table sent it.
+    Mark(TableId, Role),
 }
 
 impl NetworkTask {
@@ -184,6 +188,21 @@ impl NetworkTask {
                 self.request(hub, Exchange::Identity(inquiry), Request::Identity(Blob(bytes)));
             }
             Command::Hello { hub } => self.request(hub, Exchange::Hello, Request::Hello),
+            Command::SyncHello { hub, hello } => {
+                self.request(hub, Exchange::SyncHello(hello.table), Request::SyncHello(hello));
+            }
+            Command::Mark { peer, table, bytes } => {
+                messages::note(true, &peer, &bytes);
+                let author = if is_of_client(&bytes) { Role::Client } else { Role::Hub };
+                self.request(peer, Exchange::Mark(table, author), Request::Mark(Blob(bytes)));
+            }
+            Command::AnswerSyncHello { id, result } => self.answer(id, Response::SyncHello(result)),
+            Command::AnswerMark { id, to, result } => {
+                if let Ok(Blob(bytes)) = &result {
+                    messages::note(true, &to, bytes);
+                }
+                self.answer(id, Response::Mark(result));
+            }
             Command::AnswerBatch { id, results } => self.answer(id, Response::Results(results)),
             Command::AnswerIdentity { id, to, result } => {
                 if let Ok(Blob(bytes)) = &result {
@@ -281,6 +300,10 @@ impl NetworkTask {
             Exchange::Hello => {
                 self.tell_client(ClientEvent::HelloAnswer { hub: node, active: None });
             }
+            Exchange::SyncHello(table) => {
+                self.tell_client(ClientEvent::SyncHelloAnswer { hub: node, table, answer: None });
+            }
+            Exchange::Mark(table, author) => self.mark_answered(node, table, author, None),
         }
     }
 
@@ -310,8 +333,24 @@ impl NetworkTask {
             (Exchange::Hello, Response::Hello(active)) => {
                 self.tell_client(ClientEvent::HelloAnswer { hub: node, active: Some(active) });
             }
+            (Exchange::SyncHello(table), Response::SyncHello(result)) => {
+                let answer = Some(result);
+                self.tell_client(ClientEvent::SyncHelloAnswer { hub: node, table, answer });
+            }
+            (Exchange::Mark(table, author), Response::Mark(result)) => {
+                let bytes = result.ok().map(|blob| blob.0);
+                bytes.iter().for_each(|bytes| messages::note(false, &node, bytes));
+                self.mark_answered(node, table, author, bytes);
+            }
             (exchange, _) => self.failed(node, exchange),
         }
+    }
+
+    fn mark_answered(&self, peer: NodeId, table: TableId, author: Role, bytes: Option<Vec<u8>>) {
+        match author {
+            Role::Client => self.tell_client(ClientEvent::MarkAnswer { peer, table, bytes }),
+            Role::Hub => self.tell_hub(HubEvent::MarkAnswer { peer, table, bytes }),
+        };
     }
 
     /// Queues to the actors have no bound of their own: what stands in them is bounded by what the actors
@@ -426,6 +465,11 @@ impl NetworkTask {
                 Request::Instructions(messages) => {
                     self.tell_client(ClientEvent::Instructions { id, from, messages })
                 }
+                Request::SyncHello(hello) => self.tell_hub(HubEvent::SyncHello { id, from, hello }),
+                Request::Mark(message) if is_of_client(&message.0) => {
+                    self.tell_hub(HubEvent::Mark { id, from, message })
+                }
+                Request::Mark(message) => self.tell_client(ClientEvent::Mark { id, from, message }),
                 Request::Notices(notices) => self.tell_client(ClientEvent::Notices { id, from, notices }),
             };
         if served {
@@ -484,6 +528,11 @@ impl NetworkTask {
             tracing::debug!(%error, "nobody to announce to");
         }
     }
+}
+
+/// Whether a sealed mark says that it is a client's; a node may be both ends of different tables.
+fn is_of_client(mark: &[u8]) -> bool {
+    mark.first() == Some(&ClientMark::KIND)
 }
 
 async fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<Multiaddr, NetworkConfigError> {

@@ -12,6 +12,7 @@ use dske_protocol::{
     message::Notice,
     params::MESSAGE_BYTES_MAX,
     refusal::Refusal,
+    sync::SyncHello,
 };
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
@@ -53,6 +54,10 @@ pub(crate) enum Request {
     Hello,
     /// Receiver to sender: how agreements ended.
     Notices(Vec<Notice>),
+    /// Client to hub: let us compare the marks of a table.
+    SyncHello(SyncHello),
+    /// Between the ends of a table: a sealed mark.
+    Mark(Blob),
 }
 
 impl Request {
@@ -61,7 +66,9 @@ impl Request {
         match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.iter().map(|m| m.0.len()).sum(),
             Self::Identity(message) => message.0.len(),
+            Self::Mark(message) => message.0.len(),
             Self::Hello => 0,
+            Self::SyncHello(_) => size_of::<SyncHello>(),
             Self::Notices(notices) => notices.len() * size_of::<Notice>(),
         }
     }
@@ -70,8 +77,8 @@ impl Request {
     pub(crate) fn sealed(&self) -> impl Iterator<Item = &[u8]> {
         let messages = match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.as_slice(),
-            Self::Identity(message) => std::slice::from_ref(message),
-            Self::Hello | Self::Notices(_) => &[],
+            Self::Identity(message) | Self::Mark(message) => std::slice::from_ref(message),
+            Self::Hello | Self::Notices(_) | Self::SyncHello(_) => &[],
         };
         messages.iter().map(|message| message.0.as_slice())
     }
@@ -81,7 +88,7 @@ impl Request {
         match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.len() <= BATCH_MESSAGES_MAX,
             Self::Notices(notices) => notices.len() <= BATCH_MESSAGES_MAX,
-            Self::Identity(_) | Self::Hello => true,
+            Self::Identity(_) | Self::Hello | Self::SyncHello(_) | Self::Mark(_) => true,
         }
     }
 }
@@ -97,6 +104,10 @@ pub(crate) enum Response {
     Hello(Vec<TableId>),
     /// To `Notices`, and to what the node does not serve.
     Done,
+    /// To `SyncHello`: the hub's hello.
+    SyncHello(Result<SyncHello, Refusal>),
+    /// To `Mark`: a sealed mark of the other end.
+    Mark(Result<Blob, Refusal>),
 }
 
 /// Gossip: who exists, and where. Never believed where keys depend on it.

@@ -107,7 +107,7 @@ impl Pads {
     /// Executes an effect as `me`. Messages that became durable come back beside the outcome.
     fn execute(&mut self, me: NodeId, effect: PadEffect) -> (Option<PadOutcome>, Record) {
         match effect {
-            PadEffect::Hold { ticket, from, range, block } => {
+            PadEffect::Hold { ticket, from, range, block, .. } => {
                 let block_ended = block.is_some_and(|block| self.ended.contains(&(me, block)));
                 let result = self.hold(me, from, range);
                 (Some(PadOutcome::Held { ticket, result, block_ended }), Record::default())
@@ -134,6 +134,7 @@ impl Pads {
                 }
                 (Some(PadOutcome::Committed { ticket, ok }), *record)
             }
+            effect => unreachable!("marks are not compared here: {effect:?}"),
         }
     }
 }

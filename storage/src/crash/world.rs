@@ -28,7 +28,7 @@ use crate::{
     sim::{Faults, Keep, SimDisk, SimLog},
     status::{TableSide, TableState, Use},
     table::TableRecord,
-    transaction::{NewBlock, OutboxId, OutboxItem, Transaction, Want},
+    transaction::{HoldWant, NewBlock, OutboxId, OutboxItem, Transaction, Want},
     wait::wait,
 };
 
@@ -72,8 +72,16 @@ pub(super) fn commit(engine: &Engine, transaction: Transaction) -> Result<(), St
 }
 
 pub(super) fn start(disk: &SimDisk, log: &SimLog) -> Engine {
-    load(Path::new(DIR), Arc::new(disk.clone()), Arc::new(log.clone()), [7; 16], 65_536, SEGMENT)
-        .expect("it opens")
+    let disk = Arc::new(disk.clone());
+    let engine =
+        load(Path::new(DIR), disk, Arc::new(log.clone()), [7; 16], 65_536, SEGMENT).expect("it opens");
+    engine.open_table(&TABLE);
+    engine
+}
+
+/// A run that a message of `peer` names.
+pub(super) fn held(peer: NodeId, range: PadRange) -> HoldWant {
+    HoldWant { peer, range, for_sync: false }
 }
 
 pub(super) fn reveal(pad: PadBytes) -> Vec<u8> {
@@ -128,6 +136,7 @@ impl World {
         };
         let table = NewTable { record, module, hub: None, receipt: None };
         run(&engine, |reply| Job::Install(Box::new(table), reply)).expect("a table");
+        engine.open_table(&TABLE);
         let [up, down] = lanes;
         let (minted, claimed, blocks) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
         let (tried, messages, delivered) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
@@ -194,7 +203,7 @@ impl World {
             assert_eq!(sum, lane.bytes, "{lane:?}");
         }
         for range in &self.claimed {
-            let refused = self.engine.hold(&[(HUB, *range)]).pop().expect("one").map(|_| ());
+            let refused = self.engine.hold(&[held(HUB, *range)]).pop().expect("one").map(|_| ());
             assert_eq!(refused, Err(HoldRefusal::AlreadyUsed), "an acknowledged claim is for ever");
         }
         for (block, taken) in &self.blocks {
@@ -214,7 +223,7 @@ impl World {
 
     pub(super) fn mint(&mut self, bytes: u64, at: Option<u64>) {
         let minted = match at {
-            Some(at) => self.engine.mint_at(TABLE, at, bytes, Use::Sync),
+            Some(at) => self.engine.mint_sync(TABLE, at),
             None => {
                 let want = Want { peer: HUB, bytes, usage: Use::Key };
                 self.engine.mint_reserving(&[want]).map(|mut minted| minted.pop().expect("one"))
@@ -235,7 +244,7 @@ impl World {
         let offset = if back { self.next_down + bytes } else { self.next_down };
         let range = PadRange { table: TABLE, lane: Lane::Down, offset, len: bytes };
         self.next_down += if back { 2 * bytes } else { bytes };
-        let Ok(held) = self.engine.hold(&[(HUB, range)]).pop().expect("one") else { return };
+        let Ok(held) = self.engine.hold(&[held(HUB, range)]).pop().expect("one") else { return };
         let from = usize::try_from(offset).expect("small");
         let pad = reveal(held);
         assert_eq!(pad, self.down[from..from + pad.len()]);

@@ -7,8 +7,8 @@ use dske_protocol::{
     pad::PadBytes,
 };
 use dske_storage::{
-    BlockRecord, BlockState, ClientRecord, Minted, NewBlock, Options, Reply, SecretBytes, Side, Store,
-    StoreError, TableStatus, Transaction, Use, Want,
+    BlockRecord, BlockState, ClientRecord, HoldWant, Minted, NewBlock, Options, Reply, SecretBytes, Side,
+    Store, StoreError, TableStatus, Transaction, Use, Want,
     pskm::{self, HubContact, ImportOptions, Imported, MakeModule, ModuleKey, SystemEntropy},
     wait,
 };
@@ -25,7 +25,19 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn open_at(dir: &Path) -> Store {
-    Store::open(dir, options()).expect("the store opens")
+    let store = Store::open(dir, options()).expect("the store opens");
+    open_tables(&store);
+    store
+}
+
+/// As if the marks of all tables had been compared.
+pub(crate) fn open_tables(store: &Store) {
+    store.tables().iter().for_each(|table| store.open_table(&table.table));
+}
+
+/// A run that a message of `peer` names.
+pub(crate) fn held(peer: NodeId, range: PadRange) -> HoldWant {
+    HoldWant { peer, range, for_sync: false }
 }
 
 pub(crate) fn get<T>(reply: Reply<T>) -> T {
@@ -98,6 +110,7 @@ impl World {
     pub(crate) fn hear_from_hub(&self, table: TableId) {
         let transaction = Transaction { activate: vec![table], ..Transaction::default() };
         assert_eq!(wait(self.client.commit(transaction)), Some(Ok(())));
+        [&self.hub, &self.client].into_iter().for_each(open_tables);
     }
 
     pub(crate) fn add_table(&self, bytes: u64) -> TableId {
@@ -123,7 +136,7 @@ impl World {
 
     /// The hub holds what the client minted.
     pub(crate) fn hold(&self, range: PadRange) -> Result<PadBytes, dske_storage::HoldRefusal> {
-        get(self.hub.hold(vec![(CLIENT, range)])).pop().expect("one answer")
+        get(self.hub.hold(vec![held(CLIENT, range)])).pop().expect("one answer")
     }
 
     pub(crate) fn claim(&self, range: PadRange) -> Result<(), StoreError> {

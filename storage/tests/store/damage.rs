@@ -34,7 +34,7 @@ fn assert_quarantined(world: &mut World) {
         let refused = get(world.client.mint(vec![Want { peer: HUB, bytes: 40, usage: Use::Key }]));
         assert!(matches!(refused, Err(MintError::NoTable { .. })));
         let run = dske_protocol::ids::PadRange { table: status.table, lane: Lane::Down, offset: 0, len: 40 };
-        let refused = get(world.client.hold(vec![(HUB, run)])).pop().expect("one");
+        let refused = get(world.client.hold(vec![held(HUB, run)])).pop().expect("one");
         assert!(matches!(refused, Err(HoldRefusal::NotActive { .. })));
         // It stays so.
         world.client.close().expect("closed");
@@ -80,7 +80,7 @@ fn an_old_ledger_is_noticed_by_the_receiving_end_too() {
     copy_dir(&ledger, &copy);
     world.client = open_at(&world.path("client"));
     let range = mint(&world.hub, CLIENT, 100).range;
-    get(world.client.hold(vec![(HUB, range)])).pop().expect("one").expect("held");
+    get(world.client.hold(vec![held(HUB, range)])).pop().expect("one").expect("held");
     let claim = dske_storage::Transaction { claims: vec![(range, Use::Key)], ..Default::default() };
     get(world.client.commit(claim)).expect("claimed");
     world.client.close().expect("closed");

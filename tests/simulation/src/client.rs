@@ -16,6 +16,7 @@ use dske_protocol::{
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::{AbortReason, Refusal, SendFailure},
     sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
+    sync::ClientEnd,
 };
 use dske_storage::{BlockState, TableSide, TableState, TakeError};
 
@@ -26,6 +27,7 @@ use crate::{
     lies::{self, Lie},
     packet::{Packet, Wire},
     shared::{Event, MILLI, Micros, SECOND, Shared, WishState},
+    sync::{Held, News, Sync},
 };
 
 /// Between two looks at wishes and inquiries.
@@ -38,11 +40,16 @@ const STRAGGLERS: Duration = Duration::from_secs(2);
 /// Between two questions for active tables while one of ours is not among them.
 const HELLO_PAUSE: Micros = SECOND;
 
+/// Between two tries to compare marks, at first and at last.
+const SYNC_PAUSE_MIN: Micros = 250 * MILLI;
+const SYNC_PAUSE_MAX: Micros = 60 * SECOND;
+
 /// See the head of the file.
 pub(crate) struct ClientRole {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     pub(crate) desk: IdentityDesk,
+    sync: Sync<ClientEnd>,
     hubs: BTreeMap<usize, HubView>,
     identities: BTreeMap<NodeId, BTreeSet<NodeId>>,
     inquiries: Vec<(Subject, Time)>,
@@ -54,7 +61,6 @@ pub(crate) struct ClientRole {
     started: Duration,
 }
 
-#[derive(Default)]
 struct HubView {
     connected: bool,
     excluded: bool,
@@ -62,6 +68,23 @@ struct HubView {
     excluded_at: Option<Micros>,
     active: BTreeSet<TableId>,
     hello_at: Option<Micros>,
+    /// No comparison of marks before this.
+    sync_due: Micros,
+    sync_pause: Micros,
+}
+
+impl Default for HubView {
+    fn default() -> Self {
+        Self {
+            connected: false,
+            excluded: false,
+            excluded_at: None,
+            active: BTreeSet::new(),
+            hello_at: None,
+            sync_due: 0,
+            sync_pause: SYNC_PAUSE_MIN,
+        }
+    }
 }
 
 struct Served {
@@ -106,6 +129,7 @@ impl ClientRole {
             sender: Sender::new(me),
             receiver: Receiver::new(me, policy, identities.keys().copied()),
             desk: IdentityDesk::new(plan.k_min),
+            sync: Sync::new(),
             hubs,
             identities,
             inquiries: Vec::new(),
@@ -126,6 +150,7 @@ impl ClientRole {
             ("inquiries", self.desk.under_way() + self.inquiries.len()),
             ("wishes", self.wishes.len() + self.under_way.len()),
             ("answers owed", self.served.len()),
+            ("marks", self.sync.under_way()),
         ];
         let left: Vec<String> = counts
             .iter()
@@ -140,6 +165,9 @@ impl ClientRole {
     pub(crate) fn packet(&mut self, core: &mut Core, shared: &mut Shared, from: usize, packet: Packet) {
         let now = core.now(shared);
         let peer = shared.plan.ids[from];
+        let Some(packet) = self.sync.packet(core, shared, from, packet) else {
+            return self.execute(core, shared);
+        };
         match packet {
             Packet::Instruction(wire, bytes) => {
                 self.next += 1;
@@ -198,6 +226,9 @@ impl ClientRole {
             (About::Hello, answer @ (None | Some(Answer::Hello(_)))) => {
                 self.hello_answered(core, shared, to, answer);
             }
+            (about @ (About::SyncHello(_) | About::Mark(_)), None) => {
+                self.sync.unanswered(core, shared, to, about);
+            }
             // Not the answer to what was asked.
             _ => return,
         }
@@ -213,18 +244,64 @@ impl ClientRole {
         let ours: Vec<_> = ours.collect();
         if let Some(Answer::Hello(active)) = answer {
             view.active = active.into_iter().collect();
-            let pending = ours.iter().filter(|table| table.state == TableState::Pending);
-            let now_active: Vec<TableId> =
-                pending.map(|table| table.table).filter(|table| view.active.contains(table)).collect();
-            if !now_active.is_empty() {
-                core.activate(shared, now_active);
-            }
         }
         let complete = ours.iter().all(|table| view.active.contains(&table.table));
         if view.connected && !complete {
             view.hello_at = Some(shared.now + HELLO_PAUSE);
         }
+        self.compare(core, shared);
         self.look_soon(shared);
+    }
+
+    /// Tables whose marks may be compared and have not been.
+    fn apart(&self, core: &Core, shared: &Shared) -> Vec<(usize, NodeId, TableId)> {
+        let tables = core.store.tables().into_iter();
+        let apart = tables
+            .filter(|table| !table.open && matches!(table.state, TableState::Active | TableState::Pending));
+        apart
+            .filter_map(|table| {
+                let hub = shared.plan.index(&table.peer)?;
+                let view = self.hubs.get(&hub)?;
+                let ready = view.connected && !view.excluded && view.active.contains(&table.table);
+                ready.then_some((hub, table.peer, table.table))
+            })
+            .collect()
+    }
+
+    fn compare(&mut self, core: &mut Core, shared: &mut Shared) {
+        for (hub, peer, table) in self.apart(core, shared) {
+            if self.hubs.get(&hub).is_some_and(|view| view.sync_due <= shared.now) {
+                self.sync.begin(core, shared, peer, table);
+            }
+        }
+    }
+
+    fn sync_news(&mut self, core: &mut Core, shared: &mut Shared, news: News) {
+        let now = core.now(shared);
+        match news {
+            News::Dropped(Held::Ask { to, about: About::Key(block), .. }) => {
+                let hub = shared.plan.ids[to];
+                let input = SenderInput::HubAnswer { block, hub, answer: None };
+                self.sender.handle(now, input, &mut shared.rng.0);
+            }
+            News::Dropped(Held::Ask { to, about: About::Identity(inquiry), .. }) => {
+                let hub = shared.plan.ids[to];
+                self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes: None });
+            }
+            News::Dropped(_) => {}
+            News::Synced { peer } => {
+                if let Some(view) = self.hubs.get_mut(&peer) {
+                    view.sync_pause = SYNC_PAUSE_MIN;
+                }
+                self.advance(core, shared);
+            }
+            News::Lapsed { peer } => {
+                if let Some(view) = self.hubs.get_mut(&peer) {
+                    view.sync_due = shared.now + view.sync_pause;
+                    view.sync_pause = (view.sync_pause * 2).min(SYNC_PAUSE_MAX);
+                }
+            }
+        }
     }
 
     pub(crate) fn connection(&mut self, core: &mut Core, shared: &mut Shared, peer: usize, up: bool) {
@@ -236,6 +313,10 @@ impl ClientRole {
             if up {
                 core.ask(shared, peer, About::Hello, Packet::Hello);
             }
+        }
+        if shared.plan.is_hub(peer) && !up {
+            let gone = shared.plan.ids[peer];
+            self.sync.disconnected(core, shared, gone);
         } else if !up {
             let gone = shared.plan.ids[peer];
             self.sender.handle(now, SenderInput::Unlinked(gone), &mut shared.rng.0);
@@ -250,6 +331,7 @@ impl ClientRole {
                 self.sender.handle(now, SenderInput::Pad(outcome), &mut shared.rng.0);
             }
             Done::Pad(Machine::Receiver, outcome) => self.receiver.handle(now, ReceiverInput::Pad(outcome)),
+            Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(_, outcome) => self.desk.handle(now, IdentityInput::Pad(outcome)),
             Done::Taken(id, result) => self.taken(core, shared, id, result),
             Done::Queued(_) | Done::Read(..) => {}
@@ -393,9 +475,7 @@ impl ClientRole {
         let tables = core.store.tables();
         let serves = |hub: usize, view: &HubView| {
             tables.iter().any(|table| {
-                table.peer == shared.plan.ids[hub]
-                    && table.state == TableState::Active
-                    && view.active.contains(&table.table)
+                table.peer == shared.plan.ids[hub] && table.state == TableState::Active && table.open
             })
         };
         let usable =
@@ -447,6 +527,10 @@ impl ClientRole {
                 busy = true;
                 self.desk_effect(core, shared, effect);
             }
+            for news in self.sync.execute(core, shared) {
+                busy = true;
+                self.sync_news(core, shared, news);
+            }
             if !busy {
                 return;
             }
@@ -462,7 +546,7 @@ impl ClientRole {
                     true => bytes,
                     false => lies::client_request(shared, core.me, to, bytes),
                 };
-                core.ask(shared, to, About::Key(block), |wire| Packet::Key(wire, bytes));
+                self.sync.send(core, shared, Held::Ask { to, about: About::Key(block), bytes });
             }
             SenderEffect::Began { agreement, .. } => {
                 shared.count("agreements begun");
@@ -626,7 +710,7 @@ impl ClientRole {
             IdentityEffect::Pad(effect) => core.effect(shared, Machine::Desk, effect),
             IdentityEffect::Ask { inquiry, hub, bytes } => {
                 let Some(to) = shared.plan.index(&hub) else { return };
-                core.ask(shared, to, About::Identity(inquiry), |wire| Packet::Identity(wire, bytes));
+                self.sync.send(core, shared, Held::Ask { to, about: About::Identity(inquiry), bytes });
             }
             IdentityEffect::Excluded { hub, .. } => {
                 shared.count("hubs excluded");
@@ -704,11 +788,16 @@ impl ClientRole {
         if !self.wishes.is_empty() || !self.inquiries.is_empty() {
             self.look_soon(shared);
         }
+        let apart = self.apart(core, shared);
+        let waiting = |(hub, _, _): &(usize, NodeId, TableId)| {
+            self.hubs.get(hub).map(|view| view.sync_due).filter(|due| *due > shared.now)
+        };
+        let compare = apart.iter().filter_map(waiting).min();
         let hello = self.hubs.values().filter_map(|view| view.hello_at).min();
         let machines = [self.sender.poll_timeout(), self.receiver.poll_timeout(), self.desk.poll_timeout()];
         let machines = machines.into_iter().flatten().min();
         let machines = machines.map(|at| (at.as_micros() as Micros).saturating_sub(core.clock_ahead));
-        [self.look_at, hello, machines].into_iter().flatten().min()
+        [self.look_at, hello, compare, machines].into_iter().flatten().min()
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core, shared: &mut Shared) {
@@ -739,6 +828,7 @@ impl ClientRole {
             }
             core.ask(shared, hub, About::Hello, Packet::Hello);
         }
+        self.compare(core, shared);
         if self.look_at.is_some_and(|at| at <= shared.now) {
             self.look_at = None;
             self.advance(core, shared);
@@ -782,6 +872,7 @@ fn failure_name(failure: &SendFailure) -> &'static str {
         SendFailure::ReceiverAborted { .. } => "wish ended: receiver aborted",
         SendFailure::Busy => "wish ended: busy",
         SendFailure::Internal => "wish ended: store failed",
+        SendFailure::NotSynced { .. } => "wish ended: not synced",
     }
 }
 

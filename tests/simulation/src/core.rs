@@ -13,7 +13,7 @@ use dske_protocol::{
     refusal::Refusal,
 };
 use dske_storage::{
-    OutboxId, SecretBytes, TakeError, Transaction, effects,
+    HoldWant, OutboxId, SecretBytes, TakeError, Transaction, effects,
     simulation::{Keep, SimAnswer, SimJob, SimSizes, SimStore},
 };
 
@@ -40,13 +40,17 @@ pub(crate) enum Machine {
     Sender,
     Receiver,
     Desk,
+    Sync,
 }
 
 /// Work for the thread that reads and reserves.
 #[derive(Debug)]
 enum PadTask {
-    Hold { machine: Machine, ticket: Ticket, from: NodeId, range: PadRange, block: Option<BlockId> },
+    Hold { machine: Machine, ticket: Ticket, want: HoldWant, block: Option<BlockId> },
     Mint { machine: Machine, ticket: Ticket, wants: Vec<Want> },
+    Marks { ticket: Ticket, peer: NodeId, table: TableId, reserve: bool },
+    MintSync { ticket: Ticket, table: TableId, at: u64 },
+    Skip { ticket: Ticket, table: TableId, to: u64 },
     Read(OutboxId),
     Refill(TableId),
 }
@@ -96,6 +100,8 @@ pub(crate) enum About {
     Identity(InquiryId),
     Instruction(OutboxId),
     Hello,
+    SyncHello(TableId),
+    Mark(TableId),
 }
 
 /// See the head of the file.
@@ -216,14 +222,33 @@ impl Core {
         wire
     }
 
+    /// Ends an exchange with its answer; gives what it was about, where the answer is from whom was asked.
+    pub(crate) fn close_exchange(&mut self, from: usize, wire: Wire) -> Option<About> {
+        let exchange = self.exchanges.get(&wire).copied().filter(|exchange| exchange.to == from)?;
+        self.exchanges.remove(&wire);
+        Some(exchange.about)
+    }
+
     // -- store
 
     /// Starts what a machine wants done.
     pub(crate) fn effect(&mut self, shared: &mut Shared, machine: Machine, effect: PadEffect) {
         match effect {
-            PadEffect::Hold { ticket, from, range, block } => {
-                self.pads.push_back(PadTask::Hold { machine, ticket, from, range, block });
+            PadEffect::Hold { ticket, from, range, block, for_sync } => {
+                let want = HoldWant { peer: from, range, for_sync };
+                self.pads.push_back(PadTask::Hold { machine, ticket, want, block });
             }
+            PadEffect::Marks { ticket, peer, table, reserve } => {
+                self.pads.push_back(PadTask::Marks { ticket, peer, table, reserve });
+            }
+            PadEffect::MintSync { ticket, table, at } => {
+                self.pads.push_back(PadTask::MintSync { ticket, table, at });
+            }
+            PadEffect::Skip { ticket, table, to } => {
+                self.pads.push_back(PadTask::Skip { ticket, table, to });
+            }
+            PadEffect::Open(table) => self.store.open_table(&table),
+            PadEffect::Close(peer) => self.store.close_tables(peer),
             PadEffect::Release { range, forged_blocks } => self.store.release(range, forged_blocks),
             PadEffect::Mint { ticket, wants } => {
                 self.pads.push_back(PadTask::Mint { machine, ticket, wants });
@@ -257,12 +282,6 @@ impl Core {
         self.schedule(shared);
     }
 
-    pub(crate) fn activate(&mut self, shared: &mut Shared, tables: Vec<TableId>) {
-        let transaction = Transaction { activate: tables, ..Transaction::default() };
-        self.commits.push(CommitTask::Plain(Box::new(transaction)));
-        self.schedule(shared);
-    }
-
     pub(crate) fn take(&mut self, shared: &mut Shared, key: KeyId) {
         if let Some(fact) = shared.checker.facts[self.me].blocks.get_mut(&key.block) {
             fact.asked_for = true;
@@ -292,18 +311,32 @@ impl Core {
     pub(crate) fn next_pad(&mut self, shared: &mut Shared) -> Option<Done> {
         let task = self.pads.pop_front()?;
         let done = match task {
-            PadTask::Hold { machine, ticket, from, range, block } => {
-                let held = self.store.hold(&[(from, range)]).pop();
+            PadTask::Hold { machine, ticket, want, block } => {
+                let held = self.store.hold(&[want]).pop();
                 let mut result =
                     held.map_or(Err(Refusal::Internal), |held| held.map_err(effects::hold_refusal));
                 let ended =
                     block.map_or(Ok(false), |block| self.store.block(&block).map(|known| known.is_some()));
                 if ended.is_err() && result.is_ok() {
-                    self.store.release(range, None);
+                    self.store.release(want.range, None);
                     result = Err(Refusal::Internal);
                 }
                 let block_ended = ended.unwrap_or(true);
                 Some(Done::Pad(machine, PadOutcome::Held { ticket, result, block_ended }))
+            }
+            PadTask::Marks { ticket, peer, table, reserve } => {
+                let result = self.store.marks(peer, table, reserve).map_err(effects::marks_refusal);
+                Some(Done::Pad(Machine::Sync, PadOutcome::Marks { ticket, result }))
+            }
+            PadTask::MintSync { ticket, table, at } => {
+                let minted = self.store.mint_sync(table, at);
+                let result = minted.map(|run| vec![Minted { range: run.range, pad: run.pad }]);
+                let result = result.map_err(effects::mint_refusal);
+                Some(Done::Pad(Machine::Sync, PadOutcome::Minted { ticket, result }))
+            }
+            PadTask::Skip { ticket, table, to } => {
+                let ok = self.store.skip(table, to).is_ok();
+                Some(Done::Pad(Machine::Sync, PadOutcome::Skipped { ticket, ok }))
             }
             PadTask::Mint { machine, ticket, wants } => {
                 let low = machine == Machine::Hub

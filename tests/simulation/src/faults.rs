@@ -30,6 +30,9 @@ pub(crate) enum Fault {
     Partition(Vec<usize>),
     Rejoin(Vec<usize>),
     Disconnect(usize, usize),
+    /// The directory is copied, to be put back later.
+    Snapshot(usize),
+    PutBack(usize),
 }
 
 /// A copy of a directory, with what was true then.
@@ -73,6 +76,21 @@ impl World {
             let at = when(&mut shared.rng);
             script.push((at, Fault::Partition(some.clone())));
             script.push((at + shared.rng.within(100 * MILLI..=5 * SECOND), Fault::Rejoin(some)));
+        }
+        // Either hubs or clients: both ends of a table are never put back to before the same point.
+        let (hubs, clients) =
+            (shared.rng.count(nodes.restores_of_hubs), shared.rng.count(nodes.restores_of_clients));
+        let of_hubs = hubs > 0 && (clients == 0 || shared.rng.chance(0.5));
+        let (first, among, times) = if of_hubs {
+            (0, shared.plan.hubs, hubs)
+        } else {
+            (shared.plan.hubs, count - shared.plan.hubs, clients)
+        };
+        for _ in 0..times {
+            let node = first + shared.rng.index(among);
+            let copied = when(&mut shared.rng);
+            script.push((copied, Fault::Snapshot(node)));
+            script.push((copied + shared.rng.within(100 * MILLI..=6 * SECOND), Fault::PutBack(node)));
         }
         let pairs: Vec<(usize, usize)> = shared.links.keys().copied().collect();
         for _ in 0..shared.rng.count(network.disconnects) {
@@ -136,6 +154,12 @@ impl World {
                     self.shared.after(delay, Event::Connect(one, other));
                 }
             }
+            Fault::Snapshot(node) => {
+                let device = self.nodes[node].device.after_power_cut(Keep::All);
+                let facts = self.shared.checker.facts[node].clone();
+                self.nodes[node].snapshot = Some(Snapshot { device, facts });
+            }
+            Fault::PutBack(node) => self.put_back(node),
             Fault::Disconnect(one, other) => {
                 self.shared.count("disconnects");
                 self.disconnect(one, other);
@@ -174,6 +198,21 @@ impl World {
         self.gone(node);
         let pause = self.shared.rng.within(50 * MILLI..=3 * SECOND);
         self.restart_after(node, pause);
+    }
+
+    /// Puts the directory of a node back to its copy.
+    fn put_back(&mut self, node: usize) {
+        let Some(snapshot) = self.nodes[node].snapshot.take() else { return };
+        self.shared.count(if self.shared.plan.is_hub(node) { "hubs put back" } else { "clients put back" });
+        self.kill(node, Keep::All);
+        let checker = &mut self.shared.checker;
+        // A key that waited in the copy may have been handed out before: that is documented.
+        let waiting = snapshot.facts.blocks.iter().filter(|(_, fact)| fact.key.is_some() && !fact.handed_out);
+        checker.put_back.extend(waiting.map(|(block, _)| *block));
+        checker.was_put_back[node] = true;
+        checker.facts[node] = snapshot.facts;
+        self.nodes[node].device = snapshot.device;
+        self.restart_after(node, 10 * MILLI);
     }
 
     fn restart_cleanly(&mut self, node: usize) {

@@ -6,15 +6,17 @@ use dske_protocol::{
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     message::{Identity, claimed_range},
     refusal::Refusal,
+    sync::HubEnd,
 };
 use dske_storage::{OutboxId, TableSide, TableState};
 
 use crate::{
     checker::Invariant,
-    core::{About, Core, Done, Exchange, Machine, Queued},
+    core::{About, Core, Done, Machine, Queued},
     lies,
     packet::{Packet, Wire},
     shared::{MILLI, Micros, Shared},
+    sync::{Held, News, Sync},
 };
 
 /// Between two looks at what waits.
@@ -31,6 +33,7 @@ pub(crate) struct HubRole {
     mail: BTreeMap<usize, Mail>,
     delivered: Vec<OutboxId>,
     look_at: Option<Micros>,
+    sync: Sync<HubEnd>,
 }
 
 struct Served {
@@ -45,6 +48,8 @@ struct Mail {
     waiting: VecDeque<OutboxId>,
     in_flight: Vec<OutboxId>,
     paused: bool,
+    /// Connected, and a table has been compared.
+    ready: bool,
 }
 
 impl HubRole {
@@ -68,11 +73,16 @@ impl HubRole {
                 mail.entry(client).or_default().waiting.push_back(entry.id);
             }
         }
-        Self { hub, served: BTreeMap::new(), next: 0, mail, delivered: Vec::new(), look_at: None }
+        let (served, delivered, sync) = (BTreeMap::new(), Vec::new(), Sync::new());
+        Self { hub, served, next: 0, mail, delivered, look_at: None, sync }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.hub.under_way() == 0 && self.served.is_empty() && self.delivered.is_empty()
+        self.under_way() == 0 && self.delivered.is_empty()
+    }
+
+    pub(crate) fn under_way(&self) -> usize {
+        self.hub.under_way() + self.served.len() + self.sync.under_way()
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -81,6 +91,9 @@ impl HubRole {
 
     pub(crate) fn packet(&mut self, core: &mut Core, shared: &mut Shared, from: usize, packet: Packet) {
         let peer = shared.plan.ids[from];
+        let Some(packet) = self.sync.packet(core, shared, from, packet) else {
+            return self.execute(core, shared);
+        };
         match packet {
             Packet::Key(wire, bytes) => {
                 shared.checker.given(core.me, from, &bytes);
@@ -120,12 +133,26 @@ impl HubRole {
         wire: Wire,
         answer: Option<Result<(), Refusal>>,
     ) {
-        let ours = core.exchanges.get(&wire).copied();
-        let Some(Exchange { to, about: About::Instruction(id) }) = ours else { return };
-        if to != from {
+        let to = from;
+        let about = core.close_exchange(from, wire);
+        let Some(About::Instruction(id)) = about else {
+            if let (Some(about), None) = (about, answer) {
+                self.sync.unanswered(core, shared, from, about);
+                self.execute(core, shared);
+            }
             return;
-        }
-        core.exchanges.remove(&wire);
+        };
+        self.instruction_answered(core, shared, to, id, answer);
+    }
+
+    fn instruction_answered(
+        &mut self,
+        core: &mut Core,
+        shared: &mut Shared,
+        to: usize,
+        id: OutboxId,
+        answer: Option<Result<(), Refusal>>,
+    ) {
         let mail = self.mail.entry(to).or_default();
         mail.in_flight.retain(|flying| *flying != id);
         match answer {
@@ -143,23 +170,30 @@ impl HubRole {
     }
 
     pub(crate) fn connection(&mut self, core: &mut Core, shared: &mut Shared, peer: usize, up: bool) {
+        let mail = self.mail.entry(peer).or_default();
+        mail.ready &= up;
         if up {
-            self.mail.entry(peer).or_default().paused = false;
+            mail.paused = false;
             self.deliver(core, shared, peer);
+        } else {
+            let gone = shared.plan.ids[peer];
+            self.sync.disconnected(core, shared, gone);
         }
+        self.execute(core, shared);
     }
 
     pub(crate) fn done(&mut self, core: &mut Core, shared: &mut Shared, done: Done) {
         match done {
+            Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(_, outcome) => self.hub.handle(HubInput::Pad(outcome)),
             Done::Queued(messages) => {
                 for Queued { id, receiver, bytes } in messages {
                     let Some(to) = shared.plan.index(&receiver) else { continue };
                     let mail = self.mail.entry(to).or_default();
-                    let direct = shared.is_up(core.me, to) && !mail.paused && mail.waiting.is_empty();
+                    let direct = mail.ready && !mail.paused && mail.waiting.is_empty();
                     if direct && mail.in_flight.len() < IN_FLIGHT_MAX {
                         mail.in_flight.push(id);
-                        core.ask(shared, to, About::Instruction(id), |wire| Packet::Instruction(wire, bytes));
+                        self.instruct(core, shared, to, id, bytes);
                     } else {
                         mail.waiting.push_back(id);
                     }
@@ -169,9 +203,7 @@ impl HubRole {
                 let holder = self.mail.iter_mut().find(|(_, mail)| mail.in_flight.contains(&id));
                 let Some((&to, mail)) = holder else { return };
                 match bytes {
-                    Some(bytes) => {
-                        core.ask(shared, to, About::Instruction(id), |wire| Packet::Instruction(wire, bytes));
-                    }
+                    Some(bytes) => self.instruct(core, shared, to, id, bytes),
                     None => mail.in_flight.retain(|flying| *flying != id),
                 }
             }
@@ -180,12 +212,13 @@ impl HubRole {
         self.execute(core, shared);
     }
 
+    fn instruct(&mut self, core: &mut Core, shared: &mut Shared, to: usize, id: OutboxId, bytes: Vec<u8>) {
+        self.sync.send(core, shared, Held::Ask { to, about: About::Instruction(id), bytes });
+    }
+
     fn deliver(&mut self, core: &mut Core, shared: &mut Shared, to: usize) {
-        if !shared.is_up(core.me, to) {
-            return;
-        }
         let Some(mail) = self.mail.get_mut(&to) else { return };
-        while !mail.paused && mail.in_flight.len() < IN_FLIGHT_MAX {
+        while mail.ready && !mail.paused && mail.in_flight.len() < IN_FLIGHT_MAX {
             let Some(id) = mail.waiting.pop_front() else { return };
             mail.in_flight.push(id);
             core.read_outbox(shared, id);
@@ -193,6 +226,35 @@ impl HubRole {
     }
 
     pub(crate) fn execute(&mut self, core: &mut Core, shared: &mut Shared) {
+        loop {
+            self.execute_hub(core, shared);
+            let news = self.sync.execute(core, shared);
+            if news.is_empty() {
+                return;
+            }
+            news.into_iter().for_each(|news| self.sync_news(core, shared, news));
+        }
+    }
+
+    fn sync_news(&mut self, core: &mut Core, shared: &mut Shared, news: News) {
+        match news {
+            News::Dropped(Held::Ask { to, about: About::Instruction(id), .. }) => {
+                self.instruction_answered(core, shared, to, id, None);
+            }
+            News::Dropped(Held::Claim { to, wire, .. }) => {
+                core.send(shared, to, Packet::IdentityAnswer(wire, Err(Refusal::Busy)));
+            }
+            News::Synced { peer } => {
+                let mail = self.mail.entry(peer).or_default();
+                mail.ready = shared.is_up(core.me, peer);
+                mail.paused = false;
+                self.deliver(core, shared, peer);
+            }
+            News::Dropped(_) | News::Lapsed { .. } => {}
+        }
+    }
+
+    fn execute_hub(&mut self, core: &mut Core, shared: &mut Shared) {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 HubEffect::Pad(effect) => core.effect(shared, Machine::Hub, effect),
@@ -208,11 +270,20 @@ impl HubRole {
                 HubEffect::IdentityAnswer { id, result } => {
                     let Some(served) = self.served.remove(&id.0) else { continue };
                     self.answered_as(core, shared, &served, result.as_ref().err().copied());
-                    let result = result.map(|claim| match core.honest {
-                        true => claim,
-                        false => lies::hub_claim(shared, core.me, claim),
-                    });
-                    core.send(shared, served.from, Packet::IdentityAnswer(served.wire, result));
+                    match result {
+                        Ok(claim) => {
+                            let bytes = match core.honest {
+                                true => claim,
+                                false => lies::hub_claim(shared, core.me, claim),
+                            };
+                            let Served { from: to, wire, .. } = served;
+                            self.sync.send(core, shared, Held::Claim { to, wire, bytes });
+                        }
+                        Err(refusal) => {
+                            let answer = Packet::IdentityAnswer(served.wire, Err(refusal));
+                            core.send(shared, served.from, answer);
+                        }
+                    }
                 }
             }
         }
@@ -238,9 +309,8 @@ impl HubRole {
     }
 
     /// When there is something to look at.
-    pub(crate) fn due(&mut self, core: &Core, shared: &Shared) -> Option<Micros> {
-        let waiting =
-            self.mail.iter().any(|(&to, mail)| !mail.waiting.is_empty() && shared.is_up(core.me, to));
+    pub(crate) fn due(&mut self, shared: &Shared) -> Option<Micros> {
+        let waiting = self.mail.values().any(|mail| !mail.waiting.is_empty() && mail.ready);
         if !self.delivered.is_empty() || waiting {
             self.look_at = self.look_at.or(Some(shared.now + HOUSEKEEPING));
         }
@@ -286,5 +356,7 @@ pub(crate) fn refusal_name(refusal: Refusal) -> &'static str {
         Refusal::PadLow => "refused: pad low",
         Refusal::Busy => "refused: busy",
         Refusal::Internal => "refused: internal",
+        Refusal::NotSynced => "refused: not synced",
+        Refusal::ReceiverAway => "refused: receiver away",
     }
 }

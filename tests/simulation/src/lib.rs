@@ -25,6 +25,7 @@ mod packet;
 mod rng;
 mod scenario;
 mod shared;
+mod sync;
 mod world;
 
 use std::{

@@ -4,6 +4,7 @@ use dske_protocol::{
     ids::TableId,
     message::{Notice, NoticeOutcome},
     refusal::Refusal,
+    sync::SyncHello,
 };
 
 use crate::rng::{Digest, Rng};
@@ -23,6 +24,10 @@ pub(crate) enum Packet {
     Notice(Notice),
     Hello(Wire),
     HelloAnswer(Wire, Vec<TableId>),
+    SyncHello(Wire, SyncHello),
+    SyncHelloAnswer(Wire, Result<SyncHello, Refusal>),
+    Mark(Wire, Vec<u8>),
+    MarkAnswer(Wire, Result<Vec<u8>, Refusal>),
 }
 
 const REFUSALS: [Refusal; 6] = [
@@ -50,6 +55,12 @@ impl Packet {
             Self::Notice(_) => "notice: aborted",
             Self::Hello(_) => "hello",
             Self::HelloAnswer(..) => "hello answered",
+            Self::SyncHello(..) => "sync hello",
+            Self::SyncHelloAnswer(_, Ok(_)) => "sync hello answered",
+            Self::SyncHelloAnswer(..) => "sync hello refused",
+            Self::Mark(..) => "mark",
+            Self::MarkAnswer(_, Ok(_)) => "mark answered",
+            Self::MarkAnswer(..) => "mark refused",
         }
     }
 
@@ -59,6 +70,8 @@ impl Packet {
             Self::Key(_, bytes)
             | Self::Identity(_, bytes)
             | Self::Instruction(_, bytes)
+            | Self::Mark(_, bytes)
+            | Self::MarkAnswer(_, Ok(bytes))
             | Self::IdentityAnswer(_, Ok(bytes)) => Some(bytes),
             _ => None,
         }
@@ -69,6 +82,8 @@ impl Packet {
             Self::Key(_, bytes)
             | Self::Identity(_, bytes)
             | Self::Instruction(_, bytes)
+            | Self::Mark(_, bytes)
+            | Self::MarkAnswer(_, Ok(bytes))
             | Self::IdentityAnswer(_, Ok(bytes)) => Some(bytes),
             _ => None,
         }
@@ -84,7 +99,11 @@ impl Packet {
             | Self::Instruction(wire, _)
             | Self::InstructionAnswer(wire, _)
             | Self::Hello(wire)
-            | Self::HelloAnswer(wire, _) => *wire = new,
+            | Self::HelloAnswer(wire, _)
+            | Self::SyncHello(wire, _)
+            | Self::SyncHelloAnswer(wire, _)
+            | Self::Mark(wire, _)
+            | Self::MarkAnswer(wire, _) => *wire = new,
             Self::Notice(_) => {}
         }
         self
@@ -100,6 +119,10 @@ impl Packet {
             | Self::InstructionAnswer(_, Err(refusal))
             | Self::IdentityAnswer(_, Err(refusal)) => digest.number(*refusal as u64),
             Self::Notice(notice) => digest.bytes(notice.block.as_bytes()),
+            Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
+                digest.bytes(hello.table.as_bytes());
+                digest.number(hello.seen);
+            }
             _ => {}
         }
         if let Some(sealed) = self.sealed() {
@@ -117,6 +140,10 @@ impl Packet {
                     *result = if rng.chance(0.5) { Ok(()) } else { Err(refusal) };
                 }
                 Self::HelloAnswer(_, tables) => tables.clear(),
+                // A lying word about how far a lane has come costs a tag key at most.
+                Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
+                    hello.seen = rng.below(40_000);
+                }
                 _ => {}
             }
             return "answer changed";

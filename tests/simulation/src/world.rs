@@ -13,9 +13,9 @@ use dske_storage::{
 };
 
 use crate::{
-    checker::{Bounds, Checker, Invariant, Lanes, status_adds_up},
+    checker::{Bounds, Checker, Invariant, status_adds_up},
     client::{Answer, ClientRole},
-    core::{About, Core},
+    core::Core,
     faults::Fault,
     hub::HubRole,
     lies::{CLIENT_LIES, HUB_LIES, Kit, Lie},
@@ -119,7 +119,7 @@ impl World {
         };
         let safe = bad < u64::from(k_min);
         let bounds = Bounds { sharp: scenario.sharp, safe, k_min };
-        let mut checker = Checker::new(Lanes::default(), ids.len(), bounds);
+        let mut checker = Checker::new(ids.clone(), bounds);
         let colluding = |kit: &Kit| kit.has(Lie::EqualErrors) || kit.has(Lie::CancellingErrors);
         checker.colluding = plan.kits.iter().flatten().filter(|kit| colluding(kit)).count() > 1;
         for (at, kit) in plan.kits.iter().enumerate() {
@@ -463,7 +463,7 @@ impl World {
             };
             let left = match &process.role {
                 Role::Hub(hub) if hub.is_idle() => None,
-                Role::Hub(hub) => Some(format!("{} requests", hub.hub.under_way())),
+                Role::Hub(hub) => Some(format!("{} requests", hub.under_way())),
                 Role::Client(client) => client.under_way(),
             };
             let left = left.or_else(|| (!process.core.is_idle()).then(|| "work for the store".to_owned()));
@@ -519,7 +519,6 @@ impl Process {
                 client.answered(&mut self.core, shared, exchange.to, wire, none);
             }
         }
-        debug_assert!(!matches!(exchange.about, About::Hello) || !self.core.exchanges.contains_key(&wire));
     }
 
     fn tick(&mut self, shared: &mut Shared) {
@@ -535,7 +534,7 @@ impl Process {
     /// Sees to it that the next deadline is met.
     pub(crate) fn arm(&mut self, shared: &mut Shared) {
         let due = match &mut self.role {
-            Role::Hub(hub) => hub.due(&self.core, shared),
+            Role::Hub(hub) => hub.due(shared),
             Role::Client(client) => client.due(&self.core, shared),
         };
         let Some(due) = due.map(|due| due.max(shared.now + 1)) else { return };

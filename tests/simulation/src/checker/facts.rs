@@ -6,8 +6,8 @@ use std::{
 };
 
 use dske_protocol::{
-    effect::{BlockKey, Record},
-    ids::{BlockId, NodeId, PadRange},
+    effect::{BlockKey, Record, SyncRecord},
+    ids::{BlockId, NodeId, PadRange, TableId},
 };
 use dske_storage::{BlockState, OutboxId, TableState, simulation::SimStore};
 
@@ -28,6 +28,10 @@ pub(crate) struct Facts {
     pub(crate) outbox_newest: Option<OutboxId>,
     pub(crate) identities: BTreeSet<NodeId>,
     pub(crate) exclusions: BTreeSet<NodeId>,
+    /// How far the peer's lane of a table has come, as it told.
+    pub(crate) told: BTreeMap<TableId, u64>,
+    /// What this node has told of a table: its own mark, and what it has seen.
+    pub(crate) said: BTreeMap<TableId, (NodeId, u64, u64)>,
 }
 
 /// What a node has recorded of an agreement.
@@ -37,6 +41,8 @@ pub(crate) struct BlockFact {
     pub(crate) key: Option<Vec<u8>>,
     /// Somebody asked for the key, and the answer may have been lost.
     pub(crate) asked_for: bool,
+    /// It may have been voided, because records were put back.
+    pub(crate) voidable: bool,
     /// The key was handed out.
     pub(crate) handed_out: bool,
     /// When it ended, by the node's clock.
@@ -50,6 +56,7 @@ pub(crate) struct Pending {
     block: Option<(BlockId, Option<Vec<u8>>)>,
     identity: Option<NodeId>,
     exclusions: Vec<NodeId>,
+    sync: Option<SyncRecord>,
 }
 
 impl Pending {
@@ -63,6 +70,7 @@ impl Pending {
             block: record.block.as_ref().map(|block| (block.agreement.block, key(block))),
             identity: record.identity.as_ref().map(|identity| identity.identity.node),
             exclusions: record.exclusions.iter().map(|(hub, _)| *hub).collect(),
+            sync: record.sync,
         }
     }
 }
@@ -74,8 +82,21 @@ impl Checker {
         facts.claimed.extend(pending.claims);
         facts.identities.extend(pending.identity);
         facts.exclusions.extend(pending.exclusions);
+        if let Some(sync) = pending.sync {
+            let told = facts.told.entry(sync.table).or_default();
+            *told = (*told).max(sync.peer_mark);
+            if sync.void_keys {
+                facts.blocks.values_mut().for_each(|fact| fact.voidable = true);
+            }
+        }
         if let Some((block, key)) = pending.block {
-            let fact = BlockFact { key: key.clone(), asked_for: false, handed_out: false, ended: now };
+            let fact = BlockFact {
+                key: key.clone(),
+                asked_for: false,
+                voidable: false,
+                handed_out: false,
+                ended: now,
+            };
             if facts.blocks.insert(block, fact).is_some() {
                 self.fail(Invariant::KeyOnce, format!("node {node} recorded block {block} twice"));
             }
@@ -123,11 +144,19 @@ fn check(facts: &Facts, store: &SimStore) -> Result<(), (Invariant, String)> {
         let as_said = match (&record.state, fact.key.is_some()) {
             (BlockState::Ready, true) => !fact.handed_out,
             (BlockState::Taken, true) => fact.asked_for,
+            (BlockState::Aborted { .. }, true) => fact.voidable,
             (BlockState::Taken | BlockState::Aborted { .. }, false) => true,
             _ => false,
         };
         if !as_said {
             return Err(gone(format!("is {:?} now", record.state)));
+        }
+    }
+    for (table, (peer, own, seen)) in &facts.said {
+        let marks = store.marks(*peer, *table, false).ok();
+        if marks.is_some_and(|marks| marks.own < *own || marks.seen < *seen) {
+            let text = format!("it told {own} and {seen} of table {table}, and has {marks:?} on record");
+            return Err((Invariant::DurableFirst, text));
         }
     }
     let waiting: BTreeSet<OutboxId> = store.outbox().iter().map(|entry| entry.id).collect();

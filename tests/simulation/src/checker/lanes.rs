@@ -6,8 +6,9 @@ use dske_protocol::{
     codec,
     effect::Record,
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
-    message::{KeyInstruction, KeyRequest, Tagged, claimed_range},
+    message::{ClientMark, HubMark, KeyInstruction, KeyRequest, Mark, Tagged, claimed_range},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
+    sync::Found,
     tag::Tag,
 };
 use dske_storage::simulation::SimStore;
@@ -66,10 +67,6 @@ impl Lanes {
 
     pub(crate) fn table(&self, table: &TableId) -> Option<&Truth> {
         self.tables.get(table)
-    }
-
-    pub(crate) fn bytes_of(&self, table: &TableId, lane: Lane) -> &[u8] {
-        self.tables.get(table).map_or(&[], |truth| &truth.lane(lane).bytes)
     }
 
     /// The bytes of a run.
@@ -176,10 +173,49 @@ impl Checker {
             }
         }
         self.facts[node].spent.insert(range);
+        self.within_lease(node, &range, sealed);
         let durable = store.device().durable_mark(&range.table, range.lane).is_some_and(|mark| mark >= end);
         if !durable && !(store.is_spent(&range) && store.used_above_mark(&range)) {
             let text = format!("node {node} sent a message under {range:?} before its mark was durable");
             self.fail(Invariant::DurableFirst, text);
+        }
+    }
+
+    /// A message leaves only when its peer has its run on record; a mark tells only what is on record here.
+    fn within_lease(&mut self, node: usize, range: &PadRange, sealed: &[u8]) {
+        let Some(truth) = self.lanes.tables.get(&range.table) else { return };
+        let peer = if truth.hub == node { truth.client } else { truth.hub };
+        let peer_id = self.ids[peer];
+        let mark: Option<Mark> =
+            body::<ClientMark>(sealed).map(Mark::from).or_else(|| body::<HubMark>(sealed).map(Mark::from));
+        if let Some(mark) = mark {
+            let said = self.facts[node].said.entry(range.table).or_insert((peer_id, 0, 0));
+            *said = (peer_id, said.1.max(mark.own), said.2.max(mark.seen));
+            return;
+        }
+        if self.is_bad(&peer_id) {
+            return;
+        }
+        let facts = &self.facts[peer];
+        let told = facts.told.get(&range.table).copied().unwrap_or(0);
+        let claimed = facts.claimed.iter().filter(|run| run.table == range.table && run.lane == range.lane);
+        let recorded = claimed.filter_map(PadRange::end).max().unwrap_or(0).max(told);
+        if range.end().is_none_or(|end| end > recorded) {
+            let text = format!("node {node} sent under {range:?}, and its peer has {recorded} on record");
+            self.fail(Invariant::DurableFirst, text);
+        }
+    }
+
+    /// A comparison of marks has brought something to light.
+    pub(crate) fn found(&mut self, node: usize, table: &TableId, found: &Found) {
+        let Some(truth) = self.lanes.tables.get(table) else { return };
+        let peer = if truth.hub == node { truth.client } else { truth.hub };
+        let liar = self.is_bad(&self.ids[peer]) || self.is_bad(&self.ids[node]);
+        let mine = found.skipped > 0 || found.voided;
+        if !liar && ((mine && !self.was_put_back[node]) || (found.peer_put_back && !self.was_put_back[peer]))
+        {
+            let text = format!("node {node} believes in a roll-back that never was: {found:?}");
+            self.fail(Invariant::NothingLost, text);
         }
     }
 

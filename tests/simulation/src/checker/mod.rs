@@ -69,6 +69,9 @@ pub(crate) struct Bounds {
 
 pub(crate) struct Checker {
     pub(crate) lanes: Lanes,
+    pub(crate) ids: Vec<NodeId>,
+    /// By node: whether its directory was put back.
+    pub(crate) was_put_back: Vec<bool>,
     pub(crate) blocks: Blocks,
     /// By node.
     pub(crate) facts: Vec<Facts>,
@@ -84,11 +87,13 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    pub(crate) fn new(lanes: Lanes, nodes: usize, bounds: Bounds) -> Self {
+    pub(crate) fn new(ids: Vec<NodeId>, bounds: Bounds) -> Self {
         Self {
-            lanes,
+            lanes: Lanes::default(),
+            was_put_back: vec![false; ids.len()],
             blocks: Blocks::default(),
-            facts: (0..nodes).map(|_| Facts::default()).collect(),
+            facts: ids.iter().map(|_| Facts::default()).collect(),
+            ids,
             bounds,
             bad_hubs: BTreeSet::new(),
             bad_clients: BTreeSet::new(),
