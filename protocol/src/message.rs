@@ -183,8 +183,12 @@ pub struct Mark {
     pub nonces: [Nonce; 2],
     /// Of the lane that the author allocates: all that it ever handed out lies below.
     pub own: u64,
+    /// `own` as it was when this comparison began: all that was sent on earlier connections lies below.
+    pub own_was: u64,
     /// Of the lane that the reader allocates: what the author has on record, durably.
     pub seen: u64,
+    /// `seen` as it was when this comparison began, before the reader announced anything.
+    pub seen_was: u64,
     /// What the reader has told the author to have on record of the author's lane.
     pub lease: u64,
 }

@@ -473,13 +473,12 @@ impl ClientRole {
     /// Hubs with which a message can be exchanged now.
     fn usable(&self, core: &Core, shared: &Shared) -> BTreeSet<usize> {
         let tables = core.store.tables();
-        let serves = |hub: usize, view: &HubView| {
+        let serves = |hub: usize| {
             tables.iter().any(|table| {
                 table.peer == shared.plan.ids[hub] && table.state == TableState::Active && table.open
             })
         };
-        let usable =
-            self.hubs.iter().filter(|(hub, view)| view.connected && !view.excluded && serves(**hub, view));
+        let usable = self.hubs.iter().filter(|(hub, view)| view.connected && !view.excluded && serves(**hub));
         usable.map(|(&hub, _)| hub).collect()
     }
 

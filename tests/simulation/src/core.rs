@@ -9,7 +9,7 @@ use std::{
 use dske_protocol::{
     effect::{MintRefusal, Minted, PadEffect, PadOutcome, Ticket, Want},
     identity::InquiryId,
-    ids::{BlockId, KeyId, NodeId, PadRange, TableId},
+    ids::{BlockId, KeyId, NodeId, TableId},
     refusal::Refusal,
 };
 use dske_storage::{
@@ -276,7 +276,7 @@ impl Core {
 
     pub(crate) fn strike(&mut self, shared: &mut Shared, delivered: Vec<OutboxId>) {
         let outbox = &mut shared.checker.facts[self.me].outbox;
-        delivered.iter().for_each(|id| drop(outbox.remove(id)));
+        outbox.retain(|id, _| !delivered.contains(id));
         let transaction = Transaction { delivered, ..Transaction::default() };
         self.commits.push(CommitTask::Plain(Box::new(transaction)));
         self.schedule(shared);

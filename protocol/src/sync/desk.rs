@@ -1,0 +1,616 @@
+//! The machine that compares marks, for one end of many tables; see [`super`].
+//!
+//! Order for a mark of the peer, which must not change: decode → its nonces are those of this connection → the run
+//! is held → tag → compare with what is on record → claim and marks are durable, in one record → skip → the table is
+//! open, the lease grows, messages pass → answer.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand_core::CryptoRng;
+
+use super::{Found, HELLO_PAUSE, MARKS_MAX, SyncCounters, SyncEffect, SyncHello, SyncInput, SyncSide};
+use crate::{
+    effect::{LaneMarks, MintRefusal, Minted, PadEffect, PadOutcome, Record, SyncRecord, Ticket, Usage},
+    hub::RequestId,
+    ids::{Lane, NodeId, PadRange, TableId},
+    message::{Mark, Nonce, Unverified, seal},
+    pad::PadBytes,
+    params::Time,
+    refusal::Refusal,
+};
+
+/// The state machine of one end of many tables.
+#[derive(Debug)]
+pub struct SyncDesk<S: SyncSide> {
+    sessions: BTreeMap<TableId, Session>,
+    greeted: BTreeMap<TableId, Time>,
+    jobs: BTreeMap<Ticket, Job<S>>,
+    effects: VecDeque<SyncEffect>,
+    next_ticket: u64,
+    counters: SyncCounters,
+}
+
+/// One table on one connection.
+#[derive(Debug)]
+struct Session {
+    peer: NodeId,
+    mine: Nonce,
+    theirs: Option<Nonce>,
+    /// How far the lanes had come here when the comparison began.
+    before: Option<LaneMarks>,
+    /// A mark of the peer has been verified on this connection.
+    open: bool,
+    /// What the peer has said on this connection to have on record of our lane.
+    lease: u64,
+    /// See [`LaneMarks::ahead`].
+    ahead: u64,
+    /// An exchange of ours is under way or being prepared.
+    announcing: bool,
+    /// Messages beyond the lease, with the end of their runs.
+    waiting: VecDeque<(u64, Ticket)>,
+}
+
+/// Where a mark of ours goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To the peer, of our own accord.
+    Announce,
+    /// In answer to one of the peer's.
+    Answer(RequestId),
+}
+
+/// How a mark of the peer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Request(RequestId),
+    Answer,
+}
+
+/// What a genuine mark leads to.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    found: Found,
+    skip_to: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Job<S: SyncSide> {
+    Greet { peer: NodeId, table: TableId },
+    AnswerHello { id: RequestId, from: NodeId, hello: SyncHello, nonce: Nonce },
+    Compose { table: TableId, nonces: [Nonce; 2], purpose: Purpose, at: u64 },
+    Seal { table: TableId, nonces: [Nonce; 2], purpose: Purpose, marks: LaneMarks },
+    Hold { origin: Origin, message: Unverified<S::Peer> },
+    Weigh { origin: Origin, mark: Mark },
+    Commit { origin: Origin, mark: Mark, verdict: Option<Verdict> },
+    Skip { origin: Origin, mark: Mark, found: Found },
+}
+
+impl<S: SyncSide> Default for SyncDesk<S> {
+    fn default() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            greeted: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            effects: VecDeque::new(),
+            next_ticket: 0,
+            counters: SyncCounters::default(),
+        }
+    }
+}
+
+impl<S: SyncSide> SyncDesk<S> {
+    /// A desk with nothing compared.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What it has seen.
+    pub fn counters(&self) -> SyncCounters {
+        self.counters
+    }
+
+    /// Marks and messages in work; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        let open = self.sessions.values();
+        let waiting: usize =
+            open.map(|session| session.waiting.len() + usize::from(session.announcing)).sum();
+        self.jobs.len() + waiting
+    }
+
+    /// Whether a table has been compared on the present connection.
+    pub fn is_open(&self, table: &TableId) -> bool {
+        self.sessions.get(table).is_some_and(|session| session.open)
+    }
+
+    /// Takes one input; effects are then waiting.
+    pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SyncInput, rng: &mut R) {
+        match input {
+            SyncInput::Begin { peer, table } => self.begin_session(peer, table, rng),
+            SyncInput::HelloAnswer { peer, table, answer } => self.hello_answered(peer, table, answer),
+            SyncInput::Hello { id, from, hello } => self.hello(id, from, hello, rng),
+            SyncInput::Mark { id, from, bytes } => self.mark(id, from, bytes),
+            SyncInput::MarkAnswer { peer, table, bytes } => self.mark_answered(peer, table, bytes),
+            SyncInput::Outgoing { ticket, peer, range } => self.outgoing(ticket, peer, range),
+            SyncInput::Disconnected(peer) => self.disconnected(peer),
+            SyncInput::Pad(outcome) => self.pad(now, outcome),
+        }
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<SyncEffect> {
+        self.effects.pop_front()
+    }
+
+    // -- the hello
+
+    fn begin_session<R: CryptoRng + ?Sized>(&mut self, peer: NodeId, table: TableId, rng: &mut R) {
+        if self.sessions.contains_key(&table) {
+            return; // under way, or done
+        }
+        self.sessions.insert(table, Session::new(peer, Nonce::random(rng), None));
+        self.ask_marks(Job::Greet { peer, table }, peer, table, false);
+    }
+
+    fn hello_answered(&mut self, peer: NodeId, table: TableId, answer: Option<Result<SyncHello, Refusal>>) {
+        let Some(session) = self.sessions.get_mut(&table).filter(|s| s.peer == peer && s.theirs.is_none())
+        else {
+            return;
+        };
+        match answer {
+            Some(Ok(hello)) if hello.table == table => {
+                session.theirs = Some(hello.nonce);
+                self.announce(table, hello.seen);
+            }
+            _ => self.lapse(table),
+        }
+    }
+
+    fn hello<R: CryptoRng + ?Sized>(&mut self, id: RequestId, from: NodeId, hello: SyncHello, rng: &mut R) {
+        if self.jobs.len() >= MARKS_MAX {
+            let result = Err(Refusal::Busy);
+            return self.effects.push_back(SyncEffect::AnswerHello { id, result });
+        }
+        let job = Job::AnswerHello { id, from, hello, nonce: Nonce::random(rng) };
+        self.ask_marks(job, from, hello.table, false);
+    }
+
+    /// The hub's answer to a hello begins the session anew: what the client had is gone.
+    fn greet_back(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        from: NodeId,
+        hello: &SyncHello,
+        nonce: Nonce,
+        marks: Result<LaneMarks, Refusal>,
+    ) {
+        // The marks are those of a table that is shared with this peer, so the list is no longer than that of tables.
+        let result = marks.and_then(|marks| match self.greeted.get(&hello.table) {
+            Some(&last) if now < last + HELLO_PAUSE => Err(Refusal::Busy),
+            _ => {
+                self.greeted.insert(hello.table, now);
+                self.forget(&hello.table);
+                let mut session = Session::new(from, nonce, Some(hello.nonce));
+                session.before = Some(marks);
+                self.sessions.insert(hello.table, session);
+                Ok(SyncHello { table: hello.table, nonce, seen: marks.seen })
+            }
+        });
+        self.effects.push_back(SyncEffect::AnswerHello { id, result });
+    }
+
+    // -- marks of ours
+
+    /// Prepares a mark of our own accord; its tag key stands at or after `at`.
+    fn announce(&mut self, table: TableId, at: u64) {
+        let Some(session) = self.sessions.get_mut(&table) else { return };
+        let Some(nonces) = session.nonces().filter(|_| !session.announcing) else { return };
+        session.announcing = true;
+        let (peer, reserve) = (session.peer, session.open);
+        self.ask_marks(Job::Compose { table, nonces, purpose: Purpose::Announce, at }, peer, table, reserve);
+    }
+
+    fn compose(
+        &mut self,
+        table: TableId,
+        nonces: [Nonce; 2],
+        purpose: Purpose,
+        at: u64,
+        marks: Result<LaneMarks, Refusal>,
+    ) {
+        let marks = match marks {
+            Ok(marks) => marks,
+            Err(refusal) => return self.composed(table, nonces, purpose, Err(refusal)),
+        };
+        if let Some(session) = self.session(&table, nonces) {
+            session.ahead = marks.ahead;
+            if purpose == Purpose::Announce && session.open && marks.own <= session.lease {
+                // Nothing new to tell.
+                session.announcing = false;
+                return self.release_waiting(&table);
+            }
+        }
+        let ticket = self.begin(Job::Seal { table, nonces, purpose, marks });
+        self.pad_effect(PadEffect::MintSync { ticket, table, at });
+    }
+
+    fn seal(
+        &mut self,
+        table: TableId,
+        nonces: [Nonce; 2],
+        purpose: Purpose,
+        marks: LaneMarks,
+        minted: Result<Vec<Minted>, MintRefusal>,
+    ) {
+        let LaneMarks { own, seen, lease, .. } = marks;
+        let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
+        let (own_was, seen_was) = (began.own, began.seen);
+        let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
+            // A tag key beyond the mark moves the mark.
+            let own = own.max(run.range.end()?);
+            let mark = Mark { range: run.range, nonces, own, own_was, seen, seen_was, lease };
+            seal(&S::Own::from(mark), run.pad.split()?.1).ok()
+        });
+        self.composed(table, nonces, purpose, sealed.ok_or(Refusal::PadLow));
+    }
+
+    fn composed(
+        &mut self,
+        table: TableId,
+        nonces: [Nonce; 2],
+        purpose: Purpose,
+        result: Result<Vec<u8>, Refusal>,
+    ) {
+        match (purpose, result) {
+            (Purpose::Answer(id), result) => self.effects.push_back(SyncEffect::AnswerMark { id, result }),
+            (Purpose::Announce, Ok(bytes)) => {
+                if let Some(session) = self.session(&table, nonces) {
+                    let peer = session.peer;
+                    self.effects.push_back(SyncEffect::Mark { peer, table, bytes });
+                }
+            }
+            (Purpose::Announce, Err(_)) => {
+                if self.session(&table, nonces).is_some() {
+                    self.lapse(table);
+                }
+            }
+        }
+    }
+
+    // -- marks of the peer
+
+    fn mark(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
+        if self.jobs.len() >= MARKS_MAX {
+            return self.refuse(Origin::Request(id), Refusal::Busy);
+        }
+        self.take_in(Origin::Request(id), from, bytes);
+    }
+
+    fn mark_answered(&mut self, peer: NodeId, table: TableId, bytes: Option<Vec<u8>>) {
+        let Some(session) = self.sessions.get(&table).filter(|s| s.peer == peer && s.announcing) else {
+            return;
+        };
+        debug_assert!(session.theirs.is_some(), "a mark is sent after the hello");
+        match bytes {
+            Some(bytes) => {
+                if self.take_in(Origin::Answer, peer, bytes) != Some(table) {
+                    self.lapse(table);
+                }
+            }
+            None => self.lapse(table),
+        }
+    }
+
+    /// Begins the checks of a mark. Gives the table that it is about, where it passes the first ones.
+    fn take_in(&mut self, origin: Origin, from: NodeId, bytes: Vec<u8>) -> Option<TableId> {
+        let Ok(message) = Unverified::<S::Peer>::decode(bytes) else {
+            self.counters.malformed += 1;
+            self.refuse(origin, Refusal::Malformed);
+            return None;
+        };
+        let mark: Mark = (*message.unverified()).into();
+        let table = mark.range.table;
+        let expected = self.sessions.get(&table).filter(|s| s.peer == from).and_then(Session::nonces);
+        let [theirs, mine] = mark.nonces;
+        if expected != Some([mine, theirs]) {
+            self.counters.stale += 1;
+            self.refuse(origin, Refusal::NotSynced);
+            return None;
+        }
+        let ticket = self.begin(Job::Hold { origin, message });
+        let range = mark.range;
+        self.pad_effect(PadEffect::Hold { ticket, from, range, block: None, for_sync: true });
+        Some(table)
+    }
+
+    fn held(&mut self, origin: Origin, message: Unverified<S::Peer>, pad: Result<PadBytes, Refusal>) {
+        let range = message.range();
+        let pad = match pad {
+            Ok(pad) => pad,
+            Err(refusal) => return self.failed(origin, &range.table, refusal),
+        };
+        let Some((_, tag_key)) = pad.split() else {
+            self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+            return self.failed(origin, &range.table, Refusal::Malformed);
+        };
+        match message.verify(tag_key) {
+            Err(forged) => {
+                self.counters.forged += 1;
+                let forged_blocks = Some(forged.blocks);
+                self.pad_effect(PadEffect::Release { range, forged_blocks });
+                self.failed(origin, &range.table, Refusal::BadTag);
+            }
+            Ok(mark) => {
+                let mark: Mark = (*mark).into();
+                let Some(peer) = self.sessions.get(&range.table).map(|session| session.peer) else {
+                    self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+                    return self.refuse(origin, Refusal::NotSynced);
+                };
+                self.ask_marks(Job::Weigh { origin, mark }, peer, range.table, false);
+            }
+        }
+    }
+
+    /// Compares a genuine mark with what is on record here.
+    fn weigh(&mut self, origin: Origin, mark: Mark, marks: Result<LaneMarks, Refusal>) {
+        let (range, table) = (mark.range, mark.range.table);
+        let marks = match marks {
+            Ok(marks) => marks,
+            Err(refusal) => {
+                self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+                return self.failed(origin, &table, refusal);
+            }
+        };
+        let own_end = mark.seen.max(mark.seen_was);
+        if mark.own.max(mark.own_was) > marks.peer_bytes
+            || own_end > marks.own_bytes
+            || mark.lease > marks.peer_bytes
+        {
+            // Genuine and impossible: the tag key is used up, nothing else.
+            self.counters.malformed += 1;
+            let ticket = self.begin(Job::Commit { origin, mark, verdict: None });
+            return self.commit(ticket, range, None);
+        }
+        let [theirs, mine] = mark.nonces;
+        // What both had when the comparison began; what came since was told on this connection.
+        let before =
+            self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
+        let found = before.map_or_else(Found::default, |before| Found {
+            skipped: mark.seen_was.saturating_sub(before.own),
+            voided: mark.lease > before.seen,
+            peer_put_back: mark.seen_was < before.lease,
+        });
+        let skip_to = if found.skipped > 0 {
+            Some(mark.seen_was)
+        } else {
+            // What waits in memory lies where the peer, put back, will count everything as used.
+            found.peer_put_back.then_some(marks.own)
+        };
+        let record = SyncRecord {
+            table,
+            peer_mark: mark.own,
+            lease: mark.seen,
+            void_below: found.voided.then_some(mark.own_was),
+            void_keys: found.voided || found.skipped > 0,
+            activate: S::OWN == Lane::Up,
+        };
+        let verdict = Some(Verdict { found, skip_to });
+        let ticket = self.begin(Job::Commit { origin, mark, verdict });
+        self.commit(ticket, range, Some(record));
+    }
+
+    fn committed(&mut self, origin: Origin, mark: Mark, verdict: Option<Verdict>, ok: bool) {
+        let table = mark.range.table;
+        match verdict {
+            _ if !ok => self.failed(origin, &table, Refusal::Internal),
+            None => self.failed(origin, &table, Refusal::OutOfRange),
+            Some(Verdict { found, skip_to: Some(to) }) => {
+                let ticket = self.begin(Job::Skip { origin, mark, found });
+                self.pad_effect(PadEffect::Skip { ticket, table, to });
+            }
+            Some(Verdict { found, skip_to: None }) => self.compared(origin, mark, found),
+        }
+    }
+
+    /// Everything about a mark is durable.
+    fn compared(&mut self, origin: Origin, mark: Mark, found: Found) {
+        let table = mark.range.table;
+        let [theirs, mine] = mark.nonces;
+        let Some(session) = self.session(&table, [mine, theirs]) else {
+            return self.refuse(origin, Refusal::NotSynced);
+        };
+        session.lease = session.lease.max(mark.seen);
+        let (peer, nonces) = (session.peer, [mine, theirs]);
+        let first = !std::mem::replace(&mut session.open, true);
+        if origin == Origin::Answer {
+            session.announcing = false;
+        }
+        if first {
+            self.pad_effect(PadEffect::Open(table));
+        }
+        if first || found.is_notable() {
+            self.effects.push_back(SyncEffect::Synced { peer, table, found });
+        }
+        if let Origin::Request(id) = origin {
+            let purpose = Purpose::Answer(id);
+            self.ask_marks(Job::Compose { table, nonces, purpose, at: 0 }, peer, table, true);
+        }
+        self.release_waiting(&table);
+        // The client's first mark told what it had before it reserved anything.
+        if origin == Origin::Answer && first {
+            self.announce(table, 0);
+        }
+    }
+
+    // -- messages on their way
+
+    fn outgoing(&mut self, ticket: Ticket, peer: NodeId, range: PadRange) {
+        let session = self.sessions.get_mut(&range.table).filter(|s| s.peer == peer && s.open);
+        let (Some(session), Some(end)) = (session, range.end()) else {
+            return self.effects.push_back(SyncEffect::Drop(ticket));
+        };
+        debug_assert_eq!(range.lane, S::OWN, "the other lane is the peer's");
+        if end <= session.lease && session.waiting.is_empty() {
+            self.effects.push_back(SyncEffect::Pass(ticket));
+        } else {
+            session.waiting.push_back((end, ticket));
+        }
+        if !session.waiting.is_empty() || end.saturating_add(session.ahead) > session.lease {
+            self.announce(range.table, 0);
+        }
+    }
+
+    /// Lets pass what the lease has come to cover; asks for more where something still waits.
+    fn release_waiting(&mut self, table: &TableId) {
+        let Some(session) = self.sessions.get_mut(table) else { return };
+        while let Some(&(end, ticket)) = session.waiting.front() {
+            if end > session.lease {
+                break;
+            }
+            session.waiting.pop_front();
+            self.effects.push_back(SyncEffect::Pass(ticket));
+        }
+        if !session.waiting.is_empty() {
+            self.announce(*table, 0);
+        }
+    }
+
+    fn disconnected(&mut self, peer: NodeId) {
+        let tables: Vec<_> =
+            self.sessions.iter().filter(|(_, s)| s.peer == peer).map(|(&table, _)| table).collect();
+        tables.iter().for_each(|table| self.forget(table));
+        self.pad_effect(PadEffect::Close(peer));
+    }
+
+    /// An exchange of ours came to nothing. The client begins anew; a hub waits for it to do so.
+    fn lapse(&mut self, table: TableId) {
+        if S::OWN == Lane::Up {
+            let peer = self.sessions.get(&table).map(|session| session.peer);
+            self.forget(&table);
+            self.effects.extend(peer.map(|peer| SyncEffect::Lapsed { peer, table }));
+        } else if let Some(session) = self.sessions.get_mut(&table) {
+            session.announcing = false;
+            let waiting = std::mem::take(&mut session.waiting);
+            self.effects.extend(waiting.into_iter().map(|(_, ticket)| SyncEffect::Drop(ticket)));
+        }
+    }
+
+    /// Ends a session; what waits in it cannot be sent.
+    fn forget(&mut self, table: &TableId) {
+        if let Some(session) = self.sessions.remove(table) {
+            self.effects.extend(session.waiting.into_iter().map(|(_, ticket)| SyncEffect::Drop(ticket)));
+        }
+    }
+
+    fn failed(&mut self, origin: Origin, table: &TableId, refusal: Refusal) {
+        match origin {
+            Origin::Request(_) => self.refuse(origin, refusal),
+            Origin::Answer => self.lapse(*table),
+        }
+    }
+
+    fn refuse(&mut self, origin: Origin, refusal: Refusal) {
+        if let Origin::Request(id) = origin {
+            self.effects.push_back(SyncEffect::AnswerMark { id, result: Err(refusal) });
+        }
+    }
+
+    fn pad(&mut self, now: Time, outcome: PadOutcome) {
+        match outcome {
+            PadOutcome::Marks { ticket, result } => match self.jobs.remove(&ticket) {
+                Some(Job::Greet { peer, table }) => self.greet(peer, table, result),
+                Some(Job::AnswerHello { id, from, hello, nonce }) => {
+                    self.greet_back(now, id, from, &hello, nonce, result);
+                }
+                Some(Job::Compose { table, nonces, purpose, at }) => {
+                    self.compose(table, nonces, purpose, at, result);
+                }
+                Some(Job::Weigh { origin, mark }) => self.weigh(origin, mark, result),
+                _ => debug_assert!(false, "nobody asked for these marks"),
+            },
+            PadOutcome::Minted { ticket, result } => match self.jobs.remove(&ticket) {
+                Some(Job::Seal { table, nonces, purpose, marks }) => {
+                    self.seal(table, nonces, purpose, marks, result);
+                }
+                _ => debug_assert!(false, "nobody asked for this run"),
+            },
+            PadOutcome::Held { ticket, result, .. } => match self.jobs.remove(&ticket) {
+                Some(Job::Hold { origin, message }) => self.held(origin, message, result),
+                _ => debug_assert!(false, "nobody asked for this hold"),
+            },
+            PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
+                Some(Job::Commit { origin, mark, verdict }) => self.committed(origin, mark, verdict, ok),
+                _ => debug_assert!(false, "nobody asked for this record"),
+            },
+            PadOutcome::Skipped { ticket, ok } => match self.jobs.remove(&ticket) {
+                Some(Job::Skip { origin, mark, found }) if ok => self.compared(origin, mark, found),
+                Some(Job::Skip { origin, mark, .. }) => {
+                    self.failed(origin, &mark.range.table, Refusal::Internal);
+                }
+                _ => debug_assert!(false, "nobody asked for this skip"),
+            },
+        }
+    }
+
+    fn greet(&mut self, peer: NodeId, table: TableId, marks: Result<LaneMarks, Refusal>) {
+        let session = self.sessions.get_mut(&table).filter(|s| s.peer == peer && s.before.is_none());
+        let Some(session) = session else { return };
+        match marks {
+            Ok(marks) => {
+                session.before = Some(marks);
+                let hello = SyncHello { table, nonce: session.mine, seen: marks.seen };
+                self.effects.push_back(SyncEffect::Hello { peer, hello });
+            }
+            Err(_) => self.lapse(table),
+        }
+    }
+
+    // -- small things
+
+    /// The session in which these nonces, ours first, were exchanged.
+    fn session(&mut self, table: &TableId, nonces: [Nonce; 2]) -> Option<&mut Session> {
+        self.sessions.get_mut(table).filter(|session| session.nonces() == Some(nonces))
+    }
+
+    fn begin(&mut self, job: Job<S>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.jobs.insert(ticket, job);
+        ticket
+    }
+
+    fn ask_marks(&mut self, job: Job<S>, peer: NodeId, table: TableId, reserve: bool) {
+        let ticket = self.begin(job);
+        self.pad_effect(PadEffect::Marks { ticket, peer, table, reserve });
+    }
+
+    fn commit(&mut self, ticket: Ticket, range: PadRange, sync: Option<SyncRecord>) {
+        let record = Record { claims: vec![(range, Usage::Sync)], sync, ..Record::default() };
+        self.pad_effect(PadEffect::Commit { ticket, record: Box::new(record) });
+    }
+
+    fn pad_effect(&mut self, effect: PadEffect) {
+        self.effects.push_back(SyncEffect::Pad(effect));
+    }
+}
+
+impl Session {
+    fn new(peer: NodeId, mine: Nonce, theirs: Option<Nonce>) -> Self {
+        Self {
+            peer,
+            mine,
+            theirs,
+            before: None,
+            open: false,
+            lease: 0,
+            ahead: 0,
+            announcing: false,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Ours, then the peer's.
+    fn nonces(&self) -> Option<[Nonce; 2]> {
+        self.theirs.map(|theirs| [self.mine, theirs])
+    }
+}

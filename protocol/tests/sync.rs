@@ -1,0 +1,604 @@
+//! Two ends of one table compare their marks, lose messages, and are put back to earlier states
+//! (`dske_protocol::sync`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::{collections::VecDeque, time::Duration};
+
+use dske_protocol::{
+    effect::{LaneMarks, Minted, PadEffect, PadOutcome, Ticket},
+    hub::RequestId,
+    ids::{Lane, NodeId, PadRange, TableId},
+    pad::PadBytes,
+    params::Time,
+    refusal::Refusal,
+    sync::{ClientEnd, Found, HELLO_PAUSE, HubEnd, SyncDesk, SyncEffect, SyncHello, SyncInput, SyncSide},
+};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+const LANE: u64 = 64 << 10;
+const CHUNK: u64 = 1024;
+const TABLE: TableId = TableId::new([7; 16]);
+const CLIENT: NodeId = NodeId::new([1; 32]);
+const HUB: NodeId = NodeId::new([2; 32]);
+
+/// What one end has on its disk.
+#[derive(Debug, Clone)]
+struct Disk {
+    pending: bool,
+    mark: u64,
+    /// Tag keys taken above the mark.
+    above: Vec<(u64, u64)>,
+    used: Vec<(u64, u64)>,
+    lease: u64,
+    peer_mark: u64,
+}
+
+/// One end: its desk, its disk, and what it has handed out since it started.
+struct End<S: SyncSide> {
+    desk: SyncDesk<S>,
+    disk: Disk,
+    position: u64,
+    open: bool,
+    found: Vec<Found>,
+    passed: Vec<Ticket>,
+    dropped: Vec<Ticket>,
+    lapsed: usize,
+    voided_keys: bool,
+    forged: u64,
+    rng: StdRng,
+}
+
+fn lane_byte(lane: Lane, at: u64) -> u8 {
+    let word = (at / 8 + 1).wrapping_mul(if lane == Lane::Up {
+        0x9e37_79b9_7f4a_7c15
+    } else {
+        0xc2b2_ae3d_27d4_eb4f
+    });
+    word.rotate_left(23).to_le_bytes()[(at % 8) as usize]
+}
+
+fn pad(range: &PadRange) -> PadBytes {
+    PadBytes::mint((range.offset..range.offset + range.len).map(|at| lane_byte(range.lane, at)).collect())
+}
+
+/// What goes over the wire.
+#[derive(Debug, Clone)]
+enum Wire {
+    Hello(SyncHello),
+    HelloAnswer(Result<SyncHello, Refusal>),
+    Mark(Vec<u8>),
+    MarkAnswer(Option<Vec<u8>>),
+}
+
+impl<S: SyncSide> End<S> {
+    fn new(disk: Disk, seed: u64) -> Self {
+        Self {
+            desk: SyncDesk::new(),
+            position: disk.mark,
+            disk,
+            open: false,
+            found: Vec::new(),
+            passed: Vec::new(),
+            dropped: Vec::new(),
+            lapsed: 0,
+            voided_keys: false,
+            forged: 0,
+            rng: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    fn peer() -> NodeId {
+        if S::OWN == Lane::Up { HUB } else { CLIENT }
+    }
+
+    fn own(&self) -> u64 {
+        self.disk.above.iter().map(|run| run.1).max().unwrap_or(0).max(self.disk.mark)
+    }
+
+    fn seen(&self) -> u64 {
+        self.disk.used.iter().map(|run| run.1).max().unwrap_or(0).max(self.disk.peer_mark)
+    }
+
+    fn input(&mut self, now: Time, input: SyncInput) {
+        self.desk.handle(now, input, &mut self.rng);
+    }
+
+    /// A run for a message, out of a chunk that is reserved first.
+    fn mint(&mut self, bytes: u64) -> PadRange {
+        let blocked = |at: u64| self.disk.above.iter().find(|run| at < run.1 && run.0 < at + bytes).copied();
+        while let Some((_, end)) = blocked(self.position) {
+            self.position = end;
+        }
+        let offset = self.position;
+        self.position += bytes;
+        while self.disk.mark < self.position {
+            self.disk.mark += CHUNK;
+        }
+        PadRange { table: TABLE, lane: S::OWN, offset, len: bytes }
+    }
+
+    /// Executes effects; gives what goes over the wire.
+    fn run(&mut self, now: Time) -> Vec<Wire> {
+        let mut wire = Vec::new();
+        while let Some(effect) = self.desk.poll_effect() {
+            match effect {
+                SyncEffect::Pad(effect) => {
+                    if let Some(outcome) = self.pads(effect) {
+                        self.input(now, SyncInput::Pad(outcome));
+                    }
+                }
+                SyncEffect::Hello { hello, .. } => wire.push(Wire::Hello(hello)),
+                SyncEffect::AnswerHello { result, .. } => wire.push(Wire::HelloAnswer(result)),
+                SyncEffect::Mark { bytes, .. } => wire.push(Wire::Mark(bytes)),
+                SyncEffect::AnswerMark { result, .. } => wire.push(Wire::MarkAnswer(result.ok())),
+                SyncEffect::Pass(ticket) => self.passed.push(ticket),
+                SyncEffect::Drop(ticket) => self.dropped.push(ticket),
+                SyncEffect::Synced { found, .. } => self.found.push(found),
+                SyncEffect::Lapsed { .. } => self.lapsed += 1,
+            }
+        }
+        wire
+    }
+
+    fn pads(&mut self, effect: PadEffect) -> Option<PadOutcome> {
+        Some(match effect {
+            PadEffect::Hold { ticket, range, for_sync, .. } => {
+                assert!(for_sync);
+                let used =
+                    self.disk.used.iter().any(|run| run.0 < range.offset + range.len && range.offset < run.1);
+                let result = if used { Err(Refusal::PadUsed) } else { Ok(pad(&range)) };
+                PadOutcome::Held { ticket, result, block_ended: false }
+            }
+            PadEffect::Release { forged_blocks, .. } => {
+                self.forged += u64::from(forged_blocks.is_some());
+                return None;
+            }
+            PadEffect::Commit { ticket, record } => {
+                self.disk
+                    .used
+                    .extend(record.claims.iter().map(|(range, _)| (range.offset, range.offset + range.len)));
+                if let Some(sync) = record.sync {
+                    self.disk.lease = self.disk.lease.max(sync.lease);
+                    self.disk.peer_mark = self.disk.peer_mark.max(sync.peer_mark);
+                    self.disk.used.extend(sync.void_below.map(|end| (0, end)));
+                    self.voided_keys |= sync.void_keys;
+                    self.disk.pending &= !sync.activate;
+                }
+                PadOutcome::Committed { ticket, ok: true }
+            }
+            PadEffect::Marks { ticket, reserve, .. } => {
+                if reserve && self.disk.mark < self.position + CHUNK / 2 {
+                    self.disk.mark += CHUNK;
+                }
+                let marks = LaneMarks {
+                    own: self.own(),
+                    seen: self.seen(),
+                    lease: self.disk.lease,
+                    own_bytes: LANE,
+                    peer_bytes: LANE,
+                    ahead: CHUNK / 2,
+                };
+                let pending = self.disk.pending && S::OWN == Lane::Down;
+                PadOutcome::Marks {
+                    ticket,
+                    result: if pending { Err(Refusal::TablePending) } else { Ok(marks) },
+                }
+            }
+            PadEffect::MintSync { ticket, at, .. } => {
+                let range = if self.position >= at && self.position + 32 <= self.disk.mark {
+                    self.mint(32)
+                } else {
+                    let mut offset = at.max(self.disk.mark);
+                    while let Some(run) =
+                        self.disk.above.iter().find(|run| offset < run.1 && run.0 < offset + 32)
+                    {
+                        offset = run.1;
+                    }
+                    self.disk.above.push((offset, offset + 32));
+                    PadRange { table: TABLE, lane: S::OWN, offset, len: 32 }
+                };
+                PadOutcome::Minted { ticket, result: Ok(vec![Minted { range, pad: pad(&range) }]) }
+            }
+            PadEffect::Skip { ticket, to, .. } => {
+                self.disk.mark = self.disk.mark.max(to);
+                self.position = self.position.max(to);
+                PadOutcome::Skipped { ticket, ok: true }
+            }
+            PadEffect::Open(_) => {
+                self.open = true;
+                return None;
+            }
+            PadEffect::Close(_) => {
+                self.open = false;
+                return None;
+            }
+            PadEffect::Mint { .. } => unreachable!("sync takes no runs for messages"),
+        })
+    }
+}
+
+/// The two ends and the wire between them.
+struct Pair {
+    client: End<ClientEnd>,
+    hub: End<HubEnd>,
+    now: Time,
+    seeds: u64,
+    /// All marks that went over the wire, in both directions.
+    marks: Vec<Vec<u8>>,
+    /// May lose what passes.
+    lose: Box<dyn FnMut(&Wire) -> bool>,
+}
+
+fn fresh() -> Disk {
+    Disk { pending: false, mark: 0, above: Vec::new(), used: Vec::new(), lease: 0, peer_mark: 0 }
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            client: End::new(fresh(), 1),
+            hub: End::new(fresh(), 2),
+            now: Time::ZERO,
+            seeds: 3,
+            marks: Vec::new(),
+            lose: Box::new(|_| false),
+        }
+    }
+
+    fn connect(&mut self) {
+        self.now += HELLO_PAUSE * 2;
+        self.client.input(self.now, SyncInput::Begin { peer: HUB, table: TABLE });
+        self.settle();
+    }
+
+    fn disconnect(&mut self) {
+        self.client.input(self.now, SyncInput::Disconnected(HUB));
+        self.hub.input(self.now, SyncInput::Disconnected(CLIENT));
+        self.settle();
+    }
+
+    /// Carries everything until both ends are silent.
+    fn settle(&mut self) {
+        let now = self.now;
+        let id = RequestId(0);
+        loop {
+            let up: VecDeque<Wire> = self.client.run(now).into();
+            let down: VecDeque<Wire> = self.hub.run(now).into();
+            if up.is_empty() && down.is_empty() {
+                return;
+            }
+            for wire in up {
+                self.note(&wire);
+                let lost = (self.lose)(&wire);
+                let (hub, client) = (&mut self.hub, &mut self.client);
+                match wire {
+                    Wire::Hello(_) if lost => {
+                        client.input(now, SyncInput::HelloAnswer { peer: HUB, table: TABLE, answer: None });
+                    }
+                    Wire::Hello(hello) => hub.input(now, SyncInput::Hello { id, from: CLIENT, hello }),
+                    Wire::Mark(_) if lost => {
+                        client.input(now, SyncInput::MarkAnswer { peer: HUB, table: TABLE, bytes: None });
+                    }
+                    Wire::Mark(bytes) => hub.input(now, SyncInput::Mark { id, from: CLIENT, bytes }),
+                    Wire::MarkAnswer(bytes) => {
+                        let bytes = bytes.filter(|_| !lost);
+                        hub.input(now, SyncInput::MarkAnswer { peer: CLIENT, table: TABLE, bytes });
+                    }
+                    Wire::HelloAnswer(_) => unreachable!("a client gets no hello"),
+                }
+            }
+            for wire in down {
+                self.note(&wire);
+                let lost = (self.lose)(&wire);
+                let (hub, client) = (&mut self.hub, &mut self.client);
+                match wire {
+                    Wire::HelloAnswer(answer) => {
+                        let answer = Some(answer).filter(|_| !lost);
+                        client.input(now, SyncInput::HelloAnswer { peer: HUB, table: TABLE, answer });
+                    }
+                    Wire::Mark(_) if lost => {
+                        hub.input(now, SyncInput::MarkAnswer { peer: CLIENT, table: TABLE, bytes: None });
+                    }
+                    Wire::Mark(bytes) => client.input(now, SyncInput::Mark { id, from: HUB, bytes }),
+                    Wire::MarkAnswer(bytes) => {
+                        let bytes = bytes.filter(|_| !lost);
+                        client.input(now, SyncInput::MarkAnswer { peer: HUB, table: TABLE, bytes });
+                    }
+                    Wire::Hello(_) => unreachable!("a hub says no hello of its own"),
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, wire: &Wire) {
+        if let Wire::Mark(bytes) | Wire::MarkAnswer(Some(bytes)) = wire {
+            self.marks.push(bytes.clone());
+        }
+    }
+
+    fn restart_client(&mut self, disk: Disk) {
+        self.disconnect();
+        self.seeds += 1;
+        self.client = End::new(disk, self.seeds);
+    }
+
+    fn restart_hub(&mut self, disk: Disk) {
+        self.disconnect();
+        self.seeds += 1;
+        self.hub = End::new(disk, self.seeds);
+    }
+}
+
+/// Mints a run at an end and asks whether a message under it may go.
+fn send<S: SyncSide>(end: &mut End<S>, now: Time, number: u64, bytes: u64) -> PadRange {
+    let range = end.mint(bytes);
+    end.input(now, SyncInput::Outgoing { ticket: Ticket(number), peer: End::<S>::peer(), range });
+    range
+}
+
+#[test]
+fn both_ends_open_and_their_leases_cover_what_they_hand_out_next() {
+    let mut pair = Pair::new();
+    pair.connect();
+    assert!(pair.client.open && pair.hub.open);
+    assert_eq!(
+        (pair.client.found.as_slice(), pair.hub.found.as_slice()),
+        (&[Found::default()][..], &[Found::default()][..])
+    );
+    let tags: usize = pair.marks.len();
+    assert_eq!(tags, 4, "two marks of each end");
+    send(&mut pair.client, pair.now, 1, 96);
+    send(&mut pair.hub, pair.now, 2, 96);
+    pair.client.run(pair.now);
+    pair.hub.run(pair.now);
+    assert_eq!(
+        (pair.client.passed.as_slice(), pair.hub.passed.as_slice()),
+        (&[Ticket(1)][..], &[Ticket(2)][..])
+    );
+}
+
+#[test]
+fn nothing_passes_beyond_what_the_peer_has_on_record() {
+    let mut pair = Pair::new();
+    send(&mut pair.client, pair.now, 1, 96);
+    pair.settle();
+    assert_eq!(pair.client.dropped, [Ticket(1)], "not before the comparison");
+    pair.connect();
+    send(&mut pair.client, pair.now, 2, 5 * CHUNK);
+    let wire = pair.client.run(pair.now);
+    assert!(pair.client.passed.is_empty(), "longer than the lease");
+    assert!(matches!(wire.as_slice(), [Wire::Mark(_)]), "{wire:?}");
+    let Some(Wire::Mark(bytes)) = wire.into_iter().next() else { unreachable!() };
+    pair.hub.input(pair.now, SyncInput::Mark { id: RequestId(1), from: CLIENT, bytes });
+    let Some(Wire::MarkAnswer(Some(bytes))) = pair.hub.run(pair.now).pop() else { panic!("no answer") };
+    assert!(pair.client.passed.is_empty());
+    let bytes = Some(bytes);
+    pair.client.input(pair.now, SyncInput::MarkAnswer { peer: HUB, table: TABLE, bytes });
+    pair.settle();
+    assert_eq!(pair.client.passed, [Ticket(2)]);
+}
+
+#[test]
+fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
+    for client in [true, false] {
+        let mut pair = Pair::new();
+        pair.connect();
+        let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
+        // Nothing of it reaches the peer, which holds only the announced marks.
+        let mut furthest = 0;
+        for number in 0..40 {
+            let range = if client {
+                send(&mut pair.client, pair.now, number, 96)
+            } else {
+                send(&mut pair.hub, pair.now, number, 96)
+            };
+            pair.settle();
+            furthest = range.offset + range.len;
+        }
+        let passed = if client { pair.client.passed.len() } else { pair.hub.passed.len() };
+        assert_eq!(passed, 40);
+        if client {
+            pair.restart_client(old_client);
+        } else {
+            pair.restart_hub(old_hub);
+        }
+        pair.connect();
+        let (end, other) = if client {
+            (&pair.client.found, &pair.hub.found)
+        } else {
+            (&pair.hub.found, &pair.client.found)
+        };
+        assert!(end[0].skipped > 0, "{end:?}");
+        assert!(other.last().unwrap().peer_put_back || !other.last().unwrap().is_notable());
+        let next = if client {
+            send(&mut pair.client, pair.now, 99, 96)
+        } else {
+            send(&mut pair.hub, pair.now, 99, 96)
+        };
+        assert!(next.offset >= furthest, "{next:?} was sent before");
+        pair.settle();
+        assert!(if client { pair.client.open && pair.client.voided_keys } else { pair.hub.open });
+    }
+}
+
+#[test]
+fn a_receiving_end_that_was_put_back_counts_all_that_was_sent_as_used() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let old = pair.client.disk.clone();
+    let mut sent = Vec::new();
+    for number in 0..40 {
+        sent.push(send(&mut pair.hub, pair.now, number, 96));
+        pair.settle();
+    }
+    pair.restart_client(old);
+    pair.connect();
+    assert!(pair.client.found[0].voided && pair.client.voided_keys);
+    assert!(pair.hub.found.last().unwrap().peer_put_back);
+    for range in sent {
+        let used = |run: &&(u64, u64)| run.0 <= range.offset && range.offset + range.len <= run.1;
+        assert!(pair.client.disk.used.iter().any(|run| used(&run)), "{range:?} could be replayed");
+    }
+    let next = send(&mut pair.hub, pair.now, 99, 96);
+    assert!(pair.client.disk.used.iter().all(|run| run.1 <= next.offset || next.offset + next.len <= run.0));
+}
+
+#[test]
+fn marks_of_another_connection_and_forged_ones_change_nothing() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let old = pair.marks.clone();
+    pair.disconnect();
+    pair.connect();
+    let (client, hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
+    for bytes in old {
+        let id = RequestId(9);
+        pair.hub.input(pair.now, SyncInput::Mark { id, from: CLIENT, bytes: bytes.clone() });
+        pair.client.input(pair.now, SyncInput::Mark { id, from: HUB, bytes });
+        pair.hub.run(pair.now);
+        pair.client.run(pair.now);
+    }
+    assert_eq!(pair.hub.desk.counters().stale + pair.client.desk.counters().stale, 4);
+    // The client's latest mark has its tag key in a run that the hub has not used yet, if its tag is changed.
+    pair.lose = Box::new(|wire| matches!(wire, Wire::Mark(_)));
+    pair.disconnect();
+    pair.connect();
+    let mut forged = pair.marks.last().unwrap().clone();
+    for bit in [0, 77] {
+        let at = forged.len() - 1 - bit / 8;
+        forged[at] ^= 1 << (bit % 8);
+        pair.hub.input(pair.now, SyncInput::Mark { id: RequestId(9), from: CLIENT, bytes: forged.clone() });
+        let wire = pair.hub.run(pair.now);
+        assert!(matches!(wire.as_slice(), [Wire::MarkAnswer(None)]));
+    }
+    assert_eq!(pair.hub.forged, 2);
+    assert_eq!((client.used.len(), hub.used.len()), (pair.client.disk.used.len(), pair.hub.disk.used.len()));
+    assert!(!pair.hub.open);
+}
+
+#[test]
+fn a_hello_costs_a_hub_nothing_and_is_answered_seldom() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let before = pair.hub.disk.clone();
+    let hello = SyncHello {
+        table: TABLE,
+        nonce: dske_protocol::message::Nonce::random(&mut StdRng::seed_from_u64(9)),
+        seen: LANE,
+    };
+    let mut answered = 0;
+    for step in 0..100u32 {
+        let now = pair.now + HELLO_PAUSE + Duration::from_millis(u64::from(step));
+        pair.hub.input(now, SyncInput::Hello { id: RequestId(1), from: CLIENT, hello });
+        for wire in pair.hub.run(now) {
+            answered += usize::from(matches!(wire, Wire::HelloAnswer(Ok(_))));
+        }
+    }
+    assert!((2..=3).contains(&answered), "{answered}");
+    assert_eq!((before.mark, before.above), (pair.hub.disk.mark, pair.hub.disk.above.clone()));
+}
+
+#[test]
+fn only_a_mark_of_the_hub_makes_a_pending_table_active() {
+    let mut pair = Pair::new();
+    pair.client.disk.pending = true;
+    pair.hub.disk.pending = true;
+    pair.connect();
+    assert!(pair.client.disk.pending && !pair.client.open && pair.client.lapsed == 1);
+    assert_eq!(pair.client.own(), 0, "a hub that still waits for the receipt costs nothing");
+    pair.hub.disk.pending = false;
+    pair.lose = Box::new(|wire| matches!(wire, Wire::MarkAnswer(_)));
+    pair.connect();
+    assert!(pair.client.disk.pending && !pair.client.open);
+    pair.lose = Box::new(|_| false);
+    pair.connect();
+    assert!(!pair.client.disk.pending && pair.client.open);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send(bool, u64),
+    Reconnect,
+    Restart(bool),
+    PutBack(bool, usize),
+    Lose(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (any::<bool>(), 32u64..2000).prop_map(|(client, bytes)| Step::Send(client, bytes)),
+        2 => Just(Step::Reconnect),
+        1 => any::<bool>().prop_map(Step::Restart),
+        2 => (any::<bool>(), any::<usize>()).prop_map(|(client, at)| Step::PutBack(client, at)),
+        2 => any::<u8>().prop_map(Step::Lose),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever is lost and whichever end is put back to whichever state (its peer not, to before the same point), no
+    /// byte leaves twice.
+    #[test]
+    fn no_byte_leaves_twice(steps in prop::collection::vec(step(), 1..60), seed in any::<u64>()) {
+        let mut pair = Pair::new();
+        let mut left: [Vec<(u64, u64)>; 2] = [Vec::new(), Vec::new()];
+        let mut copies: [Vec<Disk>; 2] = [vec![fresh()], vec![fresh()]];
+        let (mut number, mut ranges) = (0, std::collections::BTreeMap::new());
+        let mut chance = StdRng::seed_from_u64(seed);
+        for step in steps {
+            match step {
+                Step::Send(client, bytes) => {
+                    number += 1;
+                    let end = if client { pair.client.own() } else { pair.hub.own() };
+                    if end + bytes + 4 * CHUNK > LANE { continue; }
+                    let open = if client { pair.client.open } else { pair.hub.open };
+                    // A store takes no run from a table that has not been compared since the start.
+                    if !open { continue; }
+                    let range = if client { send(&mut pair.client, pair.now, number, bytes) } else { send(&mut pair.hub, pair.now, number, bytes) };
+                    ranges.insert(Ticket(number), (client, range));
+                    pair.settle();
+                }
+                Step::Reconnect => {
+                    pair.disconnect();
+                    pair.connect();
+                }
+                Step::Restart(true) => { let disk = pair.client.disk.clone(); pair.restart_client(disk); pair.connect(); }
+                Step::Restart(false) => { let disk = pair.hub.disk.clone(); pair.restart_hub(disk); pair.connect(); }
+                Step::PutBack(client, at) => {
+                    // One end only between two comparisons that succeed.
+                    let copies = &copies[usize::from(client)];
+                    let disk = copies[at % copies.len()].clone();
+                    if client { pair.restart_client(disk) } else { pair.restart_hub(disk) }
+                    pair.lose = Box::new(|_| false);
+                    pair.connect();
+                    prop_assert!(pair.client.open && pair.hub.open);
+                    // A copy from before is older than what the other end will say from now on: still one-sided.
+                }
+                Step::Lose(percent) => {
+                    let mut dice = StdRng::seed_from_u64(chance.next_u64());
+                    pair.lose = Box::new(move |_| dice.next_u64() % 256 < u64::from(percent));
+                }
+            }
+            for (client, passed) in [(true, std::mem::take(&mut pair.client.passed)), (false, std::mem::take(&mut pair.hub.passed))] {
+                for ticket in passed {
+                    let (whose, range) = ranges[&ticket];
+                    prop_assert_eq!(whose, client);
+                    let lane = &mut left[usize::from(client)];
+                    let run = (range.offset, range.offset + range.len);
+                    prop_assert!(lane.iter().all(|old| old.1 <= run.0 || run.1 <= old.0), "{:?} left twice", run);
+                    lane.push(run);
+                }
+            }
+            if chance.next_u64().is_multiple_of(3) {
+                copies[1].push(pair.client.disk.clone());
+                copies[0].push(pair.hub.disk.clone());
+            }
+        }
+    }
+}
