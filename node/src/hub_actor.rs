@@ -175,7 +175,11 @@ impl HubActor {
             HubEvent::Hello { id, from } => {
                 let tables = self.store.tables().into_iter();
                 let ours = tables.filter(|table| table.peer == from && table.side == TableSide::Hub);
-                let active = ours.filter(|table| table.state == TableState::Active);
+                // What is quarantined may be settled by what the client has on record of it.
+                let usable = |state: &TableState| {
+                    matches!(state, TableState::Active | TableState::Spent | TableState::Quarantined { .. })
+                };
+                let active = ours.filter(|table| usable(&table.state));
                 self.send(Command::AnswerHello { id, active: active.map(|table| table.table).collect() });
             }
             HubEvent::SyncHello { id, from, hello } => {

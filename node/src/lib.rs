@@ -11,6 +11,7 @@ mod data_dir;
 pub mod enrol;
 mod error;
 mod events;
+mod hardening;
 mod hub_actor;
 mod mailbox;
 mod me;
@@ -22,5 +23,6 @@ mod sync;
 
 pub use data_dir::DataDir;
 pub use error::NodeError;
+pub use hardening::{Hardening, NotLocked, harden};
 pub use me::{Me, peer_of};
 pub use node::{NodeReady, identity, init, run};

@@ -17,6 +17,7 @@ use crate::{
     client::{ClientActor, ClientOrder},
     config::{Config, Role},
     control::{Reply, server::Server},
+    hardening::hardening,
     hub_actor::{HubActor, HubOrder},
     me,
     network::{Directory, NetworkTask, Setup},
@@ -93,6 +94,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     config.check()?;
+    tell_hardening();
     let path = dir.identity();
     let keypair = me::load(&path);
     let keypair = keypair.map_err(|source| NodeError::File { action: "read", path: path.clone(), source })?;
@@ -169,6 +171,18 @@ pub async fn run(
     Ok(())
 }
 
+/// Says once what the system would not give.
+fn tell_hardening() {
+    let Some(asked) = hardening() else { return };
+    if let Err(cause) = &asked.core_dumps {
+        tracing::warn!(%cause, "cores of this process could be dumped, with secrets in them");
+    }
+    match &asked.memory_lock {
+        Ok(()) => tracing::info!("memory is locked: no secret reaches the swap space"),
+        Err(cause) => tracing::info!(%cause, "memory is not locked"),
+    }
+}
+
 impl Shared {
     /// A snapshot of everything.
     pub(crate) async fn status(&self) -> Status {
@@ -220,6 +234,7 @@ impl Shared {
                 listen: self.listen.iter().map(ToString::to_string).collect(),
                 uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 store_fault: self.store.poison_cause(),
+                memory_locked: hardening().is_some_and(|asked| asked.memory_lock.is_ok()),
             },
             policy,
             tables: self.store.tables(),

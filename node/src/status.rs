@@ -57,6 +57,8 @@ pub struct NodeStatus {
     pub uptime_ms: u64,
     /// Why the store refuses to work, where it does.
     pub store_fault: Option<String>,
+    /// Whether all memory of the process is locked: if not, secrets may reach the swap space.
+    pub memory_locked: bool,
 }
 
 /// A client's parameters and the four thresholds (§4.2) that they give.

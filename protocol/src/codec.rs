@@ -24,6 +24,15 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, DecodeError> {
     options().serialize(value).map_err(|_| DecodeError)
 }
 
+/// Length of the encoding of a value.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encoded_bytes<T: Serialize>(value: &T) -> Result<usize, DecodeError> {
+    let bytes = options().serialized_size(value).map_err(|_| DecodeError)?;
+    usize::try_from(bytes).map_err(|_| DecodeError)
+}
+
 /// Appends the encoding of a value.
 ///
 /// # Errors
@@ -87,7 +96,9 @@ mod tests {
 
     #[test]
     fn trailing_bytes_and_wrong_lengths_are_refused() {
-        let bytes = encode(&(7u32, Blob(vec![1, 2, 3]))).unwrap();
+        let value = (7u32, Blob(vec![1, 2, 3]));
+        let bytes = encode(&value).unwrap();
+        assert_eq!(encoded_bytes(&value), Ok(bytes.len()));
         assert_eq!(decode::<(u32, Blob)>(&bytes, 64).unwrap().1.0, [1, 2, 3]);
         let mut long = bytes.clone();
         long.push(0);

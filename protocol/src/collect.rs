@@ -12,6 +12,7 @@ use crate::{
     ids::NodeId,
     message::{Agreement, NoticeOutcome},
     params::{Time, U_BYTES},
+    planted::{Fault, planted},
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
     sharing::Scheme,
@@ -91,12 +92,19 @@ impl Collection {
         position: u8,
         share: Share,
     ) -> bool {
-        if !self.voices.insert(hub) {
+        if !self.voices.insert(hub) && !planted(Fault::HubSpeaksTwice) {
             return false;
         }
-        let fits = |group: &&mut Group| group.key_tag == key_tag && group.agreement == agreement;
+        let fits = |group: &&mut Group| {
+            (group.key_tag == key_tag || planted(Fault::GroupIgnoresKeyTag))
+                && (group.agreement == agreement || planted(Fault::GroupIgnoresAgreement))
+        };
         let share = (position, ShareRef(share));
         match self.groups.iter_mut().find(fits) {
+            Some(group) if planted(Fault::PositionByArrival) => {
+                let at = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+                group.shares.push((at, share.1));
+            }
             Some(group) => group.shares.push(share),
             None => self.groups.push(Group { agreement, key_tag, shares: vec![share], tried: 0 }),
         }
@@ -246,7 +254,8 @@ impl ReconstructJob {
         let mut validates = |secret: &[u8]| {
             let Some((u, key)) = secret.split_at_checked(u_bytes) else { return false };
             let Ok(u) = u.try_into() else { return false };
-            key_tag(u, &context, key).as_bytes().ct_eq(expected.as_bytes()).into()
+            planted(Fault::KeyTagNotChecked)
+                || key_tag(u, &context, key).as_bytes().ct_eq(expected.as_bytes()).into()
         };
         let shares: Vec<(u8, &[u8])> =
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();

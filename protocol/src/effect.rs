@@ -143,6 +143,8 @@ pub enum PadEffect {
     Open(TableId),
     /// The connection is gone: what the peer sends under its tables is refused until they are compared again.
     Close(NodeId),
+    /// The same for one table, whose comparison has lapsed.
+    Shut(TableId),
 }
 
 /// How far the two lanes of a table have come at this end, as [`crate::sync`] compares it.
@@ -160,6 +162,8 @@ pub struct LaneMarks {
     pub peer_bytes: u64,
     /// When so little is left below the lease, the next mark should be announced.
     pub ahead: u64,
+    /// Whether the records of the table disagree with each other: only what the peer has on record can settle it.
+    pub unsure: bool,
 }
 
 /// What is recorded in one step.

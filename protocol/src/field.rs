@@ -5,6 +5,8 @@
 //! branch on them. *Data* are shares and secrets: no branch and no memory address may ever depend on them.
 //! [`Gf256::inv`] and [`Gf256::div`] are for coefficients alone; the other operations take data too.
 
+use crate::coefficients::Field;
+
 /// What x^8 is congruent to.
 const REDUCTION: u8 = 0x1B;
 
@@ -75,6 +77,31 @@ impl Gf256 {
     #[must_use]
     pub const fn div(self, other: Self) -> Self {
         self.mul(other.inv())
+    }
+}
+
+impl Field for Gf256 {
+    const ZERO: Self = Self::ZERO;
+    const ONE: Self = Self::ONE;
+
+    fn x(position: u8) -> Self {
+        Self(position.wrapping_add(1))
+    }
+
+    fn add(self, other: Self) -> Self {
+        self.add(other)
+    }
+
+    fn sub(self, other: Self) -> Self {
+        self.add(other)
+    }
+
+    fn mul(self, other: Self) -> Self {
+        self.mul(other)
+    }
+
+    fn div(self, other: Self) -> Self {
+        self.div(other)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         Unverified, Verified, seal,
     },
     pad::{PadBytes, TAG_KEY_BYTES},
+    planted::{Fault, planted},
     refusal::Refusal,
 };
 
@@ -271,11 +272,16 @@ impl Hub {
             Ok(request) => request,
             Err(forged) => {
                 self.counters.forged += 1;
+                if planted(Fault::ForgedTagBurnsPad) {
+                    return self.burn_key(id, range, Refusal::BadTag);
+                }
                 self.release(range, Some(forged.blocks));
                 return self.answer_key(id, Err(Refusal::BadTag));
             }
         };
-        if let Err(refusal) = self.admit(from, &request) {
+        if let Err(refusal) = self.admit(from, &request)
+            && !planted(Fault::ForwardsAgainstPolicy)
+        {
             return self.burn_key(id, range, refusal);
         }
         let share = match &request.share {
@@ -336,6 +342,9 @@ impl Hub {
             };
             outgoing.push(Outgoing { receiver, block: request.agreement.block, bytes });
         }
+        if planted(Fault::AnsweredBeforeRecord) {
+            self.answer_key(id, Ok(()));
+        }
         let result = Ok(outgoing.len() as u64);
         let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
         let ticket = self.begin(Job::CommitKey { id, result });
@@ -345,10 +354,10 @@ impl Hub {
     /// The key instruction message for one receiver; `None` only if storage gave a run of a wrong length.
     fn instruction(&self, request: &KeyRequest, share: &SecretShare, minted: Minted) -> Option<Vec<u8>> {
         let (pad, tag_key) = minted.pad.split()?;
-        let mut ciphertext = share.0.to_vec();
-        if pad.len() != ciphertext.len() {
+        if pad.len() != share.0.len() {
             return None;
         }
+        let mut ciphertext = share.0.to_vec();
         if self.fault == HubFault::FalseShares {
             // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
             let pattern = self.me.as_bytes().iter().cycle();

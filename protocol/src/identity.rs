@@ -13,6 +13,7 @@ use crate::{
     message::{Identity, IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified, seal},
     pad::TAG_KEY_BYTES,
     params::Time,
+    planted::{Fault, planted},
 };
 
 /// Inquiries under way at once.
@@ -358,6 +359,7 @@ impl Inquiry {
         let Some((accepted, alike)) = tally.into_iter().max_by_key(|(_, count)| *count) else {
             return Err(IdentityFailure::Unknown { answered });
         };
+        let k_min = if planted(Fault::IdentityOfFewerThanKMin) { 1 } else { k_min };
         let needed = k_min.max(claims.len() / 2 + 1);
         if alike < needed {
             let asked = self.asked.len();

@@ -5,7 +5,7 @@
 //!
 //! | part | where |
 //! |---|---|
-//! | arithmetic (§2.5) | [`field`], [`sharing`], [`reconstruct`], [`tag`] |
+//! | arithmetic (§2.5) | [`field`], [`coefficients`], [`sharing`], [`reconstruct`], [`tag`] |
 //! | things used once | [`pad`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
@@ -13,6 +13,7 @@
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
+pub mod coefficients;
 mod collect;
 pub mod effect;
 pub mod field;
@@ -22,6 +23,7 @@ pub mod ids;
 pub mod message;
 pub mod pad;
 pub mod params;
+pub mod planted;
 pub mod receiver;
 pub mod reconstruct;
 pub mod refusal;

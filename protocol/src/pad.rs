@@ -48,7 +48,7 @@ impl PadBytes {
     /// Cuts the run into share pad and tag key; `None` where it is too short for a tag key.
     pub fn split(mut self) -> Option<(OneTimePad, TagKey)> {
         let share_bytes = self.0.len().checked_sub(TAG_KEY_BYTES)?;
-        let mut key = [0; TAG_KEY_BYTES];
+        let mut key = Box::new([0; TAG_KEY_BYTES]);
         key.copy_from_slice(&self.0[share_bytes..]);
         self.0[share_bytes..].zeroize();
         self.0.truncate(share_bytes);
@@ -103,13 +103,15 @@ impl fmt::Debug for OneTimePad {
 }
 
 /// Selects the hash function for one tag (the paper's h).
+///
+/// The bytes stay in one place: moving the key, into a list or out of one, leaves no copy of them behind.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct TagKey([u8; TAG_KEY_BYTES]);
+pub struct TagKey(Box<[u8; TAG_KEY_BYTES]>);
 
 impl TagKey {
     /// Takes over key bytes; only for bytes that serve nothing else.
     pub fn new(bytes: [u8; TAG_KEY_BYTES]) -> Self {
-        Self(bytes)
+        Self(Box::new(bytes))
     }
 
     /// The tag of a message under this key.
@@ -138,7 +140,7 @@ mod tests {
         let bytes: Vec<u8> = (0..48).collect();
         let (pad, key) = PadBytes::mint(bytes).split().expect("long enough");
         assert_eq!(*pad.into_bytes(), (0..16).collect::<Vec<u8>>());
-        assert_eq!(key.0, std::array::from_fn(|i| 16 + u8::try_from(i).unwrap()));
+        assert_eq!(*key.0, std::array::from_fn(|i| 16 + u8::try_from(i).unwrap()));
         assert!(PadBytes::mint(vec![1; 31]).split().is_none());
     }
 

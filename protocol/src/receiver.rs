@@ -24,6 +24,7 @@ use crate::{
         AcceptancePolicy, COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, LATE_SHARES, Time,
         UNKNOWN_SENDER_PAUSE, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
     },
+    planted::{Fault, planted},
     refusal::{AbortReason, Refusal},
 };
 
@@ -266,7 +267,7 @@ impl Receiver {
         if agreement.k < self.policy.k_min {
             return Err(Refusal::KTooSmall);
         }
-        if !self.policy.hubs.contains(&from) {
+        if !self.policy.hubs.contains(&from) && !planted(Fault::ExcludedHubAccepted) {
             return Err(Refusal::HubNotAccepted);
         }
         if u64::from(agreement.key_bytes) > self.policy.key_bytes_max {
@@ -362,7 +363,9 @@ impl Receiver {
             Ok(instruction) => {
                 let agreement = &instruction.agreement;
                 // A block of ours that has ended may still get late shares; any other is a reused id.
-                let stale = block_ended && !self.collections.contains_key(&agreement.block);
+                let stale = block_ended
+                    && !self.collections.contains_key(&agreement.block)
+                    && !planted(Fault::EndedBlockAccepted);
                 let sender = agreement.sender;
                 let genuine = Genuine { instruction, pad };
                 if stale {
@@ -438,6 +441,9 @@ impl Receiver {
         }
         self.held_bytes = self.held_bytes + collection.held_bytes() - before;
         if late {
+            if planted(Fault::LateShareNotChecked) {
+                return self.retire_if_done(now, block);
+            }
             self.check_late(block, from, position, &share);
             self.retire_if_done(now, block);
         } else {
@@ -555,6 +561,9 @@ impl Receiver {
     }
 
     fn end(&mut self, block: BlockId, ended: EndedBlock, announce: NoticeOutcome) {
+        if planted(Fault::AnnouncedBeforeRecord) {
+            self.announce(block, announce.clone());
+        }
         if let Some(collection) = self.collections.get_mut(&block) {
             collection.ending = true;
         }
@@ -575,6 +584,9 @@ impl Receiver {
     }
 
     fn tick(&mut self, now: Time) {
+        if planted(Fault::DeadlineNeverFires) {
+            return;
+        }
         while let Some(&(deadline, block)) = self.deadlines.first() {
             if deadline > now {
                 break;

@@ -8,7 +8,10 @@
 //! Everything is added onto the caller's bytes: onto zeros it gives a share or the secret, onto a pad the
 //! ciphertext. No branch and no memory address may depend on the bytes of a share or a secret.
 
-use crate::field::{Gf256, mul_add_rows};
+use crate::{
+    coefficients::{Coefficients, Field},
+    field::{Gf256, mul_add_rows},
+};
 
 /// What is wrong with a call to the sharing scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +74,7 @@ pub enum SharingError {
 pub struct Scheme {
     n: u8,
     k: u8,
-    /// λ_i for the first k positions.
-    scales: Vec<Gf256>,
+    coefficients: Coefficients<Gf256>,
 }
 
 impl Scheme {
@@ -84,9 +86,7 @@ impl Scheme {
         if k == 0 || k > n {
             return Err(SharingError::Parameters { n, k });
         }
-        let first: Vec<u8> = (0..k).collect();
-        let scales = first.iter().map(|&i| lagrange(&first, i, Gf256::ZERO)).collect();
-        Ok(Self { n, k, scales })
+        Ok(Self { n, k, coefficients: Coefficients::new(k) })
     }
 
     /// Number of shares.
@@ -188,31 +188,22 @@ impl Scheme {
 
     /// The coefficients that take the shares at `basis` to the secret; `basis` as checked by the callers.
     pub(crate) fn secret_row(&self, basis: &[u8]) -> Vec<u8> {
-        basis.iter().map(|&i| lagrange(basis, i, Gf256::ZERO).div(self.scale(i)).0).collect()
+        self.coefficients.secret_row(basis).map(|c| c.0).collect()
     }
 
     /// The coefficients that take the shares at `basis` to the share at `target`.
     pub(crate) fn prediction_row(&self, basis: &[u8], target: u8) -> Vec<u8> {
-        let scale = self.scale(target);
-        let at = x(target);
-        basis.iter().map(|&i| lagrange(basis, i, at).mul(scale).div(self.scale(i)).0).collect()
+        self.coefficients.prediction_row(basis, target).map(|c| c.0).collect()
     }
 
-    /// The coefficients that take the first k shares to the share at a target in k..n: the same as
-    /// [`Self::prediction_row`], in which the scaling cancels most factors and leaves
-    /// `x_i / (x_t − x_i) · ∏_m (x_t − x_m) / x_m`.
+    /// The coefficients that take the first k shares to the share at a target in k..n.
     fn derivation_row(&self, target: u8) -> Vec<u8> {
-        let at = x(target);
-        let xs = (0..self.k).map(x);
-        let numerator = xs.clone().fold(Gf256::ONE, |product, x| product.mul(at.add(x)));
-        let denominator = xs.clone().fold(Gf256::ONE, Gf256::mul);
-        let common = numerator.div(denominator);
-        xs.map(|x| common.mul(x.div(at.add(x))).0).collect()
+        self.coefficients.derivation_row(target).map(|c| c.0).collect()
     }
 
     /// What `P(x_i)` is multiplied with to give the share of a position.
     pub(crate) fn scale(&self, position: u8) -> Gf256 {
-        self.scales.get(usize::from(position)).copied().unwrap_or(Gf256::ONE)
+        self.coefficients.scale(position)
     }
 
     pub(crate) fn check_position(&self, position: u8) -> Result<(), SharingError> {
@@ -253,8 +244,8 @@ impl Scheme {
 }
 
 /// The x of a roster position. Positions stay below 255, so that no x is zero, where the secret lies.
-pub(crate) const fn x(position: u8) -> Gf256 {
-    Gf256(position.wrapping_add(1))
+pub(crate) fn x(position: u8) -> Gf256 {
+    Gf256::x(position)
 }
 
 /// Checks that all texts have one length, which is not zero.
@@ -270,18 +261,6 @@ pub(crate) fn check_lengths<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Re
         }
     }
     Ok(())
-}
-
-/// The Lagrange coefficient of position i at a point, over the distinct positions of a basis:
-/// `∏_{m ≠ i} (at − x_m) / (x_i − x_m)`.
-fn lagrange(basis: &[u8], i: u8, at: Gf256) -> Gf256 {
-    let mut numerator = Gf256::ONE;
-    let mut denominator = Gf256::ONE;
-    for &m in basis.iter().filter(|&&m| m != i) {
-        numerator = numerator.mul(at.add(x(m)));
-        denominator = denominator.mul(x(i).add(x(m)));
-    }
-    numerator.div(denominator)
 }
 
 #[cfg(test)]

@@ -183,6 +183,7 @@ impl<S: SyncSide> End<S> {
                     own_bytes: LANE,
                     peer_bytes: LANE,
                     ahead: CHUNK / 2,
+                    unsure: false,
                 };
                 let pending = self.disk.pending && S::OWN == Lane::Down;
                 PadOutcome::Marks {
@@ -214,7 +215,7 @@ impl<S: SyncSide> End<S> {
                 self.open = true;
                 return None;
             }
-            PadEffect::Close(_) => {
+            PadEffect::Close(_) | PadEffect::Shut(_) => {
                 self.open = false;
                 return None;
             }

@@ -48,6 +48,8 @@ use crate::{
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    // Before anything secret is in memory. What could not be had is told by `dske run`.
+    dske_node::harden();
     // Prints help, version and usage errors itself, and exits with 0 or 2.
     let cli = Cli::parse();
     // Nothing that this program makes is for others to read, sled's files included.

@@ -70,7 +70,7 @@ fn passphrase(twice: bool) -> Result<Passphrase> {
         return Ok(Passphrase(text));
     }
     let ask = |prompt| match dske_tui::terminal::read_secret(prompt) {
-        Ok(Some(text)) => Ok(Passphrase(text)),
+        Ok(Some(mut text)) => Ok(Passphrase(std::mem::take(&mut *text))),
         Ok(None) => Err(CliError::interrupted()),
         Err(error) => Err(CliError::usage("there is no terminal to ask for the passphrase")
             .because(error)

@@ -135,6 +135,9 @@ fn summary(status: &Status) -> String {
             printable(peer.excluded.as_deref().unwrap_or_default())
         ));
     }
+    if !node.memory_locked {
+        lines.push("  memory is not locked: secrets may reach the swap space (its log says why)".to_owned());
+    }
     if let Some(fault) = &node.store_fault {
         lines.push(format!("  the store has stopped: {}", printable(fault)));
     }

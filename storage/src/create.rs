@@ -1,6 +1,9 @@
 //! Making and opening the directory of a store: its lock, its id, its ledger.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     disk::Disk,
@@ -21,6 +24,7 @@ const IDENTITY_BYTES: usize = 16;
 pub(crate) fn create(dir: &Path) -> Result<(), StoreError> {
     let disk = OsDisk;
     let make = |path: &Path| disk.create_dir(path).map_err(|error| StoreError::io("make", path, &error));
+    let above = dirs_above(dir);
     if disk.exists(dir).map_err(|error| StoreError::io("look for", dir, &error))? {
         let entries = disk.list(dir).map_err(|error| StoreError::io("list", dir, &error))?;
         if !entries.is_empty() {
@@ -41,13 +45,35 @@ pub(crate) fn create(dir: &Path) -> Result<(), StoreError> {
     let path = layout::store_file(dir);
     let text = format!("dske store {FORMAT} {:032x}\n", u128::from_be_bytes(identity));
     let write = || {
-        let file = disk.create(&path)?;
+        // Under its name only when it is whole.
+        let unfinished = path.with_extension("new");
+        let file = disk.create(&unfinished)?;
         file.write_at(text.as_bytes(), 0)?;
         file.sync()?;
         disk.sync_dir(&ledger)?;
-        disk.sync_dir(dir)
+        disk.rename(&unfinished, &path)?;
+        disk.sync_dir(dir)?;
+        above.iter().try_for_each(|above| disk.sync_dir(above))
     };
     write().map_err(|error| StoreError::io("write", &path, &error))
+}
+
+/// The directories that will hold an entry of ours: the store's parent, and those that are not there yet with
+/// the first that is. Without a sync of them a power cut could take the whole store away.
+fn dirs_above(dir: &Path) -> Vec<PathBuf> {
+    let parents = dir.ancestors().skip(1).map(|parent| match parent.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => parent.to_owned(),
+    });
+    let mut above = Vec::new();
+    for parent in parents {
+        let there = parent.is_dir();
+        above.push(parent);
+        if there {
+            break;
+        }
+    }
+    above
 }
 
 /// Takes the lock and loads the store.

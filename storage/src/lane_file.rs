@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dske_protocol::ids::{Lane, TableId};
+use dske_protocol::{
+    ids::{Lane, TableId},
+    planted::{Fault, planted},
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -40,6 +43,17 @@ struct Head {
     punched: u64,
 }
 
+/// Why a lane must not be used as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LaneProblem {
+    #[error("both header slots are damaged")]
+    Damaged,
+    #[error("the file belongs to another lane")]
+    Foreign,
+    #[error("the header's marks lie outside the lane")]
+    Marks,
+}
+
 /// Name of a lane's file.
 pub(crate) fn lane_file_name(lane: Lane) -> &'static str {
     match lane {
@@ -63,7 +77,7 @@ impl LaneFile {
         table: TableId,
         lane: Lane,
         bytes: u64,
-    ) -> Result<(Self, Option<String>), StoreError> {
+    ) -> Result<(Self, Option<LaneProblem>), StoreError> {
         if !disk.exists(path).map_err(|error| StoreError::io("look for", path, &error))? {
             return Err(StoreError::Missing { what: "a lane of a table", path: path.to_owned() });
         }
@@ -75,12 +89,12 @@ impl LaneFile {
         }
         let fresh = LaneHeader::new(table, lane, bytes);
         let (header, problem) = match LaneHeader::read(&*file).map_err(|error| fail(&error))? {
-            None => (fresh, Some("both header slots are damaged".to_owned())),
+            None => (fresh, Some(LaneProblem::Damaged)),
             Some(header) if (header.table, header.lane, header.lane_bytes) != (table, fresh.lane, bytes) => {
-                (fresh, Some("the file belongs to another lane".to_owned()))
+                (fresh, Some(LaneProblem::Foreign))
             }
             Some(header) if header.mark > bytes || header.floor > header.mark => {
-                (fresh, Some("the header's marks lie outside the lane".to_owned()))
+                (fresh, Some(LaneProblem::Marks))
             }
             Some(header) => (header, None),
         };
@@ -111,7 +125,7 @@ impl LaneFile {
         let mut run = Zeroizing::new(vec![0; len]);
         let at = DATA_OFFSET.saturating_add(offset);
         self.file.read_at(&mut run, at).map_err(|error| StoreError::io("read", &self.path, &error))?;
-        Ok((!looks_erased(&run)).then_some(run))
+        Ok((!looks_erased(&run) || planted(Fault::ErasedPadAccepted)).then_some(run))
     }
 
     /// Overwrites runs with zeros, syncs, then records it. `receiver` also moves the header's mark.
@@ -137,7 +151,7 @@ impl LaneFile {
     fn write_header(&self, head: &mut Head) -> Result<(), StoreError> {
         head.header
             .write_next(&*self.file)
-            .and_then(|()| self.file.sync())
+            .and_then(|()| if planted(Fault::LaneHeaderNotSynced) { Ok(()) } else { self.file.sync() })
             .map_err(|error| StoreError::io("write the header of", &self.path, &error))
     }
 
@@ -167,6 +181,7 @@ pub(crate) fn write_zeros(file: &dyn File, offset: u64, bytes: u64) -> io::Resul
 
 /// Whether a run of 16 bytes or more is all zeros, or holds an aligned piece that is.
 fn looks_erased(run: &[u8]) -> bool {
-    let zero = |piece: &[u8]| piece.iter().all(|&byte| byte == 0);
+    // All of each piece is looked at, so that the time does not depend on a pad's bytes.
+    let zero = |piece: &[u8]| piece.iter().fold(0, |all, byte| all | byte) == 0;
     (run.len() >= 16 && zero(run)) || run.chunks_exact(ERASED_PIECE_BYTES).any(zero)
 }

@@ -290,6 +290,11 @@ impl SimStore {
         self.engine.open_table(table);
     }
 
+    /// As [`crate::Store::shut_table`].
+    pub fn shut_table(&self, table: &TableId) {
+        self.engine.shut_table(table);
+    }
+
     /// As [`crate::Store::close_tables`].
     pub fn close_tables(&self, peer: NodeId) {
         self.engine.close_tables(peer);

@@ -3,13 +3,21 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+pub(crate) mod ledgers;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+pub(crate) mod needles;
+
+/// What the nodes of a testnet log: the messages that they send and receive, among other things.
+const LOG: &str = "warn,dske_node=debug,dske_node::messages=trace";
 
 /// A running testnet; stopped and removed when dropped.
 pub(crate) struct Net {
@@ -31,12 +39,26 @@ impl Net {
 
     /// Starts one. Every node logs the messages that it sends and receives.
     pub(crate) fn up(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
+        Self::up_with_log(hubs, clients, k, pads, LOG)
+    }
+
+    /// Starts one whose nodes log what this filter lets through.
+    pub(crate) fn up_with_log(hubs: u8, clients: u8, k: u8, pads: &str, log: &str) -> Self {
         let net = Self::empty();
         let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
         let arguments = ["testnet", "up", "--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
-        let output = net.dske(&arguments).output().unwrap();
+        let output = net.dske(&arguments).env("RUST_LOG", log).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         net
+    }
+
+    /// Ends a node as its operator would.
+    #[track_caller]
+    pub(crate) fn stop(&self, node: &str) {
+        let pid = self.status(node)["node"]["pid"].to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        eventually("the node ends", || state().is_empty() || state().contains(") Z"));
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -52,7 +74,7 @@ impl Net {
         command
             .current_dir(self.dir.path())
             .env("DSKE_TESTNET_DIR", self.dir.path().join("nets"))
-            .env("RUST_LOG", "warn,dske_node=debug,dske_node::messages=trace")
+            .env("RUST_LOG", LOG)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .args(arguments);
@@ -99,6 +121,23 @@ impl Net {
     fn entry(&self, node: &str) -> Value {
         let nodes = self.descriptor()["nodes"].as_array().unwrap().clone();
         nodes.into_iter().find(|entry| entry["name"] == node).unwrap()
+    }
+
+    /// The process of a node, as long as it runs.
+    pub(crate) fn pid(&self, node: &str) -> Option<i32> {
+        let entry = self.entry(node);
+        let pid = i32::try_from(entry["pid"].as_i64()?).ok()?;
+        // A number that was used again is not the node.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let dir = entry["dir"].as_str()?.as_bytes();
+        line.windows(dir.len()).any(|part| part == dir).then_some(pid)
+    }
+
+    /// Sends a signal to a node's process at once, without a program in between.
+    pub(crate) fn signal(&self, node: &str, signal: Signal) -> Option<i32> {
+        let pid = self.pid(node)?;
+        kill_process(Pid::from_raw(pid)?, signal).ok()?;
+        Some(pid)
     }
 
     /// `status --json` of a node.
@@ -161,6 +200,20 @@ impl Drop for Net {
     fn drop(&mut self) {
         let _ = self.dske(&["testnet", "down"]).output();
     }
+}
+
+/// Whether a killed process has let go of everything: its files and locks go with its last thread.
+pub(crate) fn is_gone(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands after the name in brackets: Z and X are those of a thread that is gone.
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    threads <= 1 && (state.is_empty() || state.starts_with(['Z', 'X']))
+}
+
+/// A number that the environment may set.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// What a failed command said.

@@ -6,6 +6,7 @@ use ratatui::crossterm::{
     event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
     terminal::{disable_raw_mode, enable_raw_mode, size},
 };
+use zeroize::Zeroizing;
 
 /// Longest secret that is read, in bytes. It bounds the buffer, which thus never moves and leaves no copy.
 const SECRET_BYTES_MAX: usize = 1024;
@@ -19,11 +20,11 @@ pub fn width() -> Option<u16> {
 }
 
 /// Asks for a secret on the terminal and reads it without showing it. `None` when the user gives up with
-/// Ctrl-C, Ctrl-D or Escape. The caller erases the text.
+/// Ctrl-C, Ctrl-D or Escape.
 ///
 /// # Errors
 /// If there is no terminal.
-pub fn read_secret(prompt: &str) -> io::Result<Option<String>> {
+pub fn read_secret(prompt: &str) -> io::Result<Option<Zeroizing<String>>> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "standard input is not a terminal"));
     }
@@ -48,8 +49,8 @@ impl Drop for RawMode {
     }
 }
 
-fn read_line() -> io::Result<Option<String>> {
-    let mut text = String::with_capacity(SECRET_BYTES_MAX);
+fn read_line() -> io::Result<Option<Zeroizing<String>>> {
+    let mut text = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX));
     loop {
         let Event::Key(key) = event::read()? else { continue };
         if key.kind == KeyEventKind::Release {

@@ -33,6 +33,7 @@ fn table(hub: &str, left: u64, state: TableState) -> TableStatus {
         state,
         lanes: [lane(Lane::Up, left), lane(Lane::Down, 6 << 20)],
         forged_blocks: 0,
+        open: true,
     }
 }
 
@@ -74,6 +75,7 @@ fn status() -> Status {
             listen: vec![],
             uptime_ms: 61_000,
             store_fault: None,
+            memory_locked: true,
         },
         policy: Some(PolicyStatus {
             n: 5,

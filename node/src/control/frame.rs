@@ -28,12 +28,10 @@ pub(super) async fn read<T: DeserializeOwned>(
     if length > bytes_max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is longer than allowed"));
     }
-    // Erased: a frame may hold a key or a passphrase. Grown in steps: a length may lie.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length.min(2 << 20)));
-    io.take(length as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    // Erased: a frame may hold a key or a passphrase. All of it at once, so that the bytes never move and leave a
+    // copy behind; a length that lies costs the owner, the only one who is heard, untouched memory.
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    io.read_exact(&mut bytes).await?;
     let malformed = |_| {
         io::Error::new(
             io::ErrorKind::InvalidData,
@@ -46,7 +44,10 @@ pub(super) async fn read<T: DeserializeOwned>(
 /// Writes one frame.
 pub(super) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "a frame cannot be encoded");
-    let mut bytes = Zeroizing::new(vec![0; 4]);
+    // Room for all of it, so that the bytes never move and leave a copy behind.
+    let encoded = codec::encoded_bytes(value).map_err(|_| invalid())?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4 + encoded));
+    bytes.extend_from_slice(&[0; 4]);
     codec::encode_into(value, &mut bytes).map_err(|_| invalid())?;
     let length = u32::try_from(bytes.len() - 4).map_err(|_| invalid())?;
     bytes[..4].copy_from_slice(&length.to_le_bytes());

@@ -1,6 +1,6 @@
 //! The hub's side of a receipt: the right phrase activates the table, a wrong one is counted.
 
-use super::{error::ModuleError, receipt::matches};
+use super::{error::ModuleError, receipt::is_receipt};
 use crate::{
     install::ReceiptRecord,
     ledger::{key, kind},
@@ -40,7 +40,7 @@ pub fn acknowledge(
     if expected.failures >= FAILURES_MAX {
         return Err(ModuleError::ReceiptLocked { serial: serial.to_owned() });
     }
-    if !matches(&expected.phrase, receipt) {
+    if !is_receipt(&expected.phrase, receipt) {
         expected.failures += 1;
         let left = FAILURES_MAX - expected.failures;
         store.commit_with_receipt(Transaction::default(), Some(expected))?;

@@ -32,7 +32,7 @@ impl Frames {
         self.next
     }
 
-    /// Seals `frame` in place and writes it.
+    /// Seals `frame` in place and writes it. The caller leaves room for the seal where the frame is secret.
     pub(super) fn write(&mut self, out: &mut impl Write, frame: &mut Vec<u8>, last: bool) -> io::Result<()> {
         let nonce = self.nonce(last);
         frame.reserve_exact(SEAL_BYTES);

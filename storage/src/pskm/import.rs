@@ -9,6 +9,7 @@ use std::{
 
 use dske_protocol::ids::NodeId;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::{
     error::ModuleError,
@@ -129,7 +130,7 @@ impl OpenModule {
     }
 
     /// Opens the next frame.
-    fn next(&mut self, last: bool) -> Result<zeroize::Zeroizing<Vec<u8>>, ModuleError> {
+    fn next(&mut self, last: bool) -> Result<Zeroizing<Vec<u8>>, ModuleError> {
         let number = self.frames.next();
         let frame = self.frames.read(&mut self.input, last).map_err(|error| error.at(number, &self.path))?;
         frame.ok_or_else(|| ModuleError::damaged(number, "its seal does not hold"))
@@ -164,7 +165,7 @@ fn copy(
     let total = module.header.bytes;
     let lane_bytes = module.manifest.lane_bytes;
     let done = done.min(total);
-    let mut digest = blake3::Hasher::new_keyed(&module.keys.digest);
+    let mut digest = Zeroizing::new(blake3::Hasher::new_keyed(&module.keys.digest));
     let mut at = 0;
     // What a crash left is read again: the digest at the end is over what is really there.
     while at < done {

@@ -117,7 +117,7 @@ impl ModuleKey {
             _ => return Err(ModuleError::WrongKey),
         }
         let derive = |context| {
-            let mut hasher = blake3::Hasher::new_derive_key(context);
+            let mut hasher = Zeroizing::new(blake3::Hasher::new_derive_key(context));
             hasher.update(salt).update(&*root);
             Zeroizing::new(*hasher.finalize().as_bytes())
         };

@@ -155,10 +155,8 @@ fn draw_pads(
     let mut at = 0;
     while at < total {
         let piece = piece_bytes(lane_bytes, at);
-        let mut pads = Zeroizing::new(Vec::new());
-        // Room for the seal, so that the bytes never move and leave a copy behind.
         let len = usize::try_from(piece).unwrap_or(0);
-        pads.reserve_exact(len + SEAL_BYTES);
+        let mut pads = room_for(len);
         pads.resize(len, 0);
         let drawn = entropy.fill(&mut pads).map(|()| pads);
         let failed = drawn.is_err();
@@ -167,6 +165,17 @@ fn draw_pads(
         }
         at += piece;
     }
+}
+
+/// Room for a frame and its seal, so that the bytes never move and leave a copy behind.
+fn room_for(bytes: usize) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(bytes + SEAL_BYTES))
+}
+
+fn frame_of(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut frame = room_for(bytes.len());
+    frame.extend_from_slice(bytes);
+    frame
 }
 
 fn seal(
@@ -183,8 +192,8 @@ fn seal(
     let header_bytes = header.to_bytes()?;
     writer.write_all(&header_bytes).map_err(fail)?;
     let mut frames = Frames::new(keys, header_bytes);
-    let mut digest = blake3::Hasher::new_keyed(&keys.digest);
-    let mut first = Zeroizing::new(manifest.to_bytes()?);
+    let mut digest = Zeroizing::new(blake3::Hasher::new_keyed(&keys.digest));
+    let mut first = frame_of(&Zeroizing::new(manifest.to_bytes()?));
     frames.write(&mut writer, &mut first, false).map_err(fail)?;
     let mut at = 0;
     while at < header.bytes {
@@ -197,7 +206,7 @@ fn seal(
         frames.write(&mut writer, &mut piece, false).map_err(fail)?;
         progress(at, header.bytes);
     }
-    let mut last = digest.finalize().as_bytes().to_vec();
+    let mut last = frame_of(digest.finalize().as_bytes());
     frames.write(&mut writer, &mut last, true).map_err(fail)?;
     writer.flush().map_err(fail)?;
     table.sync()

@@ -28,4 +28,4 @@ pub use import::{ImportOptions, Imported, import};
 pub use inspect::{ModuleContents, ModuleInfo, inspect};
 pub use key::ModuleKey;
 pub use make::{HubContact, MakeModule, make};
-pub use receipt::ReceiptPhrase;
+pub use receipt::{ReceiptPhrase, is_receipt};

@@ -3,9 +3,12 @@
 
 use std::fmt;
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater, ConstantTimeLess};
 
 use super::words::WORDS;
+
+/// Longest text that is looked at as a receipt; the longest phrase has 20 bytes.
+const PHRASE_BYTES_MAX: usize = 64;
 
 /// Two words and four digits, such as `olive tango 4417`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +34,37 @@ impl fmt::Display for ReceiptPhrase {
     }
 }
 
-/// Whether somebody said the phrase: spaces, dashes and case do not matter.
-pub(super) fn matches(expected: &str, said: &str) -> bool {
-    plain(expected).as_bytes().ct_eq(plain(said).as_bytes()).into()
+/// Whether somebody said the expected phrase: spaces, dashes and case do not matter. Takes as long whatever its
+/// letters are.
+pub fn is_receipt(expected: &str, said: &str) -> bool {
+    match (plain(expected), plain(said)) {
+        (Some(expected), Some(said)) => expected.ct_eq(&said).into(),
+        _ => false,
+    }
 }
 
-fn plain(phrase: &str) -> String {
-    phrase.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+/// The letters and digits alone, in lower case, with zeros after them. `None` for a text too long for a phrase.
+///
+/// The length of the text is public; no branch and no address depends on what stands in it.
+fn plain(phrase: &str) -> Option<[u8; PHRASE_BYTES_MAX]> {
+    let mut plain = [0; PHRASE_BYTES_MAX];
+    if phrase.len() > PHRASE_BYTES_MAX {
+        return None;
+    }
+    let mut len = 0_u8;
+    for byte in phrase.bytes() {
+        let lower = u8::conditional_select(&byte, &(byte | 0x20), is_within(byte, b'A', b'Z'));
+        let kept = is_within(lower, b'a', b'z') | is_within(lower, b'0', b'9');
+        for (place, to) in (0_u8..).zip(&mut plain) {
+            to.conditional_assign(&lower, kept & place.ct_eq(&len));
+        }
+        len += kept.unwrap_u8();
+    }
+    Some(plain)
+}
+
+fn is_within(byte: u8, first: u8, last: u8) -> Choice {
+    !(byte.ct_lt(&first) | byte.ct_gt(&last))
 }
 
 #[cfg(test)]
@@ -49,11 +76,14 @@ mod tests {
         let mut secret = [7; 16];
         let phrase = ReceiptPhrase::from_secret(&secret);
         assert_eq!(phrase.as_str().split(' ').count(), 3);
-        assert!(matches(phrase.as_str(), &phrase.as_str().to_uppercase().replace(' ', "-")));
-        assert!(matches(phrase.as_str(), &format!("  {phrase} \n")));
+        assert!(is_receipt(phrase.as_str(), &phrase.as_str().to_uppercase().replace(' ', "-")));
+        assert!(is_receipt(phrase.as_str(), &format!("  {phrase} \n")));
         secret[1] = 8;
-        assert!(!matches(phrase.as_str(), ReceiptPhrase::from_secret(&secret).as_str()));
-        assert!(!matches(phrase.as_str(), ""));
+        assert!(!is_receipt(phrase.as_str(), ReceiptPhrase::from_secret(&secret).as_str()));
+        assert!(!is_receipt(phrase.as_str(), ""));
+        assert!(!is_receipt(phrase.as_str(), &format!("{phrase} 1")));
+        assert!(!is_receipt(phrase.as_str(), &format!("{phrase}{}", " ".repeat(64))));
+        assert!(is_receipt("abc AZ 09", "ABC az-09") && !is_receipt("abc@[`{/:", "abc1"));
     }
 
     #[test]

@@ -679,6 +679,10 @@ impl ClientRole {
                 let block = instruction.agreement.block;
                 let lied =
                     !shared.plan.is_hub(served.from) || lies::is_false(shared, served.from, &served.bytes);
+                shared.note("took in", [core.me as u64, served.from as u64, u64::from(lied)], || {
+                    let what = if lied { "a false" } else { "a true" };
+                    format!("{} took in {what} share of {} for block {block}", core.me, served.from)
+                });
                 shared.checker.spoke(core.me, shared.plan.ids[served.from], block, lied);
                 let excluded = self.hubs.get(&served.from).and_then(|view| view.excluded_at);
                 if excluded.is_some_and(|at| at < served.arrived) {

@@ -249,6 +249,7 @@ impl Core {
             }
             PadEffect::Open(table) => self.store.open_table(&table),
             PadEffect::Close(peer) => self.store.close_tables(peer),
+            PadEffect::Shut(table) => self.store.shut_table(&table),
             PadEffect::Release { range, forged_blocks } => self.store.release(range, forged_blocks),
             PadEffect::Mint { ticket, wants } => {
                 self.pads.push_back(PadTask::Mint { machine, ticket, wants });

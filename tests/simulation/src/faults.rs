@@ -286,6 +286,12 @@ impl World {
             self.shared.count("starts");
             self.shared.note("start", [node as u64, u64::from(epoch), 0], || node.to_string());
             self.shared.checker.remembers(node, &core.store, "after a start");
+            // What was durable, but not acknowledged before the end, counts from now on.
+            for table in core.store.tables() {
+                if let Ok(marks) = core.store.marks(table.peer, table.table, false) {
+                    self.shared.checker.facts[node].told.insert(table.table, marks.seen);
+                }
+            }
         }
         let role = if self.shared.plan.is_hub(node) {
             Role::Hub(Box::new(HubRole::start(&core, &mut self.shared)))

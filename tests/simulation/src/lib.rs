@@ -21,6 +21,8 @@ mod core;
 mod faults;
 mod hub;
 mod lies;
+#[cfg(feature = "planted-faults")]
+pub mod mutants;
 mod packet;
 mod rng;
 mod scenario;

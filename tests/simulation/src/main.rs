@@ -38,6 +38,10 @@ struct Args {
     /// Stop after so many seconds.
     #[arg(long)]
     time_limit: Option<u64>,
+    /// Makes one mistake at a time in the code itself, and reports after how many seeds it is caught.
+    #[cfg(feature = "planted-faults")]
+    #[arg(long)]
+    mutants: bool,
     /// Print what occurred how often.
     #[arg(long)]
     counts: bool,
@@ -52,6 +56,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    #[cfg(feature = "planted-faults")]
+    if args.mutants {
+        std::panic::set_hook(Box::new(|_| {}));
+        return mutants(&scenarios, args.seeds);
+    }
     // A panic of the code under test is a violation, and is reported as one.
     std::panic::set_hook(Box::new(|_| {}));
     let (from, seeds) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
@@ -96,6 +105,32 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "planted-faults")]
+fn mutants(scenarios: &[Scenario], seeds_max: u64) -> ExitCode {
+    println!(
+        "{:<28} {:>6}  {:<12} {:<16} first violation",
+        "planted fault", "seeds", "scenario", "invariant"
+    );
+    let mut missed = 0;
+    for fault in dske_simulation::mutants::Fault::ALL {
+        let name = format!("{fault:?}");
+        match dske_simulation::mutants::hunt(fault, scenarios, seeds_max) {
+            Some(caught) => println!(
+                "{name:<28} {:>6}  {:<12} {:<16} {}",
+                caught.seeds,
+                caught.scenario,
+                format!("{:?}", caught.violation.invariant),
+                caught.violation.text.chars().take(90).collect::<String>()
+            ),
+            None => {
+                missed += 1;
+                println!("{name:<28} {seeds_max:>6}  not caught");
+            }
+        }
+    }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn scenarios(name: &str) -> Result<Vec<Scenario>, String> {

@@ -8,7 +8,7 @@ use dske_protocol::{
     receiver::ReceiverInput,
 };
 use dske_storage::{
-    ClientRecord, IdentityRecord, TableSide, Transaction,
+    ClientRecord, IdentityRecord, TableSide, TableState, Transaction,
     simulation::{SimDevice, SimJob, SimSizes, SimStore, SimTable},
 };
 
@@ -118,7 +118,8 @@ impl World {
             kits,
         };
         let safe = bad < u64::from(k_min);
-        let bounds = Bounds { sharp: scenario.sharp, safe, k_min };
+        let identifiable = plan.established || 2 * bad < hubs as u64;
+        let bounds = Bounds { sharp: scenario.sharp, safe, k_min, identifiable };
         let mut checker = Checker::new(ids.clone(), bounds);
         let colluding = |kit: &Kit| kit.has(Lie::EqualErrors) || kit.has(Lie::CancellingErrors);
         checker.colluding = plan.kits.iter().flatten().filter(|kit| colluding(kit)).count() > 1;
@@ -484,6 +485,27 @@ impl World {
         };
         let waiting: usize = self.nodes.iter().map(waiting).sum();
         *self.shared.checker.counts.entry("messages that still wait").or_default() += waiting as u64;
+        self.judge_outboxes();
+    }
+}
+
+impl World {
+    /// What waits for somebody who is there and takes messages must have arrived.
+    fn judge_outboxes(&mut self) {
+        for at in 0..self.shared.plan.hubs {
+            let Some(process) = &self.nodes[at].process else { continue };
+            let usable = |table: &dske_storage::TableStatus| table.state == TableState::Active && table.open;
+            let tables = process.core.store.tables();
+            for entry in process.core.store.outbox() {
+                let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
+                let deaf = self.shared.plan.kits[client].is_some() || self.shared.plan.kits[at].is_some();
+                let all_open = tables.iter().filter(|table| table.peer == entry.receiver).all(usable);
+                if !deaf && all_open && self.shared.is_up(at, client) {
+                    let text = format!("hub {at} never delivered {:?} to node {client}", entry.id);
+                    self.shared.checker.fail(Invariant::NoHang, text);
+                }
+            }
+        }
     }
 }
 

@@ -207,7 +207,7 @@ impl Checker {
                     problems.push((Invariant::LiarsNamed, text));
                 }
             }
-            if !self.bounds.sharp {
+            if !self.bounds.sharp || !self.bounds.identifiable {
                 continue;
             }
             let Agreement { k, roster, receivers, .. } = &block.agreement;

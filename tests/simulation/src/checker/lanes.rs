@@ -43,6 +43,12 @@ struct LaneTruth {
 struct Sent {
     end: u64,
     digest: u64,
+    /// It is a mark; these are not bound by a lease.
+    mark: bool,
+}
+
+fn is_mark(sealed: &[u8]) -> bool {
+    sealed.first().is_some_and(|kind| [ClientMark::KIND, HubMark::KIND].contains(kind))
 }
 
 /// A key request that an honest hub was given.
@@ -157,10 +163,22 @@ impl Checker {
             return self.fail(Invariant::LaneByteOnce, format!("node {node} sent under {what}: {range:?}"));
         }
         let (start, end) = (range.offset, range.offset + range.len);
+        let (put_back, mark) = (self.was_put_back[node], is_mark(sealed));
+        let arrived = &self.arrived;
         let sent = &mut truth.lane_mut(range.lane).sent;
         let before = sent.range(..end).next_back().filter(|(_, sent)| sent.end > start);
+        let other_arrived = before.is_some_and(|(&first, other)| {
+            let range = PadRange { offset: first, len: other.end - first, ..range };
+            arrived.contains(&range)
+        });
         match before {
             Some((&first, other)) if first == start && other.end == end && other.digest == digest => {}
+            // A mark that never arrived is the one thing that comparing marks does not protect.
+            Some((&first, other)) if other.mark && put_back && !other_arrived => {
+                sent.remove(&first);
+                sent.insert(start, Sent { end, digest, mark });
+                self.count("unarrived marks used again");
+            }
             Some((first, other)) => {
                 let text = format!(
                     "node {node} used {start}..{end} of lane {} of table {} for one message, and {first}..{} for another",
@@ -169,7 +187,7 @@ impl Checker {
                 return self.fail(Invariant::LaneByteOnce, text);
             }
             None => {
-                sent.insert(start, Sent { end, digest });
+                sent.insert(start, Sent { end, digest, mark });
             }
         }
         self.facts[node].spent.insert(range);
@@ -222,6 +240,7 @@ impl Checker {
     /// An honest node claims runs of its peers' lanes: each must be that of a genuine message.
     pub(crate) fn claims(&mut self, node: usize, record: &Record) {
         for (range, _) in &record.claims {
+            self.arrived.insert(*range);
             if !self.lanes.has_genuine(range) {
                 let text = format!("node {node} burns {range:?}, under which nothing was ever sent");
                 self.fail(Invariant::GenuineOnly, text);
@@ -231,6 +250,7 @@ impl Checker {
 
     /// An honest node says that it took a message in.
     pub(crate) fn took_in(&mut self, node: usize, sealed: &[u8], store: &SimStore) {
+        self.arrived.extend(claimed_range(sealed));
         let Some(range) = claimed_range(sealed) else {
             return self.fail(Invariant::GenuineOnly, format!("node {node} took in what names no run"));
         };

@@ -7,7 +7,7 @@ mod lanes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dske_protocol::ids::{BlockId, NodeId};
+use dske_protocol::ids::{BlockId, NodeId, PadRange};
 
 pub(crate) use facts::{Facts, Pending, status_adds_up};
 pub(crate) use keys::Ended;
@@ -65,6 +65,8 @@ pub(crate) struct Bounds {
     /// Fewer than k_B hubs are bad.
     pub(crate) safe: bool,
     pub(crate) k_min: u8,
+    /// Everybody who must be known is, or good hubs outnumber bad ones.
+    pub(crate) identifiable: bool,
 }
 
 pub(crate) struct Checker {
@@ -72,6 +74,8 @@ pub(crate) struct Checker {
     pub(crate) ids: Vec<NodeId>,
     /// By node: whether its directory was put back.
     pub(crate) was_put_back: Vec<bool>,
+    /// Runs that their reader has claimed, at any time.
+    pub(crate) arrived: BTreeSet<PadRange>,
     pub(crate) blocks: Blocks,
     /// By node.
     pub(crate) facts: Vec<Facts>,
@@ -91,6 +95,7 @@ impl Checker {
         Self {
             lanes: Lanes::default(),
             was_put_back: vec![false; ids.len()],
+            arrived: BTreeSet::new(),
             blocks: Blocks::default(),
             facts: ids.iter().map(|_| Facts::default()).collect(),
             ids,

@@ -1,0 +1,75 @@
+//! The key tag withstands shifts of u and S together (§2.3.2, `docs/PROTOCOL.md`, 6), by exhaustion in small fields:
+//! for every offset that changes the key, at most e − 1 of the points c are accepted, e being the number of blocks.
+//!
+//! A layout without its two details, the odd number of blocks and the leading 1, is examined as well, and must fail.
+
+mod tiny;
+
+use dske_protocol::coefficients::Field;
+use tiny::{Gf8, Small, for_all, key_tag_blocks, tag};
+
+/// For a key and all offsets: the most points that accept a shifted key under the old tag.
+fn accepted_max<F: Small>(key: &[F], layout: impl Fn(&[F]) -> Vec<F>) -> usize {
+    let old = layout(key);
+    let mut most = 0;
+    for_all::<F>(key.len() + 1, |offsets| {
+        let (point_shift, key_shift) = (offsets[0], &offsets[1..]);
+        if key_shift.iter().all(|&shift| shift == F::ZERO) {
+            return;
+        }
+        let shifted: Vec<F> = key.iter().zip(key_shift).map(|(key, shift)| key.add(*shift)).collect();
+        let new = layout(&shifted);
+        // For each point the mask's shift that is accepted is the difference of the hashes: the adversary takes
+        // the one that most points have.
+        let mut points = vec![0; F::SIZE];
+        for point in F::all() {
+            let difference = tag(point.add(point_shift), F::ZERO, &new).sub(tag(point, F::ZERO, &old));
+            points[difference.number()] += 1;
+        }
+        most = most.max(points.into_iter().max().unwrap_or(0));
+    });
+    most
+}
+
+/// The worst over all keys of a length.
+fn worst<F: Small>(key_len: usize, layout: impl Fn(&[F]) -> Vec<F>) -> usize {
+    let mut most = 0;
+    for_all::<F>(key_len, |key| most = most.max(accepted_max(key, &layout)));
+    most
+}
+
+#[test]
+fn a_shifted_key_is_accepted_at_no_more_than_e_minus_1_points() {
+    for (context_len, key_len) in [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)] {
+        for context in Gf8::all() {
+            let context = vec![context; context_len];
+            let layout = |key: &[Gf8]| key_tag_blocks(&context, key, Gf8::ONE);
+            let blocks = layout(&vec![Gf8::ZERO; key_len]).len();
+            assert!(blocks % 2 == 1, "e is odd");
+            let worst = worst(key_len, layout);
+            assert!(
+                worst < blocks,
+                "context {context_len}, key {key_len}: {worst} points of {blocks} blocks"
+            );
+            // The bound says something: some points refuse, whatever the offset.
+            assert!(blocks > Gf8::SIZE || worst < Gf8::SIZE, "context {context_len}, key {key_len}");
+        }
+    }
+}
+
+#[test]
+fn without_the_odd_number_of_blocks_a_shifted_key_is_always_accepted() {
+    // Six blocks: 1, 0, the key, a length.
+    let layout = |key: &[Gf8]| [&[Gf8::ONE, Gf8::ZERO], key, &[Gf8::ONE]].concat();
+    assert_eq!(accepted_max(&[Gf8::ZERO; 3], layout), Gf8::SIZE);
+    let sound = |key: &[Gf8]| key_tag_blocks(&[], key, Gf8::ONE);
+    assert!(accepted_max(&[Gf8::ZERO; 3], sound) < Gf8::SIZE);
+}
+
+#[test]
+fn without_the_leading_one_some_shifted_key_is_always_accepted() {
+    // The plain tag of five blocks of key: an even number of blocks, and the key's own first block leads.
+    let key = [Gf8::ONE, Gf8::ZERO, Gf8::ZERO, Gf8::ZERO, Gf8::ZERO];
+    let layout = |key: &[Gf8]| [key, &[Gf8::ONE]].concat();
+    assert_eq!(accepted_max(&key, layout), Gf8::SIZE);
+}
