@@ -143,6 +143,8 @@ pub enum PadEffect {
     Open(TableId),
     /// The connection is gone: what the peer sends under its tables is refused until they are compared again.
     Close(NodeId),
+    /// The same for one table, whose comparison has lapsed.
+    Shut(TableId),
 }
 
 /// How far the two lanes of a table have come at this end, as [`crate::sync`] compares it.

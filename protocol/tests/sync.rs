@@ -215,7 +215,7 @@ impl<S: SyncSide> End<S> {
                 self.open = true;
                 return None;
             }
-            PadEffect::Close(_) => {
+            PadEffect::Close(_) | PadEffect::Shut(_) => {
                 self.open = false;
                 return None;
             }

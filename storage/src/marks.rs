@@ -134,6 +134,13 @@ impl Engine {
         }
     }
 
+    /// The comparison of a table has lapsed: nothing under it is accepted until it is done again.
+    pub(crate) fn shut_table(&self, table: &TableId) {
+        if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
+            entry.compared = entry.compared.min(Compared::Before);
+        }
+    }
+
     /// The connection to a peer is gone: nothing under its tables is accepted until they are compared again.
     pub(crate) fn close_tables(&self, peer: NodeId) {
         let mut state = lock_short(&self.state);
