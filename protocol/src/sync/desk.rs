@@ -249,6 +249,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let LaneMarks { own, seen, lease, .. } = marks;
         let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
         let LaneMarks { own: own_was, seen: seen_was, unsure, .. } = began;
+        let seen = if planted(Fault::SeenOverstated) { (seen + 4096).min(marks.peer_bytes) } else { seen };
         let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
             // A tag key beyond the mark moves the mark.
             let own = own.max(run.range.end()?);

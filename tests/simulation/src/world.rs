@@ -395,7 +395,7 @@ impl World {
             return;
         }
         self.shared.note("deliver", [from as u64, to as u64, packet.fingerprint()], || {
-            format!("{from} → {to} {} ({:x})", packet.name(), packet.fingerprint())
+            format!("{from} → {to} {packet}")
         });
         self.with(to, None, |process, shared| process.packet(shared, from, packet));
     }
