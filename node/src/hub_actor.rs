@@ -154,6 +154,7 @@ impl HubActor {
             known_as: client.local_id,
             enabled: client.enabled,
         });
+        self.send(Command::Acquaint { node: client.node, known: client.enabled });
         self.clients.insert(client.node, client);
     }
 

@@ -20,7 +20,7 @@ use crate::{
     hardening::hardening,
     hub_actor::{HubActor, HubOrder},
     me,
-    network::{Directory, NetworkTask, Setup},
+    network::{Directory, Dropped, NetworkTask, Setup},
     status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Option<mpsc::Sender<HubOrder>>,
     pub(crate) client: Option<mpsc::Sender<ClientOrder>>,
     pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) dropped: Arc<Dropped>,
     pub(crate) began: Instant,
 }
 
@@ -105,6 +106,7 @@ pub async fn run(
         .map_err(|error| NodeError::Network(error.to_string()))??;
 
     let directory = Directory::default();
+    let dropped = Arc::new(Dropped::default());
     let (commands, commands_in) = mpsc::unbounded_channel();
     let is = |role| config.node.roles.contains(&role);
     let (hub_events, hub_events_in) = mpsc::unbounded_channel();
@@ -115,6 +117,7 @@ pub async fn run(
         roles: config.node.roles.iter().copied().collect(),
         config: config.network.clone(),
         directory: directory.clone(),
+        dropped: Arc::clone(&dropped),
         commands: commands_in,
         hub: is(Role::Hub).then_some(hub_events),
         client: is(Role::Client).then_some(client_events),
@@ -150,7 +153,8 @@ pub async fn run(
     let server =
         Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
     let up = NodeReady { listen: listen.clone(), node: me.node };
-    let shared = Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
+    let shared =
+        Shared { dir, store: store.clone(), me, config, hub, client, listen, dropped, began: Instant::now() };
     let server = tokio::spawn(server.run(Arc::new(shared)));
     ready(&up);
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
@@ -194,7 +198,7 @@ impl Shared {
             Some(client) => ask(client, ClientOrder::Status).await,
             None => None,
         };
-        let mut counters = Counters::default();
+        let mut counters = self.dropped.counters();
         let (mut peers, mut events) = (Vec::new(), Vec::new());
         if let Some(hub) = hub {
             peers.extend(hub.peers);

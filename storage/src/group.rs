@@ -18,7 +18,7 @@ use crate::{
     erasures::Erasure,
     error::{StoreError, TakeError},
     install::{NewTable, ReceiptRecord, put_receipt},
-    keys::{check_block, find_key, mark_taken, put_block},
+    keys::{check_block, checked, find_key, mark_taken, put_block, run_bytes, with_checks},
     ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key},
     lock_short,
     marks::{apply_sync, check_sync, put_used, void_keys},
@@ -154,7 +154,7 @@ impl Engine {
     fn add_take(&self, group: &mut Group<'_>, id: KeyId) -> Result<Zeroizing<Vec<u8>>, TakeError> {
         self.check()?;
         let run = find_key(&group.draft, id)?;
-        let bytes = self.key_spool.read(run)?;
+        let bytes = checked(self.key_spool.read(run)?, id)?;
         mark_taken(&mut group.draft, id)?;
         group.erasures.push(Erasure::Key(run));
         Ok(bytes)
@@ -197,8 +197,8 @@ impl Engine {
             }
             for block in &transaction.block {
                 let keys = check_block(block)?;
-                let run =
-                    block.key.as_ref().map(|key| self.key_spool.allocate(key.len() as u64)).transpose()?;
+                let bytes = block.key.as_ref().map(|key| run_bytes(key.len(), keys));
+                let run = bytes.map(|bytes| self.key_spool.allocate(bytes)).transpose()?;
                 room.keys.push(run.map(|run| (run, keys)));
             }
             Ok(())
@@ -219,7 +219,8 @@ impl Engine {
         }
         for (block, run) in transaction.block.iter().zip(&room.keys) {
             if let (Some(key), Some((run, _))) = (&block.key, run) {
-                self.fatal(self.key_spool.write(*run, key.expose()))?;
+                let bytes = with_checks(key.expose(), block.record.key_bytes);
+                self.fatal(self.key_spool.write(*run, &bytes))?;
             }
         }
         Ok(())

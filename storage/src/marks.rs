@@ -84,7 +84,7 @@ impl Engine {
             (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
         };
         let (start, end, insertion) = insertion;
-        let read = file.read(start, TAG_KEY)?;
+        let read = self.read_pad(table, &file, start, TAG_KEY)?;
         let mut draft = Draft::new(&self.ledger);
         put_used(&mut draft, PadRange { table, lane: lane_name, offset: start, len: TAG_KEY }, &insertion)?;
         let mark =

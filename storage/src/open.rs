@@ -202,6 +202,9 @@ fn disagreement(
     if used.furthest() > bytes {
         return Some("the ledger has used runs past its end".to_owned());
     }
+    if header > bytes {
+        return Some(format!("the file's header is at {header}, past its end at {bytes}"));
+    }
     if allocator && ledger > header {
         // The header is written first, always.
         return Some(format!("the ledger is at {ledger}, ahead of the file's header at {header}"));

@@ -19,8 +19,8 @@ use crate::{
     error::{HoldRefusal, StoreError, TakeError},
     group::Job,
     install::NewTable,
+    lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
-    lane_header::DATA_OFFSET,
     layout,
     open::{format, load},
     records::{BlockRecord, BlockState, ModuleRecord, ModuleState, Side},
@@ -103,9 +103,9 @@ impl World {
             rng.fill_bytes(bytes);
             let path = layout::table_dir(Path::new(DIR), &TABLE).join(lane_file_name(lane));
             let file = disk.create(&path).expect("a file");
-            file.allocate(DATA_OFFSET + LANE).expect("space");
+            file.allocate(file_bytes(LANE)).expect("space");
             LaneFile::format(&*file, TABLE, lane, LANE).expect("a header");
-            file.write_at(bytes, DATA_OFFSET).expect("pads");
+            write_pads(&*file, LANE, 0, bytes).expect("pads");
             file.sync().expect("synced");
             disk.sync_dir(path.parent().expect("a directory")).expect("synced");
         }

@@ -24,7 +24,7 @@ use crate::{
     common::*,
     model::{Done, Keys, Mail, Pads},
     mounted::Device,
-    namespace,
+    namespace, setting,
     tree::{Ino, Loss},
 };
 
@@ -35,10 +35,6 @@ const CUTS_PER_STORE: usize = 30;
 const LANES_BYTES: u64 = 4 << 20;
 
 const LOSSES: [Loss; 4] = [Loss::All, Loss::Nothing, Loss::Late, Loss::Any];
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// A mounted device, and a hub beside it that makes modules.
 struct Bench {
@@ -130,7 +126,10 @@ impl Bench {
 
 /// Opens what a cut has left, which must always be possible.
 fn reopen(place: &Place) -> Store {
-    Store::open(&place.store, options()).unwrap_or_else(|error| panic!("after a power cut: {error}"))
+    let store =
+        Store::open(&place.store, options()).unwrap_or_else(|error| panic!("after a power cut: {error}"));
+    open_tables(&store);
+    store
 }
 
 /// One life of a store: several threads do all it can do, until they are through or the power goes.
@@ -172,8 +171,7 @@ fn cut_one_store(bench: &mut Bench, cuts: usize) -> usize {
     let mut place = bench.empty_place();
     Store::create(&place.store).expect("a store");
     let world = pair_with(&place, bench.dir.path(), LANES_BYTES);
-    let table = table(&world.client).table;
-    let mut pads = Pads::new(&world.path("hub"), table);
+    let mut pads = Pads::new(&world.path("hub"), &table(&world.client));
     let (mut keys, mut mail) = (Keys::default(), Mail::default());
     world.client.close().expect("closed");
     let mut done = 0;
@@ -327,7 +325,8 @@ fn a_module_comes_in_whole_or_again() {
         assert_eq!(table(&store).state, TableState::Pending);
         let activate = Transaction { activate: vec![module.table], ..Transaction::default() };
         get(store.commit(activate)).expect("active");
-        let mut pads = Pads::new(&world.path("hub"), module.table);
+        open_tables(&store);
+        let mut pads = Pads::new(&world.path("hub"), &table(&store));
         for _ in 0..6 {
             pads.mint(&store, &mut bench.rng);
             pads.claim(&store, &mut bench.rng);

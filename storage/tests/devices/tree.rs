@@ -310,13 +310,17 @@ impl Tree {
         if self.step(ino)? {
             return Err(Fault::NoPower);
         }
-        let touching: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(_, edits)| edits.iter().any(|edit| edit.dir == ino))
-            .map(|(clock, _)| *clock)
-            .collect();
-        for edit in touching.iter().filter_map(|clock| self.entries.remove(clock)).flatten() {
+        // With a change goes every older one of the same entries: they cannot come after it.
+        let mut going = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        for (clock, edits) in self.entries.iter().rev() {
+            let goes = edits.iter().any(|edit| edit.dir == ino || names.contains(&(edit.dir, &edit.name)));
+            if goes {
+                going.insert(*clock);
+                names.extend(edits.iter().map(|edit| (edit.dir, &edit.name)));
+            }
+        }
+        for edit in going.iter().filter_map(|clock| self.entries.remove(clock)).flatten() {
             if let Some(Node { body: Body::Dir(entries), .. }) = self.nodes.get_mut(&edit.dir) {
                 set(&mut entries.durable, &edit);
             }

@@ -66,6 +66,25 @@ fn an_old_ledger_is_noticed() {
 }
 
 #[test]
+fn a_mark_past_the_end_of_its_lane_is_noticed() {
+    let mut world = World::paired();
+    world.mint_up(40);
+    let path = lane_path(&world, "client", Lane::Up);
+    world.client.close().expect("closed");
+    let mut bytes = std::fs::read(&path).expect("a lane");
+    for slot in bytes.chunks_exact_mut(4096).take(2) {
+        // One reservation ahead of the ledger, as after a crash, under a right checksum.
+        let mark = slot[45..53].to_vec();
+        slot[53..61].copy_from_slice(&mark);
+        slot[45..53].copy_from_slice(&(u64::MAX - 7).to_le_bytes());
+        let checksum = crc32fast::hash(&slot[4..93]).to_le_bytes();
+        slot[..4].copy_from_slice(&checksum);
+    }
+    std::fs::write(&path, bytes).expect("written");
+    assert_quarantined(&mut world);
+}
+
+#[test]
 fn an_old_lane_file_is_noticed() {
     let mut world = World::paired();
     let path = lane_path(&world, "client", Lane::Up);
