@@ -382,7 +382,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let before =
             self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
         let found = before.map_or_else(Found::default, |before| Found {
-            skipped: mark.seen_was.saturating_sub(before.own),
+            skipped: mark.seen_was.saturating_sub(before.firm),
             voided: mark.lease > before.seen,
             peer_put_back: mark.unsure || mark.seen_was < before.lease,
             settled: before.unsure,

@@ -500,7 +500,12 @@ impl World {
                 let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
                 let deaf = self.shared.plan.kits[client].is_some() || self.shared.plan.kits[at].is_some();
                 let all_open = tables.iter().filter(|table| table.peer == entry.receiver).all(usable);
-                if !deaf && all_open && self.shared.is_up(at, client) {
+                let hub = self.shared.plan.ids[at];
+                let taking = self.nodes[client].process.as_ref().is_some_and(|process| {
+                    let tables = process.core.store.tables();
+                    tables.iter().filter(|table| table.peer == hub).all(usable)
+                });
+                if !deaf && all_open && taking && self.shared.is_up(at, client) {
                     let text = format!("hub {at} never delivered {:?} to node {client}", entry.id);
                     self.shared.checker.fail(Invariant::NoHang, text);
                 }
