@@ -22,6 +22,7 @@ use crate::{
     lane_header::DATA_OFFSET,
     layout,
     sim::{Faults, Keep},
+    status::Use,
     transaction::{OutboxItem, Transaction},
     wait::wait,
 };
@@ -238,4 +239,26 @@ fn a_full_disk_refuses_what_needs_room_and_nothing_else() {
     assert_eq!(commit(&world.engine, transaction()), Ok(()));
     world.crash(Keep::Nothing, Keep::Nothing);
     assert_eq!(world.engine.outbox_read(id), Ok(Some(vec![3; 3000])));
+}
+
+#[test]
+fn a_refused_transaction_gives_back_what_it_would_have_claimed() {
+    let world = World::new();
+    let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 64 };
+    let id = world.engine.next_outbox_id();
+    let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes: vec![3; 3000] };
+    let transaction = || Transaction {
+        claims: vec![(range, Use::Key)],
+        outbox: vec![item.clone()],
+        ..Transaction::default()
+    };
+    let hold = || world.engine.hold(&[held(HUB, range)]).pop().expect("one").map(|_| ());
+    world.disk.faults.full.store(true, Ordering::SeqCst);
+    assert_eq!(hold(), Ok(()));
+    assert_eq!(hold(), Err(HoldRefusal::Held));
+    assert!(matches!(commit(&world.engine, transaction()), Err(StoreError::Full { .. })));
+    world.disk.faults.full.store(false, Ordering::SeqCst);
+    assert_eq!(hold(), Ok(()), "the message may come again");
+    assert_eq!(commit(&world.engine, transaction()), Ok(()));
+    assert_eq!(hold(), Err(HoldRefusal::AlreadyUsed));
 }

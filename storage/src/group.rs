@@ -123,7 +123,10 @@ impl Engine {
             Job::Commit(transaction, receipt, reply) => {
                 match self.add_transaction(group, &transaction, receipt.as_ref()) {
                     Ok(()) => group.answers.push(Answer::Commit(reply)),
-                    Err(error) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        self.let_go(&transaction.claims);
+                        drop(reply.send(Err(error)));
+                    }
                 }
             }
             Job::Install(table, reply) => match self.add_table(&mut group.draft, *table) {
@@ -138,6 +141,13 @@ impl Engine {
                 let mut state = lock_short(&self.state);
                 dropped.into_iter().for_each(|id| remove_message(group, &mut state, id));
             }
+        }
+    }
+
+    /// Gives back what a refused transaction would have claimed: the same messages may come again.
+    fn let_go(&self, claims: &[(PadRange, Use)]) {
+        for (range, _) in claims {
+            self.release(*range, None);
         }
     }
 

@@ -47,8 +47,13 @@ impl Engine {
 
     fn marks_of(&self, table: &Table) -> LaneMarks {
         let (own, peers) = (table.own_lane(), table.peer_lane());
+        let mut firm = own.mark.max(own.told);
+        while let Some((_, end)) = own.used.at_or_after(firm).filter(|(first, _)| *first <= firm) {
+            firm = end;
+        }
         LaneMarks {
             own: own.furthest(),
+            firm,
             seen: peers.furthest(),
             lease: own.told,
             own_bytes: own.bytes,

@@ -24,8 +24,9 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::NewTable,
+    lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
-    lane_header::{DATA_OFFSET, LaneHeader},
+    lane_header::LaneHeader,
     layout,
     ledger::{block_key, kind},
     lock_short,
@@ -198,9 +199,9 @@ impl SimStore {
             let path = dir.join(lane_file_name(lane));
             let write = || {
                 let file = self.device.disk.create(&path)?;
-                file.allocate(DATA_OFFSET + bytes.len() as u64)?;
+                file.allocate(file_bytes(bytes.len() as u64))?;
                 LaneFile::format(&*file, new.table, lane, bytes.len() as u64)?;
-                file.write_at(bytes, DATA_OFFSET)?;
+                write_pads(&*file, bytes.len() as u64, 0, bytes)?;
                 file.sync()?;
                 self.device.disk.sync_dir(&dir)
             };

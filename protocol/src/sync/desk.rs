@@ -249,6 +249,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let LaneMarks { own, seen, lease, .. } = marks;
         let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
         let LaneMarks { own: own_was, seen: seen_was, unsure, .. } = began;
+        let seen = if planted(Fault::SeenOverstated) { (seen + 4096).min(marks.peer_bytes) } else { seen };
         let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
             // A tag key beyond the mark moves the mark.
             let own = own.max(run.range.end()?);
@@ -381,7 +382,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let before =
             self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
         let found = before.map_or_else(Found::default, |before| Found {
-            skipped: mark.seen_was.saturating_sub(before.own),
+            skipped: mark.seen_was.saturating_sub(before.firm),
             voided: mark.lease > before.seen,
             peer_put_back: mark.unsure || mark.seen_was < before.lease,
             settled: before.unsure,

@@ -258,6 +258,7 @@ impl Pads {
         let own = table.lane(own).mark.max(table.reserved);
         Ok(LaneMarks {
             own,
+            firm: own,
             seen,
             lease,
             own_bytes: bytes,

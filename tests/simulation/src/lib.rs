@@ -77,6 +77,44 @@ pub fn run(seed: u64, scenario: &Scenario, telling: Telling) -> Run {
     Run { seed, steps: shared.step, digest: shared.digest.0, counts: shared.checker.counts, violation }
 }
 
+/// Everything that can go wrong, by the names under which runs count it.
+pub fn kinds_of_faults() -> Vec<&'static str> {
+    let happenings = [
+        "messages lost",
+        "messages duplicated",
+        "messages slow",
+        "messages replayed",
+        "messages forged",
+        "truncated",
+        "spliced",
+        "extended",
+        "flipped",
+        "tag flipped",
+        "answer changed",
+        "partitions",
+        "disconnects",
+        "crashes",
+        "power cuts",
+        "power cuts at a start",
+        "clean restarts",
+        "disk failures",
+        "full disks",
+        "clock jumps",
+        "hubs put back",
+        "clients put back",
+        "found: skipped",
+        "found: voided",
+        "found: peer put back",
+        "hubs excluded",
+        "tags refused",
+        "pads used up or out of reach",
+        "aborted: too few shares",
+        "aborted: none validates",
+    ];
+    let lies = lies::HUB_LIES.iter().chain(&lies::CLIENT_LIES).map(|lie| lie.name());
+    happenings.into_iter().chain(lies).collect()
+}
+
 fn panic_text(panic: Option<Box<dyn std::any::Any + Send>>) -> String {
     let text = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,

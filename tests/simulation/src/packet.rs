@@ -1,8 +1,10 @@
 //! What travels between nodes, and what a hostile network does to it.
 
+use std::fmt;
+
 use dske_protocol::{
-    ids::TableId,
-    message::{Notice, NoticeOutcome},
+    ids::{PadRange, TableId},
+    message::{Notice, NoticeOutcome, claimed_range},
     refusal::Refusal,
     sync::SyncHello,
 };
@@ -28,6 +30,28 @@ pub(crate) enum Packet {
     SyncHelloAnswer(Wire, Result<SyncHello, Refusal>),
     Mark(Wire, Vec<u8>),
     MarkAnswer(Wire, Result<Vec<u8>, Refusal>),
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:x})", self.name(), self.fingerprint() & 0xffff_ffff)?;
+        if let Some(PadRange { table, lane, offset, len }) =
+            self.sealed().and_then(|sealed| claimed_range(sealed))
+        {
+            write!(f, " {}/{lane} {offset}+{len}", table.short())?;
+        }
+        match self {
+            Self::KeyAnswer(_, Err(refusal))
+            | Self::IdentityAnswer(_, Err(refusal))
+            | Self::InstructionAnswer(_, Err(refusal))
+            | Self::SyncHelloAnswer(_, Err(refusal))
+            | Self::MarkAnswer(_, Err(refusal)) => write!(f, ": {refusal}"),
+            Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
+                write!(f, " {} seen {}", hello.table.short(), hello.seen)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 const REFUSALS: [Refusal; 6] = [

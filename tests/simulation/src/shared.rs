@@ -251,7 +251,7 @@ impl Shared {
     pub(crate) fn send(&mut self, from: usize, to: usize, packet: Packet, extra: Micros) {
         let link = *self.link(from, to);
         self.note("send", [from as u64, to as u64, packet.fingerprint()], || {
-            format!("{from} → {to} {} ({:x})", packet.name(), packet.fingerprint())
+            format!("{from} → {to} {packet}")
         });
         if !link.up {
             return;

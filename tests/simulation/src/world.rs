@@ -395,7 +395,7 @@ impl World {
             return;
         }
         self.shared.note("deliver", [from as u64, to as u64, packet.fingerprint()], || {
-            format!("{from} → {to} {} ({:x})", packet.name(), packet.fingerprint())
+            format!("{from} → {to} {packet}")
         });
         self.with(to, None, |process, shared| process.packet(shared, from, packet));
     }
@@ -500,7 +500,12 @@ impl World {
                 let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
                 let deaf = self.shared.plan.kits[client].is_some() || self.shared.plan.kits[at].is_some();
                 let all_open = tables.iter().filter(|table| table.peer == entry.receiver).all(usable);
-                if !deaf && all_open && self.shared.is_up(at, client) {
+                let hub = self.shared.plan.ids[at];
+                let taking = self.nodes[client].process.as_ref().is_some_and(|process| {
+                    let tables = process.core.store.tables();
+                    tables.iter().filter(|table| table.peer == hub).all(usable)
+                });
+                if !deaf && all_open && taking && self.shared.is_up(at, client) {
                     let text = format!("hub {at} never delivered {:?} to node {client}", entry.id);
                     self.shared.checker.fail(Invariant::NoHang, text);
                 }

@@ -145,7 +145,8 @@ impl Checker {
     /// An honest receiver took in a hub's share.
     pub(crate) fn spoke(&mut self, receiver: usize, hub: NodeId, id: BlockId, lied: bool) {
         if let Some(block) = self.blocks.blocks.get_mut(&id) {
-            block.spoke.entry(receiver).or_default().insert(hub, lied);
+            // A hub's first word counts.
+            block.spoke.entry(receiver).or_default().entry(hub).or_insert(lied);
         }
     }
 
