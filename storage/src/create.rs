@@ -15,6 +15,7 @@ use crate::{
     lock::DirLock,
     log_sled::SledLog,
     open::{FORMAT, format, load},
+    spool::SEGMENT_BYTES,
 };
 
 const IDENTITY_BYTES: usize = 16;
@@ -93,7 +94,7 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
         return Err(StoreError::Missing { what: "a directory of the store", path });
     }
     let log = Arc::new(SledLog::open(&layout::ledger_dir(dir))?);
-    let engine = load(dir, Arc::new(OsDisk), log, identity, chunk_bytes_max)?;
+    let engine = load(dir, Arc::new(OsDisk), log, identity, chunk_bytes_max, SEGMENT_BYTES)?;
     Ok((engine, lock))
 }
 

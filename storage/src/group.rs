@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use dske_protocol::ids::{KeyId, PadRange};
+use dske_protocol::{
+    ids::{KeyId, PadRange},
+    planted::{Fault, planted},
+};
 use futures::channel::oneshot;
 use zeroize::Zeroizing;
 
@@ -75,7 +78,10 @@ impl Engine {
         for job in jobs {
             self.add_job(&mut group, job);
         }
-        let result = self.check().and_then(|()| self.write_group(&mut group));
+        let mut result = self.check().and_then(|()| self.write_group(&mut group));
+        if planted(Fault::FailedWriteReportedAsDone) {
+            result = Ok(());
+        }
         if result.is_ok() {
             self.erase_later(std::mem::take(&mut group.erasures));
         }
@@ -99,7 +105,9 @@ impl Engine {
 
     fn write_group(&self, group: &mut Group<'_>) -> Result<(), StoreError> {
         self.fatal(self.outbox_spool.sync(group.outbox_segments.iter().copied()))?;
-        self.fatal(self.key_spool.sync(group.key_segments.iter().copied()))?;
+        if !planted(Fault::KeyBytesNotSynced) {
+            self.fatal(self.key_spool.sync(group.key_segments.iter().copied()))?;
+        }
         let unsaved = std::mem::take(&mut lock_short(&self.state).unsaved);
         for table in unsaved {
             let record = lock_short(&self.state).tables.get(&table).map(|table| table.record.clone());
@@ -115,7 +123,10 @@ impl Engine {
             Job::Commit(transaction, receipt, reply) => {
                 match self.add_transaction(group, &transaction, receipt.as_ref()) {
                     Ok(()) => group.answers.push(Answer::Commit(reply)),
-                    Err(error) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        self.let_go(&transaction.claims);
+                        drop(reply.send(Err(error)));
+                    }
                 }
             }
             Job::Install(table, reply) => match self.add_table(&mut group.draft, *table) {
@@ -130,6 +141,13 @@ impl Engine {
                 let mut state = lock_short(&self.state);
                 dropped.into_iter().for_each(|id| remove_message(group, &mut state, id));
             }
+        }
+    }
+
+    /// Gives back what a refused transaction would have claimed: the same messages may come again.
+    fn let_go(&self, claims: &[(PadRange, Use)]) {
+        for (range, _) in claims {
+            self.release(*range, None);
         }
     }
 
@@ -350,6 +368,9 @@ fn apply_claims(
         lane.let_go(offset, end);
         lane.counts.add(*usage, range.len);
         let insertion = lane.used.insert(offset, end);
+        if planted(Fault::ClaimNotRecorded) {
+            continue;
+        }
         put_used(&mut group.draft, *range, &insertion)?;
         let record = LaneRecord { mark: lane.used.furthest(), counts: lane.counts };
         group.draft.put("lane", lane_key(&table, name), &record)?;

@@ -3,7 +3,10 @@
 //! No hash of a key stands in the ledger. That a run holds what was written follows from the order: bytes
 //! synced before their record. That it still does, from a checksum behind each key, which is erased with it.
 
-use dske_protocol::ids::{BlockId, KeyId};
+use dske_protocol::{
+    ids::{BlockId, KeyId},
+    planted::{Fault, planted},
+};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -120,6 +123,9 @@ pub(crate) fn find_key(draft: &Draft<'_>, id: KeyId) -> Result<Run, TakeError> {
 
 /// Records that a key is taken; with the last one the block is.
 pub(crate) fn mark_taken(draft: &mut Draft<'_>, id: KeyId) -> Result<(), StoreError> {
+    if planted(Fault::KeyTakenTwice) {
+        return Ok(());
+    }
     let run_key = block_key(kind::KEY_RUN, &id.block);
     let Some(mut stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(()) };
     stored.taken += 1;

@@ -11,7 +11,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dske_protocol::ids::{Lane, TableId};
+use dske_protocol::{
+    ids::{Lane, TableId},
+    planted::{Fault, planted},
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -158,7 +161,9 @@ impl LaneFile {
         let run = read.bytes.get(start..start.saturating_add(len));
         let run = run.ok_or_else(|| StoreError::invalid("a run outside its lane"))?;
         match read.bad {
-            _ if looks_erased(run) => Ok(None),
+            _ if looks_erased(run) => {
+                Ok(planted(Fault::ErasedPadAccepted).then(|| Zeroizing::new(run.to_vec())))
+            }
             None => Ok(Some(Zeroizing::new(run.to_vec()))),
             Some(bad) => Err(StoreError::Damaged {
                 what: "a pad",
@@ -195,7 +200,7 @@ impl LaneFile {
     fn settle_floor(&self) -> Result<(), StoreError> {
         let floor = self.header().floor;
         let index = floor / BLOCK_BYTES;
-        if floor % BLOCK_BYTES == 0 || floor >= self.lane_bytes {
+        if floor.is_multiple_of(BLOCK_BYTES) || floor >= self.lane_bytes {
             return Ok(());
         }
         let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
@@ -273,7 +278,7 @@ impl LaneFile {
     fn write_header(&self, head: &mut Head) -> Result<(), StoreError> {
         head.header
             .write_next(&*self.file)
-            .and_then(|()| self.file.sync())
+            .and_then(|()| if planted(Fault::LaneHeaderNotSynced) { Ok(()) } else { self.file.sync() })
             .map_err(|error| StoreError::io("write the header of", &self.path, &error))
     }
 

@@ -48,8 +48,10 @@ mod pads;
 pub mod pskm;
 mod records;
 mod secret;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 mod sim;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod spool;
 mod status;
 mod store;
