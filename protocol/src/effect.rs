@@ -4,9 +4,10 @@
 //! order of checks; whoever executes the effects holds the pads.
 
 use crate::{
-    ids::{BlockId, NodeId, PadRange},
+    ids::{BlockId, NodeId, PadRange, TableId},
     message::{Agreement, Identity},
     pad::PadBytes,
+    quota::Lease,
     refusal::{AbortReason, Refusal},
 };
 use zeroize::Zeroizing;
@@ -115,6 +116,8 @@ pub struct Record {
     pub identity: Option<EstablishedIdentity>,
     /// Hubs that are not used any more, with the reason.
     pub exclusions: Vec<(NodeId, String)>,
+    /// What accounts have spent, recorded ahead.
+    pub leases: Vec<Lease>,
 }
 
 /// A message for a receiver that may be offline.
@@ -124,6 +127,8 @@ pub struct Outgoing {
     pub receiver: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
+    /// The table whose pad is burned for it.
+    pub table: TableId,
     /// The sealed message.
     pub bytes: Vec<u8>,
 }

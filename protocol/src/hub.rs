@@ -2,9 +2,9 @@
 //! identity requests (§2.2).
 //!
 //! Order of checks, which must not change: decode within limits → the run is held (table known and
-//! active, lane right, range inside it, wholly unused) → tag → policy → recover the share → fresh pads for
-//! the receivers → the claim and the messages for the receivers are durable, in one record → only then is
-//! anything said or sent. A failed tag burns nothing; a failed policy burns the run.
+//! active, lane right, range inside it, wholly unused) → tag → policy → room in the outbox → quota → recover
+//! the share → fresh pads for the receivers → the claim and the messages for the receivers are durable, in one
+//! record → only then is anything said or sent. A failed tag burns nothing; a failed policy burns the run.
 //!
 //! Must never: send before the record is durable; look at a share before its tag is checked.
 
@@ -20,8 +20,11 @@ use crate::{
         Identity, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, KnownClient, Subject,
         Unverified, Verified, seal,
     },
-    pad::{PadBytes, TAG_KEY_BYTES},
+    pad::{PadBytes, TAG_BYTES, TAG_KEY_BYTES},
+    params::Time,
+    quota::{Account, Budgets, Lease, Quotas, Use},
     refusal::Refusal,
+    room::{OutboxLimits, Room},
 };
 
 /// Messages that a hub works on at once; each holds at most one message of the longest kind.
@@ -65,6 +68,13 @@ pub enum HubInput {
     },
     /// The pads answered.
     Pad(PadOutcome),
+    /// A message for a receiver is not in the outbox any more.
+    OutboxGone {
+        /// For whom it was.
+        receiver: NodeId,
+        /// Its length.
+        bytes: u64,
+    },
 }
 
 /// What a hub wants done.
@@ -109,10 +119,13 @@ pub struct Hub {
     key_bytes_max: u64,
     fault: HubFault,
     counters: HubCounters,
+    quotas: Quotas,
+    budgets: Budgets,
+    room: Room,
 }
 
 /// What a hub has seen since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HubCounters {
     /// Shares forwarded, one per receiver.
     pub forwarded: u64,
@@ -122,15 +135,19 @@ pub struct HubCounters {
     pub forged: u64,
     /// Messages that could not be decoded.
     pub malformed: u64,
+    /// Every refusal, by reason.
+    pub refusals: BTreeMap<Refusal, u64>,
 }
 
 #[derive(Debug)]
 enum Job {
     HoldKey { id: RequestId, from: NodeId, message: Unverified<KeyRequest> },
     HoldIdentity { id: RequestId, from: NodeId, message: Unverified<IdentityRequest> },
+    LeaseKey { id: RequestId, request: Verified<KeyRequest>, share: SecretShare, leases: Vec<Lease> },
+    LeaseIdentity { id: RequestId, from: NodeId, request: Verified<IdentityRequest>, leases: Vec<Lease> },
     MintKey { id: RequestId, request: Verified<KeyRequest>, share: SecretShare },
     MintIdentity { id: RequestId, request: Verified<IdentityRequest>, known: Option<KnownClient> },
-    CommitKey { id: RequestId, result: Result<u64, Refusal> },
+    CommitKey { id: RequestId, result: Result<u64, Refusal>, room: Vec<(NodeId, u64)> },
     CommitIdentity { id: RequestId, result: Result<Vec<u8>, Refusal> },
 }
 
@@ -140,6 +157,15 @@ impl std::fmt::Debug for SecretShare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SecretShare({} bytes)", self.0.len())
     }
+}
+
+/// Length of the sealed instruction that a request leads to, the same for each receiver.
+fn instruction_bytes(request: &KeyRequest) -> u64 {
+    let agreement = &request.agreement;
+    let ids = 32 * (agreement.receivers.len() as u64 + agreement.roster.len() as u64);
+    // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
+    let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
+    fixed + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
 }
 
 impl Hub {
@@ -155,7 +181,31 @@ impl Hub {
             key_bytes_max,
             fault: HubFault::None,
             counters: HubCounters::default(),
+            quotas: Quotas::default(),
+            budgets: Budgets::default(),
+            room: Room::new(OutboxLimits::NONE),
         }
+    }
+
+    /// Sets what each may spend, and how much may wait.
+    pub fn set_limits(&mut self, quotas: Quotas, outbox: OutboxLimits) {
+        self.quotas = quotas;
+        self.room.set_limits(outbox);
+    }
+
+    /// Takes up what an account had spent before a restart; after [`Hub::set_limits`].
+    pub fn restore(&mut self, now: Time, lease: Lease) {
+        self.budgets.restore(now, lease, self.quotas.of(&lease.account));
+    }
+
+    /// Notes a message that waits since before a restart.
+    pub fn waits(&mut self, receiver: NodeId, bytes: u64) {
+        self.room.add(receiver, bytes);
+    }
+
+    /// What is spent, of accounts that have a quota.
+    pub fn uses(&self, now: Time) -> Vec<Use> {
+        self.budgets.uses(now)
     }
 
     /// Takes a client on, or changes what is known of it.
@@ -170,15 +220,16 @@ impl Hub {
 
     /// What it has seen.
     pub fn counters(&self) -> HubCounters {
-        self.counters
+        self.counters.clone()
     }
 
     /// Takes one input; effects are then waiting.
-    pub fn handle(&mut self, input: HubInput) {
+    pub fn handle(&mut self, now: Time, input: HubInput) {
         match input {
             HubInput::KeyRequest { id, from, bytes } => self.key_request(id, from, bytes),
             HubInput::IdentityRequest { id, from, bytes } => self.identity_request(id, from, bytes),
-            HubInput::Pad(outcome) => self.pad(outcome),
+            HubInput::Pad(outcome) => self.pad(now, outcome),
+            HubInput::OutboxGone { receiver, bytes } => self.room.give_back(receiver, bytes),
         }
     }
 
@@ -213,12 +264,12 @@ impl Hub {
         self.hold(ticket, from, range);
     }
 
-    fn pad(&mut self, outcome: PadOutcome) {
+    fn pad(&mut self, now: Time, outcome: PadOutcome) {
         match outcome {
             PadOutcome::Held { ticket, result, .. } => match self.jobs.remove(&ticket) {
-                Some(Job::HoldKey { id, from, message }) => self.key_held(id, from, message, result),
+                Some(Job::HoldKey { id, from, message }) => self.key_held(now, id, from, message, result),
                 Some(Job::HoldIdentity { id, from, message }) => {
-                    self.identity_held(id, from, message, result)
+                    self.identity_held(now, id, from, message, result)
                 }
                 other => self.put_back(ticket, other),
             },
@@ -230,7 +281,27 @@ impl Hub {
                 other => self.put_back(ticket, other),
             },
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::CommitKey { id, result }) => {
+                Some(Job::LeaseKey { id, request, share, leases }) if ok => {
+                    self.budgets.recorded(&leases);
+                    self.mint_key(id, request, share);
+                }
+                Some(Job::LeaseKey { id, request, .. }) => {
+                    self.give_back(&request);
+                    self.release(request.range, None);
+                    self.answer_key(id, Err(Refusal::Internal));
+                }
+                Some(Job::LeaseIdentity { id, from, request, leases }) if ok => {
+                    self.budgets.recorded(&leases);
+                    self.mint_identity(id, from, request);
+                }
+                Some(Job::LeaseIdentity { id, request, .. }) => {
+                    self.release(request.range, None);
+                    self.answer_identity(id, Err(Refusal::Internal));
+                }
+                Some(Job::CommitKey { id, result, room }) => {
+                    if !ok {
+                        room.iter().for_each(|(receiver, bytes)| self.room.give_back(*receiver, *bytes));
+                    }
                     let result = if ok { result } else { Err(Refusal::Internal) };
                     self.counters.forwarded += result.unwrap_or(0);
                     self.answer_key(id, result.map(|_| ()));
@@ -245,6 +316,7 @@ impl Hub {
 
     fn key_held(
         &mut self,
+        now: Time,
         id: RequestId,
         from: NodeId,
         message: Unverified<KeyRequest>,
@@ -278,10 +350,45 @@ impl Hub {
                 share
             }
         };
+        let share = SecretShare(share);
+        match self.charge(now, &request) {
+            Err(refusal) => self.burn_key(id, range, refusal),
+            Ok(leases) if leases.is_empty() => self.mint_key(id, request, share),
+            Ok(leases) => {
+                let ticket = self.begin(Job::LeaseKey { id, request, share, leases: leases.clone() });
+                self.commit(ticket, Record { leases, ..Record::default() });
+            }
+        }
+    }
+
+    /// Takes room in the outbox and pays for the pads of all receivers, or does neither. Nothing has been
+    /// minted yet.
+    fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<Vec<Lease>, Refusal> {
+        let agreement = &request.agreement;
+        if !self.room.take(&agreement.receivers, instruction_bytes(request)) {
+            return Err(Refusal::OutboxFull);
+        }
+        let pay = |&receiver: &NodeId| {
+            let account = Account::Pair { sender: agreement.sender, receiver };
+            (account, self.quotas.of(&account), agreement.burned_bytes())
+        };
+        self.budgets.pay(now, agreement.receivers.iter().map(pay)).map_err(|_| {
+            self.give_back(request);
+            Refusal::QuotaExceeded
+        })
+    }
+
+    /// Gives back the room of a request whose messages were not put into the outbox.
+    fn give_back(&mut self, request: &KeyRequest) {
+        let bytes = instruction_bytes(request);
+        request.agreement.receivers.iter().for_each(|receiver| self.room.give_back(*receiver, bytes));
+    }
+
+    fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
         let bytes = request.agreement.burned_bytes();
         let wants =
             request.agreement.receivers.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
-        let ticket = self.begin(Job::MintKey { id, request, share: SecretShare(share) });
+        let ticket = self.begin(Job::MintKey { id, request, share });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }
 
@@ -314,20 +421,29 @@ impl Hub {
     ) {
         let minted = match minted {
             Ok(minted) => minted,
-            Err(MintRefusal::Internal) => return self.burn_key(id, request.range, Refusal::Internal),
-            Err(_) => return self.burn_key(id, request.range, Refusal::PadLow),
+            Err(refusal) => {
+                self.give_back(request);
+                let low = refusal != MintRefusal::Internal;
+                let refusal = if low { Refusal::PadLow } else { Refusal::Internal };
+                return self.burn_key(id, request.range, refusal);
+            }
         };
         let receivers = &request.agreement.receivers;
         let mut outgoing = Vec::with_capacity(receivers.len());
         for (&receiver, minted) in receivers.iter().zip(minted) {
+            let table = minted.range.table;
             let Some(bytes) = self.instruction(request, share, minted) else {
+                self.give_back(request);
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
-            outgoing.push(Outgoing { receiver, block: request.agreement.block, bytes });
+            debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
+            outgoing.push(Outgoing { receiver, block: request.agreement.block, table, bytes });
         }
         let result = Ok(outgoing.len() as u64);
+        let room =
+            outgoing.iter().map(|message| (message.receiver, message.bytes.len() as u64)).collect();
         let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
-        let ticket = self.begin(Job::CommitKey { id, result });
+        let ticket = self.begin(Job::CommitKey { id, result, room });
         self.commit(ticket, record);
     }
 
@@ -355,6 +471,7 @@ impl Hub {
 
     fn identity_held(
         &mut self,
+        now: Time,
         id: RequestId,
         from: NodeId,
         message: Unverified<IdentityRequest>,
@@ -380,6 +497,18 @@ impl Hub {
         if !self.clients.get(&from).is_some_and(|client| client.enabled) {
             return self.burn_identity(id, range, Refusal::UnknownSender);
         }
+        let account = Account::Identity { client: from };
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), TAG_KEY_BYTES as u64)]) {
+            Err(_) => self.burn_identity(id, range, Refusal::QuotaExceeded),
+            Ok(leases) if leases.is_empty() => self.mint_identity(id, from, request),
+            Ok(leases) => {
+                let ticket = self.begin(Job::LeaseIdentity { id, from, request, leases: leases.clone() });
+                self.commit(ticket, Record { leases, ..Record::default() });
+            }
+        }
+    }
+
+    fn mint_identity(&mut self, id: RequestId, from: NodeId, request: Verified<IdentityRequest>) {
         let known = self
             .find(&request.subject)
             .map(|client| KnownClient { identity: client.identity.clone(), known_as: client.known_as });
@@ -420,7 +549,7 @@ impl Hub {
 
     fn burn_key(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
         self.counters.refused += 1;
-        let ticket = self.begin(Job::CommitKey { id, result: Err(refusal) });
+        let ticket = self.begin(Job::CommitKey { id, result: Err(refusal), room: Vec::new() });
         self.commit(ticket, claims(range, Usage::Key));
     }
 
@@ -457,11 +586,19 @@ impl Hub {
         self.effects.push_back(HubEffect::Pad(PadEffect::Commit { ticket, record: Box::new(record) }));
     }
 
+    fn count(&mut self, refusal: Option<Refusal>) {
+        if let Some(refusal) = refusal {
+            *self.counters.refusals.entry(refusal).or_default() += 1;
+        }
+    }
+
     fn answer_key(&mut self, id: RequestId, result: Result<(), Refusal>) {
+        self.count(result.err());
         self.effects.push_back(HubEffect::KeyAnswer { id, result });
     }
 
     fn answer_identity(&mut self, id: RequestId, result: Result<Vec<u8>, Refusal>) {
+        self.count(result.as_ref().err().copied());
         self.effects.push_back(HubEffect::IdentityAnswer { id, result });
     }
 }

@@ -9,6 +9,7 @@
 //! | things used once | [`pad`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
+//! | what each may use | [`quota`], [`room`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
@@ -21,9 +22,11 @@ pub mod ids;
 pub mod message;
 pub mod pad;
 pub mod params;
+pub mod quota;
 pub mod receiver;
 pub mod reconstruct;
 pub mod refusal;
+pub mod room;
 pub mod sender;
 pub mod sharing;
 pub mod tag;
