@@ -86,6 +86,6 @@ impl Engine {
             draft.put("hub", node_key(kind::HUB, &hub.node), hub)?;
         }
         new.receipt.map_or(Ok(()), |receipt| put_receipt(draft, &receipt))?;
-        Ok(Table { record, lanes })
+        Ok(Table { record, lanes, aside: false })
     }
 }

@@ -43,6 +43,7 @@ mod overlay;
 mod pads;
 pub mod pskm;
 mod records;
+mod retire;
 mod secret;
 #[cfg(test)]
 mod sim;
@@ -59,8 +60,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use disk_os::OsDisk;
 pub use error::{HoldRefusal, MintError, StoreError, TakeError};
 pub use records::{
-    BlockRecord, BlockState, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord,
-    ModuleState, Side,
+    BlockRecord, BlockState, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord,
+    IdentityRecord, ModuleRecord, ModuleState, Side,
 };
 pub use secret::SecretBytes;
 pub use status::{LaneStatus, TableMarks, TableSide, TableState, TableStatus, Use};

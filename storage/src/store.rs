@@ -27,11 +27,14 @@ use crate::{
     error::{HoldRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::{NewTable, ReceiptRecord},
-    ledger::{block_key, kind},
+    ledger::{block_key, clock_key, kind},
     lock::DirLock,
     lock_short,
     pads::MintOutcome,
-    records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
+    records::{
+        BlockRecord, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord, IdentityRecord,
+        ModuleRecord,
+    },
     secret::SecretBytes,
     status::{TableMarks, TableStatus, Use},
     transaction::{Minted, OutboxEntry, OutboxId, Transaction, Want},
@@ -190,6 +193,26 @@ impl Store {
     #[allow(clippy::missing_errors_doc)]
     pub fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError> {
         self.all("module", kind::MODULE)
+    }
+
+    /// What accounts of quotas had spent.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError> {
+        self.all("budget", kind::BUDGET)
+    }
+
+    /// The node's own clocks as they were last recorded.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn clock(&self) -> Result<Option<ClockRecord>, StoreError> {
+        self.engine()?.ledger.get("clock", &clock_key())
+    }
+
+    /// Whether the peer has a table out of use: while it has, no pads are taken out of it, and the next table
+    /// serves. Not recorded. Gives whether that is news.
+    pub fn set_aside(&self, table: TableId, aside: bool) -> bool {
+        let Ok(engine) = self.engine() else { return false };
+        let mut state = lock_short(&engine.state);
+        state.tables.get_mut(&table).is_some_and(|entry| std::mem::replace(&mut entry.aside, aside) != aside)
     }
 
     /// The latest agreements, newest first.

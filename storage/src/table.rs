@@ -8,7 +8,7 @@ use crate::{
     lane_header::Counts,
     lane_state::LaneState,
     ledger::lane_byte,
-    status::{TableMarks, TableSide, TableState, TableStatus},
+    status::{LaneStatus, TableMarks, TableSide, TableState, TableStatus},
 };
 
 /// Failed tags cost their message's blocks; at 2^64 of 2^128 the table is suspended.
@@ -32,6 +32,34 @@ pub(crate) struct TableRecord {
     pub(crate) forged_blocks: u128,
 }
 
+impl TableRecord {
+    /// A retired table as it is shown: what was not used is lost.
+    pub(crate) fn retired(&self, counts: [Counts; 2]) -> TableStatus {
+        let lane = |lane: Lane, bytes: u64, counts: Counts| LaneStatus {
+            lane,
+            allocator: self.side.allocates() == lane,
+            bytes,
+            used_key: counts.key,
+            used_identity: counts.identity,
+            used_sync: counts.sync,
+            skipped: bytes.saturating_sub(counts.total()),
+            reserved: 0,
+            left: 0,
+        };
+        let ([up, down], [up_bytes, down_bytes]) = (counts, self.lane_bytes);
+        TableStatus {
+            table: self.table,
+            serial: self.serial.clone(),
+            peer: self.peer,
+            peer_name: self.peer_name.clone(),
+            side: self.side,
+            state: TableState::Retired,
+            lanes: [lane(Lane::Up, up_bytes, up), lane(Lane::Down, down_bytes, down)],
+            forged_blocks: self.forged_blocks,
+        }
+    }
+}
+
 /// A lane's ledger record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LaneRecord {
@@ -44,6 +72,8 @@ pub(crate) struct Table {
     pub(crate) record: TableRecord,
     /// Up, then down.
     pub(crate) lanes: [LaneState; 2],
+    /// The peer does not have it in use: no pads are taken out of it for now. Not recorded.
+    pub(crate) aside: bool,
 }
 
 impl Table {
@@ -138,8 +168,11 @@ impl Table {
         }
     }
 
-    /// Takes the table out of use for good.
-    pub(crate) fn retire(&mut self) {
+    /// Its record and how it is shown once it is out of use for good.
+    pub(crate) fn retire(mut self) -> (TableRecord, TableStatus) {
         self.record.state = TableState::Retired;
+        let counts = [self.lanes[0].counts, self.lanes[1].counts];
+        let status = self.record.retired(counts);
+        (self.record, status)
     }
 }

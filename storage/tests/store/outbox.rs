@@ -7,7 +7,7 @@ use crate::common::*;
 
 fn put(world: &World, bytes: &[u8]) -> OutboxId {
     let id = world.hub.next_outbox_id();
-    let item = OutboxItem { id, receiver: CLIENT, block: BlockId::new([4; 16]), bytes: bytes.to_vec() };
+    let item = OutboxItem { id, receiver: CLIENT, block: BlockId::new([4; 16]), table: TableId::new([9; 16]), at_ms: 7, bytes: bytes.to_vec() };
     get(world.hub.commit(Transaction { outbox: vec![item], ..Transaction::default() })).expect("stored");
     id
 }
