@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dske_protocol::message::applications_fit;
 use dske_storage::{
-    ClientRecord, Store, Transaction,
+    ClientRecord, ModuleRecord, ModuleState, Store, Transaction,
     pskm::{self, HubContact, ImportOptions, MakeModule, ModuleError, ModuleKey, SystemEntropy},
 };
 use libp2p::Multiaddr;
@@ -37,6 +37,7 @@ pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progre
         Request::PskmAck { serial, receipt } => pskm::acknowledge(store, &serial, &receipt, now_ms())
             .map(Reply::Module)
             .map_err(|e| module_failure(&e)),
+        Request::PskmRetire { serial } => retire(store, &serial).map(Reply::Module),
         Request::KeyList { limit } => {
             let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or(usize::MAX);
             store.blocks(limit).map(Reply::Keys).map_err(|error| store_failure(&error))
@@ -170,6 +171,24 @@ fn import(
             wipe_problem: imported.wipe_problem,
         })
         .map_err(|e| module_failure(&e))
+}
+
+/// Takes a table out of use for good, at this end. The pads that are left are destroyed.
+fn retire(store: &Store, serial: &str) -> Result<ModuleRecord, Failure> {
+    let modules = store.modules().map_err(|error| store_failure(&error))?;
+    let Some(module) = modules.into_iter().find(|module| module.serial == serial) else {
+        return Err(failure(
+            "dske::pskm::unknown",
+            1,
+            format!("no module {serial:?} was made or imported here"),
+            "see `dske pskm ls` for the serials",
+        ));
+    };
+    let module = ModuleRecord { state: ModuleState::Retired, changed_ms: now_ms(), ..module };
+    let transaction =
+        Transaction { retire: vec![module.table], modules: vec![module.clone()], ..Transaction::default() };
+    commit(store, transaction)?;
+    Ok(module)
 }
 
 fn module_key(seal: &Seal) -> Result<ModuleKey, Failure> {

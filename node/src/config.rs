@@ -4,15 +4,17 @@
 //! policy must not silently become the default.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use dske_protocol::ids::Name;
+use dske_protocol::{ids::Name, quota::Quota};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+
+pub use crate::config_text::{QuotaText, Size, Span, Text, TextError};
 
 /// File of the configuration inside a data directory.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -29,6 +31,12 @@ pub struct Config {
     /// What it accepts.
     #[serde(default)]
     pub policy: PolicyConfig,
+    /// Messages that wait at a hub.
+    #[serde(default)]
+    pub outbox: OutboxConfig,
+    /// When to warn that pads run out.
+    #[serde(default)]
+    pub pads: PadsConfig,
 }
 
 /// `[node]`
@@ -108,11 +116,74 @@ pub struct PolicyConfig {
     pub deadline_ms: u64,
     /// Longest key of one agreement, in bits.
     pub key_bits_max: u64,
+    /// What a sender may have burned of others' pads (§4.1): at a hub of each receiver's down lanes, by `"alice"` or, for one
+    /// receiver, `"alice:bob"`; at a client of the lanes with each hub, by `"alice"`.
+    pub max_peer_use: BTreeMap<String, QuotaText>,
+    /// The same for senders that are not named; none is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_peer_use_default: Option<QuotaText>,
+    /// At a hub: what each client may have burned of its own down lanes by asking about others.
+    pub max_identity_use: QuotaText,
 }
+
+/// `[outbox]`: what waits at a hub for clients that are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxConfig {
+    /// A message that has waited so long is dropped. Time for which the hub was down counts for one day at most each
+    /// time.
+    pub lifetime: Text<Span>,
+    /// Most bytes that wait for one client; further messages for it are refused before any pad is burned.
+    pub client_bytes_max: Text<Size>,
+    /// The same for all clients together.
+    pub bytes_max: Text<Size>,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self {
+            lifetime: Text(Span(Duration::from_secs(7 * 86_400))),
+            client_bytes_max: Text(Size(1 << 30)),
+            bytes_max: Text(Size(4 << 30)),
+        }
+    }
+}
+
+/// `[pads]`: how long before they run out, at the rate at which they are used, pads are worth a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PadsConfig {
+    /// So long before, it is time to order a new module.
+    pub warn_before: Text<Span>,
+    /// So long before, it should be there.
+    pub crit_before: Text<Span>,
+}
+
+impl Default for PadsConfig {
+    fn default() -> Self {
+        Self {
+            warn_before: Text(Span(Duration::from_secs(7 * 86_400))),
+            crit_before: Text(Span(Duration::from_secs(86_400))),
+        }
+    }
+}
+
+/// Inquiries burn 32 bytes each: 2048 in an hour.
+const IDENTITY_USE_DEFAULT: Quota = Quota::per_hour(64 << 10);
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        Self { n: 0, k: 3, k_min: 3, hubs: Vec::new(), deadline_ms: 10_000, key_bits_max: 8 << 20 }
+        Self {
+            n: 0,
+            k: 3,
+            k_min: 3,
+            hubs: Vec::new(),
+            deadline_ms: 10_000,
+            key_bits_max: 8 << 20,
+            max_peer_use: BTreeMap::new(),
+            max_peer_use_default: None,
+            max_identity_use: Text(IDENTITY_USE_DEFAULT),
+        }
     }
 }
 
@@ -159,7 +230,13 @@ impl Config {
     pub fn new(name: Name, roles: impl IntoIterator<Item = Role>) -> Self {
         let roles = roles.into_iter().collect();
         let node = NodeConfig { name, roles, applications: Vec::new(), threads: one_thread() };
-        Self { node, network: NetworkConfig::default(), policy: PolicyConfig::default() }
+        Self {
+            node,
+            network: NetworkConfig::default(),
+            policy: PolicyConfig::default(),
+            outbox: OutboxConfig::default(),
+            pads: PadsConfig::default(),
+        }
     }
 
     /// Reads and checks a file.
@@ -207,6 +284,17 @@ impl Config {
         }
         if policy.deadline_ms == 0 || policy.deadline_ms > 600_000 {
             return fail("policy.deadline_ms", "between 1 and 600000".into());
+        }
+        let named = |text: &str| {
+            let (sender, receiver) = text.split_once(':').unwrap_or((text, text));
+            [sender, receiver].iter().all(|name| name.parse::<Name>().is_ok())
+        };
+        if let Some(text) = policy.max_peer_use.keys().find(|text| !named(text)) {
+            let reason = format!("{text:?} is neither a client's name nor SENDER:RECEIVER");
+            return fail("policy.max_peer_use", reason);
+        }
+        if self.pads.crit_before.0.0 > self.pads.warn_before.0.0 {
+            return fail("pads.crit_before", "it is longer than pads.warn_before".into());
         }
         if policy.key_bits_max == 0 || policy.key_bits_max > dske_protocol::params::KEY_BYTES_MAX * 8 {
             let most = dske_protocol::params::KEY_BYTES_MAX * 8;

@@ -9,28 +9,37 @@ use dske_protocol::{
     codec::Blob,
     effect::{PadOutcome, Ticket},
     hub::{Hub, HubClient, HubCounters, HubEffect, HubFault, HubInput, RequestId},
-    ids::NodeId,
+    ids::{NodeId, TableId},
     message::Identity,
+    params::Time,
     refusal::Refusal,
+    room::OutboxLimits,
     sync::{HubEnd, SyncCounters, SyncInput},
 };
-use dske_storage::{ClientRecord, OutboxId, Store, StoreError, TableSide, TableState, Transaction};
+use dske_storage::{
+    ClientRecord, OutboxEntry, OutboxId, Store, StoreError, TableSide, TableState, Transaction,
+};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     batches::Batches,
-    config::Role,
+    clock::Clock,
+    config::{OutboxConfig, PolicyConfig, Role},
     events::Events,
     mailbox::{Fate, Mailbox},
     network::{Command, Commands, HubEvent},
     pads::{Pads, Queued},
-    status::{Event, PeerStatus},
+    quotas::{quotas, shown, spending},
+    status::{Event, Level, PeerStatus, QuotaStatus},
     sync::{Sync, SyncNews, findings},
 };
 
 /// Between two looks at what waits.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
+
+/// Between two looks for messages that have waited too long.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Delivered messages are struck from the outbox together, this often: until then they would only be
 /// sent once more.
@@ -56,6 +65,8 @@ pub(crate) struct HubView {
     pub(crate) peers: Vec<PeerStatus>,
     pub(crate) counters: HubCounters,
     pub(crate) sync_counters: SyncCounters,
+    pub(crate) quotas: Vec<QuotaStatus>,
+    pub(crate) expired: u64,
     pub(crate) events: Vec<Event>,
 }
 
@@ -72,8 +83,29 @@ pub(crate) struct HubActor {
     inquiries: BTreeMap<RequestId, (RequestId, NodeId)>,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
     delivered: Vec<OutboxId>,
+    /// What is known of the messages in the outbox.
+    waiting: BTreeMap<OutboxId, Waits>,
+    expired: u64,
+    config: HubConfig,
+    clock: Clock,
+    expiry_due: Time,
     next_ticket: u64,
     events: Events,
+}
+
+/// A message in the outbox.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    receiver: NodeId,
+    table: TableId,
+    bytes: u64,
+}
+
+/// What the operator has set.
+#[derive(Debug, Clone)]
+pub(crate) struct HubConfig {
+    pub(crate) policy: PolicyConfig,
+    pub(crate) outbox: OutboxConfig,
 }
 
 /// A message read back from the outbox.
@@ -87,13 +119,15 @@ impl HubActor {
     pub(crate) fn new(
         me: NodeId,
         key_bytes_max: u64,
+        config: HubConfig,
         store: Store,
+        clock: Clock,
         commands: Commands,
     ) -> Result<Self, StoreError> {
         let mut actor = Self {
             hub: Hub::new(me, key_bytes_max),
-            pads: Pads::new(store.clone()),
-            sync: Sync::new(store.clone(), commands.clone()),
+            pads: Pads::new(store.clone(), clock),
+            sync: Sync::new(store.clone(), clock, commands.clone()),
             commands,
             clients: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
@@ -101,6 +135,11 @@ impl HubActor {
             inquiries: BTreeMap::new(),
             reading: FuturesUnordered::new(),
             delivered: Vec::new(),
+            waiting: BTreeMap::new(),
+            expired: 0,
+            config,
+            clock,
+            expiry_due: Time::ZERO,
             next_ticket: 0,
             events: Events::default(),
             store,
@@ -108,8 +147,13 @@ impl HubActor {
         for client in actor.store.clients()? {
             actor.set_client(client);
         }
-        for entry in actor.store.outbox() {
-            actor.mailboxes.entry(entry.receiver).or_default().add(entry.id);
+        for record in actor.store.budgets()? {
+            actor.hub.restore(clock.now(), spending(&record));
+        }
+        for OutboxEntry { id, receiver, table, bytes, .. } in actor.store.outbox() {
+            actor.mailboxes.entry(receiver).or_default().add(id);
+            actor.hub.waits(receiver, bytes);
+            actor.waiting.insert(id, Waits { receiver, table, bytes });
         }
         Ok(actor)
     }
@@ -156,6 +200,10 @@ impl HubActor {
         });
         self.send(Command::Acquaint { node: client.node, known: client.enabled });
         self.clients.insert(client.node, client);
+        let names = self.clients.values().map(|client| (client.name.as_str(), client.node));
+        let OutboxConfig { client_bytes_max, bytes_max, .. } = self.config.outbox;
+        let limits = OutboxLimits { receiver_bytes_max: client_bytes_max.0.0, bytes_max: bytes_max.0.0 };
+        self.hub.set_limits(quotas(&self.config.policy, names), limits);
     }
 
     fn event(&mut self, event: HubEvent) {
@@ -165,13 +213,13 @@ impl HubActor {
             }
             HubEvent::Shares { id, from, messages } => {
                 for (id, Blob(bytes)) in self.batches.open(id, messages.len()).into_iter().zip(messages) {
-                    self.hub.handle(HubInput::KeyRequest { id, from, bytes });
+                    self.hub.handle(self.clock.now(), HubInput::KeyRequest { id, from, bytes });
                 }
             }
             HubEvent::Identity { id: exchange, from, message: Blob(bytes) } => {
                 let id = self.batches.fresh_id();
                 self.inquiries.insert(id, (exchange, from));
-                self.hub.handle(HubInput::IdentityRequest { id, from, bytes });
+                self.hub.handle(self.clock.now(), HubInput::IdentityRequest { id, from, bytes });
             }
             HubEvent::Hello { id, from } => {
                 let tables = self.store.tables().into_iter();
@@ -195,6 +243,7 @@ impl HubActor {
             HubEvent::InstructionAnswer { receiver, ticket, answer } => {
                 if let Some(Err(refusal)) = answer {
                     tracing::debug!(receiver = %receiver.short(), %refusal, "an instruction was refused");
+                    self.table_refused(receiver, ticket, refusal);
                 }
                 self.instruction_answered(receiver, ticket, answer);
                 self.deliver(receiver);
@@ -222,7 +271,52 @@ impl HubActor {
     ) {
         let mailbox = self.mailboxes.entry(receiver).or_default();
         if let Some(Fate::Settled(id)) = mailbox.answered(ticket, answer) {
+            self.gone(id);
             self.delivered.push(id);
+        }
+    }
+
+    /// A receiver that does not use a table any more gets nothing under it until it is compared again.
+    fn table_refused(&mut self, receiver: NodeId, ticket: Ticket, refusal: Refusal) {
+        if !matches!(refusal, Refusal::TableInactive | Refusal::UnknownTable) {
+            return;
+        }
+        let id = self.mailboxes.get(&receiver).and_then(|mailbox| mailbox.sent_under(ticket));
+        if let Some(waits) = id.and_then(|id| self.waiting.get(&id)) {
+            self.store.leave_table(&waits.table);
+        }
+    }
+
+    /// A message is not in the outbox any more, or about to be struck.
+    fn gone(&mut self, id: OutboxId) {
+        if let Some(Waits { receiver, bytes, .. }) = self.waiting.remove(&id) {
+            self.hub.handle(self.clock.now(), HubInput::OutboxGone { receiver, bytes });
+        }
+    }
+
+    /// Drops what has waited too long for its receiver; its pads stay burned.
+    fn expire(&mut self) {
+        let lifetime_ms = u64::try_from(self.config.outbox.lifetime.0.0.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = self.clock.age_ms();
+        let is_old = |entry: &OutboxEntry| age_ms.saturating_sub(entry.at_ms) > lifetime_ms;
+        let mut dropped: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for entry in self.store.outbox().into_iter().filter(is_old) {
+            let waits =
+                self.mailboxes.get_mut(&entry.receiver).is_some_and(|mailbox| mailbox.forget(entry.id));
+            // What is on its way is settled by its answer.
+            if waits {
+                self.gone(entry.id);
+                self.delivered.push(entry.id);
+                *dropped.entry(entry.receiver).or_default() += 1;
+            }
+        }
+        for (receiver, count) in dropped {
+            self.expired += count;
+            let name = self.clients.get(&receiver).map_or_else(|| receiver.short(), |c| c.name.to_string());
+            let lifetime = self.config.outbox.lifetime.0;
+            let text =
+                format!("{count} messages for {name} have waited longer than {lifetime} and were dropped");
+            self.events.add(Level::Warn, text);
         }
     }
 
@@ -234,6 +328,8 @@ impl HubActor {
     fn pad_done(&mut self, outcome: PadOutcome, outgoing: Vec<Queued>) {
         for message in outgoing {
             let ticket = self.ticket();
+            let Queued { id, receiver, table, ref bytes } = message;
+            self.waiting.insert(id, Waits { receiver, table, bytes: bytes.len() as u64 });
             let mailbox = self.mailboxes.entry(message.receiver).or_default();
             if mailbox.may_send_directly() {
                 mailbox.sent(ticket, message.id);
@@ -242,7 +338,7 @@ impl HubActor {
                 mailbox.add(message.id);
             }
         }
-        self.hub.handle(HubInput::Pad(outcome));
+        self.hub.handle(self.clock.now(), HubInput::Pad(outcome));
     }
 
     fn execute(&mut self) {
@@ -343,14 +439,18 @@ impl HubActor {
         match bytes {
             Some(bytes) => self.instruct(receiver, ticket, bytes),
             None => {
-                if let Some(mailbox) = self.mailboxes.get_mut(&receiver) {
-                    mailbox.lost(ticket);
-                }
+                let lost = self.mailboxes.get_mut(&receiver).and_then(|mailbox| mailbox.lost(ticket));
+                lost.into_iter().for_each(|id| self.gone(id));
             }
         }
     }
 
     fn housekeeping(&mut self) {
+        let now = self.clock.now();
+        if now >= self.expiry_due {
+            self.expiry_due = now + EXPIRY_INTERVAL;
+            self.expire();
+        }
         let receivers: Vec<_> = self.mailboxes.keys().copied().collect();
         for receiver in receivers {
             if let Some(mailbox) = self.mailboxes.get_mut(&receiver) {
@@ -401,6 +501,10 @@ impl HubActor {
             peers: peers.collect(),
             counters: self.hub.counters(),
             sync_counters: self.sync.counters(),
+            quotas: shown(self.hub.uses(self.clock.now()), |node| {
+                self.clients.get(node).map_or_else(|| node.short(), |client| client.name.to_string())
+            }),
+            expired: self.expired,
             events: self.events.newest_first(),
         }
     }

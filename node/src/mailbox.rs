@@ -64,9 +64,21 @@ impl Mailbox {
         self.in_flight.insert(ticket, id);
     }
 
+    /// Forgets a message that waits; `false` where it is on its way, or not here.
+    pub(crate) fn forget(&mut self, id: OutboxId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| *waiting != id);
+        self.waiting.len() < before
+    }
+
     /// The bytes of a message are gone from the outbox: its pad stays burned, and nothing is sent.
-    pub(crate) fn lost(&mut self, ticket: Ticket) {
-        self.in_flight.remove(&ticket);
+    pub(crate) fn lost(&mut self, ticket: Ticket) -> Option<OutboxId> {
+        self.in_flight.remove(&ticket)
+    }
+
+    /// The message that was sent under a ticket, while it is not answered.
+    pub(crate) fn sent_under(&self, ticket: Ticket) -> Option<OutboxId> {
+        self.in_flight.get(&ticket).copied()
     }
 
     /// The receiver answered, or could not be reached (`None`).

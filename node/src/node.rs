@@ -1,13 +1,14 @@
 //! A node from its start to its stop.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, sync::SyncCounters};
+use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, refusal::Refusal, sync::SyncCounters};
 use dske_storage::{ModuleRecord, Options, Store};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -15,13 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     DataDir, Me, NodeError,
     client::{ClientActor, ClientOrder},
+    clock::Clock,
     config::{Config, Role},
     control::{Reply, server::Server},
     hardening::hardening,
-    hub_actor::{HubActor, HubOrder},
+    hub_actor::{HubActor, HubConfig, HubOrder},
     me,
     network::{Directory, Dropped, NetworkTask, Setup},
     status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
+    upkeep::Upkeep,
 };
 
 /// Orders waiting for an actor; further callers wait.
@@ -49,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) client: Option<mpsc::Sender<ClientOrder>>,
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) dropped: Arc<Dropped>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) began: Instant,
 }
 
@@ -119,6 +123,7 @@ pub async fn run(
         .map_err(|error| NodeError::Network(error.to_string()))??;
     check_identity(&store, &me, &dir)?;
 
+    let clock = Clock::start(&store)?;
     let directory = Directory::default();
     let dropped = Arc::new(Dropped::default());
     let (commands, commands_in) = mpsc::unbounded_channel();
@@ -141,7 +146,8 @@ pub async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     let hub = if is(Role::Hub) {
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
-        let actor = HubActor::new(me.node, KEY_BYTES_MAX, store.clone(), commands.clone())?;
+        let limits = HubConfig { policy: config.policy.clone(), outbox: config.outbox };
+        let actor = HubActor::new(me.node, KEY_BYTES_MAX, limits, store.clone(), clock, commands.clone())?;
         tasks.spawn(actor.run(hub_events_in, orders_in));
         Some(orders)
     } else {
@@ -154,6 +160,7 @@ pub async fn run(
             (me.node, config.node.name.clone()),
             policy,
             store.clone(),
+            clock,
             commands.clone(),
             directory,
         )?;
@@ -162,13 +169,25 @@ pub async fn run(
     } else {
         None
     };
+    let upkeep = Upkeep::new(store.clone(), clock, config.pads);
+    let looking = tokio::spawn(upkeep.clone().run());
     let network = tokio::spawn(network.run());
     let socket = dir.control_socket();
     let server =
         Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
     let up = NodeReady { listen: listen.clone(), node: me.node };
-    let shared =
-        Shared { dir, store: store.clone(), me, config, hub, client, listen, dropped, began: Instant::now() };
+    let shared = Shared {
+        dir,
+        store: store.clone(),
+        me,
+        config,
+        hub,
+        client,
+        listen,
+        dropped,
+        upkeep: upkeep.clone(),
+        began: Instant::now(),
+    };
     let server = tokio::spawn(server.run(Arc::new(shared)));
     ready(&up);
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
@@ -176,6 +195,7 @@ pub async fn run(
     shutdown.await;
     tracing::info!("stopping");
     server.abort();
+    looking.abort();
     network.abort();
     drop(commands);
     // With the network gone the actors' events end, and with them the actors.
@@ -183,6 +203,8 @@ pub async fn run(
     if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
         tracing::warn!("some work did not end in time and is left to the next start");
     }
+    // Where it fails, the clocks are a little behind: quotas come back later, messages live longer.
+    let _ = store.commit(upkeep.clocks()).await;
     tokio::task::spawn_blocking(move || store.close())
         .await
         .map_err(|error| NodeError::Network(error.to_string()))??;
@@ -213,13 +235,17 @@ impl Shared {
             None => None,
         };
         let mut counters = self.dropped.counters();
-        let (mut peers, mut events) = (Vec::new(), Vec::new());
+        let (mut peers, mut events, mut quotas) = (Vec::new(), Vec::new(), Vec::new());
+        let mut refusals = BTreeMap::new();
         if let Some(hub) = hub {
             peers.extend(hub.peers);
             counters.forwarded = hub.counters.forwarded;
             counters.refused = hub.counters.refused;
             counters.forged = hub.counters.forged;
             counters.malformed = hub.counters.malformed;
+            counters.expired = hub.expired;
+            quotas.extend(hub.quotas);
+            count_refusals(&mut refusals, &hub.counters.refusals);
             count_sync(&mut counters, &hub.sync_counters);
             events.extend(hub.events);
         }
@@ -237,8 +263,11 @@ impl Shared {
             counters.forged += client.counters.forged;
             counters.malformed += client.counters.malformed;
             counters.false_shares = client.counters.false_shares;
+            quotas.extend(client.quotas);
+            count_refusals(&mut refusals, &client.counters.refusals);
             count_sync(&mut counters, &client.sync_counters);
         }
+        events.extend(self.upkeep.events());
         events.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
         Status {
             schema_version: SCHEMA_VERSION,
@@ -261,6 +290,9 @@ impl Shared {
             sessions,
             identities,
             events,
+            quotas,
+            pads: self.upkeep.forecasts(),
+            refusals,
             counters,
         }
     }
@@ -282,6 +314,12 @@ impl Shared {
             }
             _ => {}
         }
+    }
+}
+
+fn count_refusals(all: &mut BTreeMap<String, u64>, some: &BTreeMap<Refusal, u64>) {
+    for (refusal, count) in some {
+        *all.entry(refusal.name().to_owned()).or_default() += count;
     }
 }
 

@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 
 use dske_protocol::{
     effect::{MintRefusal, Minted, PadEffect, PadOutcome, Record, Ticket, Want},
-    ids::{BlockId, NodeId},
+    ids::{BlockId, NodeId, TableId},
     refusal::Refusal,
 };
 use dske_storage::{HoldWant, OutboxId, OutboxItem, Store, effects};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
-use crate::clock::now_ms;
+use crate::clock::{Clock, now_ms};
 
 /// An answer, and for commits the outbox entries that became durable with it.
 #[derive(Debug)]
@@ -26,19 +26,21 @@ pub(crate) struct Done {
 pub(crate) struct Queued {
     pub(crate) id: OutboxId,
     pub(crate) receiver: NodeId,
+    pub(crate) table: TableId,
     pub(crate) bytes: Vec<u8>,
 }
 
 /// The effects of one actor that are under way.
 pub(crate) struct Pads {
     store: Store,
+    clock: Clock,
     pending: FuturesUnordered<BoxFuture<'static, Vec<Done>>>,
     ready: VecDeque<Done>,
 }
 
 impl Pads {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, pending: FuturesUnordered::new(), ready: VecDeque::new() }
+    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, pending: FuturesUnordered::new(), ready: VecDeque::new() }
     }
 
     /// Starts the effects that a machine has put out since the last call. Runs to be held are asked for
@@ -148,9 +150,14 @@ impl Pads {
     }
 
     fn commit(&mut self, ticket: Ticket, record: Record) {
-        let transaction = effects::transaction(record, || self.store.next_outbox_id(), now_ms());
-        let queued =
-            |item: &OutboxItem| Queued { id: item.id, receiver: item.receiver, bytes: item.bytes.clone() };
+        let mut transaction = effects::transaction(record, || self.store.next_outbox_id(), now_ms());
+        transaction.outbox.iter_mut().for_each(|item| item.at_ms = self.clock.age_ms());
+        let queued = |item: &OutboxItem| Queued {
+            id: item.id,
+            receiver: item.receiver,
+            table: item.table,
+            bytes: item.bytes.clone(),
+        };
         let outgoing: Vec<_> = transaction.outbox.iter().map(queued).collect();
         let reply = self.store.commit(transaction);
         self.pending.push(Box::pin(async move {

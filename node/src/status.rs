@@ -2,7 +2,9 @@
 //!
 //! Never holds a secret, nor anything computed from one.
 
-use dske_protocol::ids::{BlockId, Name, NodeId};
+use std::collections::BTreeMap;
+
+use dske_protocol::ids::{BlockId, Lane, Name, NodeId};
 use dske_storage::{ModuleRecord, TableStatus};
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +34,44 @@ pub struct Status {
     pub identities: Vec<IdentityStatus>,
     /// Latest notable events, newest first.
     pub events: Vec<Event>,
+    /// What is spent of quotas, where something is.
+    pub quotas: Vec<QuotaStatus>,
+    /// Every pad with its rate of use.
+    pub pads: Vec<PadForecast>,
+    /// Messages refused since the node started, by reason.
+    pub refusals: BTreeMap<String, u64>,
     /// Counters since the node started.
     pub counters: Counters,
+}
+
+/// What is spent of one quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaStatus {
+    /// Whose, in words.
+    pub who: String,
+    /// Bytes spent that have not come back yet.
+    pub used_bytes: u64,
+    /// The quota, such as "1GiB/day".
+    pub limit: String,
+}
+
+/// One lane of all active tables with a peer, and what is to be expected of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PadForecast {
+    /// With whom.
+    pub peer: Name,
+    /// Which lane.
+    pub lane: Lane,
+    /// Bytes left.
+    pub left_bytes: u64,
+    /// Bytes of these lanes.
+    pub bytes: u64,
+    /// Bytes used in a second, averaged.
+    pub bytes_per_s: u64,
+    /// Seconds until it is empty at that rate; `None` where nothing is used.
+    pub empty_in_s: Option<u64>,
+    /// Whether that is worth a warning.
+    pub level: Level,
 }
 
 /// The node itself.
@@ -181,6 +219,8 @@ pub struct Counters {
     pub malformed: u64,
     /// False shares seen.
     pub false_shares: u64,
+    /// Messages that had waited too long for their receiver, and were dropped.
+    pub expired: u64,
     /// Connections that were not let in.
     pub connections_refused: u64,
     /// Connections that were closed for what came over them, or to make room.

@@ -48,11 +48,11 @@ pub(crate) enum SyncNews {
 }
 
 impl<S: SyncSide> Sync<S> {
-    pub(crate) fn new(store: Store, commands: Commands) -> Self {
+    pub(crate) fn new(store: Store, clock: Clock, commands: Commands) -> Self {
         Self {
             desk: SyncDesk::new(),
-            pads: Pads::new(store),
-            clock: Clock::new(),
+            pads: Pads::new(store, clock),
+            clock,
             rng: UnwrapErr(SysRng),
             commands,
             held: BTreeMap::new(),

@@ -31,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) agreement: Agreement,
     pub(crate) key_tag: Tag,
     pub(crate) shares: Vec<(u8, ShareRef)>,
+    /// Hubs whose share was beyond the sender's quota.
+    refused: usize,
     /// Number of shares when reconstruction was last tried.
     tried: usize,
 }
@@ -83,30 +85,34 @@ impl Collection {
         }
     }
 
-    /// Adds a hub's share. `false` where this hub has spoken before: its first word counts.
+    /// Adds a hub's share, with its position, or notes that it was refused. `false` where this hub has spoken
+    /// before: its first word counts.
     pub(crate) fn add(
         &mut self,
         hub: NodeId,
         agreement: Agreement,
         key_tag: Tag,
-        position: u8,
-        share: Share,
+        share: Option<(u8, Share)>,
     ) -> bool {
         if !self.voices.insert(hub) && !planted(Fault::HubSpeaksTwice) {
             return false;
         }
-        let fits = |group: &&mut Group| {
+        let fits = |group: &Group| {
             (group.key_tag == key_tag || planted(Fault::GroupIgnoresKeyTag))
                 && (group.agreement == agreement || planted(Fault::GroupIgnoresAgreement))
         };
-        let share = (position, ShareRef(share));
-        match self.groups.iter_mut().find(fits) {
-            Some(group) if planted(Fault::PositionByArrival) => {
+        let at = self.groups.iter().position(fits).unwrap_or_else(|| {
+            self.groups.push(Group { agreement, key_tag, shares: Vec::new(), refused: 0, tried: 0 });
+            self.groups.len() - 1
+        });
+        let group = &mut self.groups[at];
+        match share {
+            Some((_, share)) if planted(Fault::PositionByArrival) => {
                 let at = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
-                group.shares.push((at, share.1));
+                group.shares.push((at, ShareRef(share)));
             }
-            Some(group) => group.shares.push(share),
-            None => self.groups.push(Group { agreement, key_tag, shares: vec![share], tried: 0 }),
+            Some((position, share)) => group.shares.push((position, ShareRef(share))),
+            None => group.refused += 1,
         }
         true
     }
@@ -123,9 +129,9 @@ impl Collection {
         hubs.all(|hub| self.voices.contains(hub))
     }
 
-    /// Largest number of shares in one group, with that group.
+    /// The group for which most hubs have spoken.
     pub(crate) fn largest(&self) -> Option<&Group> {
-        self.groups.iter().max_by_key(|group| group.shares.len())
+        self.groups.iter().max_by_key(|group| group.shares.len() + group.refused)
     }
 
     /// The next piece of work, if any, and marks it as out. With more than one group, or after a failed
@@ -179,7 +185,10 @@ impl Collection {
         };
         let (k, n) = (group.agreement.k, group.agreement.n());
         let received = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
-        if received < k {
+        let refused = u8::try_from(group.refused).unwrap_or(u8::MAX);
+        if received < k && received.saturating_add(refused) >= k {
+            AbortReason::QuotaExceeded { refused, k, n }
+        } else if received < k {
             AbortReason::TooFewShares { received, k, n }
         } else {
             AbortReason::NoneValidates { received, k, n, at_least: received - k + 1 }
@@ -299,15 +308,15 @@ mod tests {
     fn a_short_roster_of_one_liar_completes_nothing() {
         let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
         let tag = Tag::new([0; 16]);
-        let share = || Arc::new(Zeroizing::new(vec![1; 64]));
-        assert!(collection.add(node(5), agreement(&[5, 1, 2]), tag, 0, share()));
+        let share = |position: u8| Some((position, Arc::new(Zeroizing::new(vec![1; 64]))));
+        assert!(collection.add(node(5), agreement(&[5, 1, 2]), tag, share(0)));
         for (position, hub) in [1, 2].into_iter().enumerate() {
             let position = u8::try_from(position).unwrap();
-            assert!(collection.add(node(hub), agreement(&[1, 2, 3, 4, 5]), tag, position, share()));
+            assert!(collection.add(node(hub), agreement(&[1, 2, 3, 4, 5]), tag, share(position)));
         }
         assert!(!collection.is_complete(), "two honest hubs have not spoken");
         for hub in [3, 4] {
-            assert!(collection.add(node(hub), agreement(&[1, 2, 3, 4, 5]), tag, hub - 1, share()));
+            assert!(collection.add(node(hub), agreement(&[1, 2, 3, 4, 5]), tag, share(hub - 1)));
         }
         assert!(collection.is_complete());
     }
@@ -315,9 +324,9 @@ mod tests {
     #[test]
     fn a_hub_has_one_voice() {
         let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
-        let share = || Arc::new(Zeroizing::new(vec![1; 64]));
-        assert!(collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([0; 16]), 0, share()));
-        assert!(!collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([1; 16]), 0, share()));
+        let share = |position: u8| Some((position, Arc::new(Zeroizing::new(vec![1; 64]))));
+        assert!(collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([0; 16]), share(0)));
+        assert!(!collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([1; 16]), share(0)));
         assert_eq!(collection.groups.len(), 1);
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     ids::{BlockId, NodeId, PadRange, TableId},
     message::{Agreement, Identity},
     pad::PadBytes,
+    quota::Spending,
     refusal::{AbortReason, Refusal},
 };
 use zeroize::Zeroizing;
@@ -184,6 +185,8 @@ pub struct Record {
     pub exclusions: Vec<(NodeId, String)>,
     /// What comparing marks has brought to light.
     pub sync: Option<SyncRecord>,
+    /// What accounts have spent, recorded ahead.
+    pub spendings: Vec<Spending>,
 }
 
 /// What a verified mark of the peer changes about a table.
@@ -210,6 +213,8 @@ pub struct Outgoing {
     pub receiver: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
+    /// The table whose pad is burned for it.
+    pub table: TableId,
     /// The sealed message.
     pub bytes: Vec<u8>,
 }

@@ -2,9 +2,9 @@
 //! identity requests (§2.2).
 //!
 //! Order of checks, which must not change: decode within limits → the run is held (table known and
-//! active, lane right, range inside it, wholly unused) → tag → policy → recover the share → fresh pads for
-//! the receivers → the claim and the messages for the receivers are durable, in one record → only then is
-//! anything said or sent. A failed tag burns nothing; a failed policy burns the run.
+//! active, lane right, range inside it, wholly unused) → tag → policy → room in the outbox → quota → recover
+//! the share → fresh pads for the receivers → the claim and the messages for the receivers are durable, in one
+//! record → only then is anything said or sent. A failed tag burns nothing; a failed policy burns the run.
 //!
 //! Must never: send before the record is durable; look at a share before its tag is checked.
 
@@ -20,9 +20,12 @@ use crate::{
         Identity, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, KnownClient, Subject,
         Unverified, Verified, seal,
     },
-    pad::{PadBytes, TAG_KEY_BYTES},
+    pad::{PadBytes, TAG_BYTES, TAG_KEY_BYTES},
+    params::Time,
     planted::{Fault, planted},
+    quota::{Account, Budgets, Quotas, Spending, Use},
     refusal::Refusal,
+    room::{OutboxLimits, Room},
 };
 
 /// Messages that a hub works on at once; each holds at most one message of the longest kind.
@@ -66,6 +69,13 @@ pub enum HubInput {
     },
     /// The pads answered.
     Pad(PadOutcome),
+    /// A message for a receiver is not in the outbox any more.
+    OutboxGone {
+        /// For whom it was.
+        receiver: NodeId,
+        /// Its length.
+        bytes: u64,
+    },
 }
 
 /// What a hub wants done.
@@ -110,10 +120,13 @@ pub struct Hub {
     key_bytes_max: u64,
     fault: HubFault,
     counters: HubCounters,
+    quotas: Quotas,
+    budgets: Budgets,
+    room: Room,
 }
 
 /// What a hub has seen since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HubCounters {
     /// Shares forwarded, one per receiver.
     pub forwarded: u64,
@@ -123,16 +136,53 @@ pub struct HubCounters {
     pub forged: u64,
     /// Messages that could not be decoded.
     pub malformed: u64,
+    /// Every refusal, by reason.
+    pub refusals: BTreeMap<Refusal, u64>,
 }
 
 #[derive(Debug)]
 enum Job {
-    HoldKey { id: RequestId, from: NodeId, message: Unverified<KeyRequest> },
-    HoldIdentity { id: RequestId, from: NodeId, message: Unverified<IdentityRequest> },
-    MintKey { id: RequestId, request: Verified<KeyRequest>, share: SecretShare },
-    MintIdentity { id: RequestId, request: Verified<IdentityRequest>, known: Option<KnownClient> },
-    CommitKey { id: RequestId, result: Result<u64, Refusal> },
-    CommitIdentity { id: RequestId, result: Result<Vec<u8>, Refusal> },
+    HoldKey {
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<KeyRequest>,
+    },
+    HoldIdentity {
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<IdentityRequest>,
+    },
+    SpendKey {
+        id: RequestId,
+        request: Verified<KeyRequest>,
+        share: SecretShare,
+        spendings: Vec<Spending>,
+    },
+    SpendIdentity {
+        id: RequestId,
+        from: NodeId,
+        request: Verified<IdentityRequest>,
+        spendings: Vec<Spending>,
+    },
+    MintKey {
+        id: RequestId,
+        request: Verified<KeyRequest>,
+        share: SecretShare,
+    },
+    MintIdentity {
+        id: RequestId,
+        request: Verified<IdentityRequest>,
+        known: Option<KnownClient>,
+    },
+    CommitKey {
+        id: RequestId,
+        result: Result<u64, Refusal>,
+        room: Vec<(NodeId, u64)>,
+    },
+    CommitIdentity {
+        id: RequestId,
+        result: Result<Vec<u8>, Refusal>,
+    },
 }
 
 struct SecretShare(Zeroizing<Vec<u8>>);
@@ -141,6 +191,15 @@ impl std::fmt::Debug for SecretShare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SecretShare({} bytes)", self.0.len())
     }
+}
+
+/// Length of the sealed instruction that a request leads to, the same for each receiver.
+fn instruction_bytes(request: &KeyRequest) -> u64 {
+    let agreement = &request.agreement;
+    let ids = 32 * (agreement.receivers.len() as u64 + agreement.roster.len() as u64);
+    // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
+    let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
+    fixed + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
 }
 
 impl Hub {
@@ -156,7 +215,31 @@ impl Hub {
             key_bytes_max,
             fault: HubFault::None,
             counters: HubCounters::default(),
+            quotas: Quotas::default(),
+            budgets: Budgets::default(),
+            room: Room::new(OutboxLimits::NONE),
         }
+    }
+
+    /// Sets what each may spend, and how much may wait.
+    pub fn set_limits(&mut self, quotas: Quotas, outbox: OutboxLimits) {
+        self.quotas = quotas;
+        self.room.set_limits(outbox);
+    }
+
+    /// Takes up what an account had spent before a restart; after [`Hub::set_limits`].
+    pub fn restore(&mut self, now: Time, spending: Spending) {
+        self.budgets.restore(now, spending, self.quotas.of(&spending.account));
+    }
+
+    /// Notes a message that waits since before a restart.
+    pub fn waits(&mut self, receiver: NodeId, bytes: u64) {
+        self.room.add(receiver, bytes);
+    }
+
+    /// What is spent, of accounts that have a quota.
+    pub fn uses(&self, now: Time) -> Vec<Use> {
+        self.budgets.uses(now)
     }
 
     /// Takes a client on, or changes what is known of it.
@@ -171,7 +254,7 @@ impl Hub {
 
     /// What it has seen.
     pub fn counters(&self) -> HubCounters {
-        self.counters
+        self.counters.clone()
     }
 
     /// Requests in work; 0 where nothing is awaited.
@@ -180,11 +263,12 @@ impl Hub {
     }
 
     /// Takes one input; effects are then waiting.
-    pub fn handle(&mut self, input: HubInput) {
+    pub fn handle(&mut self, now: Time, input: HubInput) {
         match input {
             HubInput::KeyRequest { id, from, bytes } => self.key_request(id, from, bytes),
             HubInput::IdentityRequest { id, from, bytes } => self.identity_request(id, from, bytes),
-            HubInput::Pad(outcome) => self.pad(outcome),
+            HubInput::Pad(outcome) => self.pad(now, outcome),
+            HubInput::OutboxGone { receiver, bytes } => self.room.give_back(receiver, bytes),
         }
     }
 
@@ -219,12 +303,12 @@ impl Hub {
         self.hold(ticket, from, range);
     }
 
-    fn pad(&mut self, outcome: PadOutcome) {
+    fn pad(&mut self, now: Time, outcome: PadOutcome) {
         match outcome {
             PadOutcome::Held { ticket, result, .. } => match self.jobs.remove(&ticket) {
-                Some(Job::HoldKey { id, from, message }) => self.key_held(id, from, message, result),
+                Some(Job::HoldKey { id, from, message }) => self.key_held(now, id, from, message, result),
                 Some(Job::HoldIdentity { id, from, message }) => {
-                    self.identity_held(id, from, message, result)
+                    self.identity_held(now, id, from, message, result)
                 }
                 other => self.put_back(ticket, other),
             },
@@ -236,7 +320,27 @@ impl Hub {
                 other => self.put_back(ticket, other),
             },
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::CommitKey { id, result }) => {
+                Some(Job::SpendKey { id, request, share, spendings }) if ok => {
+                    self.budgets.recorded(&spendings);
+                    self.mint_key(id, request, share);
+                }
+                Some(Job::SpendKey { id, request, .. }) => {
+                    self.give_back(&request);
+                    self.release(request.range, None);
+                    self.answer_key(id, Err(Refusal::Internal));
+                }
+                Some(Job::SpendIdentity { id, from, request, spendings }) if ok => {
+                    self.budgets.recorded(&spendings);
+                    self.mint_identity(id, from, request);
+                }
+                Some(Job::SpendIdentity { id, request, .. }) => {
+                    self.release(request.range, None);
+                    self.answer_identity(id, Err(Refusal::Internal));
+                }
+                Some(Job::CommitKey { id, result, room }) => {
+                    if !ok {
+                        room.iter().for_each(|(receiver, bytes)| self.room.give_back(*receiver, *bytes));
+                    }
                     let result = if ok { result } else { Err(Refusal::Internal) };
                     self.counters.forwarded += result.unwrap_or(0);
                     self.answer_key(id, result.map(|_| ()));
@@ -254,6 +358,7 @@ impl Hub {
 
     fn key_held(
         &mut self,
+        now: Time,
         id: RequestId,
         from: NodeId,
         message: Unverified<KeyRequest>,
@@ -292,10 +397,45 @@ impl Hub {
                 share
             }
         };
+        let share = SecretShare(share);
+        match self.charge(now, &request) {
+            Err(refusal) => self.burn_key(id, range, refusal),
+            Ok(spendings) if spendings.is_empty() => self.mint_key(id, request, share),
+            Ok(spendings) => {
+                let ticket = self.begin(Job::SpendKey { id, request, share, spendings: spendings.clone() });
+                self.commit(ticket, Record { spendings, ..Record::default() });
+            }
+        }
+    }
+
+    /// Takes room in the outbox and pays for the pads of all receivers, or does neither. Nothing has been
+    /// minted yet.
+    fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<Vec<Spending>, Refusal> {
+        let agreement = &request.agreement;
+        if !self.room.take(&agreement.receivers, instruction_bytes(request)) {
+            return Err(Refusal::OutboxFull);
+        }
+        let pay = |&receiver: &NodeId| {
+            let account = Account::Pair { sender: agreement.sender, receiver };
+            (account, self.quotas.of(&account), agreement.burned_bytes())
+        };
+        self.budgets.pay(now, agreement.receivers.iter().map(pay)).map_err(|_| {
+            self.give_back(request);
+            Refusal::QuotaExceeded
+        })
+    }
+
+    /// Gives back the room of a request whose messages were not put into the outbox.
+    fn give_back(&mut self, request: &KeyRequest) {
+        let bytes = instruction_bytes(request);
+        request.agreement.receivers.iter().for_each(|receiver| self.room.give_back(*receiver, bytes));
+    }
+
+    fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
         let bytes = request.agreement.burned_bytes();
         let wants =
             request.agreement.receivers.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
-        let ticket = self.begin(Job::MintKey { id, request, share: SecretShare(share) });
+        let ticket = self.begin(Job::MintKey { id, request, share });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }
 
@@ -328,26 +468,34 @@ impl Hub {
     ) {
         let minted = match minted {
             Ok(minted) => minted,
-            Err(MintRefusal::Internal) => return self.burn_key(id, request.range, Refusal::Internal),
-            Err(MintRefusal::NotSynced { .. }) => {
-                return self.burn_key(id, request.range, Refusal::ReceiverAway);
+            Err(refusal) => {
+                self.give_back(request);
+                let refusal = match refusal {
+                    MintRefusal::Internal => Refusal::Internal,
+                    MintRefusal::NotSynced { .. } => Refusal::ReceiverAway,
+                    MintRefusal::Low { .. } | MintRefusal::NoTable { .. } => Refusal::PadLow,
+                };
+                return self.burn_key(id, request.range, refusal);
             }
-            Err(_) => return self.burn_key(id, request.range, Refusal::PadLow),
         };
         let receivers = &request.agreement.receivers;
         let mut outgoing = Vec::with_capacity(receivers.len());
         for (&receiver, minted) in receivers.iter().zip(minted) {
+            let table = minted.range.table;
             let Some(bytes) = self.instruction(request, share, minted) else {
+                self.give_back(request);
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
-            outgoing.push(Outgoing { receiver, block: request.agreement.block, bytes });
+            debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
+            outgoing.push(Outgoing { receiver, block: request.agreement.block, table, bytes });
         }
         if planted(Fault::AnsweredBeforeRecord) {
             self.answer_key(id, Ok(()));
         }
         let result = Ok(outgoing.len() as u64);
+        let room = outgoing.iter().map(|message| (message.receiver, message.bytes.len() as u64)).collect();
         let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
-        let ticket = self.begin(Job::CommitKey { id, result });
+        let ticket = self.begin(Job::CommitKey { id, result, room });
         self.commit(ticket, record);
     }
 
@@ -375,6 +523,7 @@ impl Hub {
 
     fn identity_held(
         &mut self,
+        now: Time,
         id: RequestId,
         from: NodeId,
         message: Unverified<IdentityRequest>,
@@ -400,6 +549,19 @@ impl Hub {
         if !self.clients.get(&from).is_some_and(|client| client.enabled) {
             return self.burn_identity(id, range, Refusal::UnknownSender);
         }
+        let account = Account::Identity { client: from };
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), TAG_KEY_BYTES as u64)]) {
+            Err(_) => self.burn_identity(id, range, Refusal::QuotaExceeded),
+            Ok(spendings) if spendings.is_empty() => self.mint_identity(id, from, request),
+            Ok(spendings) => {
+                let ticket =
+                    self.begin(Job::SpendIdentity { id, from, request, spendings: spendings.clone() });
+                self.commit(ticket, Record { spendings, ..Record::default() });
+            }
+        }
+    }
+
+    fn mint_identity(&mut self, id: RequestId, from: NodeId, request: Verified<IdentityRequest>) {
         let known = self
             .find(&request.subject)
             .map(|client| KnownClient { identity: client.identity.clone(), known_as: client.known_as });
@@ -440,7 +602,7 @@ impl Hub {
 
     fn burn_key(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
         self.counters.refused += 1;
-        let ticket = self.begin(Job::CommitKey { id, result: Err(refusal) });
+        let ticket = self.begin(Job::CommitKey { id, result: Err(refusal), room: Vec::new() });
         self.commit(ticket, claims(range, Usage::Key));
     }
 
@@ -483,11 +645,19 @@ impl Hub {
         self.effects.push_back(HubEffect::Pad(PadEffect::Commit { ticket, record: Box::new(record) }));
     }
 
+    fn count(&mut self, refusal: Option<Refusal>) {
+        if let Some(refusal) = refusal {
+            *self.counters.refusals.entry(refusal).or_default() += 1;
+        }
+    }
+
     fn answer_key(&mut self, id: RequestId, result: Result<(), Refusal>) {
+        self.count(result.err());
         self.effects.push_back(HubEffect::KeyAnswer { id, result });
     }
 
     fn answer_identity(&mut self, id: RequestId, result: Result<Vec<u8>, Refusal>) {
+        self.count(result.as_ref().err().copied());
         self.effects.push_back(HubEffect::IdentityAnswer { id, result });
     }
 }

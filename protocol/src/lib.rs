@@ -10,6 +10,7 @@
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
 //! | the guard against rollback | [`sync`] |
+//! | what each may use | [`quota`], [`room`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
@@ -24,9 +25,11 @@ pub mod message;
 pub mod pad;
 pub mod params;
 pub mod planted;
+pub mod quota;
 pub mod receiver;
 pub mod reconstruct;
 pub mod refusal;
+pub mod room;
 pub mod sender;
 pub mod sharing;
 pub mod sync;

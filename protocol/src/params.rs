@@ -51,6 +51,18 @@ pub const UNKNOWN_SENDERS_PER_HUB_MAX: usize = 16;
 /// burns pad, and a hub must not be able to cause one with every message.
 pub const UNKNOWN_SENDER_PAUSE: Duration = Duration::from_secs(10);
 
+/// Bytes of every up lane that all hubs together may make a client burn, within [`INTRODUCED_PERIOD`], by naming
+/// senders that turn out to be unknown. Each hub has an equal part, so that one that invents senders leaves the
+/// others theirs. An inquiry burns 32 bytes of each up lane, so these are 1024 of them: a table of 1 MiB would
+/// bear it for more than two weeks.
+pub const INTRODUCED_BYTES_MAX: u64 = 32 << 10;
+
+/// See [`INTRODUCED_BYTES_MAX`].
+pub const INTRODUCED_PERIOD: Duration = Duration::from_secs(86_400);
+
+/// Unknown senders that a hub may name within [`INTRODUCED_PERIOD`] at least, however many hubs there are.
+pub const INTRODUCED_PER_HUB_MIN: u64 = 16;
+
 /// Bytes of shares that a receiver keeps at once: room for 32 agreements of the longest key at n = 8.
 pub const COLLECTING_BYTES_MAX: usize = 256 << 20;
 

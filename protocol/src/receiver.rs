@@ -1,7 +1,7 @@
 //! The receiver: checks key instructions, collects shares, reconstructs and validates (§2.3.2 – §2.4).
 //!
 //! Order of checks, which must not change: decode → acceptable parameters → the run is held (unused) → tag
-//! → the sender's identity is established → the claim is durable → decrypt → collect by group. The key is
+//! → the sender's identity is established → quota → the claim is durable → decrypt → collect by group. The key is
 //! announced only when its record is durable. (Asking the hubs about a sender burns pad, so only a message
 //! with a right tag can cause it.)
 //!
@@ -19,13 +19,16 @@ use crate::{
     hub::RequestId,
     ids::{BlockId, NodeId, PadRange},
     message::{Agreement, KeyInstruction, NoticeOutcome, Unverified, Verified},
-    pad::{OneTimePad, PadBytes},
+    pad::{OneTimePad, PadBytes, TAG_KEY_BYTES},
     params::{
-        AcceptancePolicy, COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, LATE_SHARES, Time,
-        UNKNOWN_SENDER_PAUSE, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
+        AcceptancePolicy, COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, INTRODUCED_BYTES_MAX,
+        INTRODUCED_PER_HUB_MIN, INTRODUCED_PERIOD, LATE_SHARES, Time, UNKNOWN_SENDER_PAUSE,
+        UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
     },
     planted::{Fault, planted},
+    quota::{Account, Budgets, Quota, Quotas, Spending, Use},
     refusal::{AbortReason, Refusal},
+    tag::Tag,
 };
 
 /// What happens to a receiver.
@@ -120,10 +123,12 @@ pub struct Receiver {
     effects: VecDeque<ReceiverEffect>,
     next_ticket: u64,
     counters: ReceiverCounters,
+    quotas: Quotas,
+    budgets: Budgets,
 }
 
 /// What a receiver has seen since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceiverCounters {
     /// Messages with a right tag that policy refused.
     pub refused: u64,
@@ -133,6 +138,8 @@ pub struct ReceiverCounters {
     pub malformed: u64,
     /// Shares that lay off their polynomial.
     pub false_shares: u64,
+    /// Every refusal, by reason.
+    pub refusals: BTreeMap<Refusal, u64>,
 }
 
 #[derive(Debug)]
@@ -149,9 +156,25 @@ enum Standing {
 
 #[derive(Debug)]
 enum Job {
-    Hold { id: RequestId, from: NodeId, message: Unverified<KeyInstruction> },
-    Claim { id: RequestId, from: NodeId, outcome: Result<Genuine, Refusal> },
-    End { block: BlockId, announce: NoticeOutcome },
+    Hold {
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<KeyInstruction>,
+    },
+    Claim {
+        id: RequestId,
+        from: NodeId,
+        outcome: Result<Genuine, (Refusal, Genuine)>,
+        spendings: Vec<Spending>,
+    },
+    Introduce {
+        sender: NodeId,
+        spendings: Vec<Spending>,
+    },
+    End {
+        block: BlockId,
+        announce: NoticeOutcome,
+    },
 }
 
 /// A message with a right tag, and the pad that decrypts its share.
@@ -175,7 +198,28 @@ impl Receiver {
             effects: VecDeque::new(),
             next_ticket: 0,
             counters: ReceiverCounters::default(),
+            quotas: Quotas::default(),
+            budgets: Budgets::default(),
         }
+    }
+
+    /// Sets what each sender may burn of each down lane.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
+    }
+
+    /// Takes up what an account had spent before a restart; after [`Receiver::set_quotas`].
+    pub fn restore(&mut self, now: Time, spending: Spending) {
+        let quota = match spending.account {
+            Account::Introduction { .. } => self.introductions(),
+            account => self.quotas.of(&account),
+        };
+        self.budgets.restore(now, spending, quota);
+    }
+
+    /// What is spent, of accounts that have a quota.
+    pub fn uses(&self, now: Time) -> Vec<Use> {
+        self.budgets.uses(now)
     }
 
     /// The policy in force.
@@ -190,7 +234,7 @@ impl Receiver {
 
     /// What it has seen.
     pub fn counters(&self) -> ReceiverCounters {
-        self.counters
+        self.counters.clone()
     }
 
     /// Messages in work, agreements collected and senders asked about; 0 where nothing is awaited.
@@ -289,13 +333,19 @@ impl Receiver {
             _ => Vec::new(),
         };
         let introduced_by = waiting.first().map(|(_, hub, _)| *hub);
+        if let (true, Some(hub)) = (established, introduced_by) {
+            self.budgets.refund(&Account::Introduction { hub }, TAG_KEY_BYTES as u64);
+        }
         let until = now + UNKNOWN_SENDER_PAUSE;
         let standing =
             if established { Standing::Established } else { Standing::Unknown { until, introduced_by } };
         self.senders.insert(node, standing);
         for (id, from, genuine) in waiting {
-            let refusal = Refusal::SenderNotEstablished;
-            self.claim(id, from, if established { Ok(genuine) } else { Err((refusal, genuine)) });
+            if established {
+                self.pay(now, id, from, genuine);
+            } else {
+                self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+            }
         }
     }
 
@@ -307,13 +357,21 @@ impl Receiver {
                 }
             }
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::Claim { id, from, outcome }) => {
-                    let outcome = if ok { outcome } else { Err(Refusal::Internal) };
-                    self.answer(id, outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal));
-                    if let Ok(genuine) = outcome {
-                        self.collect(now, from, genuine);
+                Some(Job::Claim { id, .. }) if !ok => self.answer(id, Err(Refusal::Internal)),
+                Some(Job::Claim { id, from, outcome, spendings }) => {
+                    self.budgets.recorded(&spendings);
+                    self.answer(id, outcome.as_ref().map(|_| ()).map_err(|(refusal, _)| *refusal));
+                    match outcome {
+                        Ok(genuine) => self.collect(now, from, genuine),
+                        Err((Refusal::QuotaExceeded, genuine)) => self.turn_away(now, from, genuine),
+                        Err(_) => {}
                     }
                 }
+                Some(Job::Introduce { sender, spendings }) if ok => {
+                    self.budgets.recorded(&spendings);
+                    self.effects.push_back(ReceiverEffect::Establish(sender));
+                }
+                Some(Job::Introduce { sender, .. }) => self.sender_known(now, sender, false),
                 Some(Job::End { block, announce }) => {
                     let mut outcome =
                         if ok { announce } else { NoticeOutcome::Aborted(AbortReason::Internal) };
@@ -369,10 +427,10 @@ impl Receiver {
                 let sender = agreement.sender;
                 let genuine = Genuine { instruction, pad };
                 if stale {
-                    return self.claim(id, from, Err((Refusal::BlockKnown, genuine)));
+                    return self.claim(id, from, Err((Refusal::BlockKnown, genuine)), Vec::new());
                 }
                 match self.senders.get_mut(&sender) {
-                    Some(Standing::Established) => self.claim(id, from, Ok(genuine)),
+                    Some(Standing::Established) => self.pay(now, id, from, genuine),
                     Some(Standing::Asking(waiting)) if waiting.len() < WAITING_MESSAGES_MAX => {
                         waiting.push((id, from, genuine));
                     }
@@ -381,18 +439,38 @@ impl Receiver {
                         self.answer(id, Err(Refusal::Busy));
                     }
                     Some(Standing::Unknown { until, .. }) if now < *until => {
-                        self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)));
+                        self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
                     }
-                    Some(Standing::Unknown { .. }) | None => {
-                        if !self.may_introduce(now, from) {
-                            return self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)));
-                        }
-                        self.senders.insert(sender, Standing::Asking(vec![(id, from, genuine)]));
-                        self.effects.push_back(ReceiverEffect::Establish(sender));
-                    }
+                    Some(Standing::Unknown { .. }) | None => self.introduce(now, id, from, genuine),
                 }
             }
         }
+    }
+
+    /// Has the hubs asked about a sender, where the hub that names it may still cause that.
+    fn introduce(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
+        let paid = if self.may_introduce(now, hub) {
+            let account = Account::Introduction { hub };
+            self.budgets.pay(now, [(account, self.introductions(), TAG_KEY_BYTES as u64)]).ok()
+        } else {
+            None
+        };
+        let Some(spendings) = paid else {
+            return self.claim(id, hub, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+        };
+        let sender = genuine.instruction.agreement.sender;
+        self.senders.insert(sender, Standing::Asking(vec![(id, hub, genuine)]));
+        if spendings.is_empty() {
+            return self.effects.push_back(ReceiverEffect::Establish(sender));
+        }
+        let ticket = self.begin(Job::Introduce { sender, spendings: spendings.clone() });
+        self.commit(ticket, Record { spendings, ..Record::default() });
+    }
+
+    /// What one hub may make us burn by naming unknown senders.
+    fn introductions(&self) -> Option<Quota> {
+        let each = INTRODUCED_BYTES_MAX / (self.policy.hubs.len() as u64).max(1);
+        Quota::new(each.max(INTRODUCED_PER_HUB_MIN * TAG_KEY_BYTES as u64), INTRODUCED_PERIOD)
     }
 
     /// Whether a hub may make us ask about one more sender; forgets the unknown ones whose time is over.
@@ -407,17 +485,68 @@ impl Receiver {
         self.senders.values().filter(by_hub).count() < UNKNOWN_SENDERS_PER_HUB_MAX
     }
 
+    /// Charges a message to its sender. What is recorded ahead goes with the claim, so it is durable before the
+    /// share counts; the hub has burned the pad in any case.
+    fn pay(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
+        let agreement = &genuine.instruction.agreement;
+        let account = Account::Lane { sender: agreement.sender, hub };
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes())]) {
+            Ok(spendings) => self.claim(id, hub, Ok(genuine), spendings),
+            Err(_) => self.claim(id, hub, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
+        }
+    }
+
     /// Uses the run up, for ever; only then is the message answered and its share looked at.
-    fn claim(&mut self, id: RequestId, from: NodeId, outcome: Result<Genuine, (Refusal, Genuine)>) {
+    fn claim(
+        &mut self,
+        id: RequestId,
+        from: NodeId,
+        outcome: Result<Genuine, (Refusal, Genuine)>,
+        spendings: Vec<Spending>,
+    ) {
         let range = match &outcome {
             Ok(genuine) | Err((_, genuine)) => genuine.instruction.range,
         };
         if outcome.is_err() {
             self.counters.refused += 1;
         }
-        let outcome = outcome.map_err(|(refusal, _)| refusal);
-        let ticket = self.begin(Job::Claim { id, from, outcome });
-        self.commit(ticket, Record { claims: vec![(range, Usage::Key)], ..Record::default() });
+        let ticket = self.begin(Job::Claim { id, from, outcome, spendings: spendings.clone() });
+        self.commit(ticket, Record { claims: vec![(range, Usage::Key)], spendings, ..Record::default() });
+    }
+
+    /// A share beyond the sender's quota does not count, but its hub has spoken: where too few are left, the
+    /// agreement ends at once and the sender hears why.
+    fn turn_away(&mut self, now: Time, from: NodeId, genuine: Genuine) {
+        let KeyInstruction { agreement, key_tag, .. } = genuine.instruction.into_inner();
+        let block = agreement.block;
+        if self.open(now, from, agreement, key_tag, None) {
+            self.advance(now, block);
+            self.retire_if_done(now, block);
+        }
+    }
+
+    /// Notes a hub's word in the collection of its block, which begins with it where there is none.
+    fn open(
+        &mut self,
+        now: Time,
+        hub: NodeId,
+        agreement: Agreement,
+        key_tag: Tag,
+        share: Option<(u8, Share)>,
+    ) -> bool {
+        let (block, deadline) = (agreement.block, now + self.policy.deadline);
+        if !self.collections.contains_key(&block) {
+            self.deadlines.insert((deadline, block));
+            self.effects.push_back(ReceiverEffect::Began(agreement.clone()));
+        }
+        let collection = self.collections.entry(block).or_insert_with(|| Collection::new(now, deadline));
+        let before = collection.held_bytes();
+        let added = collection.add(hub, agreement, key_tag, share);
+        self.held_bytes = self.held_bytes + collection.held_bytes() - before;
+        if !added {
+            self.counters.refused += 1;
+        }
+        added
     }
 
     fn collect(&mut self, now: Time, from: NodeId, genuine: Genuine) {
@@ -426,20 +555,11 @@ impl Receiver {
         let mut share = zeroize::Zeroizing::new(share.0);
         genuine.pad.apply(&mut share);
         let share: Share = Arc::new(share);
-        let (block, deadline) = (agreement.block, now + self.policy.deadline);
-        let is_new = !self.collections.contains_key(&block);
-        let collection = self.collections.entry(block).or_insert_with(|| Collection::new(now, deadline));
-        let before = collection.held_bytes();
-        let late = collection.outcome.is_some();
-        if is_new {
-            self.deadlines.insert((deadline, block));
-            self.effects.push_back(ReceiverEffect::Began(agreement.clone()));
-        }
-        if !collection.add(from, agreement, key_tag, position, Arc::clone(&share)) {
-            self.counters.refused += 1;
+        let block = agreement.block;
+        let late = self.collections.get(&block).is_some_and(|collection| collection.outcome.is_some());
+        if !self.open(now, from, agreement, key_tag, Some((position, Arc::clone(&share)))) {
             return;
         }
-        self.held_bytes = self.held_bytes + collection.held_bytes() - before;
         if late {
             if planted(Fault::LateShareNotChecked) {
                 return self.retire_if_done(now, block);
@@ -633,6 +753,9 @@ impl Receiver {
     }
 
     fn answer(&mut self, id: RequestId, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            *self.counters.refusals.entry(refusal).or_default() += 1;
+        }
         self.effects.push_back(ReceiverEffect::Answer { id, result });
     }
 }

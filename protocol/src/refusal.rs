@@ -6,7 +6,9 @@ use crate::ids::NodeId;
 
 /// Why a node refused a message. Sent to its author as advice; carries no tag and is not believed where
 /// keys depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 pub enum Refusal {
     /// It could not be decoded, or contradicts itself.
     #[error("the message is malformed")]
@@ -71,9 +73,44 @@ pub enum Refusal {
     /// The hub has started since it last heard from a receiver, and so cannot yet tell which pad is fresh.
     #[error("the hub has not been in touch with the receiver since it started")]
     ReceiverAway,
+    /// The sender has used up what this node lets it burn for the time being.
+    #[error("the sender has used up its quota there")]
+    QuotaExceeded,
+    /// Too much waits at the hub for a receiver already.
+    #[error("too many messages wait there for the receiver already")]
+    OutboxFull,
 }
 
 impl Refusal {
+    /// A stable name, for counting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownTable => "unknown-table",
+            Self::TablePending => "table-pending",
+            Self::TableInactive => "table-inactive",
+            Self::OutOfRange => "out-of-range",
+            Self::PadUsed => "pad-used",
+            Self::BadTag => "bad-tag",
+            Self::NotInRoster => "not-in-roster",
+            Self::UnknownSender => "unknown-sender",
+            Self::UnknownReceiver => "unknown-receiver",
+            Self::NotForMe => "not-for-me",
+            Self::KTooSmall => "k-too-small",
+            Self::HubNotAccepted => "hub-not-accepted",
+            Self::SenderNotEstablished => "sender-not-established",
+            Self::BlockKnown => "block-known",
+            Self::TooLarge => "too-large",
+            Self::PadLow => "pad-low",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+            Self::NotSynced => "not-synced",
+            Self::ReceiverAway => "receiver-away",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::OutboxFull => "outbox-full",
+        }
+    }
+
     /// Whether the very same message may succeed later.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Busy | Self::Internal | Self::TablePending | Self::NotSynced)
@@ -124,6 +161,16 @@ pub enum AbortReason {
     /// The receiver's own store failed.
     #[error("the receiver cannot record anything at the moment")]
     Internal,
+    /// So many shares came beyond what the receiver lets this sender burn that too few are left.
+    #[error("{refused} of {n} shares were beyond the receiver's quota for this sender, {k} are needed")]
+    QuotaExceeded {
+        /// Shares that were refused for it.
+        refused: u8,
+        /// Shares needed.
+        k: u8,
+        /// Hubs in the roster.
+        n: u8,
+    },
 }
 
 impl AbortReason {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, fmt::Write};
 
 use clap::Args;
-use dske_node::status::Status;
+use dske_node::status::{Level, Status};
 use dske_storage::TableState;
 
 use crate::cli::output::printable;
@@ -130,6 +130,24 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
             _ => continue,
         };
         verdict.add(severity, format!("pad {lane} with {peer} has {left}% left"));
+    }
+    for pad in &status.pads {
+        let severity = match pad.level {
+            Level::Crit => Severity::Critical,
+            Level::Warn => Severity::Warning,
+            Level::Info => continue,
+        };
+        if let Some(seconds) = pad.empty_in_s {
+            let hours = seconds / 3_600;
+            let (days, hours) = (hours / 24, hours % 24);
+            verdict.add(
+                severity,
+                format!(
+                    "pad {} with {} is empty in {days} d {hours} h at the present rate",
+                    pad.lane, pad.peer
+                ),
+            );
+        }
     }
     least
 }

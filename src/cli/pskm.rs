@@ -1,6 +1,9 @@
 //! `dske pskm`: modules from the hub that makes them to the client that imports them, and the receipt back.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
@@ -55,6 +58,14 @@ pub(crate) enum PskmCommand {
         #[arg(required = true, num_args = 1..)]
         receipt: Vec<String>,
     },
+    /// Take a module's table out of use for good, at this end, and destroy the pads that are left
+    Retire {
+        /// The module's serial, such as p1-0007
+        serial: String,
+        /// Do not ask: this cannot be undone
+        #[arg(long)]
+        yes: bool,
+    },
     /// The modules that this node made or imported
     Ls,
     /// What a module file says about itself; with its key, everything but the pads
@@ -75,6 +86,7 @@ pub(crate) fn run(command: PskmCommand, context: &Context) -> Result<()> {
         PskmCommand::Make { client, size, out, seal } => make(client, size, &out, &seal, context),
         PskmCommand::Import { file, wipe, seal } => import(&file, wipe, &seal, context),
         PskmCommand::Ack { serial, receipt } => acknowledge(serial, &receipt, context),
+        PskmCommand::Retire { serial, yes } => retire(serial, yes, context),
         PskmCommand::Ls => list(context),
         PskmCommand::Inspect { file, seal, passphrase } => {
             let seal = if passphrase || seal.key_file.is_some() { Some(seal.for_opening()?) } else { None };
@@ -150,6 +162,36 @@ fn acknowledge(serial: String, receipt: &[String], context: &Context) -> Result<
         return context.out.document(&Document { module: &module, receipt: None });
     }
     context.out.line(format_args!("{} active", printable(&module.serial)))
+}
+
+fn retire(serial: String, yes: bool, context: &Context) -> Result<()> {
+    let dir = context.dir()?;
+    let serial_shown = printable(&serial);
+    if !yes {
+        if !std::io::stdin().is_terminal() {
+            return Err(CliError::usage(format!("retiring {serial_shown} cannot be undone"))
+                .help("say --yes where nobody can be asked"));
+        }
+        eprint!(
+            "Retire {serial_shown}? Its pads are destroyed; this cannot be undone. Type its serial to go on: "
+        );
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|cause| CliError::usage("no answer was given").because(cause))?;
+        if answer.trim() != serial {
+            return Err(CliError::usage(format!("{serial_shown} was not retired")));
+        }
+    }
+    let request = Request::PskmRetire { serial };
+    let reply = control::either_way(context, &dir, request, &Progress::hidden())?;
+    let Reply::Module(module) = reply else { return Err(CliError::strange_reply()) };
+    if context.out.json {
+        return context.out.document(&Document { module: &module, receipt: None });
+    }
+    context.out.line(format_args!("{} retired", printable(&module.serial)))?;
+    context.out.note("the other end's operator should retire it too: its pads are of no use any more");
+    Ok(())
 }
 
 fn list(context: &Context) -> Result<()> {

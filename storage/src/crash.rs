@@ -180,7 +180,8 @@ fn syncs_of_a_group(long: bool) -> (u64, u64) {
         let (reply, answer) = oneshot::channel();
         let id = world.engine.next_outbox_id();
         let bytes = vec![3; if long && number == 0 { 3000 } else { 100 }];
-        let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes };
+        let item =
+            OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), table: TABLE, at_ms: 0, bytes };
         let transaction = Transaction { outbox: vec![item], ..Transaction::default() };
         jobs.push(Job::Commit(Box::new(transaction), None, reply));
         answers.push(answer);
@@ -229,7 +230,14 @@ fn a_full_disk_refuses_what_needs_room_and_nothing_else() {
     let mut world = World::new();
     world.disk.faults.full.store(true, Ordering::SeqCst);
     let id = world.engine.next_outbox_id();
-    let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes: vec![3; 3000] };
+    let item = OutboxItem {
+        id,
+        receiver: HUB,
+        block: BlockId::new([1; 16]),
+        table: TABLE,
+        at_ms: 0,
+        bytes: vec![3; 3000],
+    };
     let transaction = || Transaction { outbox: vec![item.clone()], ..Transaction::default() };
     assert!(matches!(commit(&world.engine, transaction()), Err(StoreError::Full { .. })));
     world.mint(500, None);
@@ -246,7 +254,14 @@ fn a_refused_transaction_gives_back_what_it_would_have_claimed() {
     let world = World::new();
     let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 64 };
     let id = world.engine.next_outbox_id();
-    let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes: vec![3; 3000] };
+    let item = OutboxItem {
+        id,
+        receiver: HUB,
+        block: BlockId::new([1; 16]),
+        table: TABLE,
+        at_ms: 0,
+        bytes: vec![3; 3000],
+    };
     let transaction = || Transaction {
         claims: vec![(range, Use::Key)],
         outbox: vec![item.clone()],

@@ -3,25 +3,33 @@
 
 use dske_protocol::{
     effect::{BlockKey, EndedBlock, EstablishedIdentity, MintRefusal, Record, SecretKey, Usage, Want},
+    quota::Spending,
     refusal::Refusal,
 };
 
 use crate::{
     error::{HoldRefusal, MarksRefusal, MintError},
-    records::{BlockRecord, BlockState, ExclusionRecord, IdentityRecord, Side},
+    records::{BlockRecord, BlockState, BudgetRecord, ExclusionRecord, IdentityRecord, Side},
     secret::SecretBytes,
     status::Use,
     transaction::{self, NewBlock, OutboxId, OutboxItem, Transaction},
 };
 
 /// The transaction that makes a machine's record durable. `next_id` gives a fresh id for each message; `at_ms`
-/// is the time since the epoch.
+/// is the time since the epoch. Messages are new: who counts their age by another clock says so afterwards.
 pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms: u64) -> Transaction {
     let mut outbox_item = |message: dske_protocol::effect::Outgoing| OutboxItem {
         id: next_id(),
         receiver: message.receiver,
         block: message.block,
+        table: message.table,
+        at_ms,
         bytes: message.bytes,
+    };
+    let budget = |spending: Spending| BudgetRecord {
+        account: spending.account,
+        // Rounded up: never fuller than it was.
+        full_at_ms: u64::try_from(spending.full_at.as_millis()).unwrap_or(u64::MAX).saturating_add(1),
     };
     let exclusion = |(hub, reason)| ExclusionRecord { hub, reason, at_ms };
     Transaction {
@@ -31,6 +39,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
         identities: record.identity.map(|established| identity(established, at_ms)).into_iter().collect(),
         exclusions: record.exclusions.into_iter().map(exclusion).collect(),
         sync: record.sync,
+        budgets: record.spendings.into_iter().map(budget).collect(),
         ..Transaction::default()
     }
 }

@@ -32,6 +32,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) tables: BTreeMap<TableId, Table>,
+    /// Tables that were taken out of use for good, as they are shown.
+    pub(crate) retired: BTreeMap<TableId, TableStatus>,
     pub(crate) outbox: BTreeMap<OutboxId, Waiting>,
     /// Bytes of the messages that stand in the ledger.
     pub(crate) outbox_inline_bytes: u64,
@@ -55,10 +57,10 @@ impl State {
         Some(waiting)
     }
 
-    /// Active tables with a peer, in order of activation.
+    /// Tables out of which pads for a peer may be taken, in order of activation.
     pub(crate) fn active_with(&self, peer: NodeId) -> Vec<&Table> {
-        let mut tables: Vec<&Table> =
-            self.tables.values().filter(|table| table.record.peer == peer && table.is_active()).collect();
+        let usable = |table: &&Table| table.record.peer == peer && table.is_active();
+        let mut tables: Vec<&Table> = self.tables.values().filter(usable).collect();
         tables.sort_by_key(|table| table.record.activation);
         tables
     }
@@ -107,7 +109,8 @@ impl Engine {
 
     /// The tables as they stand.
     pub(crate) fn tables(&self) -> Vec<TableStatus> {
-        lock_short(&self.state).tables.values().map(Table::status).collect()
+        let state = lock_short(&self.state);
+        state.tables.values().map(Table::status).chain(state.retired.values().cloned()).collect()
     }
 
     /// An id that no message ever had.

@@ -7,28 +7,32 @@
 use std::collections::BTreeSet;
 
 use dske_protocol::{
-    ids::{KeyId, PadRange},
+    ids::{KeyId, PadRange, TableId},
     planted::{Fault, planted},
+    quota::Account,
 };
 use futures::channel::oneshot;
 use zeroize::Zeroizing;
 
 use crate::{
+    codec::encode,
     engine::{Engine, State},
     erasures::Erasure,
     error::{StoreError, TakeError},
     install::{NewTable, ReceiptRecord, put_receipt},
     keys::{check_block, checked, find_key, mark_taken, put_block, run_bytes, with_checks},
-    ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key},
+    lane_header::Counts,
+    layout,
+    ledger::{Draft, block_key, clock_key, key, kind, lane_key, node_key, table_key},
     lock_short,
     marks::{apply_sync, check_sync, put_used, void_keys},
     outbox::{INLINE_BYTES_MAX, INLINE_TOTAL_BYTES_MAX, Place, StoredItem, Waiting},
     records::{BlockRecord, ModuleRecord},
     secret::SecretBytes,
     spool::Run,
-    status::Use,
+    status::{LaneStatus, Use},
     table::{LaneRecord, Table},
-    transaction::{NewBlock, OutboxEntry, OutboxId, Transaction},
+    transaction::{NewBlock, OutboxEntry, OutboxId, OutboxItem, Transaction},
 };
 
 /// One request to the committer.
@@ -243,7 +247,8 @@ impl Engine {
         let mut items = Vec::with_capacity(wanted.outbox.len());
         for (item, run) in wanted.outbox.iter().zip(&room.outbox) {
             let bytes = item.bytes.len() as u64;
-            let entry = OutboxEntry { id: item.id, receiver: item.receiver, block: item.block, bytes };
+            let OutboxItem { id, receiver, block, table, at_ms, .. } = *item;
+            let entry = OutboxEntry { id, receiver, block, table, at_ms, bytes };
             let place = run.map_or_else(|| Place::Inline(item.bytes.clone()), Place::Segment);
             let stored = StoredItem { entry, place, crc32: crc32fast::hash(&item.bytes) };
             own.put("message", outbox_key(item.id), &stored)?;
@@ -275,10 +280,9 @@ impl Engine {
             }
         }
         for table in &wanted.retire {
-            if let Some(entry) = state.tables.get_mut(table) {
-                entry.retire();
-                state.unsaved.insert(*table);
-            }
+            retire(group, &mut state, table)?;
+            let dir = layout::table_dir(&self.dir, table);
+            group.erasures.push(Erasure::Table { disk: self.disk.clone(), dir });
         }
         Ok(())
     }
@@ -317,7 +321,20 @@ fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreE
     for record in &wanted.exclusions {
         draft.put("exclusion", node_key(kind::EXCLUSION, &record.hub), record)?;
     }
+    for record in &wanted.budgets {
+        draft.put("budget", budget_key(&record.account)?, record)?;
+    }
+    for account in &wanted.budgets_full {
+        draft.remove(budget_key(account)?);
+    }
+    if let Some(clock) = &wanted.clock {
+        draft.put("clock", clock_key(), clock)?;
+    }
     wanted.modules.iter().try_for_each(|record| put_module(draft, record))
+}
+
+fn budget_key(account: &Account) -> Result<Vec<u8>, StoreError> {
+    Ok(key(kind::BUDGET, &[&encode("account", account)?]))
 }
 
 fn check_blocks(draft: &Draft<'_>, wanted: &Transaction) -> Result<(), StoreError> {
@@ -333,9 +350,13 @@ fn check_blocks(draft: &Draft<'_>, wanted: &Transaction) -> Result<(), StoreErro
 
 fn check_tables(state: &State, wanted: &Transaction) -> Result<(), StoreError> {
     for table in wanted.activate.iter().chain(&wanted.retire) {
-        if !state.tables.contains_key(table) {
+        if !state.tables.contains_key(table) && !state.retired.contains_key(table) {
             return Err(StoreError::UnknownTable { table: *table });
         }
+    }
+    let mut used = wanted.activate.iter().chain(wanted.outbox.iter().map(|item| &item.table));
+    if let Some(table) = used.find(|table| state.retired.contains_key(table)) {
+        return Err(StoreError::WrongState { table: *table, state: "retired".into(), action: "be used" });
     }
     wanted
         .activate
@@ -378,6 +399,30 @@ fn apply_claims(
         group.erasures.push(Erasure::Lane { table, lane: name, file, receiver: true, start: offset, end });
     }
     Ok(())
+}
+
+/// Takes a table and the messages under it out of use for good. Runs of it that are held are not any more, and
+/// what is reserved is forgotten.
+fn retire(group: &mut Group<'_>, state: &mut State, table: &TableId) -> Result<(), StoreError> {
+    let under: Vec<_> =
+        state.outbox.values().map(|w| w.entry).filter(|entry| entry.table == *table).collect();
+    under.iter().for_each(|entry| remove_message(group, state, entry.id));
+    let Some(entry) = state.tables.remove(table) else { return Ok(()) };
+    let (record, status) = entry.retire();
+    for lane in &status.lanes {
+        // What was used and not recorded yet must not count as lost.
+        let key = lane_key(table, lane.lane);
+        let mut known: LaneRecord = group.draft.get("lane", &key)?.unwrap_or_default();
+        known.counts = known.counts.max(lane_counts(lane));
+        group.draft.put("lane", key, &known)?;
+    }
+    group.draft.put("table", table_key(table), &record)?;
+    state.retired.insert(*table, status);
+    Ok(())
+}
+
+fn lane_counts(lane: &LaneStatus) -> Counts {
+    Counts { key: lane.used_key, identity: lane.used_identity, sync: lane.used_sync }
 }
 
 fn remove_message(group: &mut Group<'_>, state: &mut State, id: OutboxId) {

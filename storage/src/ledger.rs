@@ -30,6 +30,7 @@ pub(crate) mod kind {
     pub(crate) const KEY_RUN: &[u8] = b"K";
     pub(crate) const KEY_TAKEN: &[u8] = b"k";
     pub(crate) const OUTBOX: &[u8] = b"o";
+    pub(crate) const BUDGET: &[u8] = b"q";
 }
 
 /// Key of a record: its kind, then its parts.
@@ -72,6 +73,11 @@ pub(crate) fn node_key(kind: &[u8], node: &NodeId) -> Vec<u8> {
 /// Key of a record about a block.
 pub(crate) fn block_key(kind: &[u8], block: &BlockId) -> Vec<u8> {
     key(kind, &[block.as_bytes()])
+}
+
+/// Key of the node's own clocks.
+pub(crate) fn clock_key() -> Vec<u8> {
+    key(kind::META, &[b"clock"])
 }
 
 /// Place of a lane in pairs, and its byte in keys and headers.

@@ -47,6 +47,7 @@ mod overlay;
 mod pads;
 pub mod pskm;
 mod records;
+mod retire;
 mod secret;
 #[cfg(any(test, feature = "simulation"))]
 mod sim;
@@ -65,8 +66,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use disk_os::OsDisk;
 pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError};
 pub use records::{
-    BlockRecord, BlockState, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord,
-    ModuleState, Side,
+    BlockRecord, BlockState, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord,
+    IdentityRecord, ModuleRecord, ModuleState, Side,
 };
 pub use secret::SecretBytes;
 pub use status::{LaneStatus, TableSide, TableState, TableStatus, Use};

@@ -36,6 +36,9 @@ impl Engine {
             self.refill(table)?;
         }
         let state = lock_short(&self.state);
+        if state.retired.get(&table).is_some_and(|retired| retired.peer == peer) {
+            return Err(MarksRefusal::NotActive { state: TableState::Retired.to_string() });
+        }
         let table = state.tables.get(&table).filter(|entry| entry.record.peer == peer);
         let table = table.ok_or(MarksRefusal::UnknownTable)?;
         match &table.record.state {
@@ -143,6 +146,13 @@ impl Engine {
     pub(crate) fn shut_table(&self, table: &TableId) {
         if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
             entry.compared = entry.compared.min(Compared::Before);
+        }
+    }
+
+    /// The peer does not use a table any more: nothing is taken from it until it is compared again.
+    pub(crate) fn leave_table(&self, table: &TableId) {
+        if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
+            entry.compared = Compared::Never;
         }
     }
 

@@ -27,6 +27,7 @@ use crate::{
     log::Log,
     outbox::StoredItem,
     spool::Spool,
+    status::TableState,
     table::{LaneRecord, Table, TableRecord},
 };
 
@@ -87,6 +88,13 @@ pub(crate) fn load(
     let mut state = State::default();
     let mut due = Vec::new();
     for record in ledger.all::<TableRecord>("table", kind::TABLE)? {
+        if record.state == TableState::Retired {
+            // A crash may have come before its pads were erased.
+            due.push(Erasure::Table { disk: disk.clone(), dir: layout::table_dir(dir, &record.table) });
+            let counts = retired_counts(&ledger, &record)?;
+            state.retired.insert(record.table, record.retired(counts));
+            continue;
+        }
         let table = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
         state.unsaved.insert(table.record.table);
         state.tables.insert(table.record.table, table);
@@ -224,6 +232,14 @@ fn disagreement(
     None
 }
 
+fn retired_counts(ledger: &Ledger, record: &TableRecord) -> Result<[Counts; 2], StoreError> {
+    let counts = |lane| {
+        let known = ledger.get::<LaneRecord>("lane", &lane_key(&record.table, lane))?;
+        Ok(known.unwrap_or_default().counts)
+    };
+    Ok([counts(Lane::Up)?, counts(Lane::Down)?])
+}
+
 fn load_used(ledger: &Ledger, table: &TableId, lane: Lane) -> Result<IntervalSet, StoreError> {
     let mut used = IntervalSet::default();
     for (start, end) in ledger.pairs::<u64>("used run", &used_prefix(table, lane))? {
@@ -263,7 +279,8 @@ fn warn_of_strays(dir: &Path, disk: &dyn Disk, state: &State) -> Result<(), Stor
     for path in disk.list(&lanes).map_err(|error| StoreError::io("list", &lanes, &error))? {
         let table =
             path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<TableId>().ok());
-        if table.is_some_and(|table| !state.tables.contains_key(&table)) {
+        let known = |table: &TableId| state.tables.contains_key(table) || state.retired.contains_key(table);
+        if table.is_some_and(|table| !known(&table)) {
             tracing::warn!(path = %path.display(), "a table without a record is not used; import its module again to finish it");
         }
     }

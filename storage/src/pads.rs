@@ -54,6 +54,9 @@ impl Engine {
         let end = range.end().ok_or(HoldRefusal::OutOfRange)?;
         let file = {
             let mut state = lock_short(&self.state);
+            if state.retired.contains_key(&range.table) {
+                return Err(HoldRefusal::NotActive { state: TableState::Retired.to_string() });
+            }
             let table = state.tables.get_mut(&range.table).ok_or(HoldRefusal::UnknownTable(range.table))?;
             if table.record.peer != peer {
                 return Err(HoldRefusal::WrongPeer { table: range.table, peer });
@@ -245,7 +248,7 @@ fn choose_tables(state: &State, wants: &[Want]) -> Result<(Vec<TableId>, BTreeMa
             return Err(MintError::BadLength { bytes });
         }
         let (tables, apart): (Vec<_>, Vec<_>) =
-            state.active_with(peer).into_iter().partition(|table| table.compared != Compared::Never);
+            state.active_with(peer).into_iter().partition(|table| table.may_mint());
         let with_it =
             |table: &Table| totals.get(&table.record.table).copied().unwrap_or(0).saturating_add(bytes);
         let Some(table) = tables.iter().find(|table| table.own_lane().fit(with_it(table)).is_some()) else {

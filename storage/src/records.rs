@@ -3,7 +3,10 @@
 //! Times are milliseconds since the epoch, given by the caller. A record is at most 4 KiB when encoded
 //! ([`crate::StoreError::RecordTooLarge`]).
 
-use dske_protocol::ids::{BlockId, Name, NodeId, TableId};
+use dske_protocol::{
+    ids::{BlockId, Name, NodeId, TableId},
+    quota::Account,
+};
 use serde::{Deserialize, Serialize};
 
 /// A client that this hub serves.
@@ -101,6 +104,26 @@ pub struct ModuleRecord {
     pub made_ms: u64,
     /// When its state last changed here.
     pub changed_ms: u64,
+}
+
+/// What an account of a quota has spent, as the moment at which it is full again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetRecord {
+    /// The account.
+    pub account: Account,
+    /// That moment, on the node's own running clock ([`ClockRecord::running_ms`]).
+    pub full_at_ms: u64,
+}
+
+/// The node's own clocks, which no change of the calendar can turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRecord {
+    /// How long the node has run in all, less what a crash lost.
+    pub running_ms: u64,
+    /// The same, with a bounded part of each time in between: by which the age of messages is counted.
+    pub age_ms: u64,
+    /// The calendar when this was written, in milliseconds since the epoch.
+    pub wall_ms: u64,
 }
 
 /// Which end of an agreement this node was.

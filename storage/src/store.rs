@@ -28,11 +28,14 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::{NewTable, ReceiptRecord},
-    ledger::{block_key, kind},
+    ledger::{block_key, clock_key, kind},
     lock::DirLock,
     lock_short,
     pads::MintOutcome,
-    records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
+    records::{
+        BlockRecord, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord, IdentityRecord,
+        ModuleRecord,
+    },
     secret::SecretBytes,
     status::TableStatus,
     transaction::{HoldWant, Minted, OutboxEntry, OutboxId, Transaction, Want},
@@ -188,6 +191,18 @@ impl Store {
         self.all("module", kind::MODULE)
     }
 
+    /// What accounts of quotas had spent.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError> {
+        self.all("budget", kind::BUDGET)
+    }
+
+    /// The node's own clocks as they were last recorded.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn clock(&self) -> Result<Option<ClockRecord>, StoreError> {
+        self.engine()?.ledger.get("clock", &clock_key())
+    }
+
     /// The latest agreements, newest first.
     #[allow(clippy::missing_errors_doc)]
     pub fn blocks(&self, limit: usize) -> Result<Vec<BlockRecord>, StoreError> {
@@ -307,6 +322,13 @@ impl Store {
     pub fn shut_table(&self, table: &TableId) {
         if let Ok(engine) = self.engine() {
             engine.shut_table(table);
+        }
+    }
+
+    /// The peer does not use a table any more: nothing is taken from it until it is compared again.
+    pub fn leave_table(&self, table: &TableId) {
+        if let Ok(engine) = self.engine() {
+            engine.leave_table(table);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     lane_header::Counts,
     lane_state::LaneState,
     ledger::lane_byte,
-    status::{Compared, TableSide, TableState, TableStatus},
+    status::{Compared, LaneStatus, TableSide, TableState, TableStatus},
 };
 
 /// Failed tags cost their message's blocks; at 2^64 of 2^128 the table is suspended.
@@ -36,6 +36,35 @@ fn other(lane: Lane) -> Lane {
     match lane {
         Lane::Up => Lane::Down,
         Lane::Down => Lane::Up,
+    }
+}
+
+impl TableRecord {
+    /// A retired table as it is shown: what was not used is lost.
+    pub(crate) fn retired(&self, counts: [Counts; 2]) -> TableStatus {
+        let lane = |lane: Lane, bytes: u64, counts: Counts| LaneStatus {
+            lane,
+            allocator: self.side.allocates() == lane,
+            bytes,
+            used_key: counts.key,
+            used_identity: counts.identity,
+            used_sync: counts.sync,
+            skipped: bytes.saturating_sub(counts.total()),
+            reserved: 0,
+            left: 0,
+        };
+        let ([up, down], [up_bytes, down_bytes]) = (counts, self.lane_bytes);
+        TableStatus {
+            table: self.table,
+            serial: self.serial.clone(),
+            peer: self.peer,
+            peer_name: self.peer_name.clone(),
+            side: self.side,
+            state: TableState::Retired,
+            lanes: [lane(Lane::Up, up_bytes, up), lane(Lane::Down, down_bytes, down)],
+            forged_blocks: self.forged_blocks,
+            open: false,
+        }
     }
 }
 
@@ -100,6 +129,14 @@ impl Table {
             TableState::Pending => self.record.side == TableSide::Client,
             TableState::Quarantined { .. } => self.unsure,
             _ => false,
+        }
+    }
+
+    /// Whether pads may be taken from it for messages. A hub takes them also for a client that is away.
+    pub(crate) fn may_mint(&self) -> bool {
+        match self.record.side {
+            TableSide::Hub => self.compared != Compared::Never,
+            TableSide::Client => self.compared == Compared::Now,
         }
     }
 
@@ -174,8 +211,11 @@ impl Table {
         }
     }
 
-    /// Takes the table out of use for good.
-    pub(crate) fn retire(&mut self) {
+    /// Its record and how it is shown once it is out of use for good.
+    pub(crate) fn retire(mut self) -> (TableRecord, TableStatus) {
         self.record.state = TableState::Retired;
+        let counts = [self.lanes[0].counts, self.lanes[1].counts];
+        let status = self.record.retired(counts);
+        (self.record, status)
     }
 }

@@ -8,7 +8,10 @@ use dske_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
+    records::{
+        BlockRecord, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord, IdentityRecord,
+        ModuleRecord,
+    },
     secret::SecretBytes,
     status::Use,
 };
@@ -59,6 +62,10 @@ pub struct OutboxItem {
     pub receiver: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
+    /// The table whose pad is burned for it.
+    pub table: TableId,
+    /// When it was put there, on the node's own clock of age ([`ClockRecord::age_ms`]).
+    pub at_ms: u64,
     /// The whole message, already encrypted and tagged.
     pub bytes: Vec<u8>,
 }
@@ -72,6 +79,10 @@ pub struct OutboxEntry {
     pub receiver: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
+    /// The table whose pad is burned for it.
+    pub table: TableId,
+    /// When it was put there, on the node's own clock of age ([`ClockRecord::age_ms`]).
+    pub at_ms: u64,
     /// Length of the message.
     pub bytes: u64,
 }
@@ -110,8 +121,14 @@ pub struct Transaction {
     pub readmit: Vec<NodeId>,
     /// Pending tables that become active.
     pub activate: Vec<TableId>,
-    /// Tables that are taken out of use for good.
+    /// Tables that are taken out of use for good; messages under them go too. Those that are already are fine.
     pub retire: Vec<TableId>,
     /// What comparing marks has brought to light.
     pub sync: Option<SyncRecord>,
+    /// What accounts have spent.
+    pub budgets: Vec<BudgetRecord>,
+    /// Accounts that are full again: their records are removed.
+    pub budgets_full: Vec<dske_protocol::quota::Account>,
+    /// The node's own clocks.
+    pub clock: Option<ClockRecord>,
 }

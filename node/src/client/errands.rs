@@ -12,6 +12,14 @@ use dske_storage::{TableSide, TableState};
 use super::ClientActor;
 
 impl ClientActor {
+    /// A table that its hub does not list any more is not used until it does.
+    pub(super) fn tables_left(&mut self, hub: &NodeId, active: &[TableId]) {
+        let ours = self.store.tables().into_iter().filter(|table| table.peer == *hub && table.open);
+        for table in ours.filter(|table| table.side == TableSide::Client && !active.contains(&table.table)) {
+            self.store.leave_table(&table.table);
+        }
+    }
+
     pub(super) fn hub_errands(&mut self, now: Time) {
         let mut ours: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();
         let mut apart: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();

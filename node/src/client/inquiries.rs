@@ -70,6 +70,7 @@ impl ClientActor {
                 self.sessions.event(Level::Info, text);
                 self.send(Command::Acquaint { node, known: true });
                 self.identities.insert(node, Known { name, hubs });
+                self.set_quotas();
                 self.receiver.handle(now, ReceiverInput::Sender { node, established: true });
                 self.call(node);
             }

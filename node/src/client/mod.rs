@@ -25,6 +25,7 @@ use dske_protocol::{
     message::NoticeOutcome,
     params::{AcceptancePolicy, Time},
     receiver::{Receiver, ReceiverCounters, ReceiverInput},
+    refusal::Refusal,
     sender::{Sender, SenderInput},
     sync::{ClientEnd, SyncCounters, SyncInput},
 };
@@ -51,7 +52,8 @@ use crate::{
     control::{Failure, KeyDelivery, KeyGet},
     network::{ClientEvent, Command, Commands, Directory},
     pads::Pads,
-    status::{Event, IdentityStatus, Level, PeerStatus, PolicyStatus, SessionStatus},
+    quotas::{quotas, shown, spending},
+    status::{Event, IdentityStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus},
     sync::Sync,
 };
 
@@ -92,6 +94,7 @@ pub(crate) struct ClientView {
     pub(crate) aborted: u64,
     pub(crate) counters: ReceiverCounters,
     pub(crate) sync_counters: SyncCounters,
+    pub(crate) quotas: Vec<QuotaStatus>,
 }
 
 /// See the head of the file.
@@ -133,6 +136,7 @@ impl ClientActor {
         me: (NodeId, Name),
         policy: PolicyConfig,
         store: Store,
+        clock: Clock,
         commands: Commands,
         directory: Directory,
     ) -> Result<Self, StoreError> {
@@ -160,16 +164,16 @@ impl ClientActor {
             // Fails only when the network task has ended, and then the process is ending.
             let _ = commands.send(Command::Acquaint { node, known: true });
         }
-        Ok(Self {
-            clock: Clock::new(),
+        let mut actor = Self {
+            clock,
             rng: UnwrapErr(SysRng),
             sender: Sender::new(me.0),
-            sender_pads: Pads::new(store.clone()),
+            sender_pads: Pads::new(store.clone(), clock),
             receiver: Receiver::new(me.0, acceptance, identities.keys().copied()),
-            receiver_pads: Pads::new(store.clone()),
+            receiver_pads: Pads::new(store.clone(), clock),
             desk: IdentityDesk::new(policy.k_min),
-            desk_pads: Pads::new(store.clone()),
-            sync: Sync::new(store.clone(), commands.clone()),
+            desk_pads: Pads::new(store.clone(), clock),
+            sync: Sync::new(store.clone(), clock, commands.clone()),
             inquiries: Vec::new(),
             wishes: Wishes::default(),
             waiters: Waiters::default(),
@@ -185,7 +189,18 @@ impl ClientActor {
             store,
             commands,
             directory,
-        })
+        };
+        actor.set_quotas();
+        for record in actor.store.budgets()? {
+            actor.receiver.restore(clock.now(), spending(&record));
+        }
+        Ok(actor)
+    }
+
+    /// Gives the receiver the quotas of those whose names are known by now.
+    fn set_quotas(&mut self) {
+        let names = self.identities.iter().map(|(node, known)| (known.name.as_str(), *node));
+        self.receiver.set_quotas(quotas(&self.policy, names));
     }
 
     /// Runs until the network is gone.
@@ -267,6 +282,10 @@ impl ClientActor {
             ClientEvent::ShareAnswer { hub, block, answer } => {
                 if let Some(Err(refusal)) = answer {
                     tracing::debug!(hub = %hub.short(), %refusal, "a share was refused");
+                    if matches!(refusal, Refusal::TableInactive | Refusal::UnknownTable) {
+                        // Which tables has it, then?
+                        self.send(Command::Hello { hub });
+                    }
                 }
                 self.sender.handle(now, SenderInput::HubAnswer { block, hub, answer }, &mut self.rng);
             }
@@ -275,6 +294,7 @@ impl ClientActor {
             }
             ClientEvent::HelloAnswer { hub, active } => {
                 if let Some(active) = active {
+                    self.tables_left(&hub, &active);
                     self.hubs.hello_answered(&hub, active);
                     self.hub_errands(now);
                 }
@@ -396,6 +416,10 @@ impl ClientActor {
             aborted: self.sessions.aborted,
             counters: self.receiver.counters(),
             sync_counters: self.sync.counters(),
+            quotas: {
+                let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                shown(self.receiver.uses(now), |node| names.of(node))
+            },
         }
     }
 

@@ -68,6 +68,11 @@ pub enum Request {
     },
     /// Hub of a local testnet: behave badly.
     Chaos(Chaos),
+    /// Take a module's table out of use for good.
+    PskmRetire {
+        /// The module.
+        serial: String,
+    },
 }
 
 /// A request for a key.
@@ -132,7 +137,7 @@ pub enum Reply {
     Key(KeyDelivery),
     /// To [`Request::KeyList`], newest first.
     Keys(Vec<BlockRecord>),
-    /// To [`Request::PskmMake`] and [`Request::PskmAck`].
+    /// To [`Request::PskmMake`], [`Request::PskmAck`] and [`Request::PskmRetire`].
     Module(ModuleRecord),
     /// To [`Request::PskmImport`].
     Imported {

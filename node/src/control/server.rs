@@ -90,6 +90,7 @@ pub(crate) async fn serve(
             Request::PskmMake { .. }
             | Request::PskmImport { .. }
             | Request::PskmAck { .. }
+            | Request::PskmRetire { .. }
             | Request::EnrolAccept(_)
             | Request::KeyList { .. } => with_progress(&mut stream, shared, request).await?,
             Request::Status => Reply::Status(Box::new(shared.status().await)),

@@ -23,14 +23,18 @@ use super::frame_of;
 use crate::{
     DataDir, Me,
     client::ClientActor,
-    config::{Config, Role},
+    clock::Clock,
+    config::{Config, PadsConfig, Role},
     control::{Chaos, KeyGet, Passphrase, Reply, Request, Seal, frame, server::serve},
     enrol::{EnrolmentRequest, FORMAT},
-    hub_actor::HubActor,
+    hub_actor::{HubActor, HubConfig},
     network::{ClientEvent, Directory, HubEvent},
     node::Shared,
     peer_of,
-    status::{Counters, Event, IdentityStatus, Level, NodeStatus, PeerStatus, SCHEMA_VERSION, Status},
+    status::{
+        Counters, Event, IdentityStatus, Level, NodeStatus, PeerStatus, QuotaStatus, SCHEMA_VERSION, Status,
+    },
+    upkeep::Upkeep,
 };
 
 /// Longest pad of a module that is made, and longest wait for a key.
@@ -62,13 +66,18 @@ impl Socket {
         let (client_orders, client_orders_in) = mpsc::channel(16);
         let (hub_events, hub_events_in) = mpsc::unbounded_channel();
         let (client_events, client_events_in) = mpsc::unbounded_channel();
-        let hub = HubActor::new(me.node, KEY_BYTES_MAX, store.clone(), commands.clone()).expect("a hub");
+        let clock = Clock::start(&store).expect("a clock");
+        let limits = HubConfig { policy: config.policy.clone(), outbox: config.outbox };
+        let hub = HubActor::new(me.node, KEY_BYTES_MAX, limits, store.clone(), clock, commands.clone());
+        let hub = hub.expect("a hub");
         let identity = (me.node, config.node.name.clone());
         let directory = Directory::default();
-        let client = ClientActor::new(identity, config.policy.clone(), store.clone(), commands, directory);
+        let policy = config.policy.clone();
+        let client = ClientActor::new(identity, policy, store.clone(), clock, commands, directory);
         let client = client.expect("a client");
         runtime.spawn(hub.run(hub_events_in, hub_orders_in));
         runtime.spawn(client.run(client_events_in, client_orders_in));
+        let shared_store = store.clone();
         let shared = Shared {
             dir: DataDir::new(dir),
             store,
@@ -78,6 +87,7 @@ impl Socket {
             client: Some(client_orders),
             listen: Vec::new(),
             dropped: Arc::default(),
+            upkeep: Upkeep::new(shared_store, clock, PadsConfig::default()),
             began: Instant::now(),
         };
         Self { runtime, shared: Arc::new(shared), _events: (hub_events, client_events) }
@@ -221,6 +231,7 @@ pub fn socket_seeds() -> Vec<Vec<u8>> {
             make("node"),
             Request::PskmImport { path: "a".into(), seal: seal(), wipe: true },
             Request::PskmAck { serial: "node-0001".to_owned(), receipt: "olive tango 4417".to_owned() },
+            Request::PskmRetire { serial: "node-0001".to_owned() },
         ],
         vec![
             Request::PskmImport {
@@ -279,6 +290,9 @@ fn status() -> Status {
         sessions: Vec::new(),
         identities: vec![IdentityStatus { node, name: name("bob"), claims: 3 }],
         events: vec![Event { at_ms: 1, level: Level::Warn, text: text() }],
+        quotas: vec![QuotaStatus { who: text(), used_bytes: 1, limit: text() }],
+        pads: Vec::new(),
+        refusals: [(text(), 1)].into(),
         counters: Counters::default(),
     }
 }

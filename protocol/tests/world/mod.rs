@@ -6,6 +6,7 @@
     clippy::cast_possible_truncation,
     reason = "a test stops at the first surprise"
 )]
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -366,7 +367,7 @@ impl World {
 
     fn at_hub(&mut self, hub: NodeId, from: NodeId, bytes: Vec<u8>) -> Result<(), Refusal> {
         let position = self.hubs.iter().position(|(id, _)| *id == hub).unwrap();
-        self.hubs[position].1.handle(HubInput::KeyRequest { id: RequestId(0), from, bytes });
+        self.hubs[position].1.handle(self.now, HubInput::KeyRequest { id: RequestId(0), from, bytes });
         let mut answer = None;
         while let Some(effect) = self.hubs[position].1.poll_effect() {
             match effect {
@@ -381,7 +382,7 @@ impl World {
                         }
                     }
                     if let Some(outcome) = outcome {
-                        self.hubs[position].1.handle(HubInput::Pad(outcome));
+                        self.hubs[position].1.handle(self.now, HubInput::Pad(outcome));
                     }
                 }
                 HubEffect::KeyAnswer { result, .. } => answer = Some(result),
@@ -458,13 +459,13 @@ impl World {
 
     fn identity_at_hub(&mut self, hub: NodeId, from: NodeId, bytes: Vec<u8>) -> Option<Vec<u8>> {
         let position = self.hubs.iter().position(|(id, _)| *id == hub).unwrap();
-        self.hubs[position].1.handle(HubInput::IdentityRequest { id: RequestId(0), from, bytes });
+        self.hubs[position].1.handle(self.now, HubInput::IdentityRequest { id: RequestId(0), from, bytes });
         let mut answer = None;
         while let Some(effect) = self.hubs[position].1.poll_effect() {
             match effect {
                 HubEffect::Pad(effect) => {
                     if let (Some(outcome), _) = self.pads.execute(hub, effect) {
-                        self.hubs[position].1.handle(HubInput::Pad(outcome));
+                        self.hubs[position].1.handle(self.now, HubInput::Pad(outcome));
                     }
                 }
                 HubEffect::IdentityAnswer { result, .. } => answer = Some(result),

@@ -280,7 +280,14 @@ impl World {
 
     pub(super) fn post(&mut self, byte: u8, len: usize) {
         let id = self.engine.next_outbox_id();
-        let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes: vec![byte; len] };
+        let item = OutboxItem {
+            id,
+            receiver: HUB,
+            block: BlockId::new([1; 16]),
+            table: TABLE,
+            at_ms: 0,
+            bytes: vec![byte; len],
+        };
         if commit(&self.engine, Transaction { outbox: vec![item], ..Transaction::default() }).is_ok() {
             self.messages.insert(id, (byte, len));
         }

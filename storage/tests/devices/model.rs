@@ -259,7 +259,14 @@ impl Mail {
         assert!(!self.kept.contains_key(&id), "{id:?} was used before");
         let len = if rng.random_bool(0.3) { rng.random_range(2049..9000) } else { rng.random_range(1..2048) };
         let byte = rng.random_range(1..=255);
-        let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes: vec![byte; len] };
+        let item = OutboxItem {
+            id,
+            receiver: HUB,
+            block: BlockId::new([1; 16]),
+            table: TableId::new([9; 16]),
+            at_ms: 0,
+            bytes: vec![byte; len],
+        };
         match get(store.commit(Transaction { outbox: vec![item], ..Transaction::default() })) {
             Ok(()) => {
                 self.kept.insert(id, (byte, len));

@@ -1,13 +1,20 @@
 //! Messages wait as the very same bytes, across restarts, until they are delivered.
 
-use dske_protocol::ids::BlockId;
+use dske_protocol::ids::{BlockId, TableId};
 use dske_storage::{OutboxId, OutboxItem, Transaction};
 
 use crate::common::*;
 
 fn put(world: &World, bytes: &[u8]) -> OutboxId {
     let id = world.hub.next_outbox_id();
-    let item = OutboxItem { id, receiver: CLIENT, block: BlockId::new([4; 16]), bytes: bytes.to_vec() };
+    let item = OutboxItem {
+        id,
+        receiver: CLIENT,
+        block: BlockId::new([4; 16]),
+        table: TableId::new([9; 16]),
+        at_ms: 7,
+        bytes: bytes.to_vec(),
+    };
     get(world.hub.commit(Transaction { outbox: vec![item], ..Transaction::default() })).expect("stored");
     id
 }

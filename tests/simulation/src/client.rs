@@ -881,5 +881,6 @@ fn abort_name(reason: &AbortReason) -> &'static str {
         AbortReason::WorkBound { .. } => "aborted: work bound",
         AbortReason::SenderNotEstablished => "aborted: sender not established",
         AbortReason::Internal => "aborted: store failed",
+        AbortReason::QuotaExceeded { .. } => "aborted: quota exceeded",
     }
 }

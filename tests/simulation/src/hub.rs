@@ -98,11 +98,11 @@ impl HubRole {
             Packet::Key(wire, bytes) => {
                 shared.checker.given(core.me, from, &bytes);
                 let id = self.serve(from, wire, &bytes);
-                self.hub.handle(HubInput::KeyRequest { id, from: peer, bytes });
+                self.hub.handle(core.now(shared), HubInput::KeyRequest { id, from: peer, bytes });
             }
             Packet::Identity(wire, bytes) => {
                 let id = self.serve(from, wire, &bytes);
-                self.hub.handle(HubInput::IdentityRequest { id, from: peer, bytes });
+                self.hub.handle(core.now(shared), HubInput::IdentityRequest { id, from: peer, bytes });
             }
             Packet::Hello(wire) => {
                 let tables = core.store.tables().into_iter();
@@ -185,7 +185,7 @@ impl HubRole {
     pub(crate) fn done(&mut self, core: &mut Core, shared: &mut Shared, done: Done) {
         match done {
             Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
-            Done::Pad(_, outcome) => self.hub.handle(HubInput::Pad(outcome)),
+            Done::Pad(_, outcome) => self.hub.handle(core.now(shared), HubInput::Pad(outcome)),
             Done::Queued(messages) => {
                 for Queued { id, receiver, bytes } in messages {
                     let Some(to) = shared.plan.index(&receiver) else { continue };
@@ -358,5 +358,7 @@ pub(crate) fn refusal_name(refusal: Refusal) -> &'static str {
         Refusal::Internal => "refused: internal",
         Refusal::NotSynced => "refused: not synced",
         Refusal::ReceiverAway => "refused: receiver away",
+        Refusal::QuotaExceeded => "refused: quota exceeded",
+        Refusal::OutboxFull => "refused: outbox full",
     }
 }

@@ -246,8 +246,8 @@ pub(crate) fn hub_record(
             outgoing.push(message);
             continue;
         };
-        let Outgoing { receiver, block, bytes } = message;
-        let keep = |bytes| Outgoing { receiver, block, bytes };
+        let Outgoing { receiver, block, table, bytes } = message;
+        let keep = |bytes| Outgoing { receiver, block, table, bytes };
         match lie {
             Lie::Silence => {}
             Lie::Delay => {

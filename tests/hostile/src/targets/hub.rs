@@ -12,7 +12,7 @@ use dske_protocol::{
     ids::{Lane, NodeId},
     message::{IdentityClaim, IdentityRequest, KeyInstruction, Subject, Unverified},
     pad::{TAG_KEY_BYTES, TagKey},
-    params::KEY_BYTES_MAX,
+    params::{KEY_BYTES_MAX, Time},
     refusal::Refusal,
 };
 
@@ -145,17 +145,20 @@ impl Stage {
         let id = RequestId(self.next);
         self.open.insert(id, right);
         let asks_identity = bytes.first() == Some(&3);
-        self.hub.handle(if asks_identity {
-            HubInput::IdentityRequest { id, from, bytes }
-        } else {
-            HubInput::KeyRequest { id, from, bytes }
-        });
+        self.hub.handle(
+            Time::ZERO,
+            if asks_identity {
+                HubInput::IdentityRequest { id, from, bytes }
+            } else {
+                HubInput::KeyRequest { id, from, bytes }
+            },
+        );
         self.execute();
     }
 
     fn answer_pads(&mut self, at: usize) {
         let outcome = self.outcomes.remove(at);
-        self.hub.handle(HubInput::Pad(outcome));
+        self.hub.handle(Time::ZERO, HubInput::Pad(outcome));
         self.execute();
     }
 

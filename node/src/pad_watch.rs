@@ -1,0 +1,201 @@
+//! How fast pads are used, and when they will be empty.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use dske_protocol::ids::{Lane, Name, NodeId};
+use dske_storage::{TableState, TableStatus};
+
+use crate::{
+    config::PadsConfig,
+    status::{Level, PadForecast},
+};
+
+/// Between two looks at the tables.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
+
+/// Use is averaged over about this long, so that one large key is not taken for a habit.
+const AVERAGE_OVER: Duration = Duration::from_secs(900);
+
+/// Below these parts of all active tables together, in percent, pads are low whatever their rate of use.
+const WARN_PERCENT: u64 = 10;
+const CRIT_PERCENT: u64 = 2;
+
+/// Shared between the task that looks and those who ask.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PadWatch(Arc<Mutex<BTreeMap<(NodeId, Lane), Pad>>>);
+
+/// One lane of all active tables with a peer.
+#[derive(Debug)]
+struct Pad {
+    peer: Name,
+    used_bytes: u64,
+    left_bytes: u64,
+    bytes: u64,
+    bytes_per_s: f64,
+    level: Level,
+}
+
+impl PadWatch {
+    /// Takes the tables in as they stand `since` the last look. Gives what has become worse.
+    pub(crate) fn look(
+        &self,
+        tables: &[TableStatus],
+        since: Duration,
+        config: &PadsConfig,
+    ) -> Vec<(Level, String)> {
+        let mut now: BTreeMap<(NodeId, Lane), Pad> = BTreeMap::new();
+        for table in tables {
+            for lane in &table.lanes {
+                let pad = now.entry((table.peer, lane.lane)).or_insert_with(|| Pad {
+                    peer: table.peer_name.clone(),
+                    used_bytes: 0,
+                    left_bytes: 0,
+                    bytes: 0,
+                    bytes_per_s: 0.0,
+                    level: Level::Info,
+                });
+                // Of all tables ever, so that one that is retired or new makes no jump.
+                pad.used_bytes += lane.used_key + lane.used_identity + lane.used_sync;
+                if table.state == TableState::Active {
+                    pad.left_bytes += lane.left + lane.reserved;
+                    pad.bytes += lane.bytes;
+                }
+            }
+        }
+        let mut before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worse = Vec::new();
+        for (key, pad) in &mut now {
+            if let Some(old) = before.get(key) {
+                let used = pad.used_bytes.saturating_sub(old.used_bytes) as f64;
+                let weight = (since.as_secs_f64() / AVERAGE_OVER.as_secs_f64()).min(1.0);
+                let rate = used / since.as_secs_f64().max(0.001);
+                pad.bytes_per_s = old.bytes_per_s + weight * (rate - old.bytes_per_s);
+                pad.level = old.level;
+            }
+            let level = pad.judge(config);
+            if level > pad.level {
+                worse.push((level, pad.told(key.1)));
+            }
+            pad.level = level;
+        }
+        *before = now;
+        worse
+    }
+
+    /// What is to be expected of every pad.
+    pub(crate) fn forecasts(&self) -> Vec<PadForecast> {
+        let pads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let forecast = |(key, pad): (&(NodeId, Lane), &Pad)| PadForecast {
+            peer: pad.peer.clone(),
+            lane: key.1,
+            left_bytes: pad.left_bytes,
+            bytes: pad.bytes,
+            bytes_per_s: pad.bytes_per_s.round().max(0.0) as u64,
+            empty_in_s: pad.empty_in().map(|time| time.as_secs()),
+            level: pad.level,
+        };
+        pads.iter().map(forecast).collect()
+    }
+}
+
+impl Pad {
+    /// `None` where nothing is used to speak of.
+    fn empty_in(&self) -> Option<Duration> {
+        let seconds = self.left_bytes as f64 / self.bytes_per_s;
+        // Beyond a century nobody asks.
+        (seconds.is_finite() && seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds.max(0.0)))
+    }
+
+    fn judge(&self, config: &PadsConfig) -> Level {
+        if self.bytes == 0 {
+            // No active table at all: the tables' own states tell why.
+            return Level::Info;
+        }
+        let percent = self.left_bytes.saturating_mul(100) / self.bytes;
+        let within = |limit: Duration| self.empty_in().is_some_and(|time| time < limit);
+        if percent < CRIT_PERCENT || within(config.crit_before.0.0) {
+            Level::Crit
+        } else if percent < WARN_PERCENT || within(config.warn_before.0.0) {
+            Level::Warn
+        } else {
+            Level::Info
+        }
+    }
+
+    fn told(&self, lane: Lane) -> String {
+        let until = self.empty_in().map_or_else(String::new, |time| {
+            let hours = time.as_secs() / 3_600;
+            format!(", empty in {} d {} h at the present rate", hours / 24, hours % 24)
+        });
+        format!(
+            "the {lane} pad with {} has {} bytes left{until}: a new module for this pair is needed",
+            self.peer, self.left_bytes
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Span, Text};
+    use dske_protocol::ids::TableId;
+    use dske_storage::{LaneStatus, TableSide};
+
+    fn table(state: TableState, used: u64) -> TableStatus {
+        let lane = |lane| LaneStatus {
+            lane,
+            allocator: lane == Lane::Up,
+            bytes: 1_000_000,
+            used_key: used,
+            used_identity: 0,
+            used_sync: 0,
+            skipped: 0,
+            reserved: 0,
+            left: 1_000_000 - used,
+        };
+        TableStatus {
+            table: TableId::new([1; 16]),
+            serial: "p1-0001".into(),
+            peer: NodeId::new([1; 32]),
+            peer_name: "p1".parse().unwrap(),
+            side: TableSide::Client,
+            state,
+            lanes: [lane(Lane::Up), lane(Lane::Down)],
+            forged_blocks: 0,
+            open: true,
+        }
+    }
+
+    #[test]
+    fn a_pad_that_will_be_empty_soon_is_told_once_and_a_new_module_ends_it() {
+        let (watch, minute) = (PadWatch::default(), Duration::from_secs(60));
+        let days = |days: u64| Text(Span(Duration::from_secs(days * 86_400)));
+        let config = PadsConfig { warn_before: days(7), crit_before: days(1) };
+        assert!(watch.look(&[table(TableState::Active, 0)], minute, &config).is_empty());
+        assert_eq!(watch.forecasts()[0].empty_in_s, None);
+        let mut told = Vec::new();
+        for look in 1..60 {
+            told.extend(watch.look(&[table(TableState::Active, look * 240)], minute, &config));
+        }
+        // Four bytes a second: 2.9 days.
+        assert_eq!(told.len(), 2, "once for each lane: {told:?}");
+        assert!(told[0].0 == Level::Warn && told[0].1.contains("with p1"), "{told:?}");
+        let forecast = &watch.forecasts()[0];
+        assert_eq!((forecast.level, forecast.bytes_per_s), (Level::Warn, 4));
+        let told = watch.look(&[table(TableState::Active, 995_000)], minute, &config);
+        assert!(told.iter().all(|(level, _)| *level == Level::Crit) && told.len() == 2, "{told:?}");
+    }
+
+    #[test]
+    fn an_idle_pad_is_low_by_what_is_left_of_it() {
+        let (watch, config) = (PadWatch::default(), PadsConfig::default());
+        let told = watch.look(&[table(TableState::Active, 950_000)], LOOK, &config);
+        assert_eq!(told.len(), 2);
+        // The table is retired and nothing else is there: that is not for the watch to say.
+        assert!(watch.look(&[table(TableState::Retired, 950_000)], LOOK, &config).is_empty());
+    }
+}

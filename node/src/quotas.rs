@@ -1,0 +1,59 @@
+//! Quotas as the operator writes them, by name, and as they are shown.
+
+use std::collections::BTreeMap;
+
+use dske_protocol::{
+    ids::NodeId,
+    params::Time,
+    quota::{Account, Quotas, Spending, Use},
+};
+use dske_storage::BudgetRecord;
+
+use crate::{config::PolicyConfig, status::QuotaStatus};
+
+/// The quotas of the policy, for the nodes whose names are known. A name that is not yet gets its quota when it is.
+pub(crate) fn quotas<'a>(policy: &PolicyConfig, names: impl Iterator<Item = (&'a str, NodeId)>) -> Quotas {
+    let nodes: BTreeMap<&str, NodeId> = names.collect();
+    let mut quotas = Quotas {
+        default: policy.max_peer_use_default.map(|text| text.0),
+        identity: Some(policy.max_identity_use.0),
+        ..Quotas::default()
+    };
+    for (text, quota) in &policy.max_peer_use {
+        match text.split_once(':') {
+            None => {
+                if let Some(&sender) = nodes.get(text.as_str()) {
+                    quotas.payers.insert(sender, Some(quota.0));
+                }
+            }
+            Some((sender, receiver)) => {
+                if let (Some(&sender), Some(&receiver)) = (nodes.get(sender), nodes.get(receiver)) {
+                    quotas.pairs.insert((sender, receiver), Some(quota.0));
+                }
+            }
+        }
+    }
+    quotas
+}
+
+/// What was spent before a restart, in the machines' words.
+pub(crate) fn spending(record: &BudgetRecord) -> Spending {
+    Spending { account: record.account, full_at: Time::from_millis(record.full_at_ms) }
+}
+
+/// What is spent, for people.
+pub(crate) fn shown(uses: Vec<Use>, name: impl Fn(&NodeId) -> String) -> Vec<QuotaStatus> {
+    let who = |account: &Account| match account {
+        Account::Pair { sender, receiver } => format!("{} to {}", name(sender), name(receiver)),
+        Account::Lane { sender, hub } => format!("{} through {}", name(sender), name(hub)),
+        Account::Identity { client } => format!("inquiries of {}", name(client)),
+        Account::Introduction { hub } => format!("unknown senders named by {}", name(hub)),
+    };
+    uses.into_iter()
+        .map(|spent| QuotaStatus {
+            who: who(&spent.account),
+            used_bytes: spent.used,
+            limit: spent.quota.to_string(),
+        })
+        .collect()
+}

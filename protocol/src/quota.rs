@@ -1,0 +1,502 @@
+//! Quotas: how many pad bytes somebody may have burned per time (§4.1, depletion attacks).
+//!
+//! Each account is a token bucket, kept as one moment: when it will be full again. Spending moves that moment
+//! on by what the bytes cost in time; it may not lie further ahead than the quota's period. So a full bucket
+//! and an absent one are the same, and only such are ever forgotten: nobody gets a fresh bucket by
+//! crowding an old one out.
+//!
+//! A bucket must not be fuller after a restart than it was before. The moment is therefore recorded ahead, a
+//! part of the quota at a time, before that part is spent: a restart costs at most that part, and few
+//! payments need a record. Time counts only while the node runs, so that no clock that was set can refill.
+//!
+//! Must never: let a payment through whose record is not durable; forget an account that is not full.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ids::NodeId, params::Time};
+
+/// Parts of a quota; one is recorded ahead, and so at most lost to a restart.
+const PARTS: u32 = 16;
+
+/// Accounts of one payer that are not full. Beyond it the payer opens no new one: with so many it has spent
+/// with as many peers within the period.
+pub const ACCOUNTS_PER_PAYER_MAX: usize = 1024;
+
+/// So many bytes per so much time; also the most that may be spent at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Quota {
+    bytes: u64,
+    per: Duration,
+}
+
+/// Units of size and of time, as quotas are written.
+const SIZES: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+/// See [`SIZES`].
+const TIMES: [(&str, u64); 4] = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
+
+impl Quota {
+    /// `None` where one of the two is nothing, or the time is longer than a year.
+    pub fn new(bytes: u64, per: Duration) -> Option<Self> {
+        let year = Duration::from_secs(366 * 86_400);
+        (bytes > 0 && !per.is_zero() && per <= year).then_some(Self { bytes, per })
+    }
+
+    /// So many bytes in an hour.
+    pub const fn per_hour(bytes: u64) -> Self {
+        assert!(bytes > 0, "a quota of nothing");
+        Self { bytes, per: Duration::from_secs(3_600) }
+    }
+
+    /// The most that may be spent at once, and what comes back in a period.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The period.
+    pub fn per(&self) -> Duration {
+        self.per
+    }
+
+    /// The time in which so many bytes come back, rounded up; `None` for more than all.
+    fn cost(&self, bytes: u64) -> Option<Duration> {
+        if bytes > self.bytes {
+            return None;
+        }
+        let nanos = (u128::from(bytes) * self.per.as_nanos()).div_ceil(u128::from(self.bytes));
+        // At most a year, which fits.
+        Some(u64::try_from(nanos).map_or(self.per, Duration::from_nanos))
+    }
+
+    /// The bytes that come back in a time, rounded up.
+    fn worth(&self, time: Duration) -> u64 {
+        let bytes = (time.as_nanos() * u128::from(self.bytes)).div_ceil(self.per.as_nanos());
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, size) = SIZES.into_iter().find(|(_, size)| self.bytes % size == 0).unwrap_or(("B", 1));
+        let whole = TIMES.into_iter().find(|(_, secs)| self.per == Duration::from_secs(*secs));
+        match whole {
+            Some((time, _)) => write!(f, "{}{unit}/{time}", self.bytes / size),
+            None => write!(f, "{}{unit}/{}s", self.bytes / size, self.per.as_secs_f64()),
+        }
+    }
+}
+
+/// A text that is no quota.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a quota: write a size, a slash and a time, such as 64KiB/minute or 1GiB/day")]
+pub struct QuotaSyntax(String);
+
+impl FromStr for Quota {
+    type Err = QuotaSyntax;
+
+    /// `1GiB/day`, `64 KiB / minute`, `96B/s`: binary units, whole numbers.
+    fn from_str(text: &str) -> Result<Self, QuotaSyntax> {
+        let parse = || {
+            let (size, time) = text.split_once('/')?;
+            let size = size.trim();
+            let at = size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len());
+            let (number, unit) = size.split_at(at);
+            let unit = unit.trim();
+            let unit = SIZES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1;
+            let secs = match time.trim().to_ascii_lowercase().as_str() {
+                "d" | "day" => 86_400,
+                "h" | "hour" => 3_600,
+                "m" | "min" | "minute" => 60,
+                "s" | "sec" | "second" => 1,
+                _ => return None,
+            };
+            Self::new(number.parse::<u64>().ok()?.checked_mul(unit)?, Duration::from_secs(secs))
+        };
+        parse().ok_or_else(|| QuotaSyntax(text.chars().take(64).collect()))
+    }
+}
+
+/// Whose spending is counted, and towards whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Account {
+    /// At a hub: what a sender has burned of a receiver's down lanes.
+    Pair {
+        /// The sender.
+        sender: NodeId,
+        /// The receiver.
+        receiver: NodeId,
+    },
+    /// At a receiver: what a sender has burned of the down lanes shared with one hub. Counted by hub, so that
+    /// one that invents messages spends nothing of the others'.
+    Lane {
+        /// The sender.
+        sender: NodeId,
+        /// The hub.
+        hub: NodeId,
+    },
+    /// At a hub: what a client's identity requests have burned of its own down lanes.
+    Identity {
+        /// The client.
+        client: NodeId,
+    },
+    /// At a client: what senders that a hub named, and nobody knew, have made it burn of every up lane.
+    Introduction {
+        /// The hub.
+        hub: NodeId,
+    },
+}
+
+impl Account {
+    /// Who pays.
+    pub fn payer(&self) -> NodeId {
+        match *self {
+            Self::Pair { sender, .. } | Self::Lane { sender, .. } => sender,
+            Self::Identity { client } => client,
+            Self::Introduction { hub } => hub,
+        }
+    }
+
+    /// The first and the last account that the payer can have beside this one.
+    fn kin(&self) -> std::ops::RangeInclusive<Self> {
+        let (least, most) = (NodeId::new([0; 32]), NodeId::new([0xff; 32]));
+        match *self {
+            Self::Pair { sender, .. } => {
+                Self::Pair { sender, receiver: least }..=Self::Pair { sender, receiver: most }
+            }
+            Self::Lane { sender, .. } => Self::Lane { sender, hub: least }..=Self::Lane { sender, hub: most },
+            Self::Identity { .. } | Self::Introduction { .. } => *self..=*self,
+        }
+    }
+}
+
+/// An account's record: taken to be full again at this moment, after a restart too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spending {
+    /// The account.
+    pub account: Account,
+    /// When it is full again.
+    pub full_at: Time,
+}
+
+/// A payment that would exceed its quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The account that has too little.
+    pub account: Account,
+}
+
+/// One account, as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The account.
+    pub account: Account,
+    /// Its quota.
+    pub quota: Quota,
+    /// Bytes spent that have not come back yet.
+    pub used: u64,
+}
+
+/// What each may spend. A payer that is not named has the default; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// For keys, of payers that are not named.
+    pub default: Option<Quota>,
+    /// For keys, by payer.
+    pub payers: BTreeMap<NodeId, Option<Quota>>,
+    /// For keys, by payer and the other side; counts before the payer's.
+    pub pairs: BTreeMap<(NodeId, NodeId), Option<Quota>>,
+    /// For identity requests.
+    pub identity: Option<Quota>,
+}
+
+impl Quotas {
+    /// The quota of an account. That for introductions is nobody's to set.
+    pub fn of(&self, account: &Account) -> Option<Quota> {
+        let (payer, other) = match *account {
+            Account::Pair { sender, receiver } => (sender, receiver),
+            Account::Lane { sender, hub } => (sender, hub),
+            Account::Identity { .. } => return self.identity,
+            Account::Introduction { .. } => return None,
+        };
+        let named = self.pairs.get(&(payer, other)).or_else(|| self.payers.get(&payer));
+        named.copied().unwrap_or(self.default)
+    }
+}
+
+/// All accounts of a node's role.
+#[derive(Debug, Clone, Default)]
+pub struct Budgets {
+    accounts: BTreeMap<Account, State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    quota: Quota,
+    full_at: Time,
+    /// What the record says; nothing may be spent beyond it.
+    durable: Time,
+}
+
+impl Budgets {
+    /// Takes up a record from before a restart.
+    pub fn restore(&mut self, now: Time, spending: Spending, quota: Option<Quota>) {
+        let Some(quota) = quota else { return };
+        let full_at = spending.full_at.min(now + quota.per);
+        if full_at > now {
+            self.accounts.insert(spending.account, State { quota, full_at, durable: spending.full_at });
+        }
+    }
+
+    /// Pays from all of these accounts or from none; an account without a quota pays nothing. What is given
+    /// back has to be recorded, and [`Budgets::recorded`] be told, before the bytes are used.
+    ///
+    /// # Errors
+    /// The first account that has too little.
+    pub fn pay(
+        &mut self,
+        now: Time,
+        payments: impl IntoIterator<Item = (Account, Option<Quota>, u64)>,
+    ) -> Result<Vec<Spending>, Exceeded> {
+        let mut due = Vec::new();
+        for (account, quota, bytes) in payments {
+            let Some(quota) = quota else { continue };
+            let known = self.accounts.get(&account);
+            let full_at = known.map_or(now, |known| known.full_at).max(now);
+            let paid = quota.cost(bytes).map(|cost| full_at + cost);
+            let Some(paid) = paid.filter(|paid| *paid <= now + quota.per) else {
+                return Err(Exceeded { account });
+            };
+            if known.is_none() && !self.has_room(now, &account) {
+                return Err(Exceeded { account });
+            }
+            due.push((account, quota, paid));
+        }
+        let mut spendings = Vec::new();
+        for (account, quota, full_at) in due {
+            let state = self.accounts.entry(account).or_insert(State { quota, full_at, durable: Time::ZERO });
+            (state.quota, state.full_at) = (quota, full_at);
+            if full_at > state.durable {
+                spendings.push(Spending { account, full_at: full_at + quota.per / PARTS });
+            }
+        }
+        Ok(spendings)
+    }
+
+    /// Gives back what was paid and not used.
+    pub fn refund(&mut self, account: &Account, bytes: u64) {
+        if let Some(state) = self.accounts.get_mut(account) {
+            let cost = state.quota.cost(bytes).unwrap_or_default();
+            state.full_at = state.full_at.saturating_sub(cost);
+        }
+    }
+
+    /// Records are durable.
+    pub fn recorded(&mut self, spendings: &[Spending]) {
+        for spending in spendings {
+            if let Some(state) = self.accounts.get_mut(&spending.account) {
+                state.durable = state.durable.max(spending.full_at);
+            }
+        }
+    }
+
+    /// Accounts that are not full.
+    pub fn uses(&self, now: Time) -> Vec<Use> {
+        let used = |(account, state): (&Account, &State)| {
+            let used = state.quota.worth(state.full_at.checked_sub(now)?);
+            (used > 0).then_some(Use { account: *account, quota: state.quota, used })
+        };
+        self.accounts.iter().filter_map(used).collect()
+    }
+
+    /// Room for one more account of this payer; full ones make way.
+    fn has_room(&mut self, now: Time, account: &Account) -> bool {
+        if self.accounts.range(account.kin()).count() < ACCOUNTS_PER_PAYER_MAX {
+            return true;
+        }
+        let full: Vec<_> = self
+            .accounts
+            .range(account.kin())
+            .filter(|(_, state)| state.full_at <= now)
+            .map(|(account, _)| *account)
+            .collect();
+        for account in &full {
+            self.accounts.remove(account);
+        }
+        !full.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn node(id: u16) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&id.to_be_bytes());
+        NodeId::new(bytes)
+    }
+
+    fn pair(receiver: u16) -> Account {
+        Account::Pair { sender: node(1), receiver: node(receiver) }
+    }
+
+    fn quota(bytes: u64) -> Option<Quota> {
+        Quota::new(bytes, DAY)
+    }
+
+    /// Pays from one account, and has it recorded.
+    fn pay(budgets: &mut Budgets, now: Time, account: Account, quota: Option<Quota>, bytes: u64) -> bool {
+        let spendings = budgets.pay(now, [(account, quota, bytes)]);
+        if let Ok(spendings) = &spendings {
+            budgets.recorded(spendings);
+        }
+        spendings.is_ok()
+    }
+
+    #[test]
+    fn what_is_spent_comes_back_with_time() {
+        let (mut budgets, limit) = (Budgets::default(), quota(960));
+        for _ in 0..10 {
+            assert!(pay(&mut budgets, Time::ZERO, pair(2), limit, 96));
+        }
+        assert!(!pay(&mut budgets, Time::ZERO, pair(2), limit, 1));
+        assert_eq!(budgets.uses(Time::ZERO)[0].used, 960);
+        assert!(!pay(&mut budgets, DAY / 10 - Time::from_secs(1), pair(2), limit, 96));
+        assert!(pay(&mut budgets, DAY / 10, pair(2), limit, 96));
+        assert!(!pay(&mut budgets, DAY, pair(2), limit, 961), "more than all never fits");
+        assert!(pay(&mut budgets, DAY * 3, pair(2), limit, 960));
+        assert!(budgets.uses(DAY * 5).is_empty());
+    }
+
+    #[test]
+    fn one_receiver_that_has_too_little_stops_the_payment_for_all() {
+        let (mut budgets, limit) = (Budgets::default(), quota(100));
+        assert!(pay(&mut budgets, Time::ZERO, pair(3), limit, 90));
+        let both = [(pair(2), limit, 20), (pair(3), limit, 20)];
+        assert_eq!(budgets.pay(Time::ZERO, both), Err(Exceeded { account: pair(3) }));
+        assert_eq!(budgets.uses(Time::ZERO).len(), 1);
+        assert!(pay(&mut budgets, Time::ZERO, pair(2), limit, 100));
+    }
+
+    #[test]
+    fn without_a_quota_nothing_is_counted() {
+        let mut budgets = Budgets::default();
+        assert_eq!(budgets.pay(Time::ZERO, [(pair(2), None, u64::MAX)]), Ok(Vec::new()));
+        assert!(budgets.uses(Time::ZERO).is_empty());
+    }
+
+    #[test]
+    fn a_restart_refills_nothing_and_costs_one_part_at_most() {
+        let limit = quota(1600);
+        let mut budgets = Budgets::default();
+        let mut record = None;
+        for _ in 0..8 {
+            let spendings = budgets.pay(Time::ZERO, [(pair(2), limit, 100)]).expect("within the quota");
+            budgets.recorded(&spendings);
+            record = spendings.last().copied().or(record);
+        }
+        let mut restarted = Budgets::default();
+        restarted.restore(Time::ZERO, record.expect("recorded ahead"), limit);
+        let used = restarted.uses(Time::ZERO)[0].used;
+        assert!((800..=900).contains(&used), "{used}");
+        // A quota that has become smaller since is empty at worst, not for longer than its period.
+        let mut smaller = Budgets::default();
+        smaller.restore(Time::ZERO, record.expect("a record"), Quota::new(10, DAY / 24));
+        assert_eq!(smaller.uses(Time::ZERO)[0].used, 10);
+    }
+
+    #[test]
+    fn crowding_an_account_out_does_not_refill_it() {
+        let (mut budgets, limit) = (Budgets::default(), quota(1000));
+        for receiver in 0..ACCOUNTS_PER_PAYER_MAX {
+            assert!(pay(&mut budgets, Time::ZERO, pair(receiver.try_into().expect("few")), limit, 1000));
+        }
+        assert!(!pay(&mut budgets, Time::ZERO, pair(5000), limit, 1), "no room");
+        assert!(!pay(&mut budgets, Time::ZERO, pair(7), limit, 1), "none was forgotten");
+        let other = Account::Pair { sender: node(2), receiver: node(7) };
+        assert!(pay(&mut budgets, Time::ZERO, other, limit, 1), "others are not concerned");
+        assert!(pay(&mut budgets, DAY, pair(5000), limit, 1), "full ones make way");
+        assert!(budgets.accounts.len() < 10);
+    }
+
+    #[test]
+    fn names_choose_the_quota() {
+        let quotas = Quotas {
+            default: quota(1),
+            payers: BTreeMap::from([(node(1), quota(2)), (node(3), None)]),
+            pairs: BTreeMap::from([((node(1), node(9)), quota(3))]),
+            identity: quota(4),
+        };
+        assert_eq!(quotas.of(&pair(8)), quota(2));
+        assert_eq!(quotas.of(&pair(9)), quota(3));
+        assert_eq!(quotas.of(&Account::Lane { sender: node(3), hub: node(9) }), None);
+        assert_eq!(quotas.of(&Account::Pair { sender: node(4), receiver: node(9) }), quota(1));
+        assert_eq!(quotas.of(&Account::Identity { client: node(1) }), quota(4));
+    }
+
+    #[test]
+    fn quotas_are_read_as_they_are_written() {
+        for (text, bytes, secs) in [
+            ("1GiB/day", 1 << 30, 86_400),
+            ("64KiB/minute", 64 << 10, 60),
+            ("96B/second", 96, 1),
+            ("3TiB/hour", 3 << 40, 3_600),
+        ] {
+            let quota = text.parse::<Quota>();
+            assert_eq!(quota, Ok(Quota { bytes, per: Duration::from_secs(secs) }));
+            assert_eq!(quota.map(|quota| quota.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(" 64 kib / min ".parse::<Quota>(), "64KiB/minute".parse());
+        for bad in [
+            "",
+            "1GiB",
+            "GiB/day",
+            "0B/s",
+            "1GiB/week",
+            "1.5GiB/day",
+            "-1B/s",
+            "1GB/day",
+            "99999999TiB/s",
+            "1/day/day",
+        ] {
+            assert!(bad.parse::<Quota>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the order of payments and restarts, no window of a period lets more through than twice the
+        /// quota, and a restart never lets more through than none would have.
+        #[test]
+        fn no_period_sees_more_than_twice_the_quota(
+            steps in prop::collection::vec((0u64..40_000, 1u64..400, any::<bool>()), 1..120)
+        ) {
+            let limit = quota(1000);
+            let (mut budgets, mut record, mut now) = (Budgets::default(), None, Time::ZERO);
+            let mut paid: Vec<(Time, u64)> = Vec::new();
+            for (secs, bytes, restart) in steps {
+                now += Time::from_secs(secs);
+                if restart {
+                    budgets = Budgets::default();
+                    if let Some(spending) = record {
+                        budgets.restore(now, spending, limit);
+                    }
+                }
+                if let Ok(spendings) = budgets.pay(now, [(pair(2), limit, bytes)]) {
+                    budgets.recorded(&spendings);
+                    record = spendings.last().copied().or(record);
+                    paid.push((now, bytes));
+                }
+            }
+            for (at, &(end, _)) in paid.iter().enumerate() {
+                let window = paid[..=at].iter().filter(|(time, _)| *time + DAY > end);
+                let sum: u64 = window.map(|(_, bytes)| bytes).sum();
+                prop_assert!(sum <= 2000, "{sum} bytes in the day before {end:?}");
+            }
+        }
+    }
+}

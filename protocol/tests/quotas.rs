@@ -1,0 +1,170 @@
+//! Depletion (§4.1): what a sender, a client or a hub can make others burn is bounded, and who is refused hears
+//! why.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod world;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dske_protocol::{
+    ids::{BlockId, Lane, NodeId},
+    message::{Agreement, Subject},
+    params::{
+        INTRODUCED_BYTES_MAX, INTRODUCED_PERIOD, PROTOCOL_VERSION, Time, UNKNOWN_SENDER_PAUSE, burned_bytes,
+    },
+    quota::{Account, Quota, Quotas},
+    refusal::{AbortReason, Refusal, SendFailure},
+    room::OutboxLimits,
+};
+use world::{World, client_id, client_name, hub_id};
+
+const KEY_BYTES: u32 = 32;
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn keys(number: u64) -> Option<Quota> {
+    Quota::new(number * burned_bytes(u64::from(KEY_BYTES)), DAY)
+}
+
+/// What the hubs refused the sender for.
+fn refusals(failure: SendFailure) -> Vec<(NodeId, Refusal)> {
+    match failure {
+        SendFailure::TooFewAccepted { refusals, .. } => refusals,
+        other => panic!("refused by the hubs, not: {other}"),
+    }
+}
+
+#[test]
+fn a_hub_holds_a_pair_to_its_quota_and_says_so_before_it_burns_the_receivers_pad() {
+    let mut world = World::new(21, 3, 3, 2, 4096, true);
+    let quotas = Quotas { default: keys(2), ..Quotas::default() };
+    for (_, hub) in &mut world.hubs {
+        hub.set_limits(quotas.clone(), OutboxLimits::NONE);
+    }
+    let to = |world: &World, receiver: usize| {
+        let mut wish = world.wish(2, KEY_BYTES);
+        wish.receivers = vec![client_id(receiver)];
+        wish.linked = wish.receivers.iter().copied().collect();
+        wish
+    };
+    for _ in 0..2 {
+        world.agree(to(&world, 1)).expect("within the quota");
+    }
+    let before = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    let refused = refusals(world.agree(to(&world, 1)).expect_err("beyond it"));
+    assert!(refused.len() >= 2, "it ends when too few are left");
+    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::QuotaExceeded), "{refused:?}");
+    assert_eq!(world.pads.burned(client_id(1), hub_id(0), Lane::Down), before, "no pad of the receiver");
+    world.agree(to(&world, 2)).expect("another pair is not concerned");
+    world.agree(world.wish(2, KEY_BYTES)).expect_err("a group is served whole or not at all");
+    let used = world.hubs[0].1.uses(world.now);
+    let account = |receiver| Account::Pair { sender: client_id(0), receiver: client_id(receiver) };
+    let of = |account| used.iter().find(|entry| entry.account == account).map(|entry| entry.used);
+    assert!(of(account(1)).is_some_and(|used| used > burned_bytes(u64::from(KEY_BYTES))));
+    assert_eq!(of(account(2)), Some(burned_bytes(u64::from(KEY_BYTES))), "the refused group paid nothing");
+    world.now += DAY / 2;
+    world.agree(to(&world, 1)).expect("half a day later one more");
+    assert!(world.hubs[0].1.counters().refusals[&Refusal::QuotaExceeded] >= 1);
+}
+
+#[test]
+fn a_receiver_holds_a_sender_to_its_quota_and_the_sender_hears_it() {
+    let mut world = World::new(22, 5, 2, 3, 4096, true);
+    let mine = BTreeMap::from([(client_id(0), keys(1))]);
+    world.clients[1].receiver.set_quotas(Quotas { payers: mine, ..Quotas::default() });
+    world.agree(world.wish(3, KEY_BYTES)).expect("within the quota");
+    let reason = AbortReason::QuotaExceeded { refused: 5, k: 3, n: 5 };
+    let receiver = client_id(1);
+    let failure = world.agree(world.wish(3, KEY_BYTES)).map(|_| ()).expect_err("beyond it");
+    assert_eq!(failure, SendFailure::ReceiverAborted { receiver, reason });
+    world.now += DAY;
+    world.agree(world.wish(3, KEY_BYTES)).expect("a day later again");
+}
+
+fn invented(number: u32) -> Agreement {
+    let mut id = [0; 32];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    Agreement {
+        version: PROTOCOL_VERSION,
+        block: BlockId::new(id[..16].try_into().unwrap()),
+        sender: NodeId::new(id),
+        receivers: vec![client_id(1)],
+        purpose: String::new(),
+        k: 3,
+        key_bytes: 1,
+        roster: (0..5).map(hub_id).collect(),
+    }
+}
+
+#[test]
+fn a_hub_that_speaks_in_a_senders_name_spends_only_what_comes_through_itself() {
+    let mut world = World::new(23, 5, 2, 3, 8192, true);
+    world.clients[1].receiver.set_quotas(Quotas { default: keys(4), ..Quotas::default() });
+    for number in 0..50 {
+        world.invent(hub_id(0), client_id(1), Agreement { sender: client_id(0), ..invented(number) });
+    }
+    for _ in 0..4 {
+        world.agree(world.wish(3, KEY_BYTES)).expect("four hubs are enough");
+    }
+    world.agree(world.wish(3, KEY_BYTES)).expect_err("the sender's own quota still holds");
+}
+
+#[test]
+fn hubs_that_invent_senders_for_days_burn_no_more_than_their_part() {
+    let mut world = World::new(24, 5, 2, 3, 256 << 10, false);
+    let mut number = 0;
+    let days = 3;
+    let pauses = days * u32::try_from(DAY.as_secs() / UNKNOWN_SENDER_PAUSE.as_secs()).unwrap() / 40;
+    for _ in 0..pauses {
+        for hub in 0..2 {
+            for _ in 0..2 {
+                number += 1;
+                world.invent(hub_id(hub), client_id(1), invented(number));
+            }
+        }
+        world.now += UNKNOWN_SENDER_PAUSE * 40;
+    }
+    let (burned, _) = world.pads.burned(client_id(1), hub_id(3), Lane::Up);
+    let part = INTRODUCED_BYTES_MAX / 5;
+    assert!(burned <= 2 * part * u64::from(days + 1), "{burned} bytes in {days} days");
+    assert!(burned >= part, "the bound was reached: {burned}");
+    assert_eq!(INTRODUCED_PERIOD, DAY);
+    let agreed = world.agree(world.wish(3, KEY_BYTES));
+    agreed.expect("a real sender is still introduced by the other hubs");
+}
+
+#[test]
+fn a_client_cannot_deplete_its_own_down_lane_through_inquiries() {
+    let mut world = World::new(25, 3, 2, 2, 4096, false);
+    let quotas = Quotas { identity: Quota::new(320, DAY), ..Quotas::default() };
+    for (_, hub) in &mut world.hubs {
+        hub.set_limits(quotas.clone(), OutboxLimits::NONE);
+    }
+    for _ in 0..10 {
+        world.establish(0, Subject::Name(client_name(1))).expect("within the quota");
+    }
+    world.establish(0, Subject::Name(client_name(1))).expect_err("beyond it");
+    assert_eq!(world.pads.burned(client_id(0), hub_id(0), Lane::Down).0, 320);
+    world.establish(1, Subject::Name(client_name(0))).expect("others are not concerned");
+}
+
+#[test]
+fn a_full_outbox_refuses_before_anything_is_minted() {
+    let mut world = World::new(26, 3, 2, 2, 4096, true);
+    let limits = OutboxLimits { receiver_bytes_max: 900, bytes_max: u64::MAX };
+    for (_, hub) in &mut world.hubs {
+        hub.set_limits(Quotas::default(), limits);
+    }
+    // The messages of this network are never struck from the outboxes.
+    world.agree(world.wish(2, KEY_BYTES)).expect("room for one");
+    world.agree(world.wish(2, KEY_BYTES)).expect("and for another");
+    let before = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    let refused = refusals(world.agree(world.wish(2, KEY_BYTES)).expect_err("no room"));
+    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::OutboxFull), "{refused:?}");
+    assert_eq!(world.pads.burned(client_id(1), hub_id(0), Lane::Down), before);
+    for (_, hub) in &mut world.hubs {
+        let gone = dske_protocol::hub::HubInput::OutboxGone { receiver: client_id(1), bytes: 450 };
+        hub.handle(Time::ZERO, gone);
+    }
+    world.agree(world.wish(2, KEY_BYTES)).expect("room again");
+}
