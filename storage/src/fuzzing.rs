@@ -129,6 +129,6 @@ pub fn format(dir: &Path, disk: &dyn Disk, log: Arc<dyn Log>) -> Result<(), Stor
 /// # Errors
 /// As [`Store::open`].
 pub fn open(dir: &Path, disk: Arc<dyn Disk>, log: Arc<dyn Log>) -> Result<Store, StoreError> {
-    let engine = open::load(dir, disk, log, IDENTITY, 4096)?;
+    let engine = open::load(dir, disk, log, IDENTITY, 4096, crate::spool::SEGMENT_BYTES)?;
     Store::start(engine, Options { chunk_bytes_max: 4096, erase_delay_ms: 0 }, None)
 }

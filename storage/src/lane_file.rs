@@ -200,7 +200,7 @@ impl LaneFile {
     fn settle_floor(&self) -> Result<(), StoreError> {
         let floor = self.header().floor;
         let index = floor / BLOCK_BYTES;
-        if floor % BLOCK_BYTES == 0 || floor >= self.lane_bytes {
+        if floor.is_multiple_of(BLOCK_BYTES) || floor >= self.lane_bytes {
             return Ok(());
         }
         let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);

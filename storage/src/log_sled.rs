@@ -193,7 +193,10 @@ fn guarded<T>(
             text.unwrap_or("it stopped without a reason").to_owned()
         }
     };
-    // What sled says when it has panicked is the system's reason in words.
+    // What sled says when it has panicked is the system's reason in words of its own.
+    if cause.contains("ReadOnlyFilesystem") {
+        return Err(StoreError::io(action, dir, &io::ErrorKind::ReadOnlyFilesystem.into()));
+    }
     if cause.contains("StorageFull") {
         return Err(StoreError::Full { action, path: dir.to_owned() });
     }

@@ -316,7 +316,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let mark: Mark = (*message.unverified()).into();
         let table = mark.range.table;
         let [theirs, mine] = mark.nonces;
-        if !self.session(&table, [mine, theirs]).is_some_and(|session| session.peer == from) {
+        if self.session(&table, [mine, theirs]).is_none_or(|session| session.peer != from) {
             self.counters.stale += 1;
             self.refuse(origin, Refusal::NotSynced);
             return None;

@@ -39,6 +39,7 @@ pub(crate) enum Fault {
     Exists,
     NotEmpty,
     WrongKind,
+    ReadOnly,
     NoPower,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct Power {
     /// It goes at this step.
     pub(crate) cut_at: Option<u64>,
     pub(crate) gone: bool,
+    /// From this step on nothing can be changed.
+    pub(crate) read_only_at: Option<u64>,
 }
 
 pub(crate) struct Node {
@@ -211,6 +214,9 @@ impl Tree {
         let world = self.node(ino)?.world;
         let power = self.power(world);
         power.steps += 1;
+        if power.read_only_at.is_some_and(|read_only_at| power.steps >= read_only_at) {
+            return Err(Fault::ReadOnly);
+        }
         power.gone = power.cut_at.is_some_and(|cut_at| power.steps >= cut_at);
         Ok(power.gone)
     }

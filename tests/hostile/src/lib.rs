@@ -5,6 +5,7 @@
 
 pub mod alloc;
 pub mod cast;
+pub mod flood;
 pub mod input;
 pub mod memory;
 pub mod pads;

@@ -238,7 +238,7 @@ impl Pads {
                 }
                 (Some(PadOutcome::Skipped { ticket, ok }), None)
             }
-            PadEffect::Open(_) | PadEffect::Close(_) | PadEffect::Shut(_) => (None, None),
+            PadEffect::Open(_) | PadEffect::Shut(_) | PadEffect::Close(_) => (None, None),
         }
     }
 

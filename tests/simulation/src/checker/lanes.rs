@@ -193,7 +193,7 @@ impl Checker {
         self.facts[node].spent.insert(range);
         self.within_lease(node, &range, sealed);
         let durable = store.device().durable_mark(&range.table, range.lane).is_some_and(|mark| mark >= end);
-        if !durable && !(store.is_spent(&range) && store.used_above_mark(&range)) {
+        if !(durable || store.is_spent(&range) && store.used_above_mark(&range)) {
             let text = format!("node {node} sent a message under {range:?} before its mark was durable");
             self.fail(Invariant::DurableFirst, text);
         }
