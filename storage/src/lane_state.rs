@@ -221,7 +221,8 @@ impl LaneState {
         if start >= end || end > self.bytes || end - start > RUN_BYTES_MAX {
             return Err(HoldRefusal::OutOfRange);
         }
-        if self.used.overlaps(start, end) && !planted(Fault::UsedRunAccepted) {
+        let accepted = planted(Fault::UsedRunAccepted) || planted(Fault::ErasedPadAccepted);
+        if self.used.overlaps(start, end) && !accepted {
             return Err(HoldRefusal::AlreadyUsed);
         }
         if self.held.range(..end).next_back().is_some_and(|(_, &last)| last > start) {

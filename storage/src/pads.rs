@@ -52,7 +52,7 @@ impl Engine {
         self.check()?;
         let HoldWant { peer, range, for_sync } = *want;
         let end = range.end().ok_or(HoldRefusal::OutOfRange)?;
-        let file = {
+        let (file, used) = {
             let mut state = lock_short(&self.state);
             if state.retired.contains_key(&range.table) {
                 return Err(HoldRefusal::NotActive { state: TableState::Retired.to_string() });
@@ -72,10 +72,16 @@ impl Engine {
             if lane.allocator {
                 return Err(HoldRefusal::WrongLane);
             }
+            let used = lane.used.overlaps(range.offset, end);
             lane.hold(range.offset, end)?;
-            lane.file.clone()
+            (lane.file.clone(), used)
         };
         let refusal = match self.read_pad(range.table, &file, range.offset, range.len) {
+            Ok(Some(bytes))
+                if planted(Fault::ErasedPadAccepted) && used && bytes.iter().any(|&byte| byte != 0) =>
+            {
+                HoldRefusal::AlreadyUsed
+            }
             Ok(Some(mut bytes)) => return Ok(PadBytes::mint(std::mem::take(&mut *bytes))),
             Ok(None) => HoldRefusal::Erased,
             Err(error) => HoldRefusal::Store(error),

@@ -196,6 +196,16 @@ impl SimDisk {
 }
 
 impl SimDisk {
+    /// Puts the files of another disk under a directory in the place of its own.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn take_from(&self, other: &Self, dir: &Path) {
+        let other = other.crashed(Keep::All, self.faults.clone());
+        let mut files = lock_short(&self.files);
+        files.retain(|path, _| !path.starts_with(dir));
+        let taken = std::mem::take(&mut *lock_short(&other.files));
+        files.extend(taken.into_iter().filter(|(path, _)| path.starts_with(dir)));
+    }
+
     /// A file as the worst power cut would leave it; the file itself where all of it is synced.
     #[cfg(feature = "simulation")]
     pub(crate) fn durable(&self, path: &Path) -> Option<Arc<SimFile>> {

@@ -25,11 +25,12 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::NewTable,
+    keys::{checked, find_key},
     lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
     lane_header::LaneHeader,
     layout,
-    ledger::{block_key, kind},
+    ledger::{Draft, block_key, kind},
     lock_short,
     open::{format, load},
     records::{
@@ -91,6 +92,15 @@ impl SimDevice {
         let faults = Arc::<Faults>::default();
         let disk = self.disk.crashed(keep, faults.clone());
         Self { disk, log: self.log.crashed(keep, faults.clone()), faults }
+    }
+
+    /// This device with the ledger of an earlier copy, as after a restore of a part.
+    #[must_use]
+    pub fn with_ledger_of(&self, old: &Self) -> Self {
+        let faults = Arc::<Faults>::default();
+        let disk = self.disk.crashed(Keep::All, faults.clone());
+        disk.take_from(&old.disk, &layout::ledger_dir(Path::new(DIR)));
+        Self { disk, log: old.log.crashed(Keep::All, faults.clone()), faults }
     }
 
     /// The mark in the header of a lane, as the worst power cut would leave it.
@@ -443,6 +453,13 @@ impl SimStore {
     /// As there.
     pub fn block(&self, id: &BlockId) -> Result<Option<BlockRecord>, StoreError> {
         self.engine.ledger.get("block", &block_key(kind::BLOCK, id))
+    }
+
+    /// The bytes of a key that waits, which stays where it is.
+    pub fn peek_key(&self, id: KeyId) -> Option<SecretBytes> {
+        let run = find_key(&Draft::new(&self.engine.ledger), id).ok()?;
+        let mut bytes = checked(self.engine.key_spool.read(run).ok()?, id).ok()?;
+        Some(SecretBytes::new(std::mem::take(&mut *bytes)))
     }
 
     /// As [`crate::Store::clients`].

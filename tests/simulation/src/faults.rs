@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     /// The directory is copied, to be put back later.
     Snapshot(usize),
     PutBack(usize),
+    /// The ledger alone is put back.
+    OldLedger(usize),
 }
 
 /// A copy of a directory, with what was true then.
@@ -91,6 +93,11 @@ impl World {
             let copied = when(&mut shared.rng);
             script.push((copied, Fault::Snapshot(node)));
             script.push((copied + shared.rng.within(100 * MILLI..=6 * SECOND), Fault::PutBack(node)));
+        }
+        for _ in 0..shared.rng.count(nodes.old_ledgers) {
+            let (node, copied) = (shared.rng.index(shared.plan.hubs), when(&mut shared.rng));
+            script.push((copied, Fault::Snapshot(node)));
+            script.push((copied + shared.rng.within(100 * MILLI..=3 * SECOND), Fault::OldLedger(node)));
         }
         let pairs: Vec<(usize, usize)> = shared.links.keys().copied().collect();
         for _ in 0..shared.rng.count(network.disconnects) {
@@ -159,7 +166,8 @@ impl World {
                 let facts = self.shared.checker.facts[node].clone();
                 self.nodes[node].snapshot = Some(Snapshot { device, facts });
             }
-            Fault::PutBack(node) => self.put_back(node),
+            Fault::PutBack(node) => self.put_back(node, false),
+            Fault::OldLedger(node) => self.put_back(node, true),
             Fault::Disconnect(one, other) => {
                 self.shared.count("disconnects");
                 self.disconnect(one, other);
@@ -201,9 +209,13 @@ impl World {
     }
 
     /// Puts the directory of a node back to its copy.
-    fn put_back(&mut self, node: usize) {
+    fn put_back(&mut self, node: usize, ledger_alone: bool) {
         let Some(snapshot) = self.nodes[node].snapshot.take() else { return };
-        self.shared.count(if self.shared.plan.is_hub(node) { "hubs put back" } else { "clients put back" });
+        self.shared.count(match (ledger_alone, self.shared.plan.is_hub(node)) {
+            (true, _) => "ledgers put back",
+            (false, true) => "hubs put back",
+            (false, false) => "clients put back",
+        });
         self.kill(node, Keep::All);
         let checker = &mut self.shared.checker;
         // A key that waited in the copy may have been handed out before: that is documented.
@@ -215,7 +227,12 @@ impl World {
         checker.put_back.extend(forgotten.copied());
         checker.was_put_back[node] = true;
         checker.facts[node] = snapshot.facts;
-        self.nodes[node].device = snapshot.device;
+        if ledger_alone {
+            checker.facts[node].partly_old = true;
+            self.nodes[node].device = self.nodes[node].device.with_ledger_of(&snapshot.device);
+        } else {
+            self.nodes[node].device = snapshot.device;
+        }
         self.restart_after(node, 10 * MILLI);
     }
 
@@ -275,6 +292,9 @@ impl World {
                 let keep = self.draw_keep();
                 self.nodes[node].device = self.nodes[node].device.after_power_cut(keep);
                 return self.restart_after(node, 100 * MILLI);
+            }
+            Err(_) if self.shared.checker.facts[node].partly_old => {
+                return self.shared.count("refused: mixed directory");
             }
             Err(error) => {
                 let text = format!("node {node} does not start: {error}");

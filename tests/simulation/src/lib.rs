@@ -102,6 +102,7 @@ pub fn kinds_of_faults() -> Vec<&'static str> {
         "clock jumps",
         "hubs put back",
         "clients put back",
+        "ledgers put back",
         "found: skipped",
         "found: voided",
         "found: peer put back",

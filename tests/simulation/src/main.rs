@@ -85,7 +85,8 @@ fn main() -> ExitCode {
                     if number >= work || over || stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let scenario = &scenarios[(number % scenarios.len() as u64) as usize];
+                    let at = usize::try_from(number % scenarios.len() as u64).unwrap_or(0);
+                    let scenario = &scenarios[at];
                     let seed = from + number / scenarios.len() as u64;
                     let done = run(seed, scenario, telling);
                     if done.violation.is_some() {

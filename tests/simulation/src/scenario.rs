@@ -122,6 +122,8 @@ pub(crate) struct Nodes {
     /// The whole directory of a hub, or of a client, is put back.
     pub(crate) restores_of_hubs: f64,
     pub(crate) restores_of_clients: f64,
+    /// The ledger of a hub is put back, and the lanes are not.
+    pub(crate) old_ledgers: f64,
 }
 
 /// Who lies, and how.

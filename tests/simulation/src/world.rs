@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use dske_protocol::{
+    hub::JOBS_MAX,
     ids::{Name, NodeId, TableId},
-    params::{KEY_BYTES_MAX, disruption_threshold},
+    params::{COLLECTING_BYTES_MAX, KEY_BYTES_MAX, disruption_threshold},
     receiver::ReceiverInput,
 };
 use dske_storage::{
@@ -382,6 +383,9 @@ impl World {
             return;
         }
         work(process, &mut self.shared);
+        if let Some(text) = process.unbounded() {
+            self.shared.checker.fail(Invariant::Bounded, format!("node {node}: {text}"));
+        }
         if process.core.dead {
             self.power_failed(node);
         } else {
@@ -459,7 +463,9 @@ impl World {
         }
         for at in 0..self.nodes.len() {
             let Some(process) = &mut self.nodes[at].process else {
-                self.shared.checker.fail(Invariant::NoHang, format!("node {at} did not come back"));
+                if !self.shared.checker.facts[at].partly_old {
+                    self.shared.checker.fail(Invariant::NoHang, format!("node {at} did not come back"));
+                }
                 continue;
             };
             let left = match &process.role {
@@ -471,6 +477,12 @@ impl World {
             if let Some(left) = left {
                 let text = format!("node {at} still has {left} under way at the end");
                 self.shared.checker.fail(Invariant::NoHang, text);
+            }
+            if let Role::Client(client) = &process.role
+                && client.receiver.held_bytes() > 0
+            {
+                let text = format!("node {at} still counts {} bytes of shares", client.receiver.held_bytes());
+                self.shared.checker.fail(Invariant::Bounded, text);
             }
             if let Some(text) = status_adds_up(&process.core.store) {
                 self.shared.checker.fail(Invariant::StatusAdds, format!("node {at}: {text}"));
@@ -515,6 +527,17 @@ impl World {
 }
 
 impl Process {
+    /// What is held beyond its limit.
+    fn unbounded(&self) -> Option<String> {
+        match &self.role {
+            Role::Hub(hub) if hub.hub.under_way() > JOBS_MAX => Some(format!("{} jobs", hub.hub.under_way())),
+            Role::Client(client) if client.receiver.held_bytes() > COLLECTING_BYTES_MAX => {
+                Some(format!("{} bytes of shares", client.receiver.held_bytes()))
+            }
+            _ => None,
+        }
+    }
+
     fn done(&mut self, shared: &mut Shared, done: crate::core::Done) {
         match &mut self.role {
             Role::Hub(hub) => hub.done(&mut self.core, shared, done),
