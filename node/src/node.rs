@@ -8,7 +8,7 @@ use std::{
 };
 
 use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, sync::SyncCounters};
-use dske_storage::{Options, Store};
+use dske_storage::{ModuleRecord, Options, Store};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
 
@@ -71,7 +71,20 @@ pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
     let keypair = me::create(&dir.identity()).map_err(failed("create", &dir.identity()))?;
     let me = Me::of(&keypair).map_err(failed("use", &dir.identity()))?;
     fs::write(dir.config(), config.to_toml()?).map_err(failed("create", &dir.config()))?;
+    for path in [&dir.config(), dir.path()] {
+        fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed("sync", path))?;
+    }
     Ok(me.node)
+}
+
+/// Whether the identity is the one that the store's modules were made for, or by. A changed one would be
+/// a stranger to every peer.
+fn check_identity(store: &Store, me: &Me, dir: &DataDir) -> Result<(), NodeError> {
+    let foreign = |module: &ModuleRecord| module.hub != me.node && module.client != me.node;
+    match store.modules()?.into_iter().find(foreign) {
+        Some(module) => Err(NodeError::ForeignIdentity { path: dir.identity(), serial: module.serial }),
+        None => Ok(()),
+    }
 }
 
 /// Who the node of a directory is.
@@ -104,6 +117,7 @@ pub async fn run(
     let store = tokio::task::spawn_blocking(move || Store::open(&store_dir, Options::default()))
         .await
         .map_err(|error| NodeError::Network(error.to_string()))??;
+    check_identity(&store, &me, &dir)?;
 
     let directory = Directory::default();
     let dropped = Arc::new(Dropped::default());

@@ -72,10 +72,6 @@ impl<'de> Deserialize<'de> for Blob {
                 f.write_str("bytes")
             }
 
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Blob, E> {
-                Ok(Blob(bytes.to_vec()))
-            }
-
             fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Blob, E> {
                 Ok(Blob(bytes))
             }
@@ -99,12 +95,21 @@ mod tests {
         let value = (7u32, Blob(vec![1, 2, 3]));
         let bytes = encode(&value).unwrap();
         assert_eq!(encoded_bytes(&value), Ok(bytes.len()));
+        let mut appended = vec![9];
+        encode_into(&value, &mut appended).unwrap();
+        assert_eq!(appended[1..], bytes, "appending encodes alike, and keeps what is there");
+        assert!(decode::<(u32, Blob)>(&bytes, bytes.len()).is_ok(), "as long as allowed");
         assert_eq!(decode::<(u32, Blob)>(&bytes, 64).unwrap().1.0, [1, 2, 3]);
         let mut long = bytes.clone();
         long.push(0);
         assert!(decode::<(u32, Blob)>(&long, 64).is_err());
         assert!(decode::<(u32, Blob)>(&bytes[..bytes.len() - 1], 64).is_err());
         assert!(decode::<(u32, Blob)>(&bytes, bytes.len() - 1).is_err());
+    }
+
+    #[test]
+    fn debug_shows_only_the_length() {
+        assert_eq!(format!("{:?}", Blob(vec![0xab; 3])), "Blob(3 bytes)");
     }
 
     #[test]

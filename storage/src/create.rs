@@ -15,6 +15,7 @@ use crate::{
     lock::DirLock,
     log_sled::SledLog,
     open::{FORMAT, format, load},
+    spool::SEGMENT_BYTES,
 };
 
 const IDENTITY_BYTES: usize = 16;
@@ -82,10 +83,10 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
         return Err(StoreError::Missing { what: "the store", path });
     }
     let lock = DirLock::take(dir)?;
-    let text = std::fs::read_to_string(&path).map_err(|error| StoreError::io("read", &path, &error))?;
-    let identity = parse(&text).ok_or_else(|| StoreError::Damaged {
+    let text = std::fs::read(&path).map_err(|error| StoreError::io("read", &path, &error))?;
+    let identity = parse(&String::from_utf8_lossy(&text)).map_err(|what_to_do| StoreError::Damaged {
         what: "the store file",
-        detail: format!("{} is not of format {FORMAT}: use the release that wrote it", path.display()),
+        detail: format!("{} {what_to_do}", path.display()),
     })?;
     let needed =
         [layout::lanes_dir(dir), layout::imports_dir(dir), layout::outbox_dir(dir), layout::keys_dir(dir)];
@@ -93,14 +94,23 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
         return Err(StoreError::Missing { what: "a directory of the store", path });
     }
     let log = Arc::new(SledLog::open(&layout::ledger_dir(dir))?);
-    let engine = load(dir, Arc::new(OsDisk), log, identity, chunk_bytes_max)?;
+    let engine = load(dir, Arc::new(OsDisk), log, identity, chunk_bytes_max, SEGMENT_BYTES)?;
     Ok((engine, lock))
 }
 
-fn parse(text: &str) -> Option<[u8; IDENTITY_BYTES]> {
-    let hex = text.strip_prefix(&format!("dske store {FORMAT} "))?.trim_end();
+/// Reads the store file; otherwise says what is wrong with it, and what to do.
+fn parse(text: &str) -> Result<[u8; IDENTITY_BYTES], String> {
+    let damaged = || "is not what was written: put the right one back".to_owned();
+    let mut words = text.strip_prefix("dske store ").ok_or_else(damaged)?.split_ascii_whitespace();
+    let (Some(format), Some(hex), None) = (words.next(), words.next(), words.next()) else {
+        return Err(damaged());
+    };
     if hex.len() != IDENTITY_BYTES * 2 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
+        return Err(damaged());
     }
-    u128::from_str_radix(hex, 16).ok().map(u128::to_be_bytes)
+    match format.parse::<u32>() {
+        Ok(FORMAT) => u128::from_str_radix(hex, 16).map(u128::to_be_bytes).map_err(|_| damaged()),
+        Ok(other) => Err(format!("is of format {other}, not {FORMAT}: use the release that wrote it")),
+        Err(_) => Err(damaged()),
+    }
 }

@@ -68,7 +68,7 @@ pub fn journal_slot(slot: &[u8]) -> bool {
 
 /// A slot of a journal's header to begin with.
 pub fn journal_slot_seed() -> Vec<u8> {
-    JournalHeader::new(STORE, EPOCH).to_slot().unwrap_or_default()
+    JournalHeader::new(STORE, EPOCH, journal::JOURNAL_BYTES).to_slot().unwrap_or_default()
 }
 
 /// Replays records; gives the number of changes, `None` where they are damaged.
@@ -129,6 +129,6 @@ pub fn format(dir: &Path, disk: &dyn Disk, log: Arc<dyn Log>) -> Result<(), Stor
 /// # Errors
 /// As [`Store::open`].
 pub fn open(dir: &Path, disk: Arc<dyn Disk>, log: Arc<dyn Log>) -> Result<Store, StoreError> {
-    let engine = open::load(dir, disk, log, IDENTITY, 4096)?;
+    let engine = open::load(dir, disk, log, IDENTITY, 4096, crate::spool::SEGMENT_BYTES)?;
     Store::start(engine, Options { chunk_bytes_max: 4096, erase_delay_ms: 0 }, None)
 }

@@ -5,13 +5,15 @@
 //! Three more things that sled 0.34 leaves to others are done here. A snapshot that was not finished when the
 //! power went is taken for the newest one and stops it from opening: it is removed first. What recovery
 //! reads may not be on the device yet, but the snapshot of it will be: it is synced first. And where the
-//! device fails, sled panics: that is caught, and told as the failure that it is.
+//! device fails, sled panics, or waits for ever: panics are caught and told as the failure that they are, and
+//! whoever waits is woken.
 
 use std::{
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::mpsc::{RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 
@@ -28,6 +30,8 @@ const CACHE_BYTES: u64 = 32 << 20;
 /// so whoever still holds that one is a store of this process that is going away.
 const SLED_LOCK_WAIT: Duration = Duration::from_secs(5);
 const SLED_LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// A flush whose write has failed in another thread learns of it only when somebody flushes again.
+const FLUSH_AGAIN: Duration = Duration::from_millis(300);
 const SLED_LOCK_ERROR: &str = "could not acquire lock";
 
 /// File in which sled keeps its log.
@@ -40,6 +44,7 @@ pub(crate) struct SledLog {
     /// Taken only when this is dropped.
     db: Option<sled::Db>,
     file: File,
+    dir: PathBuf,
 }
 
 impl SledLog {
@@ -69,7 +74,7 @@ impl SledLog {
             .flush_every_ms(None);
         let deadline = Instant::now() + SLED_LOCK_WAIT;
         let db = loop {
-            match guarded("open", || config.open()) {
+            match guarded("open", dir, || config.open()) {
                 Ok(db) => break db,
                 Err(StoreError::Ledger { cause, .. })
                     if cause.contains(SLED_LOCK_ERROR) && Instant::now() < deadline =>
@@ -82,7 +87,7 @@ impl SledLog {
         let path = dir.join(LOG_FILE);
         let file = File::open(&path).map_err(|error| StoreError::io("open", &path, &error))?;
         restrict(dir).map_err(|error| StoreError::io("restrict", dir, &error))?;
-        Ok(Self { db: Some(db), file })
+        Ok(Self { db: Some(db), file, dir: dir.to_owned() })
     }
 
     /// Does something with sled, whose panics come back as errors.
@@ -92,15 +97,32 @@ impl SledLog {
         work: impl FnOnce(&sled::Db) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
         let db = self.db.as_ref().ok_or(StoreError::Closed)?;
-        guarded(action, || work(db))
+        guarded(action, &self.dir, || work(db))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let (done, waiting) = channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while waiting.recv_timeout(FLUSH_AGAIN) == Err(RecvTimeoutError::Timeout) {
+                    // What comes of it is told to whoever waits.
+                    let _ = self.with("flush", |db| db.flush());
+                }
+            });
+            let flushed = self.with("flush", |db| db.flush());
+            drop(done);
+            flushed.map(|_| ())
+        })
     }
 }
 
 impl Drop for SledLog {
     fn drop(&mut self) {
+        // Closing flushes as well, and would wait for ever where that fails; once a flush has failed it does not
+        // try. All that counts has been synced before.
+        let _ = self.flush();
         let db = self.db.take();
-        // Its last sync is one of those that panic; all that counts has been synced before.
-        if let Err(error) = guarded("close", || {
+        if let Err(error) = guarded("close", &self.dir, || {
             drop(db);
             Ok(())
         }) {
@@ -134,8 +156,8 @@ impl Log for SledLog {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.with("flush", |db| db.flush())?;
-        self.file.sync_data().map_err(|error| failed("sync", error))
+        self.flush()?;
+        self.file.sync_data().map_err(|error| StoreError::io("sync the ledger in", &self.dir, &error))
     }
 }
 
@@ -143,15 +165,42 @@ fn pair(entry: sled::Result<(sled::IVec, sled::IVec)>) -> sled::Result<Pair> {
     entry.map(|(key, value)| (key.to_vec(), value.to_vec()))
 }
 
-fn guarded<T>(action: &'static str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| failed(action, error)),
+fn guarded<T>(
+    action: &'static str,
+    dir: &Path,
+    work: impl FnOnce() -> sled::Result<T>,
+) -> Result<T, StoreError> {
+    let cause = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(sled::Error::Io(error))) => match StoreError::io(action, dir, &error) {
+            StoreError::Io { cause, .. } => cause,
+            full => return Err(full),
+        },
+        Ok(Err(sled::Error::Corruption { .. } | sled::Error::Unsupported(_))) => {
+            return Err(StoreError::Damaged {
+                what: "the ledger",
+                detail: format!(
+                    "{} does not hold what was written: check the disk; put the whole store back from a copy, or retire it \
+                     and enrol again with new modules",
+                    dir.display()
+                ),
+            });
+        }
+        Ok(Err(error)) => error.to_string(),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(failed(action, text.unwrap_or("it stopped without a reason")))
+            text.unwrap_or("it stopped without a reason").to_owned()
         }
+    };
+    // What sled says when it has panicked is the system's reason in words of its own.
+    if cause.contains("ReadOnlyFilesystem") {
+        return Err(StoreError::io(action, dir, &io::ErrorKind::ReadOnlyFilesystem.into()));
     }
+    if cause.contains("StorageFull") {
+        return Err(StoreError::Full { action, path: dir.to_owned() });
+    }
+    Err(StoreError::Ledger { action, cause })
 }
 
 /// Makes ready for opening what a crash or a power cut may have left.
@@ -176,8 +225,4 @@ fn sync_all(dir: &Path) -> io::Result<()> {
 
 fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
-}
-
-fn failed(action: &'static str, error: impl std::fmt::Display) -> StoreError {
-    StoreError::Ledger { action, cause: error.to_string() }
 }

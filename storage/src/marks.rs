@@ -47,8 +47,13 @@ impl Engine {
 
     fn marks_of(&self, table: &Table) -> LaneMarks {
         let (own, peers) = (table.own_lane(), table.peer_lane());
+        let mut firm = own.mark.max(own.told);
+        while let Some((_, end)) = own.used.at_or_after(firm).filter(|(first, _)| *first <= firm) {
+            firm = end;
+        }
         LaneMarks {
             own: own.furthest(),
+            firm,
             seen: peers.furthest(),
             lease: own.told,
             own_bytes: own.bytes,
@@ -84,7 +89,7 @@ impl Engine {
             (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
         };
         let (start, end, insertion) = insertion;
-        let read = file.read(start, TAG_KEY)?;
+        let read = self.read_pad(table, &file, start, TAG_KEY)?;
         let mut draft = Draft::new(&self.ledger);
         put_used(&mut draft, PadRange { table, lane: lane_name, offset: start, len: TAG_KEY }, &insertion)?;
         let mark =
@@ -131,6 +136,13 @@ impl Engine {
     pub(crate) fn open_table(&self, table: &TableId) {
         if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
             entry.compared = Compared::Now;
+        }
+    }
+
+    /// The comparison of a table has lapsed: nothing under it is accepted until it is done again.
+    pub(crate) fn shut_table(&self, table: &TableId) {
+        if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
+            entry.compared = entry.compared.min(Compared::Before);
         }
     }
 

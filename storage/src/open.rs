@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
 };
 
-use dske_protocol::ids::{Lane, TableId};
+use dske_protocol::{
+    ids::{Lane, TableId},
+    planted::{Fault, planted},
+};
 
 use crate::{
     disk::Disk,
@@ -71,6 +74,7 @@ pub(crate) fn load(
     log: Arc<dyn Log>,
     identity: [u8; 16],
     chunk_bytes_max: u64,
+    segment_bytes: u64,
 ) -> Result<Engine, StoreError> {
     // Before anything is replayed into it.
     check_identity(&Ledger::new(log.clone()), identity)?;
@@ -93,8 +97,10 @@ pub(crate) fn load(
     drop(items);
     let outbox_runs: Vec<_> = state.outbox.values().filter_map(|waiting| waiting.run).collect();
     let key_runs = live_keys(&ledger)?;
-    let outbox_spool = Spool::open(disk.clone(), &layout::outbox_dir(dir), &outbox_runs, false)?;
-    let key_spool = Spool::open(disk.clone(), &layout::keys_dir(dir), &key_runs, true)?;
+    let spool =
+        |dir: &Path, live: &[_], must_exist| Spool::open(disk.clone(), dir, live, must_exist, segment_bytes);
+    let outbox_spool = spool(&layout::outbox_dir(dir), &outbox_runs, false)?;
+    let key_spool = spool(&layout::keys_dir(dir), &key_runs, true)?;
     ledger.commit(&draft.batch)?;
     Ok(Engine {
         dir: dir.to_owned(),
@@ -105,7 +111,11 @@ pub(crate) fn load(
         outbox_spool,
         key_spool,
         due: Mutex::new(due),
-        next_outbox: AtomicU64::new(opens.saturating_mul(OUTBOX_IDS_PER_OPEN)),
+        next_outbox: AtomicU64::new(if planted(Fault::OutboxIdReused) {
+            0
+        } else {
+            opens.saturating_mul(OUTBOX_IDS_PER_OPEN)
+        }),
         poison: OnceLock::new(),
         modules: Mutex::new(()),
     })
@@ -164,7 +174,8 @@ fn load_table(
             // A crash between header and ledger; the header counts.
             draft.put("lane", lane_key(&table, lane), &LaneRecord { mark: header.mark, counts })?;
         }
-        let lane_state = state(header.mark, counts, used, file);
+        let mark = if planted(Fault::CursorNotSkipped) { header.mark_before } else { header.mark };
+        let lane_state = state(mark, counts, used, file);
         due.extend(erase_again(table, &lane_state, header.floor));
         Ok(lane_state)
     };

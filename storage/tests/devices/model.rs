@@ -8,7 +8,7 @@ use std::{
 use dske_protocol::ids::{BlockId, KeyId, Lane, NodeId, PadRange, TableId};
 use dske_storage::{
     ExclusionRecord, HoldRefusal, MintError, NewBlock, OutboxId, OutboxItem, SecretBytes, Store, StoreError,
-    TableState, TakeError, Transaction, Use, Want,
+    TableState, TableStatus, TakeError, Transaction, Use, Want,
 };
 use rand::{RngExt, rngs::StdRng};
 
@@ -21,11 +21,11 @@ pub(crate) const DATA_OFFSET: usize = 8192;
 pub(crate) struct Pads {
     pub(crate) table: TableId,
     /// The lanes as they were before anything was used.
-    up: Vec<u8>,
-    down: Vec<u8>,
+    pub(crate) up: Vec<u8>,
+    pub(crate) down: Vec<u8>,
     pub(crate) minted: Vec<(u64, u64)>,
     pub(crate) claimed: Vec<PadRange>,
-    next_down: u64,
+    pub(crate) next_down: u64,
 }
 
 /// Keys that were stored and taken.
@@ -58,10 +58,12 @@ pub(crate) enum Done {
 
 impl Pads {
     /// Of a table that nobody has used, of which the hub in `hub_dir` has the other copy.
-    pub(crate) fn new(hub_dir: &Path, table: TableId) -> Self {
+    pub(crate) fn new(hub_dir: &Path, table: &TableStatus) -> Self {
+        let bytes = usize::try_from(table.lanes[0].bytes).expect("small");
+        let table = table.table;
         let lane = |name: &str| {
             let path = hub_dir.join("lanes").join(table.to_string()).join(name);
-            std::fs::read(path).expect("a lane").split_off(DATA_OFFSET)
+            std::fs::read(path).expect("a lane")[DATA_OFFSET..DATA_OFFSET + bytes].to_vec()
         };
         let (up, down) = (lane("up.lane"), lane("down.lane"));
         Self { table, up, down, minted: Vec::new(), claimed: Vec::new(), next_down: 0 }
@@ -70,7 +72,7 @@ impl Pads {
     pub(crate) fn mint(&mut self, store: &Store, rng: &mut StdRng) -> Done {
         let minted = if rng.random_bool(0.1) {
             let at = rng.random_range(0..self.up.len() as u64 - 64);
-            get(store.mint_at(self.table, at, 32, Use::Sync))
+            get(store.mint_sync(self.table, at))
         } else {
             let bytes = if rng.random_bool(0.05) { 20_000 } else { rng.random_range(32..1500) };
             let want = Want { peer: HUB, bytes, usage: Use::Key };
@@ -102,13 +104,12 @@ impl Pads {
             return Done::Idle;
         }
         self.next_down = offset + bytes;
-        let held = match get(store.hold(vec![(HUB, range)])).pop().expect("one") {
-            Ok(held) => held,
+        let pad = match get(store.hold(vec![held(HUB, range)])).pop().expect("one") {
+            Ok(pad) => reveal(pad),
             Err(HoldRefusal::Store(_)) => return Done::Failed,
             Err(other) => panic!("{range:?}: {other}"),
         };
         let from = usize::try_from(offset).expect("small");
-        let pad = reveal(held);
         assert_eq!(pad, self.down[from..from + pad.len()], "the pad at {offset} is not what the module held");
         match get(store.commit(Transaction { claims: vec![(range, Use::Key)], ..Transaction::default() })) {
             Ok(()) => {
@@ -124,9 +125,9 @@ impl Pads {
         let status = store.tables().into_iter().find(|table| table.table == self.table).expect("the table");
         check_sums(&status);
         assert_eq!(status.state, TableState::Active, "no reason for quarantine");
-        let wants: Vec<_> = self.claimed.iter().map(|range| (HUB, *range)).collect();
-        for (range, held) in self.claimed.iter().zip(get(store.hold(wants))) {
-            assert_eq!(held.map(|_| ()), Err(HoldRefusal::AlreadyUsed), "{range:?} was claimed before");
+        let wants: Vec<_> = self.claimed.iter().map(|range| held(HUB, *range)).collect();
+        for (range, again) in self.claimed.iter().zip(get(store.hold(wants))) {
+            assert_eq!(again.map(|_| ()), Err(HoldRefusal::AlreadyUsed), "{range:?} was claimed before");
         }
     }
 
@@ -224,6 +225,25 @@ impl Keys {
         }
     }
 
+    /// Of a store whose disk was damaged: no key is another one or handed out again, and where one cannot be
+    /// had, that is said. Gives what was said.
+    pub(crate) fn check_damaged(&self, store: &Store) -> Option<String> {
+        let mut said = None;
+        for (id, (bytes, _)) in &self.blocks {
+            let number = u64::from_be_bytes(id.as_bytes()[..8].try_into().expect("eight bytes"));
+            match get(store.take_key(KeyId { block: *id, index: 0 })) {
+                Ok(key) => {
+                    assert!(!self.taken.contains_key(id), "{id} was handed out twice");
+                    assert_eq!(key.expose(), vec![key_byte(number); *bytes], "{id} is another key");
+                }
+                Err(TakeError::AlreadyTaken(_)) if self.taken.contains_key(id) => {}
+                Err(TakeError::Store(error)) => said = Some(error.to_string()),
+                Err(error) => panic!("{id} is gone, and nothing says why: {error}"),
+            }
+        }
+        said
+    }
+
     /// Everything that is left is right.
     pub(crate) fn take_all(&mut self, store: &Store) {
         let open: Vec<BlockId> = self.blocks.keys().copied().collect();
@@ -284,6 +304,31 @@ impl Mail {
         let known: BTreeSet<NodeId> =
             store.exclusions().expect("readable").into_iter().map(|record| record.hub).collect();
         assert!(self.excluded.is_subset(&known), "an exclusion is gone");
+    }
+}
+
+impl Mail {
+    /// Of a store whose disk was damaged: no message is another one. The last of all records may be lost where
+    /// damage to it looks like a torn write. Gives what was said.
+    pub(crate) fn check_damaged(&self, store: &Store, last_may_be_lost: bool) -> Option<String> {
+        let mut said = None;
+        for (id, (byte, len)) in &self.kept {
+            match get(store.outbox_read(*id)) {
+                Ok(Some(bytes)) => assert_eq!(bytes, vec![*byte; *len], "{id:?} is another message"),
+                // Its pads stay burned, and the agreement starts anew.
+                Ok(None) => said = Some("a message is gone".to_owned()),
+                Err(error) => said = Some(error.to_string()),
+            }
+        }
+        match store.exclusions() {
+            Ok(known) => assert!(
+                last_may_be_lost
+                    || self.excluded.iter().all(|hub| known.iter().any(|record| record.hub == *hub)),
+                "an exclusion is gone, and nothing says why"
+            ),
+            Err(error) => said = Some(error.to_string()),
+        }
+        said
     }
 }
 

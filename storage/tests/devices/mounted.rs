@@ -70,6 +70,7 @@ fn errno(fault: Fault) -> Errno {
         Fault::Exists => Errno::EEXIST,
         Fault::NotEmpty => Errno::ENOTEMPTY,
         Fault::WrongKind => Errno::EINVAL,
+        Fault::ReadOnly => Errno::EROFS,
         Fault::NoPower => Errno::EIO,
     }
 }

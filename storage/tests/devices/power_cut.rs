@@ -24,7 +24,7 @@ use crate::{
     common::*,
     model::{Done, Keys, Mail, Pads},
     mounted::Device,
-    namespace,
+    namespace, setting,
     tree::{Ino, Loss},
 };
 
@@ -35,10 +35,6 @@ const CUTS_PER_STORE: usize = 30;
 const LANES_BYTES: u64 = 4 << 20;
 
 const LOSSES: [Loss; 4] = [Loss::All, Loss::Nothing, Loss::Late, Loss::Any];
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// A mounted device, and a hub beside it that makes modules.
 struct Bench {
@@ -111,18 +107,28 @@ impl Bench {
         power.cut_at = Some(power.steps + steps);
     }
 
-    fn has_power(&self, place: &Place) -> bool {
-        !self.device.tree().power(place.ino).gone
+    /// Whether all works as it should.
+    fn is_sound(&self, place: &Place) -> bool {
+        let mut tree = self.device.tree();
+        let power = tree.power(place.ino);
+        !power.gone && power.read_only_at.is_none_or(|at| power.steps < at)
+    }
+
+    /// From so many steps on nothing can be changed any more; or it can again.
+    fn read_only_after(&self, place: &Place, steps: Option<u64>) {
+        let mut tree = self.device.tree();
+        let power = tree.power(place.ino);
+        power.read_only_at = steps.map(|steps| power.steps + steps);
     }
 
     fn steps(&self, place: &Place) -> u64 {
         self.device.tree().power(place.ino).steps
     }
 
-    /// Only what lost its power may have failed, and nothing may have panicked.
+    /// Only what lost its power or cannot be written may have failed, and nothing may have panicked.
     fn assert_explained<T>(&self, place: &Place, result: &Result<T, StoreError>) {
         if let Err(error) = result {
-            assert!(!self.has_power(place), "the device works, but: {error}");
+            assert!(!self.is_sound(place), "the device works, but: {error}");
         }
         assert_eq!(self.panics.load(Ordering::SeqCst), 0, "a thread panicked");
     }
@@ -130,7 +136,10 @@ impl Bench {
 
 /// Opens what a cut has left, which must always be possible.
 fn reopen(place: &Place) -> Store {
-    Store::open(&place.store, options()).unwrap_or_else(|error| panic!("after a power cut: {error}"))
+    let store =
+        Store::open(&place.store, options()).unwrap_or_else(|error| panic!("after a power cut: {error}"));
+    open_tables(&store);
+    store
 }
 
 /// One life of a store: several threads do all it can do, until they are through or the power goes.
@@ -142,7 +151,7 @@ fn live(bench: &mut Bench, place: &Place, store: &Store, model: (&mut Pads, &mut
     let go = |work: &mut dyn FnMut() -> Done| {
         for _ in 0..rounds {
             if work() == Done::Failed {
-                assert!(!bench.has_power(place), "the device works, but something failed");
+                assert!(!bench.is_sound(place), "the device works, but something failed");
                 return;
             }
         }
@@ -172,8 +181,7 @@ fn cut_one_store(bench: &mut Bench, cuts: usize) -> usize {
     let mut place = bench.empty_place();
     Store::create(&place.store).expect("a store");
     let world = pair_with(&place, bench.dir.path(), LANES_BYTES);
-    let table = table(&world.client).table;
-    let mut pads = Pads::new(&world.path("hub"), table);
+    let mut pads = Pads::new(&world.path("hub"), &table(&world.client));
     let (mut keys, mut mail) = (Keys::default(), Mail::default());
     world.client.close().expect("closed");
     let mut done = 0;
@@ -314,7 +322,7 @@ fn a_module_comes_in_whole_or_again() {
         let store = reopen(&place);
         bench.cut_after(&place, 1 + cut % (steps + 2));
         let imported = import(&store);
-        assert!(imported.is_ok() || !bench.has_power(&place), "{imported:?}");
+        assert!(imported.is_ok() || !bench.is_sound(&place), "{imported:?}");
         drop(store.close());
         drop(store);
         let place = bench.replace(place);
@@ -327,7 +335,8 @@ fn a_module_comes_in_whole_or_again() {
         assert_eq!(table(&store).state, TableState::Pending);
         let activate = Transaction { activate: vec![module.table], ..Transaction::default() };
         get(store.commit(activate)).expect("active");
-        let mut pads = Pads::new(&world.path("hub"), module.table);
+        open_tables(&store);
+        let mut pads = Pads::new(&world.path("hub"), &table(&store));
         for _ in 0..6 {
             pads.mint(&store, &mut bench.rng);
             pads.claim(&store, &mut bench.rng);
@@ -336,5 +345,52 @@ fn a_module_comes_in_whole_or_again() {
         bench.device.tree().drop_world(&place.name);
     }
     println!("{wanted} power cuts while a module came in, at each of {steps} steps");
+    bench.session.umount_and_join().expect("unmounted");
+}
+
+/// The file system turns read-only in mid-run, as it does when it finds damage: the store stops and says so,
+/// does not go on by itself, and is whole when it is opened on one that can be written.
+#[test]
+fn a_file_system_that_turns_read_only_stops_the_store_and_costs_nothing() {
+    let test = "power_cut::a_file_system_that_turns_read_only_stops_the_store_and_costs_nothing";
+    if !namespace::need_fuse(test) || !namespace::enter(test) {
+        return;
+    }
+    let seed = setting("DSKE_SEED", 1);
+    let rounds = setting("DSKE_POWER_CUTS", CUTS as u64) / 12;
+    println!("seed {seed}, {rounds} rounds");
+    let mut bench = Bench::new(seed);
+    let place = bench.empty_place();
+    Store::create(&place.store).expect("a store");
+    let dir = bench.dir.path().to_owned();
+    let world = pair_with(&place, &dir, LANES_BYTES);
+    let mut pads = Pads::new(&world.path("hub"), &table(&world.client));
+    let (mut keys, mut mail) = (Keys::default(), Mail::default());
+    let mut store = world.client.clone();
+    let mut stopped = 0;
+    for _ in 0..rounds {
+        let steps = bench.rng.random_range(1..80);
+        bench.read_only_after(&place, Some(steps));
+        live(&mut bench, &place, &store, (&mut pads, &mut keys, &mut mail));
+        let said = store.poison_cause();
+        bench.read_only_after(&place, None);
+        if let Some(cause) = &said {
+            stopped += 1;
+            assert!(cause.contains("read-only") && cause.contains("restart the node"), "{cause}");
+            // That it could write again now changes nothing: nobody knows what was written.
+            let again = get(store.commit(Transaction::default()));
+            assert!(matches!(again, Err(StoreError::Poisoned { .. })), "{again:?}");
+        }
+        assert_eq!(store.close().is_err(), said.is_some());
+        store = reopen(&place);
+        pads.check(&store);
+        keys.check(&store);
+        mail.check(&store);
+    }
+    keys.take_all(&store);
+    store.close().expect("closed");
+    assert_eq!(bench.panics.load(Ordering::SeqCst), 0, "a thread panicked");
+    println!("{stopped} of {rounds} stores were stopped by it");
+    assert!(stopped > 0);
     bench.session.umount_and_join().expect("unmounted");
 }

@@ -39,6 +39,7 @@ pub(crate) enum Fault {
     Exists,
     NotEmpty,
     WrongKind,
+    ReadOnly,
     NoPower,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct Power {
     /// It goes at this step.
     pub(crate) cut_at: Option<u64>,
     pub(crate) gone: bool,
+    /// From this step on nothing can be changed.
+    pub(crate) read_only_at: Option<u64>,
 }
 
 pub(crate) struct Node {
@@ -211,6 +214,9 @@ impl Tree {
         let world = self.node(ino)?.world;
         let power = self.power(world);
         power.steps += 1;
+        if power.read_only_at.is_some_and(|read_only_at| power.steps >= read_only_at) {
+            return Err(Fault::ReadOnly);
+        }
         power.gone = power.cut_at.is_some_and(|cut_at| power.steps >= cut_at);
         Ok(power.gone)
     }
@@ -310,13 +316,17 @@ impl Tree {
         if self.step(ino)? {
             return Err(Fault::NoPower);
         }
-        let touching: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(_, edits)| edits.iter().any(|edit| edit.dir == ino))
-            .map(|(clock, _)| *clock)
-            .collect();
-        for edit in touching.iter().filter_map(|clock| self.entries.remove(clock)).flatten() {
+        // With a change goes every older one of the same entries: they cannot come after it.
+        let mut going = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        for (clock, edits) in self.entries.iter().rev() {
+            let goes = edits.iter().any(|edit| edit.dir == ino || names.contains(&(edit.dir, &edit.name)));
+            if goes {
+                going.insert(*clock);
+                names.extend(edits.iter().map(|edit| (edit.dir, &edit.name)));
+            }
+        }
+        for edit in going.iter().filter_map(|clock| self.entries.remove(clock)).flatten() {
             if let Some(Node { body: Body::Dir(entries), .. }) = self.nodes.get_mut(&edit.dir) {
                 set(&mut entries.durable, &edit);
             }

@@ -238,7 +238,7 @@ impl Pads {
                 }
                 (Some(PadOutcome::Skipped { ticket, ok }), None)
             }
-            PadEffect::Open(_) | PadEffect::Close(_) => (None, None),
+            PadEffect::Open(_) | PadEffect::Shut(_) | PadEffect::Close(_) => (None, None),
         }
     }
 
@@ -258,6 +258,7 @@ impl Pads {
         let own = table.lane(own).mark.max(table.reserved);
         Ok(LaneMarks {
             own,
+            firm: own,
             seen,
             lease,
             own_bytes: bytes,
