@@ -33,9 +33,10 @@ use super::{
     ClientEvent, Command, Directory, Dropped, HubEvent,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
     gate::count,
-    limits::FAULT_POINTS,
+    limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
     messages,
     outbound::{Outbound, Sent},
+    rate::Rate,
     wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, Request, Response},
 };
 use crate::{
@@ -94,6 +95,9 @@ pub(crate) struct NetworkTask {
     roles: Vec<Role>,
     announce: Vec<Multiaddr>,
     announce_due: Option<Instant>,
+    /// Not before this, whoever comes.
+    announce_from: Instant,
+    announce_rate: Rate,
     directory: Directory,
     dropped: Arc<Dropped>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -157,6 +161,8 @@ impl NetworkTask {
             roles: setup.roles,
             announce,
             announce_due: Some(Instant::now()),
+            announce_from: Instant::now(),
+            announce_rate: Rate::every(AUTHOR_INTERVAL, AUTHOR_AT_ONCE / 2),
             directory: setup.directory,
             dropped: setup.dropped,
             commands: setup.commands,
@@ -550,7 +556,7 @@ impl NetworkTask {
             }
             // Somebody new listens: tell it who we are, soon.
             gossipsub::Event::Subscribed { .. } => {
-                let soon = Instant::now() + ANNOUNCE_PAUSE;
+                let soon = (Instant::now() + ANNOUNCE_PAUSE).max(self.announce_from);
                 self.announce_due = Some(self.announce_due.map_or(soon, |due| due.min(soon)));
             }
             _ => {}
@@ -577,7 +583,10 @@ impl NetworkTask {
     }
 
     fn publish(&mut self) {
-        self.announce_due = Some(Instant::now() + ANNOUNCE_INTERVAL);
+        let now = Instant::now();
+        self.announce_due = Some(now + ANNOUNCE_INTERVAL);
+        // Whoever comes and goes without end must not make us speak without end; others would not hear it.
+        self.announce_from = now + self.announce_rate.take(now, 1);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let announcement = Announcement {
             node: self.me,

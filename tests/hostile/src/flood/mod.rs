@@ -45,7 +45,7 @@ pub struct Lengths {
 pub fn run(net: &Net, kinds: &[Kind], lengths: Lengths) -> Result<Report, FloodError> {
     let target = Target::of(net)?;
     net.agree()?;
-    let pads_before = Pads::of(net)?;
+    let pads_before = Pads::settled(net)?;
     let counters_before = net.counters()?;
     let mut keys = 0;
     let mut phase = |length| -> Result<Phase, FloodError> {
@@ -64,7 +64,7 @@ pub fn run(net: &Net, kinds: &[Kind], lengths: Lengths) -> Result<Report, FloodE
     let sent = attack.join().map_err(|_| FloodError::new("the attacker stopped"))?;
     let during = during?;
     let after = phase(lengths.calm)?;
-    let burned = Pads::of(net)?.since(&pads_before, net, keys);
+    let burned = Pads::settled(net)?.since(&pads_before, net, keys);
     let counters = net.counters()?.since(&counters_before);
     Ok(Report { before, during, after, sent, burned, counters })
 }
