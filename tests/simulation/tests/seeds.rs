@@ -77,7 +77,12 @@ fn a_seed_replays_to_the_very_same_events() {
             let first = run(seed, &scenario, Telling::Numbers);
             // Telling it in words must not change what happens.
             let second = run(seed, &scenario, Telling::Words);
-            assert_eq!((first.digest, first.steps), (second.digest, second.steps), "seed {seed} of {}", scenario.name);
+            assert_eq!(
+                (first.digest, first.steps),
+                (second.digest, second.steps),
+                "seed {seed} of {}",
+                scenario.name
+            );
             assert_ne!(first.digest, run(seed + 1, &scenario, Telling::Numbers).digest);
         }
     }
