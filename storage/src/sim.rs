@@ -93,7 +93,8 @@ pub(crate) struct SimFile {
 
 #[derive(Debug, Default)]
 struct SimBytes {
-    seen: Vec<u8>,
+    /// Shared with copies of the device until it is written.
+    seen: Arc<Vec<u8>>,
     /// Changes since the last sync, oldest first.
     unsynced: Vec<Change>,
 }
@@ -130,11 +131,11 @@ impl Change {
 }
 
 impl SimBytes {
-    fn crashed(&self, keep: Keep, dice: &mut Dice) -> Vec<u8> {
-        let mut bytes = self.seen.clone();
-        if keep == Keep::All {
-            return bytes;
+    fn crashed(&self, keep: Keep, dice: &mut Dice) -> Arc<Vec<u8>> {
+        if keep == Keep::All || self.unsynced.is_empty() {
+            return self.seen.clone();
         }
+        let mut bytes = (*self.seen).clone();
         self.unsynced.iter().rev().for_each(|change| change.undo(&mut bytes));
         for (number, change) in self.unsynced.iter().enumerate() {
             let len = change.new.len();
@@ -149,15 +150,16 @@ impl SimBytes {
                 },
             }
         }
-        bytes
+        Arc::new(bytes)
     }
 
     fn change(&mut self, at: usize, new: &[u8], new_len: usize) {
         let old_len = self.seen.len();
         let end = (at + new.len()).min(old_len);
         let old = self.seen.get(at..end).unwrap_or_default().to_vec();
-        self.seen.resize(new_len.max(old_len), 0);
-        self.seen[at..at + new.len()].copy_from_slice(new);
+        let seen = Arc::make_mut(&mut self.seen);
+        seen.resize(new_len.max(old_len), 0);
+        seen[at..at + new.len()].copy_from_slice(new);
         self.unsynced.push(Change { at, old, new: new.to_vec(), old_len, new_len: self.seen.len() });
     }
 }
@@ -269,11 +271,16 @@ impl Disk for SimDisk {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        Ok(lock_short(&self.files).keys().any(|file| file.starts_with(path)))
+        let files = lock_short(&self.files);
+        // Whatever lies under a path comes next after it.
+        Ok(files.range(path.to_owned()..).next().is_some_and(|(file, _)| file.starts_with(path)))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(lock_short(&self.files).keys().filter(|file| file.parent() == Some(path)).cloned().collect())
+        let files = lock_short(&self.files);
+        let under =
+            files.range(path.to_owned()..).map(|(file, _)| file).take_while(|file| file.starts_with(path));
+        Ok(under.filter(|file| file.parent() == Some(path)).cloned().collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! write or sync, and be full.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
@@ -36,7 +37,7 @@ use crate::{
     },
     secret::SecretBytes,
     sim::{Faults, SimDisk, SimLog},
-    status::{TableSide, TableState, TableStatus},
+    status::{Compared, TableSide, TableState, TableStatus},
     table::TableRecord,
     transaction::{HoldWant, Minted, OutboxEntry, OutboxId, Transaction, Want},
 };
@@ -397,6 +398,20 @@ impl SimStore {
     /// As [`crate::Store::tables`].
     pub fn tables(&self) -> Vec<TableStatus> {
         self.engine.tables()
+    }
+
+    /// Tables whose marks may be compared and have not been, with their peers.
+    pub fn tables_apart(&self) -> Vec<(NodeId, TableId)> {
+        let state = lock_short(&self.engine.state);
+        let apart = state.tables.values().filter(|table| table.compared != Compared::Now && table.may_sync());
+        apart.map(|table| (table.record.peer, table.record.table)).collect()
+    }
+
+    /// Peers with which a table is active and open.
+    pub fn open_peers(&self) -> BTreeSet<NodeId> {
+        let state = lock_short(&self.engine.state);
+        let open = state.tables.values().filter(|table| table.compared == Compared::Now && table.is_active());
+        open.map(|table| table.record.peer).collect()
     }
 
     /// Whether every byte of a run counts as used or reserved, so that it will never be handed out or held.

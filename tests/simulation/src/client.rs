@@ -18,7 +18,7 @@ use dske_protocol::{
     sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
     sync::ClientEnd,
 };
-use dske_storage::{BlockState, TableSide, TableState, TakeError};
+use dske_storage::{BlockState, TableSide, TakeError};
 
 use crate::{
     checker::{Ended, Invariant, body},
@@ -255,15 +255,13 @@ impl ClientRole {
 
     /// Tables whose marks may be compared and have not been.
     fn apart(&self, core: &Core, shared: &Shared) -> Vec<(usize, NodeId, TableId)> {
-        let tables = core.store.tables().into_iter();
-        let apart = tables
-            .filter(|table| !table.open && matches!(table.state, TableState::Active | TableState::Pending));
+        let apart = core.store.tables_apart().into_iter();
         apart
-            .filter_map(|table| {
-                let hub = shared.plan.index(&table.peer)?;
+            .filter_map(|(peer, table)| {
+                let hub = shared.plan.index(&peer)?;
                 let view = self.hubs.get(&hub)?;
-                let ready = view.connected && !view.excluded && view.active.contains(&table.table);
-                ready.then_some((hub, table.peer, table.table))
+                let ready = view.connected && !view.excluded && view.active.contains(&table);
+                ready.then_some((hub, peer, table))
             })
             .collect()
     }
@@ -472,12 +470,8 @@ impl ClientRole {
 
     /// Hubs with which a message can be exchanged now.
     fn usable(&self, core: &Core, shared: &Shared) -> BTreeSet<usize> {
-        let tables = core.store.tables();
-        let serves = |hub: usize| {
-            tables.iter().any(|table| {
-                table.peer == shared.plan.ids[hub] && table.state == TableState::Active && table.open
-            })
-        };
+        let open = core.store.open_peers();
+        let serves = |hub: usize| open.contains(&shared.plan.ids[hub]);
         let usable = self.hubs.iter().filter(|(hub, view)| view.connected && !view.excluded && serves(**hub));
         usable.map(|(&hub, _)| hub).collect()
     }

@@ -192,12 +192,10 @@ impl Core {
             }
             match &packet {
                 Packet::Instruction(..) if self.honest => {
-                    let ids = shared.plan.ids.clone();
-                    shared.checker.forwards(self.me, &ids, to, sealed, &self.store);
+                    shared.checker.forwards(self.me, to, sealed, &self.store);
                 }
                 Packet::Key(..) if self.honest => {
-                    let ids = shared.plan.ids.clone();
-                    shared.checker.shared(&ids, to, sealed);
+                    shared.checker.shared(to, sealed);
                 }
                 _ => {}
             }

@@ -209,6 +209,10 @@ impl World {
         // A key that waited in the copy may have been handed out before: that is documented.
         let waiting = snapshot.facts.blocks.iter().filter(|(_, fact)| fact.key.is_some() && !fact.handed_out);
         checker.put_back.extend(waiting.map(|(block, _)| *block));
+        // And one whose shares still wait at enough hubs is agreed again, the same one: nobody here knows it any more.
+        let forgotten =
+            checker.facts[node].blocks.keys().filter(|block| !snapshot.facts.blocks.contains_key(*block));
+        checker.put_back.extend(forgotten.copied());
         checker.was_put_back[node] = true;
         checker.facts[node] = snapshot.facts;
         self.nodes[node].device = snapshot.device;

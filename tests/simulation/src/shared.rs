@@ -285,6 +285,9 @@ impl Shared {
             let other = self.captured.get(at).and_then(|(_, _, other)| other.sealed().cloned());
             let how = packet.damage(&mut self.rng, other.as_deref());
             self.count(how);
+            if let Packet::SyncHello(_, hello) | Packet::SyncHelloAnswer(_, Ok(hello)) = &packet {
+                self.checker.lying_hellos.insert(hello.table);
+            }
         }
         let delay = self.delay() + extra;
         self.after(delay, Event::Deliver { from, to, link: link.number, packet });

@@ -70,7 +70,7 @@ impl Checker {
     }
 
     /// An honest sender sends a hub its share.
-    pub(crate) fn shared(&mut self, ids: &[NodeId], to: usize, sealed: &[u8]) {
+    pub(crate) fn shared(&mut self, to: usize, sealed: &[u8]) {
         let Some(request) = body::<KeyRequest>(sealed) else { return };
         let id = request.agreement.block;
         let apart = |text: String| (Invariant::SharesApart, text);
@@ -78,7 +78,7 @@ impl Checker {
             let Some(block) = self.blocks.blocks.get_mut(&id) else {
                 break 'check Some(apart(format!("a share of block {id}, which never began")));
             };
-            let Some(position) = block.agreement.position(&ids[to]) else {
+            let Some(position) = block.agreement.position(&self.ids[to]) else {
                 break 'check Some(apart(format!(
                     "hub {to} got a share of block {id} without a place in it"
                 )));

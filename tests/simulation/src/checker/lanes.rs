@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dske_protocol::{
     codec,
     effect::Record,
-    ids::{BlockId, Lane, NodeId, PadRange, TableId},
+    ids::{BlockId, Lane, PadRange, TableId},
     message::{ClientMark, HubMark, KeyInstruction, KeyRequest, Mark, Tagged, claimed_range},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     sync::Found,
@@ -216,6 +216,9 @@ impl Checker {
         }
         let facts = &self.facts[peer];
         let told = facts.told.get(&range.table).copied().unwrap_or(0);
+        if range.end().is_some_and(|end| end <= told) {
+            return;
+        }
         let claimed = facts.claimed.iter().filter(|run| run.table == range.table && run.lane == range.lane);
         let recorded = claimed.filter_map(PadRange::end).max().unwrap_or(0).max(told);
         if range.end().is_none_or(|end| end > recorded) {
@@ -229,7 +232,9 @@ impl Checker {
         let Some(truth) = self.lanes.tables.get(table) else { return };
         let peer = if truth.hub == node { truth.client } else { truth.hub };
         let liar = self.is_bad(&self.ids[peer]) || self.is_bad(&self.ids[node]);
-        let mine = found.skipped > 0 || found.voided;
+        // Whoever changes a hello and keeps its answer back can make an end give up pad: that is documented.
+        let lied_to = self.lying_hellos.contains(table);
+        let mine = (found.skipped > 0 && !lied_to) || found.voided;
         if !liar && ((mine && !self.was_put_back[node]) || (found.peer_put_back && !self.was_put_back[peer]))
         {
             let text = format!("node {node} believes in a roll-back that never was: {found:?}");
@@ -283,14 +288,7 @@ impl Checker {
     }
 
     /// An honest hub forwards a share: exactly the one that it was given, by its author, as policy allows.
-    pub(crate) fn forwards(
-        &mut self,
-        hub: usize,
-        ids: &[NodeId],
-        to: usize,
-        sealed: &[u8],
-        store: &SimStore,
-    ) {
+    pub(crate) fn forwards(&mut self, hub: usize, to: usize, sealed: &[u8], store: &SimStore) {
         let Some(instruction) = body::<KeyInstruction>(sealed) else {
             return self.fail(Invariant::GenuineOnly, format!("hub {hub} sent a malformed instruction"));
         };
@@ -313,11 +311,11 @@ impl Checker {
             return self.fail(Invariant::GenuineOnly, text);
         };
         let (range, agreement) = (source.request.range, &source.request.agreement);
-        let position = agreement.position(&ids[hub]);
+        let position = agreement.position(&self.ids[hub]);
         let allowed = position.is_some_and(|at| (at >= agreement.k) == source.request.share.is_some())
-            && ids[source.from] == agreement.sender
-            && agreement.receivers.contains(&ids[to])
-            && agreement.receivers.iter().all(|receiver| ids.contains(receiver));
+            && self.ids[source.from] == agreement.sender
+            && agreement.receivers.contains(&self.ids[to])
+            && agreement.receivers.iter().all(|receiver| self.ids.contains(receiver));
         if !allowed {
             let text = format!("hub {hub} forwarded a share of block {block} against its policy");
             return self.fail(Invariant::GenuineOnly, text);

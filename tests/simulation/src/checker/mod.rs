@@ -7,7 +7,7 @@ mod lanes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dske_protocol::ids::{BlockId, NodeId, PadRange};
+use dske_protocol::ids::{BlockId, NodeId, PadRange, TableId};
 
 pub(crate) use facts::{Facts, Pending, status_adds_up};
 pub(crate) use keys::Ended;
@@ -74,6 +74,8 @@ pub(crate) struct Checker {
     pub(crate) ids: Vec<NodeId>,
     /// By node: whether its directory was put back.
     pub(crate) was_put_back: Vec<bool>,
+    /// Tables about which the network has changed a hello.
+    pub(crate) lying_hellos: BTreeSet<TableId>,
     /// Runs that their reader has claimed, at any time.
     pub(crate) arrived: BTreeSet<PadRange>,
     pub(crate) blocks: Blocks,
@@ -95,6 +97,7 @@ impl Checker {
         Self {
             lanes: Lanes::default(),
             was_put_back: vec![false; ids.len()],
+            lying_hellos: BTreeSet::new(),
             arrived: BTreeSet::new(),
             blocks: Blocks::default(),
             facts: ids.iter().map(|_| Facts::default()).collect(),
