@@ -153,7 +153,7 @@ impl Keys {
         self.next += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.next.to_be_bytes());
-        let mut new = block(1, Some(&vec![key_byte(self.next); 32]), 32);
+        let mut new = block(1, Some(&[key_byte(self.next); 32]), 32);
         let bytes = if rng.random_bool(0.2) { 6000 } else { 32 };
         new.key = Some(SecretBytes::new(vec![key_byte(self.next); bytes]));
         new.record.key_bytes = u32::try_from(bytes).expect("small");
