@@ -169,6 +169,37 @@ fn a_directory_holds_one_node_and_is_private() {
 }
 
 #[test]
+fn a_damaged_file_of_a_node_is_named_before_it_starts() {
+    let place = Place::with_module();
+    good(&mut place.on("alice", &IMPORT));
+    let damage = |name: &str, change: &dyn Fn(&mut Vec<u8>), exit: i32, named: &str| {
+        let path = place.path("alice").join(name);
+        let right = fs::read(&path).expect("a file");
+        let mut wrong = right.clone();
+        change(&mut wrong);
+        fs::write(&path, wrong).expect("written");
+        let error = bad(&mut place.on("alice", &["run"]), exit);
+        assert!(error.contains(named), "{name}: {error}");
+        fs::write(&path, right).expect("written");
+    };
+    for bit in [0, 100, 255] {
+        let flip = |bytes: &mut Vec<u8>| bytes[bit / 8] ^= 1 << (bit % 8);
+        damage("identity.key", &flip, 8, "dske::node::identity");
+    }
+    damage("identity.key", &|bytes| bytes.truncate(31), 1, "exactly 32 bytes");
+    damage("store/store", &|bytes| bytes.truncate(20), 8, "dske::store::damaged");
+    damage("store/ledger/journal", &|bytes| bytes.truncate(1 << 20), 8, "journal");
+    damage("store/ledger/db", &|bytes| bytes.truncate(1000), 8, "ledger");
+    damage("config.toml", &|bytes| bytes.truncate(bytes.len() / 2), 7, "config");
+    let mut node =
+        place.on("alice", &["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(node.try_wait().expect("looked at").is_none(), "with all put back it runs");
+    node.kill().expect("stopped");
+    node.wait().expect("ended");
+}
+
+#[test]
 fn a_module_goes_from_hub_to_client_once_and_its_receipt_back() {
     let place = Place::with_module();
     let public = good(&mut place.on("alice", &["pskm", "inspect", "a.pskm"]));

@@ -39,9 +39,7 @@ impl EnrolmentRequest {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ConfigError> {
-        let text = toml::to_string_pretty(self)
-            .map_err(|error| ConfigError::Value { key: "enrolment", reason: error.to_string() })?;
-        fs::write(path, text).map_err(|source| ConfigError::File { path: path.to_owned(), source })
+        fs::write(path, self.to_toml()?).map_err(|source| ConfigError::File { path: path.to_owned(), source })
     }
 
     /// Reads a file.
@@ -51,8 +49,25 @@ impl EnrolmentRequest {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text =
             fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// The request as the text of its file.
+    ///
+    /// # Errors
+    /// If a value has no TOML form (none of the present fields can cause that).
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self)
+            .map_err(|error| ConfigError::Value { key: "enrolment", reason: error.to_string() })
+    }
+
+    /// Reads a text; `path` only serves the error message.
+    ///
+    /// # Errors
+    /// As [`EnrolmentRequest::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let syntax = |at: String, reason: String| ConfigError::Syntax { path: path.to_owned(), at, reason };
-        let deserializer = toml::Deserializer::parse(&text)
+        let deserializer = toml::Deserializer::parse(text)
             .map_err(|error| syntax("syntax".into(), error.message().to_owned()))?;
         let request: Self = serde_path_to_error::deserialize(deserializer)
             .map_err(|error| syntax(error.path().to_string(), error.inner().message().to_owned()))?;

@@ -29,6 +29,14 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The identity is not the one that the store's modules name: the file was damaged or exchanged.
+    #[error("{} is not the identity of this node: module {serial} is for another", path.display())]
+    ForeignIdentity {
+        /// The identity file.
+        path: PathBuf,
+        /// A module of the store.
+        serial: String,
+    },
     /// There is a node in the directory already.
     #[error("{} already holds a node", path.display())]
     Exists {
@@ -69,6 +77,12 @@ impl NodeError {
             Self::File { .. } => {
                 failure("dske::node::file", 1, self.to_string(), "check that the path exists and is yours")
             }
+            Self::ForeignIdentity { .. } => failure(
+                "dske::node::identity",
+                8,
+                self.to_string(),
+                "put the right identity.key back from a copy, or enrol again as a new node",
+            ),
             Self::Exists { .. } => failure(
                 "dske::node::exists",
                 1,

@@ -154,6 +154,7 @@ impl HubActor {
             known_as: client.local_id,
             enabled: client.enabled,
         });
+        self.send(Command::Acquaint { node: client.node, known: client.enabled });
         self.clients.insert(client.node, client);
     }
 
@@ -175,7 +176,11 @@ impl HubActor {
             HubEvent::Hello { id, from } => {
                 let tables = self.store.tables().into_iter();
                 let ours = tables.filter(|table| table.peer == from && table.side == TableSide::Hub);
-                let active = ours.filter(|table| table.state == TableState::Active);
+                // What is quarantined may be settled by what the client has on record of it.
+                let usable = |state: &TableState| {
+                    matches!(state, TableState::Active | TableState::Spent | TableState::Quarantined { .. })
+                };
+                let active = ours.filter(|table| usable(&table.state));
                 self.send(Command::AnswerHello { id, active: active.map(|table| table.table).collect() });
             }
             HubEvent::SyncHello { id, from, hello } => {

@@ -11,6 +11,8 @@ mod data_dir;
 pub mod enrol;
 mod error;
 mod events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hardening;
 mod hub_actor;
 mod mailbox;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, sync::SyncCounters};
-use dske_storage::{Options, Store};
+use dske_storage::{ModuleRecord, Options, Store};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,7 +20,7 @@ use crate::{
     hardening::hardening,
     hub_actor::{HubActor, HubOrder},
     me,
-    network::{Directory, NetworkTask, Setup},
+    network::{Directory, Dropped, NetworkTask, Setup},
     status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Option<mpsc::Sender<HubOrder>>,
     pub(crate) client: Option<mpsc::Sender<ClientOrder>>,
     pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) dropped: Arc<Dropped>,
     pub(crate) began: Instant,
 }
 
@@ -70,7 +71,20 @@ pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
     let keypair = me::create(&dir.identity()).map_err(failed("create", &dir.identity()))?;
     let me = Me::of(&keypair).map_err(failed("use", &dir.identity()))?;
     fs::write(dir.config(), config.to_toml()?).map_err(failed("create", &dir.config()))?;
+    for path in [&dir.config(), dir.path()] {
+        fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed("sync", path))?;
+    }
     Ok(me.node)
+}
+
+/// Whether the identity is the one that the store's modules were made for, or by. A changed one would be
+/// a stranger to every peer.
+fn check_identity(store: &Store, me: &Me, dir: &DataDir) -> Result<(), NodeError> {
+    let foreign = |module: &ModuleRecord| module.hub != me.node && module.client != me.node;
+    match store.modules()?.into_iter().find(foreign) {
+        Some(module) => Err(NodeError::ForeignIdentity { path: dir.identity(), serial: module.serial }),
+        None => Ok(()),
+    }
 }
 
 /// Who the node of a directory is.
@@ -103,8 +117,10 @@ pub async fn run(
     let store = tokio::task::spawn_blocking(move || Store::open(&store_dir, Options::default()))
         .await
         .map_err(|error| NodeError::Network(error.to_string()))??;
+    check_identity(&store, &me, &dir)?;
 
     let directory = Directory::default();
+    let dropped = Arc::new(Dropped::default());
     let (commands, commands_in) = mpsc::unbounded_channel();
     let is = |role| config.node.roles.contains(&role);
     let (hub_events, hub_events_in) = mpsc::unbounded_channel();
@@ -115,6 +131,7 @@ pub async fn run(
         roles: config.node.roles.iter().copied().collect(),
         config: config.network.clone(),
         directory: directory.clone(),
+        dropped: Arc::clone(&dropped),
         commands: commands_in,
         hub: is(Role::Hub).then_some(hub_events),
         client: is(Role::Client).then_some(client_events),
@@ -150,7 +167,8 @@ pub async fn run(
     let server =
         Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
     let up = NodeReady { listen: listen.clone(), node: me.node };
-    let shared = Shared { dir, store: store.clone(), me, config, hub, client, listen, began: Instant::now() };
+    let shared =
+        Shared { dir, store: store.clone(), me, config, hub, client, listen, dropped, began: Instant::now() };
     let server = tokio::spawn(server.run(Arc::new(shared)));
     ready(&up);
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
@@ -194,7 +212,7 @@ impl Shared {
             Some(client) => ask(client, ClientOrder::Status).await,
             None => None,
         };
-        let mut counters = Counters::default();
+        let mut counters = self.dropped.counters();
         let (mut peers, mut events) = (Vec::new(), Vec::new());
         if let Some(hub) = hub {
             peers.extend(hub.peers);

@@ -181,4 +181,14 @@ pub struct Counters {
     pub malformed: u64,
     /// False shares seen.
     pub false_shares: u64,
+    /// Connections that were not let in.
+    pub connections_refused: u64,
+    /// Connections that were closed for what came over them, or to make room.
+    pub connections_closed: u64,
+    /// Requests that were refused before anybody looked at them.
+    pub requests_refused: u64,
+    /// Requests that had to wait because too much came at once.
+    pub requests_delayed: u64,
+    /// Announcements that were not heard.
+    pub gossip_refused: u64,
 }

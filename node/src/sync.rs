@@ -142,12 +142,21 @@ pub(crate) fn findings(serial: &str, peer: &str, found: &Found) -> Vec<(Level, S
             ),
         ));
     }
-    if found.voided {
+    if found.voided && !found.settled {
         findings.push((
             Level::Crit,
             format!(
                 "table {serial}: {peer} has been told more than we have on record: this node was put back to an earlier \
                  state; all that {peer} had sent counts as used, and keys that waited are void"
+            ),
+        ));
+    }
+    if found.settled {
+        findings.push((
+            Level::Crit,
+            format!(
+                "table {serial}: our records of it disagreed with each other; what {peer} has on record settled it: all that was sent \
+                 so far counts as used, and keys that waited are void"
             ),
         ));
     }

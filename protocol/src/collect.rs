@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 use crate::{
     effect::SecretKey,
     ids::NodeId,
-    message::Agreement,
+    message::{Agreement, NoticeOutcome},
     params::{Time, U_BYTES},
+    planted::{Fault, planted},
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
     sharing::Scheme,
@@ -91,12 +92,19 @@ impl Collection {
         position: u8,
         share: Share,
     ) -> bool {
-        if !self.voices.insert(hub) {
+        if !self.voices.insert(hub) && !planted(Fault::HubSpeaksTwice) {
             return false;
         }
-        let fits = |group: &&mut Group| group.key_tag == key_tag && group.agreement == agreement;
+        let fits = |group: &&mut Group| {
+            (group.key_tag == key_tag || planted(Fault::GroupIgnoresKeyTag))
+                && (group.agreement == agreement || planted(Fault::GroupIgnoresAgreement))
+        };
         let share = (position, ShareRef(share));
         match self.groups.iter_mut().find(fits) {
+            Some(group) if planted(Fault::PositionByArrival) => {
+                let at = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+                group.shares.push((at, share.1));
+            }
             Some(group) => group.shares.push(share),
             None => self.groups.push(Group { agreement, key_tag, shares: vec![share], tried: 0 }),
         }
@@ -142,6 +150,21 @@ impl Collection {
             .iter()
             .enumerate()
             .any(|(at, group)| at != winner && group.shares.len() >= usize::from(group.agreement.k))
+    }
+
+    /// What is announced of a key, as far as it is known now; `None` where there is none.
+    pub(crate) fn validated(&self) -> Option<NoticeOutcome> {
+        let (winner, false_positions) = self.outcome.as_ref()?.validated.as_ref()?;
+        let shares = u8::try_from(self.groups.get(*winner)?.shares.len()).unwrap_or(u8::MAX);
+        let false_positions = false_positions.iter().copied().collect();
+        Some(NoticeOutcome::Validated { shares, false_positions })
+    }
+
+    /// There is no key after all: its record could not be made durable.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.validated = None;
+        }
     }
 
     /// Forgets the shares, keeping who spoke.
@@ -231,7 +254,8 @@ impl ReconstructJob {
         let mut validates = |secret: &[u8]| {
             let Some((u, key)) = secret.split_at_checked(u_bytes) else { return false };
             let Ok(u) = u.try_into() else { return false };
-            key_tag(u, &context, key).as_bytes().ct_eq(expected.as_bytes()).into()
+            planted(Fault::KeyTagNotChecked)
+                || key_tag(u, &context, key).as_bytes().ct_eq(expected.as_bytes()).into()
         };
         let shares: Vec<(u8, &[u8])> =
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();

@@ -143,6 +143,8 @@ pub enum PadEffect {
     Open(TableId),
     /// The connection is gone: what the peer sends under its tables is refused until they are compared again.
     Close(NodeId),
+    /// The same for one table, whose comparison has lapsed.
+    Shut(TableId),
 }
 
 /// How far the two lanes of a table have come at this end, as [`crate::sync`] compares it.
@@ -150,6 +152,9 @@ pub enum PadEffect {
 pub struct LaneMarks {
     /// Of the lane that this node allocates: everything that was ever handed out lies below.
     pub own: u64,
+    /// Of the same lane: what this node is sure to have taken itself, without a gap. A tag key beyond it stands
+    /// where the peer's untagged word put it, and says nothing of what lies between.
+    pub firm: u64,
     /// Of the lane that the peer allocates: the furthest byte on record here, used or announced.
     pub seen: u64,
     /// What the peer has told, under a tag, to have on record of our lane; never less than before.
@@ -160,6 +165,8 @@ pub struct LaneMarks {
     pub peer_bytes: u64,
     /// When so little is left below the lease, the next mark should be announced.
     pub ahead: u64,
+    /// Whether the records of the table disagree with each other: only what the peer has on record can settle it.
+    pub unsure: bool,
 }
 
 /// What is recorded in one step.

@@ -21,6 +21,7 @@ use crate::{
         Unverified, Verified, seal,
     },
     pad::{PadBytes, TAG_KEY_BYTES},
+    planted::{Fault, planted},
     refusal::Refusal,
 };
 
@@ -173,6 +174,11 @@ impl Hub {
         self.counters
     }
 
+    /// Requests in work; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, input: HubInput) {
         match input {
@@ -266,11 +272,16 @@ impl Hub {
             Ok(request) => request,
             Err(forged) => {
                 self.counters.forged += 1;
+                if planted(Fault::ForgedTagBurnsPad) {
+                    return self.burn_key(id, range, Refusal::BadTag);
+                }
                 self.release(range, Some(forged.blocks));
                 return self.answer_key(id, Err(Refusal::BadTag));
             }
         };
-        if let Err(refusal) = self.admit(from, &request) {
+        if let Err(refusal) = self.admit(from, &request)
+            && !planted(Fault::ForwardsAgainstPolicy)
+        {
             return self.burn_key(id, range, refusal);
         }
         let share = match &request.share {
@@ -330,6 +341,9 @@ impl Hub {
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
             outgoing.push(Outgoing { receiver, block: request.agreement.block, bytes });
+        }
+        if planted(Fault::AnsweredBeforeRecord) {
+            self.answer_key(id, Ok(()));
         }
         let result = Ok(outgoing.len() as u64);
         let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };

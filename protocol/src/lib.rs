@@ -23,6 +23,7 @@ pub mod ids;
 pub mod message;
 pub mod pad;
 pub mod params;
+pub mod planted;
 pub mod receiver;
 pub mod reconstruct;
 pub mod refusal;

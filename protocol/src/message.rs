@@ -16,6 +16,7 @@ use crate::{
         APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
         PURPOSE_BYTES_MAX, RECEIVERS_MAX, ROSTER_MAX, burned_bytes, share_bytes,
     },
+    planted::{Fault, planted},
     tag::{Tag, tag_blocks},
 };
 
@@ -191,6 +192,9 @@ pub struct Mark {
     pub seen_was: u64,
     /// What the reader has told the author to have on record of the author's lane.
     pub lease: u64,
+    /// Whether the author's records of the table disagree with each other: what the reader has sent and reserved so
+    /// far will count as used.
+    pub unsure: bool,
 }
 
 /// A client's mark, to a hub.
@@ -379,7 +383,11 @@ impl<T: Tagged> Unverified<T> {
         let (body, tag) = self.bytes.split_at(self.bytes.len() - TAG_BYTES);
         let mut claimed = [0; TAG_BYTES];
         claimed.copy_from_slice(tag);
-        if key.verify(&[], body, &Tag::new(claimed)) {
+        if planted(Fault::TagComparedInPart) {
+            let right = key.tag(&[], body).as_bytes()[..8] == claimed[..8];
+            return if right { Ok(Verified(self.body)) } else { Err(Forged { blocks: 1 }) };
+        }
+        if planted(Fault::TagNotChecked) || key.verify(&[], body, &Tag::new(claimed)) {
             Ok(Verified(self.body))
         } else {
             Err(Forged { blocks: tag_blocks(0, MESSAGE_BYTES_MAX as u64) })

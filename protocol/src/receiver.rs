@@ -24,6 +24,7 @@ use crate::{
         AcceptancePolicy, COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, LATE_SHARES, Time,
         UNKNOWN_SENDER_PAUSE, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
     },
+    planted::{Fault, planted},
     refusal::{AbortReason, Refusal},
 };
 
@@ -192,6 +193,17 @@ impl Receiver {
         self.counters
     }
 
+    /// Messages in work, agreements collected and senders asked about; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        let asking = |standing: &&Standing| matches!(standing, Standing::Asking(_));
+        self.jobs.len() + self.collections.len() + self.senders.values().filter(asking).count()
+    }
+
+    /// Bytes of shares that are held.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, now: Time, input: ReceiverInput) {
         match input {
@@ -255,7 +267,7 @@ impl Receiver {
         if agreement.k < self.policy.k_min {
             return Err(Refusal::KTooSmall);
         }
-        if !self.policy.hubs.contains(&from) {
+        if !self.policy.hubs.contains(&from) && !planted(Fault::ExcludedHubAccepted) {
             return Err(Refusal::HubNotAccepted);
         }
         if u64::from(agreement.key_bytes) > self.policy.key_bytes_max {
@@ -303,9 +315,15 @@ impl Receiver {
                     }
                 }
                 Some(Job::End { block, announce }) => {
-                    let outcome = if ok { announce } else { NoticeOutcome::Aborted(AbortReason::Internal) };
+                    let mut outcome =
+                        if ok { announce } else { NoticeOutcome::Aborted(AbortReason::Internal) };
                     if let Some(collection) = self.collections.get_mut(&block) {
                         collection.ending = false;
+                        // More may have become known while the record was written.
+                        match collection.validated() {
+                            Some(validated) if ok => outcome = validated,
+                            _ => collection.withdraw(),
+                        }
                     }
                     self.announce(block, outcome);
                     self.retire_if_done(now, block);
@@ -345,7 +363,9 @@ impl Receiver {
             Ok(instruction) => {
                 let agreement = &instruction.agreement;
                 // A block of ours that has ended may still get late shares; any other is a reused id.
-                let stale = block_ended && !self.collections.contains_key(&agreement.block);
+                let stale = block_ended
+                    && !self.collections.contains_key(&agreement.block)
+                    && !planted(Fault::EndedBlockAccepted);
                 let sender = agreement.sender;
                 let genuine = Genuine { instruction, pad };
                 if stale {
@@ -421,7 +441,10 @@ impl Receiver {
         }
         self.held_bytes = self.held_bytes + collection.held_bytes() - before;
         if late {
-            self.check_late(block, position, &share);
+            if planted(Fault::LateShareNotChecked) {
+                return self.retire_if_done(now, block);
+            }
+            self.check_late(block, from, position, &share);
             self.retire_if_done(now, block);
         } else {
             self.advance(now, block);
@@ -429,22 +452,26 @@ impl Receiver {
     }
 
     /// A share that came after the verdict: does it lie on the polynomial, and does its group make a
-    /// second key possible?
-    fn check_late(&mut self, block: BlockId, position: u8, share: &Share) {
+    /// second key possible? Nothing is announced while the verdict's record is being written.
+    fn check_late(&mut self, block: BlockId, hub: NodeId, position: u8, share: &Share) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
         let Some(outcome) = &mut collection.outcome else { return };
         let Some((winner, false_positions)) = &mut outcome.validated else { return };
         let group = &collection.groups[*winner];
         let in_winner = group.shares.iter().any(|(at, held)| *at == position && Arc::ptr_eq(&held.0, share));
         let is_true = in_winner && group.check_late(&outcome.basis, position, share).unwrap_or(false);
-        let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
         if is_true {
+            let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
             self.effects.push_back(ReceiverEffect::LateShare { block, shares });
         } else {
             self.counters.false_shares += 1;
-            false_positions.insert(position);
-            let false_positions = false_positions.iter().copied().collect();
-            self.announce(block, NoticeOutcome::Validated { shares, false_positions });
+            // The roster in its own words may give it the place of another hub.
+            false_positions.extend(group.agreement.position(&hub));
+            if !collection.ending
+                && let Some(validated) = collection.validated()
+            {
+                self.announce(block, validated);
+            }
         }
     }
 
@@ -534,6 +561,9 @@ impl Receiver {
     }
 
     fn end(&mut self, block: BlockId, ended: EndedBlock, announce: NoticeOutcome) {
+        if planted(Fault::AnnouncedBeforeRecord) {
+            self.announce(block, announce.clone());
+        }
         if let Some(collection) = self.collections.get_mut(&block) {
             collection.ending = true;
         }
@@ -554,6 +584,9 @@ impl Receiver {
     }
 
     fn tick(&mut self, now: Time) {
+        if planted(Fault::DeadlineNeverFires) {
+            return;
+        }
         while let Some(&(deadline, block)) = self.deadlines.first() {
             if deadline > now {
                 break;

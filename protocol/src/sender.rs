@@ -23,6 +23,7 @@ use crate::{
     ids::{BlockId, NodeId},
     message::{Agreement, KeyRequest, Notice, NoticeOutcome, seal},
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time, U_BYTES},
+    planted::{Fault, planted},
     refusal::{AbortReason, Refusal, SendFailure},
     sharing::Scheme,
     tag::key_tag,
@@ -191,6 +192,11 @@ impl Sender {
             effects: VecDeque::new(),
             next_ticket: 0,
         }
+    }
+
+    /// Agreements under way; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        self.minting.len() + self.sending.len() + self.committing.len() + self.aborting.len()
     }
 
     /// Takes one input; effects are then waiting.
@@ -504,6 +510,10 @@ fn share_out(
         let share = (position >= k).then(|| Blob(pad.to_vec()));
         let request = KeyRequest { range, agreement: agreement.clone(), key_tag, share };
         messages.push((hub, seal(&request, tag_key).ok()?));
+    }
+    if planted(Fault::SharesSwapped) && hubs.len() > 1 {
+        messages.swap(0, 1);
+        (messages[0].0, messages[1].0) = (hubs[0], hubs[1]);
     }
     Some((key, messages))
 }

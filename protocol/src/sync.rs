@@ -233,6 +233,9 @@ pub struct Found {
     pub voided: bool,
     /// Whether the peer's records are older than what it told us before: its directory was put back.
     pub peer_put_back: bool,
+    /// Whether our records of the table disagreed with each other, which the peer's have settled: all that either end
+    /// had sent so far, and every key that waited, is void.
+    pub settled: bool,
 }
 
 impl Found {

@@ -91,6 +91,52 @@ fn too_many_liars_abort_with_the_reason() {
     }
 }
 
+/// Every number of bad hubs, up to the threshold and past it to all of them: liars, silent ones, half of each. As long as k
+/// honest shares arrive there is the key (liars that do not collude cannot stop it even at the threshold); beyond,
+/// an end with the reason, and never a key that the sender does not have.
+#[test]
+fn every_number_of_bad_hubs_of_nine_and_twenty_ends_as_it_must() {
+    for (n, k) in [(9u8, 5u8), (20, 10)] {
+        let threshold = disruption_threshold(n, k, k);
+        for bad in 0..=n {
+            for (liars, silent) in [(bad, 0), (0, bad), (bad / 2, bad - bad / 2)] {
+                let mut world =
+                    World::new(u64::from(n) * 100 + u64::from(bad), usize::from(n), 2, k, 256, true);
+                for at in 0..usize::from(liars) {
+                    world.hubs[at].1.set_fault(HubFault::FalseShares);
+                }
+                world.cut = (usize::from(liars)..usize::from(bad)).map(hub_id).collect();
+                let case = format!("({n},{k}) with {liars} liars and {silent} silent");
+                let result = world.agree(world.wish(k, KEY_BYTES));
+                if n - bad >= k {
+                    assert_same(&world, &result.unwrap_or_else(|why| panic!("{case}: {why}")));
+                    continue;
+                }
+                assert!(bad >= threshold, "{case}");
+                assert!(world.pads.keys.is_empty(), "{case}: a false key");
+                // Where no hub delivers, the receiver knows of nothing, and the sender has only the hubs' word.
+                if silent < n {
+                    let reason = abort_reason(world.verdict(1)).unwrap_or_else(|| panic!("{case}: a key"));
+                    let expected = if n - silent >= k {
+                        AbortReason::NoneValidates {
+                            received: n - silent,
+                            k,
+                            n,
+                            at_least: n - silent - k + 1,
+                        }
+                    } else {
+                        AbortReason::TooFewShares { received: n - silent, k, n }
+                    };
+                    assert_eq!(*reason, expected, "{case}");
+                    let receiver = client_id(1);
+                    let failure = SendFailure::ReceiverAborted { receiver, reason: expected };
+                    assert_eq!(result.err(), Some(failure), "{case}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn silent_and_lying_hubs_together_reach_the_threshold() {
     let mut world = World::new(8, 5, 2, 3, 1024, true);

@@ -97,6 +97,15 @@ impl<S: SyncSide> End<S> {
         if S::OWN == Lane::Up { HUB } else { CLIENT }
     }
 
+    /// What it is sure to have taken, without a gap.
+    fn firm(&self) -> u64 {
+        let mut firm = self.disk.mark.max(self.disk.lease);
+        while let Some(run) = self.disk.above.iter().find(|run| run.0 <= firm && firm < run.1) {
+            firm = run.1;
+        }
+        firm
+    }
+
     fn own(&self) -> u64 {
         self.disk.above.iter().map(|run| run.1).max().unwrap_or(0).max(self.disk.mark)
     }
@@ -178,11 +187,13 @@ impl<S: SyncSide> End<S> {
                 }
                 let marks = LaneMarks {
                     own: self.own(),
+                    firm: self.firm(),
                     seen: self.seen(),
                     lease: self.disk.lease,
                     own_bytes: LANE,
                     peer_bytes: LANE,
                     ahead: CHUNK / 2,
+                    unsure: false,
                 };
                 let pending = self.disk.pending && S::OWN == Lane::Down;
                 PadOutcome::Marks {
@@ -214,7 +225,7 @@ impl<S: SyncSide> End<S> {
                 self.open = true;
                 return None;
             }
-            PadEffect::Close(_) => {
+            PadEffect::Close(_) | PadEffect::Shut(_) => {
                 self.open = false;
                 return None;
             }
@@ -425,6 +436,73 @@ fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
         pair.settle();
         assert!(if client { pair.client.open && pair.client.voided_keys } else { pair.hub.open });
     }
+}
+
+#[test]
+fn a_first_mark_that_is_lost_hides_no_roll_back() {
+    for client in [true, false] {
+        let mut pair = Pair::new();
+        pair.connect();
+        let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
+        let mut furthest = 0;
+        for number in 0..40 {
+            let range = if client {
+                send(&mut pair.client, pair.now, number, 96)
+            } else {
+                send(&mut pair.hub, pair.now, number, 96)
+            };
+            pair.settle();
+            furthest = range.offset + range.len;
+        }
+        if client {
+            pair.restart_client(old_client);
+        } else {
+            pair.restart_hub(old_hub);
+        }
+        // Its tag key lies where the other end is, far beyond what this end knows of itself.
+        pair.lose = if client {
+            Box::new(|wire| matches!(wire, Wire::Mark(_)))
+        } else {
+            Box::new(|wire| matches!(wire, Wire::MarkAnswer(_)))
+        };
+        pair.connect();
+        pair.lose = Box::new(|_| false);
+        pair.disconnect();
+        pair.connect();
+        let next = if client {
+            send(&mut pair.client, pair.now, 99, 96)
+        } else {
+            send(&mut pair.hub, pair.now, 99, 96)
+        };
+        assert!(next.offset >= furthest, "{next:?} was sent before, client: {client}");
+    }
+}
+
+#[test]
+fn a_hello_that_comes_again_does_not_end_what_stands() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let nonce = dske_protocol::message::Nonce::random(&mut StdRng::seed_from_u64(9));
+    let hello = SyncHello { table: TABLE, nonce, seen: 0 };
+    let now = pair.now + HELLO_PAUSE;
+    pair.hub.input(now, SyncInput::Hello { id: RequestId(1), from: CLIENT, hello });
+    assert!(matches!(pair.hub.run(now).as_slice(), [Wire::HelloAnswer(Ok(_))]));
+    send(&mut pair.hub, pair.now, 5, 96);
+    pair.settle();
+    assert_eq!(pair.hub.passed, [Ticket(5)]);
+    assert!(pair.hub.dropped.is_empty());
+}
+
+#[test]
+fn a_comparison_that_lapses_shuts_the_table_so_that_it_is_begun_again() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.lose = Box::new(|wire| matches!(wire, Wire::Mark(_) | Wire::MarkAnswer(_)));
+    for number in 0..40 {
+        send(&mut pair.client, pair.now, number, 96);
+        pair.settle();
+    }
+    assert!(pair.client.lapsed > 0 && !pair.client.open);
 }
 
 #[test]

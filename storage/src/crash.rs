@@ -22,6 +22,7 @@ use crate::{
     lane_header::DATA_OFFSET,
     layout,
     sim::{Faults, Keep},
+    status::Use,
     transaction::{OutboxItem, Transaction},
     wait::wait,
 };
@@ -41,12 +42,17 @@ enum Step {
     Erase,
     FailAfter(u64),
     CutAfter(u64),
-    Crash(Keep, bool),
-    CrashTwice([Keep; 2], [bool; 2], u64),
+    Crash(Keep, Keep),
+    CrashTwice([Keep; 2], [Keep; 2], u64),
 }
 
 fn keep() -> impl Strategy<Value = Keep> {
-    prop_oneof![Just(Keep::Nothing), Just(Keep::All), (0usize..4100).prop_map(Keep::Torn)]
+    prop_oneof![
+        Just(Keep::Nothing),
+        Just(Keep::All),
+        (0usize..4100).prop_map(Keep::Torn),
+        any::<u64>().prop_map(Keep::Some)
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -62,8 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Erase),
         1 => (0u64..6).prop_map(Step::FailAfter),
         2 => (0u64..12).prop_map(Step::CutAfter),
-        3 => (keep(), any::<bool>()).prop_map(|(disk, log)| Step::Crash(disk, log)),
-        1 => ([keep(), keep()], any::<[bool; 2]>(), 1u64..12)
+        3 => (keep(), keep()).prop_map(|(disk, log)| Step::Crash(disk, log)),
+        1 => ([keep(), keep()], [keep(), keep()], 1u64..12)
             .prop_map(|(disk, log, steps)| Step::CrashTwice(disk, log, steps)),
     ]
 }
@@ -107,19 +113,20 @@ fn power_cuts_at_every_write_and_sync() {
         Step::Mint(4000),
         Step::Deliver,
     ];
-    for keep in 0..3 {
+    for keep in 0..4 {
         for cut in 1.. {
             // Within the first sector, or within the first page.
             let torn = [20, 100, 600][usize::try_from(cut % 3).expect("small")];
-            let keep = [Keep::Nothing, Keep::All, Keep::Torn(torn)][keep];
+            let keep = [Keep::Nothing, Keep::All, Keep::Torn(torn), Keep::Some(cut)][keep];
             let faults = Arc::new(Faults::default());
             let mut world = World::with(RECORDS_OFFSET + 4096, faults.clone(), faults.clone());
             world.cut_after(cut - 1);
             script.iter().for_each(|step| act(&mut world, step));
             let done = world.engine.poison.get().is_none();
-            world.crash_twice([keep, keep], [cut % 2 == 0; 2], 1 + cut % 9);
+            let log = if cut % 2 == 0 { Keep::All } else { Keep::Nothing };
+            world.crash_twice([keep, keep], [log; 2], 1 + cut % 9);
             script.iter().for_each(|step| act(&mut world, step));
-            world.crash(keep, false);
+            world.crash(keep, Keep::Nothing);
             if done {
                 break;
             }
@@ -133,7 +140,7 @@ proptest! {
     fn nothing_repeats_and_nothing_acknowledged_is_lost(steps in prop::collection::vec(step(), 1..60)) {
         let mut world = World::new();
         steps.iter().for_each(|step| act(&mut world, step));
-        world.crash(Keep::Nothing, false);
+        world.crash(Keep::Nothing, Keep::Nothing);
         // Whatever was used is zeros on the device once the erasures of this start are done.
         world.engine.erase_due().expect("erased");
         let device = world.disk.crashed(Keep::Nothing, Arc::default());
@@ -157,7 +164,7 @@ fn a_crash_wastes_at_most_one_chunk_of_a_lane() {
     let mut world = World::new();
     for round in 1..=5 {
         world.mint(100, None);
-        world.crash(Keep::Nothing, false);
+        world.crash(Keep::Nothing, Keep::Nothing);
         let lane = &world.engine.tables().pop().expect("the table").lanes[0];
         assert!(lane.skipped <= round * CHUNK, "{lane:?}");
     }
@@ -230,6 +237,28 @@ fn a_full_disk_refuses_what_needs_room_and_nothing_else() {
     assert_eq!((world.minted.len(), world.claimed.len()), (1, 1));
     world.disk.faults.full.store(false, Ordering::SeqCst);
     assert_eq!(commit(&world.engine, transaction()), Ok(()));
-    world.crash(Keep::Nothing, false);
+    world.crash(Keep::Nothing, Keep::Nothing);
     assert_eq!(world.engine.outbox_read(id), Ok(Some(vec![3; 3000])));
+}
+
+#[test]
+fn a_refused_transaction_gives_back_what_it_would_have_claimed() {
+    let world = World::new();
+    let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 64 };
+    let id = world.engine.next_outbox_id();
+    let item = OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), bytes: vec![3; 3000] };
+    let transaction = || Transaction {
+        claims: vec![(range, Use::Key)],
+        outbox: vec![item.clone()],
+        ..Transaction::default()
+    };
+    let hold = || world.engine.hold(&[held(HUB, range)]).pop().expect("one").map(|_| ());
+    world.disk.faults.full.store(true, Ordering::SeqCst);
+    assert_eq!(hold(), Ok(()));
+    assert_eq!(hold(), Err(HoldRefusal::Held));
+    assert!(matches!(commit(&world.engine, transaction()), Err(StoreError::Full { .. })));
+    world.disk.faults.full.store(false, Ordering::SeqCst);
+    assert_eq!(hold(), Ok(()), "the message may come again");
+    assert_eq!(commit(&world.engine, transaction()), Ok(()));
+    assert_eq!(hold(), Err(HoldRefusal::AlreadyUsed));
 }

@@ -132,6 +132,10 @@ impl StoreError {
         let path = path.to_owned();
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, path },
+            io::ErrorKind::ReadOnlyFilesystem => {
+                let cause = "the file system is read-only: mount it for writing, then restart the node";
+                Self::Io { action, path, cause: cause.to_owned() }
+            }
             _ => Self::Io { action, path, cause: error.to_string() },
         }
     }

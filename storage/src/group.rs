@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use dske_protocol::ids::{KeyId, PadRange};
+use dske_protocol::{
+    ids::{KeyId, PadRange},
+    planted::{Fault, planted},
+};
 use futures::channel::oneshot;
 use zeroize::Zeroizing;
 
@@ -15,7 +18,7 @@ use crate::{
     erasures::Erasure,
     error::{StoreError, TakeError},
     install::{NewTable, ReceiptRecord, put_receipt},
-    keys::{check_block, find_key, mark_taken, put_block},
+    keys::{check_block, checked, find_key, mark_taken, put_block, run_bytes, with_checks},
     ledger::{Draft, block_key, key, kind, lane_key, node_key, table_key},
     lock_short,
     marks::{apply_sync, check_sync, put_used, void_keys},
@@ -75,7 +78,10 @@ impl Engine {
         for job in jobs {
             self.add_job(&mut group, job);
         }
-        let result = self.check().and_then(|()| self.write_group(&mut group));
+        let mut result = self.check().and_then(|()| self.write_group(&mut group));
+        if planted(Fault::FailedWriteReportedAsDone) {
+            result = Ok(());
+        }
         if result.is_ok() {
             self.erase_later(std::mem::take(&mut group.erasures));
         }
@@ -99,7 +105,9 @@ impl Engine {
 
     fn write_group(&self, group: &mut Group<'_>) -> Result<(), StoreError> {
         self.fatal(self.outbox_spool.sync(group.outbox_segments.iter().copied()))?;
-        self.fatal(self.key_spool.sync(group.key_segments.iter().copied()))?;
+        if !planted(Fault::KeyBytesNotSynced) {
+            self.fatal(self.key_spool.sync(group.key_segments.iter().copied()))?;
+        }
         let unsaved = std::mem::take(&mut lock_short(&self.state).unsaved);
         for table in unsaved {
             let record = lock_short(&self.state).tables.get(&table).map(|table| table.record.clone());
@@ -115,7 +123,10 @@ impl Engine {
             Job::Commit(transaction, receipt, reply) => {
                 match self.add_transaction(group, &transaction, receipt.as_ref()) {
                     Ok(()) => group.answers.push(Answer::Commit(reply)),
-                    Err(error) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        self.let_go(&transaction.claims);
+                        drop(reply.send(Err(error)));
+                    }
                 }
             }
             Job::Install(table, reply) => match self.add_table(&mut group.draft, *table) {
@@ -133,10 +144,17 @@ impl Engine {
         }
     }
 
+    /// Gives back what a refused transaction would have claimed: the same messages may come again.
+    fn let_go(&self, claims: &[(PadRange, Use)]) {
+        for (range, _) in claims {
+            self.release(*range, None);
+        }
+    }
+
     fn add_take(&self, group: &mut Group<'_>, id: KeyId) -> Result<Zeroizing<Vec<u8>>, TakeError> {
         self.check()?;
         let run = find_key(&group.draft, id)?;
-        let bytes = self.key_spool.read(run)?;
+        let bytes = checked(self.key_spool.read(run)?, id)?;
         mark_taken(&mut group.draft, id)?;
         group.erasures.push(Erasure::Key(run));
         Ok(bytes)
@@ -179,8 +197,8 @@ impl Engine {
             }
             for block in &transaction.block {
                 let keys = check_block(block)?;
-                let run =
-                    block.key.as_ref().map(|key| self.key_spool.allocate(key.len() as u64)).transpose()?;
+                let bytes = block.key.as_ref().map(|key| run_bytes(key.len(), keys));
+                let run = bytes.map(|bytes| self.key_spool.allocate(bytes)).transpose()?;
                 room.keys.push(run.map(|run| (run, keys)));
             }
             Ok(())
@@ -201,7 +219,8 @@ impl Engine {
         }
         for (block, run) in transaction.block.iter().zip(&room.keys) {
             if let (Some(key), Some((run, _))) = (&block.key, run) {
-                self.fatal(self.key_spool.write(*run, key.expose()))?;
+                let bytes = with_checks(key.expose(), block.record.key_bytes);
+                self.fatal(self.key_spool.write(*run, &bytes))?;
             }
         }
         Ok(())
@@ -349,6 +368,9 @@ fn apply_claims(
         lane.let_go(offset, end);
         lane.counts.add(*usage, range.len);
         let insertion = lane.used.insert(offset, end);
+        if planted(Fault::ClaimNotRecorded) {
+            continue;
+        }
         put_used(&mut group.draft, *range, &insertion)?;
         let record = LaneRecord { mark: lane.used.furthest(), counts: lane.counts };
         group.draft.put("lane", lane_key(&table, name), &record)?;

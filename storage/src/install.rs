@@ -63,7 +63,9 @@ impl Engine {
                 None => {
                     return Err(StoreError::invalid(format!("table {} has been used before", record.table)));
                 }
-                Some(detail) => return Err(StoreError::Damaged { what: "a new lane", detail }),
+                Some(detail) => {
+                    return Err(StoreError::Damaged { what: "a new lane", detail: detail.to_string() });
+                }
             }
             let allocator = record.side.allocates() == lane;
             Ok(LaneState::new(

@@ -14,6 +14,8 @@ use std::{
     sync::Arc,
 };
 
+use dske_protocol::planted::{Fault, planted};
+
 use crate::{
     disk::{Disk, File},
     error::StoreError,
@@ -55,8 +57,8 @@ impl Journal {
             let file = disk.create(path)?;
             file.allocate(bytes)?;
             write_zeros(&*file, 0, bytes)?;
-            JournalHeader::new(store, EPOCH_FIRST - 1).write(&*file)?;
-            JournalHeader::new(store, EPOCH_FIRST).write(&*file)?;
+            JournalHeader::new(store, EPOCH_FIRST - 1, bytes).write(&*file)?;
+            JournalHeader::new(store, EPOCH_FIRST, bytes).write(&*file)?;
             file.sync()?;
             path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))?;
             Ok(file)
@@ -86,6 +88,9 @@ impl Journal {
         let header = header.ok_or_else(|| damaged("both slots of its header are bad"))?;
         if header.store != store {
             return Err(damaged("it belongs to another store"));
+        }
+        if header.file_bytes != bytes {
+            return Err(damaged(&format!("it has {bytes} bytes of {}", header.file_bytes)));
         }
         if header.epoch > epoch {
             return Err(StoreError::Damaged {
@@ -139,7 +144,7 @@ impl Journal {
         let record = encode_record(&self.epoch, self.sequence, batch)?;
         self.file
             .write_at(&record, RECORDS_OFFSET + self.next)
-            .and_then(|()| self.file.sync())
+            .and_then(|()| if planted(Fault::JournalNotSynced) { Ok(()) } else { self.file.sync() })
             .map_err(|error| StoreError::io("write", &self.path, &error))?;
         self.sequence += 1;
         self.next += record.len() as u64;
@@ -154,7 +159,7 @@ impl Journal {
     }
 
     fn write_header(&self) -> Result<(), StoreError> {
-        JournalHeader::new(self.store, self.epoch.number)
+        JournalHeader::new(self.store, self.epoch.number, RECORDS_OFFSET + self.bytes)
             .write(&*self.file)
             .and_then(|()| self.file.sync())
             .map_err(|error| StoreError::io("write the header of", &self.path, &error))
@@ -162,7 +167,7 @@ impl Journal {
 }
 
 /// What the records of an epoch say together, up to the first that is not whole.
-fn replay(records: &[u8], epoch: &Epoch) -> Result<Batch, StoreError> {
+pub(crate) fn replay(records: &[u8], epoch: &Epoch) -> Result<Batch, StoreError> {
     let mut held = Batch::new();
     let (mut at, mut sequence) = (0, 0);
     while let Some(found) = find_record(records, at, epoch).filter(|found| found.sequence == sequence) {

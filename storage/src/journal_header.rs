@@ -16,7 +16,7 @@ pub(crate) const RECORDS_OFFSET: u64 = 2 * SLOT_BYTES;
 
 const MAGIC: [u8; 8] = *b"dskejnl1";
 /// All fields have fixed sizes.
-const BODY_BYTES: usize = 8 + 16 + 8;
+pub(crate) const BODY_BYTES: usize = 8 + 16 + 8 + 8;
 
 /// What a slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +26,13 @@ pub(crate) struct JournalHeader {
     pub(crate) store: [u8; 16],
     /// The latest epoch.
     pub(crate) epoch: u64,
+    /// Length of the whole file.
+    pub(crate) file_bytes: u64,
 }
 
 impl JournalHeader {
-    pub(crate) fn new(store: [u8; 16], epoch: u64) -> Self {
-        Self { magic: MAGIC, store, epoch }
+    pub(crate) fn new(store: [u8; 16], epoch: u64, file_bytes: u64) -> Self {
+        Self { magic: MAGIC, store, epoch, file_bytes }
     }
 
     /// Writes the slot of its epoch, over that of the epoch before the last; the caller syncs.
@@ -55,14 +57,14 @@ impl JournalHeader {
         Ok(newest)
     }
 
-    fn to_slot(self) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn to_slot(self) -> Result<Vec<u8>, StoreError> {
         let body = encode("journal header", &self)?;
         let mut slot = crc32fast::hash(&body).to_le_bytes().to_vec();
         slot.extend_from_slice(&body);
         Ok(slot)
     }
 
-    fn from_slot(slot: &[u8]) -> Option<Self> {
+    pub(crate) fn from_slot(slot: &[u8]) -> Option<Self> {
         let (checksum, body) = slot.split_at_checked(4)?;
         if crc32fast::hash(body).to_le_bytes() != checksum {
             return None;

@@ -48,16 +48,8 @@ pub(crate) fn record_bytes(batch: &Batch) -> u64 {
 
 /// Encodes a record, padded to its alignment.
 pub(crate) fn encode_record(epoch: &Epoch, sequence: u64, batch: &Batch) -> Result<Vec<u8>, StoreError> {
-    let length = |len: usize| {
-        let fits = u32::try_from(len).ok().filter(|&len| len != REMOVED);
-        fits.ok_or_else(|| StoreError::invalid("a batch of 4 GiB"))
-    };
     let mut record = Vec::with_capacity(usize::try_from(record_bytes(batch)).unwrap_or(0));
-    record.extend_from_slice(&MAGIC);
-    record.extend_from_slice(&epoch.tag);
-    record.extend_from_slice(&epoch.number.to_le_bytes());
-    record.extend_from_slice(&sequence.to_le_bytes());
-    record.extend_from_slice(&[0; HEAD_BYTES - CHECKED_BYTES + 4]);
+    begin(&mut record, epoch, sequence);
     for (key, value) in batch {
         record.extend_from_slice(&length(key.len())?.to_le_bytes());
         record.extend_from_slice(key);
@@ -69,12 +61,43 @@ pub(crate) fn encode_record(epoch: &Epoch, sequence: u64, batch: &Batch) -> Resu
             }
         }
     }
+    finish(&mut record)?;
+    Ok(record)
+}
+
+/// A record around changes that somebody else encoded, well or not.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn encode_around(epoch: &Epoch, sequence: u64, changes: &[u8]) -> Vec<u8> {
+    let mut record = Vec::new();
+    begin(&mut record, epoch, sequence);
+    record.extend_from_slice(changes);
+    // Fails only beyond 4 GiB.
+    let _ = finish(&mut record);
+    record
+}
+
+/// The head, with room for length and checksum.
+fn begin(record: &mut Vec<u8>, epoch: &Epoch, sequence: u64) {
+    record.extend_from_slice(&MAGIC);
+    record.extend_from_slice(&epoch.tag);
+    record.extend_from_slice(&epoch.number.to_le_bytes());
+    record.extend_from_slice(&sequence.to_le_bytes());
+    record.extend_from_slice(&[0; HEAD_BYTES - CHECKED_BYTES + 4]);
+}
+
+/// Length and checksum of the changes behind the head, then zeros up to the alignment.
+fn finish(record: &mut Vec<u8>) -> Result<(), StoreError> {
     let payload_bytes = length(record.len() - HEAD_BYTES)?;
     record[CHECKED_BYTES - 4..CHECKED_BYTES].copy_from_slice(&payload_bytes.to_le_bytes());
     let checksum = checksum(&record[..CHECKED_BYTES], &record[HEAD_BYTES..]);
     record[CHECKED_BYTES..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
     record.resize(record.len().next_multiple_of(ALIGN_BYTES), 0);
-    Ok(record)
+    Ok(())
+}
+
+fn length(len: usize) -> Result<u32, StoreError> {
+    let fits = u32::try_from(len).ok().filter(|&len| len != REMOVED);
+    fits.ok_or_else(|| StoreError::invalid("a batch of 4 GiB"))
 }
 
 /// A record whose checksum is right.

@@ -30,7 +30,7 @@ fn open(disk: &SimDisk, sled: &SimLog) -> Result<JournaledLog, StoreError> {
 }
 
 fn crash(disk: &SimDisk, sled: &SimLog, keep: Keep) -> (SimDisk, SimLog) {
-    (disk.crashed(keep, Arc::default()), sled.crashed(keep == Keep::All, Arc::default()))
+    (disk.crashed(keep, Arc::default()), sled.crashed(keep, Arc::default()))
 }
 
 fn put(log: &JournaledLog, key: &[u8], value: &[u8]) {

@@ -1,10 +1,14 @@
 //! Agreed keys: a record of every block for ever, and the bytes until they are taken, once.
 //!
 //! No hash of a key stands in the ledger. That a run holds what was written follows from the order: bytes
-//! synced before their record.
+//! synced before their record. That it still does, from a checksum behind each key, which is erased with it.
 
-use dske_protocol::ids::{BlockId, KeyId};
+use dske_protocol::{
+    ids::{BlockId, KeyId},
+    planted::{Fault, planted},
+};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::{
     error::{StoreError, TakeError},
@@ -16,6 +20,8 @@ use crate::{
 
 /// Most keys in one block.
 const KEYS_PER_BLOCK_MAX: u32 = 65_536;
+/// Length of the checksum behind each key.
+const CHECK_BYTES: usize = 4;
 
 /// Where the keys of a block lie, and how many are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +29,39 @@ pub(crate) struct KeyRun {
     pub(crate) run: Run,
     pub(crate) keys: u32,
     pub(crate) taken: u32,
+}
+
+/// Room that so many keys take, which are `bytes` long together.
+pub(crate) fn run_bytes(bytes: usize, keys: u32) -> u64 {
+    bytes as u64 + u64::from(keys) * CHECK_BYTES as u64
+}
+
+/// Keys as they are written: each with its checksum behind it.
+pub(crate) fn with_checks(keys: &[u8], key_bytes: u32) -> Zeroizing<Vec<u8>> {
+    let key_bytes = (key_bytes as usize).max(1);
+    let count = keys.len().div_ceil(key_bytes);
+    // Room for all of it, so that the bytes never move and leave a copy behind.
+    let mut run = Zeroizing::new(Vec::with_capacity(keys.len() + count * CHECK_BYTES));
+    for key in keys.chunks(key_bytes) {
+        run.extend_from_slice(key);
+        run.extend_from_slice(&crc32fast::hash(key).to_le_bytes());
+    }
+    run
+}
+
+/// Checks a key that was read, and takes its checksum off. Nothing is said about the key where it is wrong.
+pub(crate) fn checked(mut run: Zeroizing<Vec<u8>>, id: KeyId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let damaged = || StoreError::Damaged {
+        what: "an agreed key",
+        detail: format!("the bytes of {id} are not what was written: check the disk, and agree a new key"),
+    };
+    let (key, check) = run.split_at_checked(run.len().saturating_sub(CHECK_BYTES)).ok_or_else(damaged)?;
+    if crc32fast::hash(key).to_le_bytes() != check {
+        return Err(damaged());
+    }
+    let len = key.len();
+    run.truncate(len);
+    Ok(run)
 }
 
 fn taken_key(id: KeyId) -> Vec<u8> {
@@ -78,12 +117,15 @@ pub(crate) fn find_key(draft: &Draft<'_>, id: KeyId) -> Result<Run, TakeError> {
     if draft.get::<()>("taken key", &taken_key(id))?.is_some() {
         return Err(TakeError::AlreadyTaken(id));
     }
-    let len = u64::from(record.key_bytes);
+    let len = run_bytes(record.key_bytes as usize, 1);
     Ok(Run { segment: stored.run.segment, offset: stored.run.offset + u64::from(id.index) * len, len })
 }
 
 /// Records that a key is taken; with the last one the block is.
 pub(crate) fn mark_taken(draft: &mut Draft<'_>, id: KeyId) -> Result<(), StoreError> {
+    if planted(Fault::KeyTakenTwice) {
+        return Ok(());
+    }
     let run_key = block_key(kind::KEY_RUN, &id.block);
     let Some(mut stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(()) };
     stored.taken += 1;

@@ -1,21 +1,29 @@
-//! One lane on disk: its header, and the bytes of the pad, read by range and erased in place.
+//! One lane on disk: its header, the bytes of the pad, read by range and erased in place, and their checksums.
 //!
 //! Bytes are overwritten with zeros and synced before the header may say so; a hole is punched only into
-//! what is zero already, because punching alone leaves the bytes on the device.
+//! what is zero already, because punching alone leaves the bytes on the device. No byte leaves this module
+//! whose block does not have its checksum.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
-use dske_protocol::ids::{Lane, TableId};
+use dske_protocol::{
+    ids::{Lane, TableId},
+    planted::{Fault, planted},
+};
 use zeroize::Zeroizing;
 
 use crate::{
     disk::{Disk, File},
     error::StoreError,
     intervals::IntervalSet,
+    lane_checks::{
+        BLOCK_BYTES, Entry, Touched, checksum, clear_entries, file_bytes, read_entries, write_entries,
+    },
     lane_header::{Counts, DATA_OFFSET, LaneHeader},
     lock_short,
 };
@@ -31,13 +39,40 @@ const ERASED_PIECE_BYTES: usize = 32;
 pub(crate) struct LaneFile {
     file: Arc<dyn File>,
     path: PathBuf,
+    lane_bytes: u64,
     head: Mutex<Head>,
+    /// Held while bytes are erased; taken before `head`.
+    erasing: Mutex<()>,
 }
 
 struct Head {
     header: LaneHeader,
     erased: IntervalSet,
     punched: u64,
+}
+
+/// Blocks that were read, and the first that is wrong.
+struct Blocks {
+    bytes: Zeroizing<Vec<u8>>,
+    bad: Option<Bad>,
+}
+
+/// A block that does not have its checksum. Not `settled`: it was being erased when a crash came.
+#[derive(Debug, Clone, Copy)]
+struct Bad {
+    index: u64,
+    settled: bool,
+}
+
+/// Why a lane must not be used as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LaneProblem {
+    #[error("both header slots are damaged")]
+    Damaged,
+    #[error("the file belongs to another lane")]
+    Foreign,
+    #[error("the header's marks lie outside the lane")]
+    Marks,
 }
 
 /// Name of a lane's file.
@@ -63,24 +98,24 @@ impl LaneFile {
         table: TableId,
         lane: Lane,
         bytes: u64,
-    ) -> Result<(Self, Option<String>), StoreError> {
+    ) -> Result<(Self, Option<LaneProblem>), StoreError> {
         if !disk.exists(path).map_err(|error| StoreError::io("look for", path, &error))? {
             return Err(StoreError::Missing { what: "a lane of a table", path: path.to_owned() });
         }
         let fail = |error: &io::Error| StoreError::io("read", path, error);
         let file = disk.open(path).map_err(|error| fail(&error))?;
         let length = file.len().map_err(|error| fail(&error))?;
-        if length < DATA_OFFSET.saturating_add(bytes) {
+        if length < file_bytes(bytes) {
             return Err(StoreError::Missing { what: "the end of a lane of a table", path: path.to_owned() });
         }
         let fresh = LaneHeader::new(table, lane, bytes);
         let (header, problem) = match LaneHeader::read(&*file).map_err(|error| fail(&error))? {
-            None => (fresh, Some("both header slots are damaged".to_owned())),
+            None => (fresh, Some(LaneProblem::Damaged)),
             Some(header) if (header.table, header.lane, header.lane_bytes) != (table, fresh.lane, bytes) => {
-                (fresh, Some("the file belongs to another lane".to_owned()))
+                (fresh, Some(LaneProblem::Foreign))
             }
             Some(header) if header.mark > bytes || header.floor > header.mark => {
-                (fresh, Some("the header's marks lie outside the lane".to_owned()))
+                (fresh, Some(LaneProblem::Marks))
             }
             Some(header) => (header, None),
         };
@@ -88,7 +123,12 @@ impl LaneFile {
         erased.insert(0, header.floor);
         let punched = header.floor;
         let head = Mutex::new(Head { header, erased, punched });
-        Ok((Self { file, path: path.to_owned(), head }, problem))
+        let (path, erasing) = (path.to_owned(), Mutex::default());
+        let lane = Self { file, path, lane_bytes: bytes, head, erasing };
+        if problem.is_none() {
+            lane.settle_floor()?;
+        }
+        Ok((lane, problem))
     }
 
     /// The header as it stands.
@@ -105,22 +145,91 @@ impl LaneFile {
         self.write_header(&mut head)
     }
 
-    /// Reads a run; `None` where it has been erased.
+    /// Reads a run; `None` where it has been erased. Fails where it is not what was written.
     pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        let len = usize::try_from(bytes).map_err(|_| StoreError::invalid("a run longer than memory"))?;
-        let mut run = Zeroizing::new(vec![0; len]);
-        let at = DATA_OFFSET.saturating_add(offset);
-        self.file.read_at(&mut run, at).map_err(|error| StoreError::io("read", &self.path, &error))?;
-        Ok((!looks_erased(&run)).then_some(run))
+        let (first, last) = (offset / BLOCK_BYTES, offset.saturating_add(bytes).div_ceil(BLOCK_BYTES));
+        let mut read = self.read_blocks(first, last)?;
+        if read.bad.is_some() {
+            // Or an erasure went on beside it.
+            let _still = lock_short(&self.erasing);
+            read = self.read_blocks(first, last)?;
+            // Where a crash came into an erasure nobody can say; what is left of it is erased again.
+            read.bad = read.bad.filter(|bad| bad.settled);
+        }
+        let start = usize::try_from(offset - first * BLOCK_BYTES).unwrap_or(usize::MAX);
+        let len = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let run = read.bytes.get(start..start.saturating_add(len));
+        let run = run.ok_or_else(|| StoreError::invalid("a run outside its lane"))?;
+        match read.bad {
+            _ if looks_erased(run) => {
+                Ok(planted(Fault::ErasedPadAccepted).then(|| Zeroizing::new(run.to_vec())))
+            }
+            None => Ok(Some(Zeroizing::new(run.to_vec()))),
+            Some(bad) => Err(StoreError::Damaged {
+                what: "a pad",
+                detail: format!(
+                    "byte {} of {} and the {BLOCK_BYTES} from there are not what was written: check the disk",
+                    DATA_OFFSET + bad.index * BLOCK_BYTES,
+                    self.path.display()
+                ),
+            }),
+        }
     }
 
-    /// Overwrites runs with zeros, syncs, then records it. `receiver` also moves the header's mark.
+    /// Reads whole blocks, and looks for one that does not have its checksum.
+    fn read_blocks(&self, first: u64, last: u64) -> Result<Blocks, StoreError> {
+        let fail = |error: io::Error| StoreError::io("read", &self.path, &error);
+        let (start, end) = (first * BLOCK_BYTES, last.saturating_mul(BLOCK_BYTES).min(self.lane_bytes));
+        let len = usize::try_from(end.saturating_sub(start));
+        let len = len.map_err(|_| StoreError::invalid("a run longer than memory"))?;
+        let mut bytes = Zeroizing::new(vec![0; len]);
+        self.file.read_at(&mut bytes, DATA_OFFSET.saturating_add(start)).map_err(fail)?;
+        let blocks = bytes.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
+        let entries = read_entries(&*self.file, self.lane_bytes, first, blocks.len()).map_err(fail)?;
+        let mut bad: Option<Bad> = None;
+        for ((index, block), entry) in (first..).zip(blocks).zip(entries) {
+            if !entry.fits(checksum(index, block)) && bad.is_none_or(|bad| !bad.settled) {
+                bad = Some(Bad { index, settled: entry.is_settled() });
+            }
+        }
+        Ok(Blocks { bytes, bad })
+    }
+
+    /// A crash in an erasure may have left both checksums of the block in which the floor lies. That one is
+    /// not erased again, and the older checksum must not stay.
+    fn settle_floor(&self) -> Result<(), StoreError> {
+        let floor = self.header().floor;
+        let index = floor / BLOCK_BYTES;
+        if floor.is_multiple_of(BLOCK_BYTES) || floor >= self.lane_bytes {
+            return Ok(());
+        }
+        let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
+        let entries = read_entries(&*self.file, self.lane_bytes, index, 1).map_err(fail)?;
+        if entries.iter().all(|entry| entry.is_settled()) {
+            return Ok(());
+        }
+        let block = self.read_blocks(index, index + 1)?.bytes;
+        let entry = Entry::settled(checksum(index, &block));
+        write_entries(&*self.file, self.lane_bytes, index, &[entry])
+            .and_then(|()| self.file.sync())
+            .map_err(fail)
+    }
+
+    /// Overwrites runs with zeros, syncs, then records it. The runs are in order and do not touch. `receiver`
+    /// also moves the header's mark.
     pub(crate) fn erase(&self, runs: &[(u64, u64)], receiver: bool) -> Result<(), StoreError> {
+        let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
+        let _erasing = lock_short(&self.erasing);
+        let touched = Touched::by(runs, self.lane_bytes);
+        let settled = self.announce(&touched.part)?;
         for &(start, end) in runs {
-            write_zeros(&*self.file, DATA_OFFSET + start, end - start)
-                .map_err(|error| StoreError::io("erase", &self.path, &error))?;
+            write_zeros(&*self.file, DATA_OFFSET + start, end - start).map_err(fail)?;
         }
         self.file.sync().map_err(|error| StoreError::io("sync", &self.path, &error))?;
+        for (index, entry) in settled {
+            write_entries(&*self.file, self.lane_bytes, index, &[entry]).map_err(fail)?;
+        }
+        clear_entries(&*self.file, self.lane_bytes, &touched.whole).map_err(fail)?;
         let mut head = lock_short(&self.head);
         for &(start, end) in runs {
             head.erased.insert(start, end);
@@ -134,10 +243,42 @@ impl LaneFile {
         self.punch(&mut head)
     }
 
+    /// Says durably which checksums the blocks will have that are erased in part; gives their entries for
+    /// afterwards. A block that does not have its checksum now does not get a right one.
+    fn announce(&self, part: &BTreeMap<u64, Vec<(usize, usize)>>) -> Result<Vec<(u64, Entry)>, StoreError> {
+        let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
+        let mut settled = Vec::with_capacity(part.len());
+        let mut changed = false;
+        for (&index, runs) in part {
+            let Blocks { bytes: mut block, .. } = self.read_blocks(index, index + 1)?;
+            let entries = read_entries(&*self.file, self.lane_bytes, index, 1).map_err(fail)?;
+            let entry = entries.first().copied().unwrap_or_default();
+            let sound = !entry.is_settled() || entry.fits(checksum(index, &block));
+            for &(start, end) in runs {
+                let end = end.min(block.len());
+                block.get_mut(start..end).into_iter().for_each(|run| run.fill(0));
+            }
+            let next = checksum(index, &block);
+            let next = if sound || next == 0 { next } else { !next };
+            if !sound {
+                let byte = DATA_OFFSET + index * BLOCK_BYTES;
+                tracing::warn!(path = %self.path.display(), byte, "a pad is not what was written");
+            }
+            changed |= entry != Entry::settled(next);
+            write_entries(&*self.file, self.lane_bytes, index, &[Entry { now: entry.now, next }])
+                .map_err(fail)?;
+            settled.push((index, Entry::settled(next)));
+        }
+        if changed {
+            self.file.sync().map_err(|error| StoreError::io("sync", &self.path, &error))?;
+        }
+        Ok(settled)
+    }
+
     fn write_header(&self, head: &mut Head) -> Result<(), StoreError> {
         head.header
             .write_next(&*self.file)
-            .and_then(|()| self.file.sync())
+            .and_then(|()| if planted(Fault::LaneHeaderNotSynced) { Ok(()) } else { self.file.sync() })
             .map_err(|error| StoreError::io("write the header of", &self.path, &error))
     }
 

@@ -111,7 +111,7 @@ impl LaneHeader {
         Ok(newest)
     }
 
-    fn to_slot(&self) -> Result<Vec<u8>, crate::error::StoreError> {
+    pub(crate) fn to_slot(&self) -> Result<Vec<u8>, crate::error::StoreError> {
         let body = encode("lane header", self)?;
         let mut slot = crc32fast::hash(&body).to_le_bytes().to_vec();
         slot.extend_from_slice(&body);
@@ -119,7 +119,7 @@ impl LaneHeader {
         Ok(slot)
     }
 
-    fn from_slot(slot: &[u8]) -> Option<Self> {
+    pub(crate) fn from_slot(slot: &[u8]) -> Option<Self> {
         let (checksum, rest) = slot.split_at_checked(CHECKSUM_BYTES)?;
         let body = rest.get(..Self::body_bytes())?;
         if crc32fast::hash(body).to_le_bytes() != checksum {
@@ -129,7 +129,7 @@ impl LaneHeader {
     }
 
     /// Encoded length: all fields have fixed sizes.
-    const fn body_bytes() -> usize {
+    pub(crate) const fn body_bytes() -> usize {
         8 + 8 + 16 + 1 + 8 + 3 * 8 + 3 * 8
     }
 }

@@ -5,7 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dske_protocol::{ids::Lane, pad::PadBytes};
+use dske_protocol::{
+    ids::Lane,
+    pad::PadBytes,
+    planted::{Fault, planted},
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -217,7 +221,7 @@ impl LaneState {
         if start >= end || end > self.bytes || end - start > RUN_BYTES_MAX {
             return Err(HoldRefusal::OutOfRange);
         }
-        if self.used.overlaps(start, end) {
+        if self.used.overlaps(start, end) && !planted(Fault::UsedRunAccepted) {
             return Err(HoldRefusal::AlreadyUsed);
         }
         if self.held.range(..end).next_back().is_some_and(|(_, &last)| last > start) {

@@ -19,6 +19,8 @@ pub mod effects;
 mod engine;
 mod erasures;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod install;
 mod intervals;
@@ -29,6 +31,7 @@ mod journal_record;
 mod journal_tests;
 mod journaled_log;
 mod keys;
+mod lane_checks;
 mod lane_file;
 mod lane_header;
 mod lane_state;
@@ -45,8 +48,10 @@ mod pads;
 pub mod pskm;
 mod records;
 mod secret;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 mod sim;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod spool;
 mod status;
 mod store;

@@ -47,13 +47,19 @@ impl Engine {
 
     fn marks_of(&self, table: &Table) -> LaneMarks {
         let (own, peers) = (table.own_lane(), table.peer_lane());
+        let mut firm = own.mark.max(own.told);
+        while let Some((_, end)) = own.used.at_or_after(firm).filter(|(first, _)| *first <= firm) {
+            firm = end;
+        }
         LaneMarks {
             own: own.furthest(),
+            firm,
             seen: peers.furthest(),
             lease: own.told,
             own_bytes: own.bytes,
             peer_bytes: peers.bytes,
             ahead: own.chunk_bytes(self.chunk_bytes_max) / 2,
+            unsure: table.unsure,
         }
     }
 
@@ -83,7 +89,7 @@ impl Engine {
             (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
         };
         let (start, end, insertion) = insertion;
-        let read = file.read(start, TAG_KEY)?;
+        let read = self.read_pad(table, &file, start, TAG_KEY)?;
         let mut draft = Draft::new(&self.ledger);
         put_used(&mut draft, PadRange { table, lane: lane_name, offset: start, len: TAG_KEY }, &insertion)?;
         let mark =
@@ -100,31 +106,29 @@ impl Engine {
     /// peer has seen more than this node has on record. Only the thread that reserves may call it.
     pub(crate) fn skip(&self, table: TableId, to: u64) -> Result<(), StoreError> {
         self.check()?;
-        let (file, lane_name, old_mark, counts) = {
+        let (file, lane_name, erased, to, counts) = {
             let mut state = lock_short(&self.state);
             let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
+            let unsure = entry.unsure;
             let lane = entry.own_lane_mut();
             if to > lane.bytes {
                 return Err(StoreError::invalid(format!("lane {} ends before {to}", lane.lane)));
             }
-            if to <= lane.mark {
+            if to <= lane.mark && !unsure {
                 lane.skip(to);
                 return Ok(());
             }
-            (lane.file.clone(), lane.lane, lane.mark, lane.counts)
+            // Header and ledger of a lane that is not sure may disagree also about what has been erased.
+            let erased = if unsure { lane.file.header().floor.min(lane.mark) } else { lane.mark };
+            (lane.file.clone(), lane.lane, erased, lane.mark.max(to), lane.counts)
         };
         self.move_mark(table, lane_name, &file, to, counts)?;
         if let Some(entry) = lock_short(&self.state).tables.get_mut(&table) {
             entry.own_lane_mut().skip(to);
+            entry.unsure = false;
         }
-        self.erase_later([Erasure::Lane {
-            table,
-            lane: lane_name,
-            file,
-            receiver: false,
-            start: old_mark,
-            end: to,
-        }]);
+        let lane = lane_name;
+        self.erase_later([Erasure::Lane { table, lane, file, receiver: false, start: erased, end: to }]);
         Ok(())
     }
 
@@ -132,6 +136,13 @@ impl Engine {
     pub(crate) fn open_table(&self, table: &TableId) {
         if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
             entry.compared = Compared::Now;
+        }
+    }
+
+    /// The comparison of a table has lapsed: nothing under it is accepted until it is done again.
+    pub(crate) fn shut_table(&self, table: &TableId) {
+        if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
+            entry.compared = entry.compared.min(Compared::Before);
         }
     }
 
@@ -177,6 +188,12 @@ pub(crate) fn apply_sync(
         entry.activate(activation);
         state.unsaved.insert(sync.table);
     }
+    // Of a lane that is not sure, what the header says to have been erased is used too.
+    let void_below = sync.void_below.map(|end| end.max(entry.peer_lane().file.header().mark));
+    if void_below.is_some() && entry.unsure {
+        entry.settle();
+        state.unsaved.insert(sync.table);
+    }
     let table = sync.table;
     let own = entry.own_lane_mut();
     own.told = own.told.max(sync.lease);
@@ -184,7 +201,7 @@ pub(crate) fn apply_sync(
     let peers = entry.peer_lane_mut();
     peers.told = peers.told.max(sync.peer_mark);
     draft.put("told mark", told_key(&table, peers.lane), &peers.told)?;
-    if let Some(end) = sync.void_below.filter(|&end| end > 0) {
+    if let Some(end) = void_below.filter(|&end| end > 0) {
         let range = PadRange { table, lane: peers.lane, offset: 0, len: end };
         let insertion = peers.used.insert(0, end);
         put_used(draft, range, &insertion)?;

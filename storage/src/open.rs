@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
 };
 
-use dske_protocol::ids::{Lane, TableId};
+use dske_protocol::{
+    ids::{Lane, TableId},
+    planted::{Fault, planted},
+};
 
 use crate::{
     disk::Disk,
@@ -16,7 +19,7 @@ use crate::{
     intervals::IntervalSet,
     journaled_log::JournaledLog,
     keys::KeyRun,
-    lane_file::{LaneFile, lane_file_name},
+    lane_file::{LaneFile, LaneProblem, lane_file_name},
     lane_header::Counts,
     lane_state::LaneState,
     layout,
@@ -71,6 +74,7 @@ pub(crate) fn load(
     log: Arc<dyn Log>,
     identity: [u8; 16],
     chunk_bytes_max: u64,
+    segment_bytes: u64,
 ) -> Result<Engine, StoreError> {
     // Before anything is replayed into it.
     check_identity(&Ledger::new(log.clone()), identity)?;
@@ -93,8 +97,10 @@ pub(crate) fn load(
     drop(items);
     let outbox_runs: Vec<_> = state.outbox.values().filter_map(|waiting| waiting.run).collect();
     let key_runs = live_keys(&ledger)?;
-    let outbox_spool = Spool::open(disk.clone(), &layout::outbox_dir(dir), &outbox_runs, false)?;
-    let key_spool = Spool::open(disk.clone(), &layout::keys_dir(dir), &key_runs, true)?;
+    let spool =
+        |dir: &Path, live: &[_], must_exist| Spool::open(disk.clone(), dir, live, must_exist, segment_bytes);
+    let outbox_spool = spool(&layout::outbox_dir(dir), &outbox_runs, false)?;
+    let key_spool = spool(&layout::keys_dir(dir), &key_runs, true)?;
     ledger.commit(&draft.batch)?;
     Ok(Engine {
         dir: dir.to_owned(),
@@ -105,7 +111,11 @@ pub(crate) fn load(
         outbox_spool,
         key_spool,
         due: Mutex::new(due),
-        next_outbox: AtomicU64::new(opens.saturating_mul(OUTBOX_IDS_PER_OPEN)),
+        next_outbox: AtomicU64::new(if planted(Fault::OutboxIdReused) {
+            0
+        } else {
+            opens.saturating_mul(OUTBOX_IDS_PER_OPEN)
+        }),
         poison: OnceLock::new(),
         modules: Mutex::new(()),
     })
@@ -133,11 +143,13 @@ fn load_table(
 ) -> Result<Table, StoreError> {
     let [up_bytes, down_bytes] = record.lane_bytes;
     let table = record.table;
-    let mut problems = Vec::new();
+    let (mut problems, mut ours) = (Vec::new(), true);
     let mut load = |lane: Lane, bytes: u64| -> Result<LaneState, StoreError> {
         let allocator = record.side.allocates() == lane;
         let path = layout::table_dir(dir, &table).join(lane_file_name(lane));
         let (file, problem) = LaneFile::open(disk, &path, table, lane, bytes)?;
+        ours &= problem.as_ref().is_none_or(|problem| !matches!(problem, LaneProblem::Foreign));
+        let problem = problem.map(|problem| problem.to_string());
         let stored = ledger.get::<LaneRecord>("lane", &lane_key(&table, lane))?;
         let told = ledger.get::<u64>("told mark", &told_key(&table, lane))?.unwrap_or(0);
         let used = load_used(ledger, &table, lane)?;
@@ -162,7 +174,8 @@ fn load_table(
             // A crash between header and ledger; the header counts.
             draft.put("lane", lane_key(&table, lane), &LaneRecord { mark: header.mark, counts })?;
         }
-        let lane_state = state(header.mark, counts, used, file);
+        let mark = if planted(Fault::CursorNotSkipped) { header.mark_before } else { header.mark };
+        let lane_state = state(mark, counts, used, file);
         due.extend(erase_again(table, &lane_state, header.floor));
         Ok(lane_state)
     };
@@ -170,6 +183,8 @@ fn load_table(
     let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
         loaded.quarantine(&problems.join("; "));
+        // A file of another lane has the wrong pads, whatever the peer says.
+        loaded.unsure = ours;
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
     }
     Ok(loaded)
@@ -186,6 +201,9 @@ fn disagreement(
 ) -> Option<String> {
     if used.furthest() > bytes {
         return Some("the ledger has used runs past its end".to_owned());
+    }
+    if header > bytes {
+        return Some(format!("the file's header is at {header}, past its end at {bytes}"));
     }
     if allocator && ledger > header {
         // The header is written first, always.

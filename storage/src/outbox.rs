@@ -88,6 +88,11 @@ impl Engine {
                 Err(error) => return Err(error),
             },
         };
-        Ok((crc32fast::hash(&bytes) == item.crc32).then_some(bytes))
+        let sound = crc32fast::hash(&bytes) == item.crc32;
+        if !sound {
+            let block = item.entry.block;
+            tracing::warn!(%block, "a message that waited is damaged and given up: check the disk");
+        }
+        Ok(sound.then_some(bytes))
     }
 }

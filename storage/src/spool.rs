@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Size of an ordinary segment; a longer item gets one of its own size.
-const SEGMENT_BYTES: u64 = 4 << 20;
+pub(crate) const SEGMENT_BYTES: u64 = 4 << 20;
 /// Most that one spool keeps: a peer that is never connected must not fill the disk.
 const SPOOL_BYTES_MAX: u64 = 4 << 30;
 
@@ -36,6 +36,7 @@ pub(crate) struct Run {
 pub(crate) struct Spool {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    segment_bytes: u64,
     segments: Mutex<BTreeMap<u32, Segment>>,
 }
 
@@ -50,17 +51,19 @@ struct Segment {
 impl Spool {
     /// Opens the spool with the runs that the ledger says are live, and erases all else. `must_exist`: a
     /// missing segment is an error; otherwise an empty one takes its place, so that checksums fail.
+    /// `segment_bytes` is the size of a new ordinary segment.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         live: &[Run],
         must_exist: bool,
+        segment_bytes: u64,
     ) -> Result<Self, StoreError> {
         let mut wanted: BTreeMap<u32, IntervalSet> = BTreeMap::new();
         for run in live {
             wanted.entry(run.segment).or_default().insert(run.offset, run.offset.saturating_add(run.len));
         }
-        let spool = Self { disk, dir: dir.to_owned(), segments: Mutex::default() };
+        let spool = Self { disk, dir: dir.to_owned(), segment_bytes, segments: Mutex::default() };
         for path in spool.disk.list(dir).map_err(|error| StoreError::io("list", dir, &error))? {
             let Some(index) = segment_index(&path) else { continue };
             let live = wanted.remove(&index).unwrap_or_default();
@@ -71,7 +74,7 @@ impl Spool {
             if must_exist {
                 return Err(StoreError::Missing { what: "a segment of keys", path: spool.path(index) });
             }
-            let mut segment = spool.create(index, live.furthest().max(SEGMENT_BYTES))?;
+            let mut segment = spool.create(index, live.furthest().max(segment_bytes))?;
             segment.next = live.furthest();
             segment.busy = live.bytes_from(0);
             lock_short(&spool.segments).insert(index, segment);
@@ -94,7 +97,7 @@ impl Spool {
             return Err(StoreError::Full { action: "keep more in", path: self.dir.clone() });
         }
         let index = segments.last_key_value().map_or(0, |(&last, _)| last.wrapping_add(1));
-        let mut segment = self.create(index, len.max(SEGMENT_BYTES))?;
+        let mut segment = self.create(index, len.max(self.segment_bytes))?;
         segment.next = len;
         segment.busy = len;
         segments.insert(index, segment);

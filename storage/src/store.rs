@@ -303,6 +303,13 @@ impl Store {
         }
     }
 
+    /// The comparison of a table has lapsed: what its peer sends under it is refused until it is done again.
+    pub fn shut_table(&self, table: &TableId) {
+        if let Ok(engine) = self.engine() {
+            engine.shut_table(table);
+        }
+    }
+
     /// The connection to a peer is gone: what it sends under its tables is refused until their marks are compared
     /// again.
     pub fn close_tables(&self, peer: NodeId) {

@@ -52,11 +52,13 @@ pub(crate) struct Table {
     /// Up, then down.
     pub(crate) lanes: [LaneState; 2],
     pub(crate) compared: Compared,
+    /// It is quarantined because its records disagree with each other: comparing marks with the peer may settle it.
+    pub(crate) unsure: bool,
 }
 
 impl Table {
     pub(crate) fn new(record: TableRecord, lanes: [LaneState; 2]) -> Self {
-        Self { record, lanes, compared: Compared::Never }
+        Self { record, lanes, compared: Compared::Never, unsure: false }
     }
 
     pub(crate) fn lane(&self, lane: Lane) -> &LaneState {
@@ -93,8 +95,12 @@ impl Table {
 
     /// Whether marks may be compared: also to learn that its receipt has come back to the hub.
     pub(crate) fn may_sync(&self) -> bool {
-        self.is_active()
-            || (self.record.state == TableState::Pending && self.record.side == TableSide::Client)
+        match self.record.state {
+            TableState::Active => true,
+            TableState::Pending => self.record.side == TableSide::Client,
+            TableState::Quarantined { .. } => self.unsure,
+            _ => false,
+        }
     }
 
     /// Its state as shown: spent is a matter of what is left, not of a decision.
@@ -135,7 +141,7 @@ impl Table {
     pub(crate) fn quarantine(&mut self, what: &str) {
         if !matches!(self.record.state, TableState::Retired | TableState::Quarantined { .. }) {
             let reason = format!(
-                "{what}; the disk may hold an old copy or a damaged one: check it, retire this table, install a new module"
+                "{what}; the disk may hold an old copy or a damaged one: check it; where comparing marks with the peer does not settle it, retire this table and install a new module"
             );
             self.record.state = TableState::Quarantined { reason };
         }
@@ -158,6 +164,13 @@ impl Table {
         if self.record.state == TableState::Pending {
             self.record.state = TableState::Active;
             self.record.activation = activation;
+        }
+    }
+
+    /// What its lanes' records disagree about has been settled with the peer.
+    pub(crate) fn settle(&mut self) {
+        if self.unsure && matches!(self.record.state, TableState::Quarantined { .. }) {
+            self.record.state = TableState::Active;
         }
     }
 

@@ -3,12 +3,15 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+pub(crate) mod ledgers;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub(crate) mod needles;
@@ -120,6 +123,23 @@ impl Net {
         nodes.into_iter().find(|entry| entry["name"] == node).unwrap()
     }
 
+    /// The process of a node, as long as it runs.
+    pub(crate) fn pid(&self, node: &str) -> Option<i32> {
+        let entry = self.entry(node);
+        let pid = i32::try_from(entry["pid"].as_i64()?).ok()?;
+        // A number that was used again is not the node.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let dir = entry["dir"].as_str()?.as_bytes();
+        line.windows(dir.len()).any(|part| part == dir).then_some(pid)
+    }
+
+    /// Sends a signal to a node's process at once, without a program in between.
+    pub(crate) fn signal(&self, node: &str, signal: Signal) -> Option<i32> {
+        let pid = self.pid(node)?;
+        kill_process(Pid::from_raw(pid)?, signal).ok()?;
+        Some(pid)
+    }
+
     /// `status --json` of a node.
     #[track_caller]
     pub(crate) fn status(&self, node: &str) -> Value {
@@ -180,6 +200,20 @@ impl Drop for Net {
     fn drop(&mut self) {
         let _ = self.dske(&["testnet", "down"]).output();
     }
+}
+
+/// Whether a killed process has let go of everything: its files and locks go with its last thread.
+pub(crate) fn is_gone(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands after the name in brackets: Z and X are those of a thread that is gone.
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    threads <= 1 && (state.is_empty() || state.starts_with(['Z', 'X']))
+}
+
+/// A number that the environment may set.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// What a failed command said.

@@ -16,7 +16,8 @@ impl ClientActor {
         let mut ours: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();
         let mut apart: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();
         for table in self.store.tables() {
-            let live = matches!(table.state, TableState::Active | TableState::Pending);
+            // A quarantined table may be settled by what the hub has on record of it.
+            let live = !matches!(table.state, TableState::Retired | TableState::Suspended { .. });
             if live && table.side == TableSide::Client {
                 ours.entry(table.peer).or_default().insert(table.table);
                 if !table.open {

@@ -68,6 +68,7 @@ impl ClientActor {
                 let hubs: BTreeSet<_> = established.known_as.iter().map(|(hub, _)| *hub).collect();
                 let text = format!("the identity of {name} is established: {} hubs agree", hubs.len());
                 self.sessions.event(Level::Info, text);
+                self.send(Command::Acquaint { node, known: true });
                 self.identities.insert(node, Known { name, hubs });
                 self.receiver.handle(now, ReceiverInput::Sender { node, established: true });
                 self.call(node);

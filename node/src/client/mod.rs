@@ -154,6 +154,12 @@ impl ClientActor {
             key_bytes_max: policy.key_bits_max / 8,
             deadline: policy.deadline(),
         };
+        // An excluded hub is no stranger: it may be re-admitted, and what it says is refused by the receiver.
+        let acquainted = store.hubs()?.into_iter().map(|hub| hub.node).chain(identities.keys().copied());
+        for node in acquainted {
+            // Fails only when the network task has ended, and then the process is ending.
+            let _ = commands.send(Command::Acquaint { node, known: true });
+        }
         Ok(Self {
             clock: Clock::new(),
             rng: UnwrapErr(SysRng),
@@ -304,6 +310,7 @@ impl ClientActor {
             ClientOrder::Fetch { id, wait, reply } => self.fetch(now, id, wait, reply),
             ClientOrder::Hub(record) => {
                 let node = record.node;
+                self.send(Command::Acquaint { node, known: true });
                 if self.hubs.insert(now, record) {
                     self.receiver.accept_hub(node);
                 }

@@ -8,13 +8,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 /// Longest request: paths, names and passphrases.
-pub(super) const REQUEST_BYTES_MAX: usize = 64 << 10;
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// Longest reply: a key of the longest kind, or a full status.
-pub(super) const REPLY_BYTES_MAX: usize = 16 << 20;
+pub(crate) const REPLY_BYTES_MAX: usize = 16 << 20;
 
 /// Reads one frame; `None` at the end of the stream.
-pub(super) async fn read<T: DeserializeOwned>(
+pub(crate) async fn read<T: DeserializeOwned>(
     io: &mut (impl AsyncRead + Unpin),
     bytes_max: usize,
 ) -> io::Result<Option<T>> {
@@ -42,7 +42,7 @@ pub(super) async fn read<T: DeserializeOwned>(
 }
 
 /// Writes one frame.
-pub(super) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
+pub(crate) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "a frame cannot be encoded");
     // Room for all of it, so that the bytes never move and leave a copy behind.
     let encoded = codec::encoded_bytes(value).map_err(|_| invalid())?;

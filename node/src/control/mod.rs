@@ -2,7 +2,7 @@
 
 pub mod api;
 mod client;
-mod frame;
+pub(crate) mod frame;
 mod secret;
 pub(crate) mod server;
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc, oneshot},
 };
@@ -79,7 +80,11 @@ fn is_owner(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0)
 }
 
-async fn serve(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
+/// Serves one connection until it ends.
+pub(crate) async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
     while let Some(request) = frame::read(&mut stream, frame::REQUEST_BYTES_MAX).await? {
         let reply = match request {
             Request::PskmMake { .. }
@@ -96,7 +101,11 @@ async fn serve(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
 }
 
 /// Runs an administrative request on a blocking thread and sends its progress meanwhile.
-async fn with_progress(stream: &mut UnixStream, shared: &Arc<Shared>, request: Request) -> io::Result<Reply> {
+async fn with_progress(
+    stream: &mut (impl AsyncWrite + Unpin),
+    shared: &Arc<Shared>,
+    request: Request,
+) -> io::Result<Reply> {
     let (tell, mut told) = mpsc::channel::<(u64, u64)>(4);
     let on_thread = Arc::clone(shared);
     let mut work = tokio::task::spawn_blocking(move || {

@@ -1,24 +1,18 @@
 //! The libp2p behaviour of a node, with every limit in one place.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, connection_limits, core::upgrade::Version, gossipsub, identify,
-    identity::Keypair, memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp,
-    yamux,
+    StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, gossipsub, identify, identity::Keypair,
+    memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::wire::{ANNOUNCEMENT_BYTES_MAX, PROTOCOL, WireCodec};
-
-/// Substreams of one connection; yamux closes the whole connection beyond its limit, so requests in
-/// flight stay far below it.
-const STREAMS_MAX: usize = 128;
-
-/// Connections of one peer: both ends may call each other at the same moment.
-const CONNECTIONS_PER_PEER_MAX: u32 = 2;
-
-/// Connections that are being set up.
-const CONNECTIONS_PENDING_MAX: u32 = 64;
+use super::{
+    gate::{Arriving, Dropped},
+    guard::Guard,
+    limits::{HANDSHAKE_TIMEOUT, REQUESTS_AT_ONCE_MAX, STREAMS_MAX},
+    wire::{ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, PROTOCOL, WireCodec},
+};
 
 /// No new connections beyond this much memory of the process.
 const MEMORY_BYTES_MAX: usize = 2 << 30;
@@ -34,7 +28,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    limits: connection_limits::Behaviour,
+    /// First, so that what it refuses costs nothing more, and the codec's clone finds its gate.
+    pub(super) guard: Guard,
     memory: memory_connection_limits::Behaviour,
     pub(super) exchange: request_response::Behaviour<WireCodec>,
     pub(super) gossip: gossipsub::Behaviour,
@@ -43,7 +38,11 @@ pub(super) struct Behaviour {
 }
 
 /// Builds the swarm.
-pub(super) fn swarm(keypair: Keypair, connections_max: u32) -> Result<Swarm<Behaviour>, String> {
+pub(super) fn swarm(
+    keypair: Keypair,
+    connections_max: u32,
+    dropped: Arc<Dropped>,
+) -> Result<Swarm<Behaviour>, String> {
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, || {
@@ -54,7 +53,7 @@ pub(super) fn swarm(keypair: Keypair, connections_max: u32) -> Result<Swarm<Beha
         .map_err(|error| error.to_string())?
         .with_dns()
         .map_err(|error| error.to_string())?
-        .with_behaviour(|keypair| behaviour(keypair, connections_max))
+        .with_behaviour(|keypair| behaviour(keypair, connections_max, dropped))
         .map_err(|error| error.to_string())?;
     Ok(builder
         .with_swarm_config(|config| {
@@ -64,22 +63,20 @@ pub(super) fn swarm(keypair: Keypair, connections_max: u32) -> Result<Swarm<Beha
                 // go with the proposal instead of after its acceptance.
                 .with_substream_upgrade_protocol_override(Version::V1Lazy)
         })
+        .with_connection_timeout(HANDSHAKE_TIMEOUT)
         .build())
 }
 
 fn behaviour(
     keypair: &Keypair,
     connections_max: u32,
+    dropped: Arc<Dropped>,
 ) -> Result<Behaviour, Box<dyn std::error::Error + Send + Sync>> {
-    let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(CONNECTIONS_PENDING_MAX))
-        .with_max_pending_outgoing(Some(CONNECTIONS_PENDING_MAX))
-        .with_max_established(Some(connections_max))
-        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
+    let arriving = Arriving::default();
     let protocols = [(PROTOCOL, request_response::ProtocolSupport::Full)];
     let config = request_response::Config::default()
         .with_request_timeout(REQUEST_TIMEOUT)
-        .with_max_concurrent_streams(STREAMS_MAX / 2);
+        .with_max_concurrent_streams(REQUESTS_AT_ONCE_MAX);
     let gossip_config = gossipsub::ConfigBuilder::default()
         .max_transmit_size(ANNOUNCEMENT_BYTES_MAX)
         .validation_mode(gossipsub::ValidationMode::Strict)
@@ -87,19 +84,53 @@ fn behaviour(
         .heartbeat_interval(Duration::from_secs(1))
         .build()?;
     let authenticity = gossipsub::MessageAuthenticity::Signed(keypair.clone());
+    let mut gossip = gossipsub::Behaviour::new(authenticity, gossip_config)?;
+    let (score, thresholds) = scoring();
+    gossip.with_peer_score(score, thresholds)?;
     let identify = identify::Config::new("/dske/1".into(), keypair.public())
         .with_agent_version(format!("dske/{}", env!("CARGO_PKG_VERSION")))
         .with_cache_size(0);
     Ok(Behaviour {
-        limits: connection_limits::Behaviour::new(limits),
+        guard: Guard::new(connections_max, Arc::clone(&arriving), dropped),
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_BYTES_MAX),
         exchange: request_response::Behaviour::with_codec(
-            WireCodec,
+            WireCodec::new(arriving),
             protocols.into_iter().collect::<Vec<(StreamProtocol, _)>>(),
             config,
         ),
-        gossip: gossipsub::Behaviour::new(authenticity, gossip_config)?,
+        gossip,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
     })
+}
+
+/// Below this score a peer is sent away: it has passed on announcements that are badly signed or about others.
+pub(super) const GOSSIP_SCORE_MIN: f64 = -80.0;
+
+/// Scores count nothing but what no honest peer does. They are forgotten soon after a peer has gone, for peers
+/// come and go as an attacker likes.
+fn scoring() -> (gossipsub::PeerScoreParams, gossipsub::PeerScoreThresholds) {
+    let topic = gossipsub::TopicScoreParams {
+        time_in_mesh_weight: 0.0,
+        first_message_deliveries_weight: 0.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        invalid_message_deliveries_weight: -1.0,
+        invalid_message_deliveries_decay: 0.9,
+        ..gossipsub::TopicScoreParams::default()
+    };
+    let score = gossipsub::PeerScoreParams {
+        topics: [(gossipsub::IdentTopic::new(ANNOUNCE_TOPIC).hash(), topic)].into(),
+        // Many nodes may stand behind one address; the guard counts them.
+        ip_colocation_factor_weight: 0.0,
+        retain_score: Duration::from_secs(30),
+        ..gossipsub::PeerScoreParams::default()
+    };
+    let thresholds = gossipsub::PeerScoreThresholds {
+        gossip_threshold: -10.0,
+        publish_threshold: -50.0,
+        graylist_threshold: GOSSIP_SCORE_MIN,
+        ..gossipsub::PeerScoreThresholds::default()
+    };
+    (score, thresholds)
 }

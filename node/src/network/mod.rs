@@ -2,8 +2,12 @@
 
 mod behaviour;
 mod directory;
+mod gate;
+mod guard;
+mod limits;
 mod messages;
 mod outbound;
+mod rate;
 mod task;
 pub(crate) mod wire;
 
@@ -21,6 +25,7 @@ use libp2p::Multiaddr;
 use tokio::sync::mpsc;
 
 pub(crate) use directory::Directory;
+pub(crate) use gate::Dropped;
 pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
 
 /// What the actors ask of the network.
@@ -54,6 +59,8 @@ pub(crate) enum Command {
     AnswerNotices { id: RequestId },
     /// Call a node if it is not connected.
     Dial { node: NodeId, addresses: Vec<Multiaddr> },
+    /// This node has, or has no more, to do with a peer: it is not a stranger.
+    Acquaint { node: NodeId, known: bool },
 }
 
 /// What the network tells a hub.

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,17 +21,19 @@ use libp2p::{
     gossipsub::{self, IdentTopic, MessageAcceptance},
     identify,
     identity::Keypair,
-    request_response::{self, OutboundRequestId, ResponseChannel},
+    request_response::{self, InboundFailure, OutboundRequestId, ResponseChannel},
     swarm::{
-        SwarmEvent,
+        ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
 use tokio::sync::mpsc;
 
 use super::{
-    ClientEvent, Command, Directory, HubEvent,
-    behaviour::{self, Behaviour, BehaviourEvent},
+    ClientEvent, Command, Directory, Dropped, HubEvent,
+    behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
+    gate::count,
+    limits::FAULT_POINTS,
     messages,
     outbound::{Outbound, Sent},
     wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, Request, Response},
@@ -49,6 +52,9 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long messages to one peer gather where the last ones came together; see [`super::outbound`].
 const GATHER: Duration = Duration::from_micros(1500);
 
+/// Between two looks at who is connected and how much memory there is.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
 /// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
 /// sees its exchange fail.
 const INBOUND_MAX: usize = 1024;
@@ -62,6 +68,7 @@ pub(crate) struct Setup {
     pub(crate) roles: Vec<Role>,
     pub(crate) config: NetworkConfig,
     pub(crate) directory: Directory,
+    pub(crate) dropped: Arc<Dropped>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) hub: Option<mpsc::UnboundedSender<HubEvent>>,
     pub(crate) client: Option<mpsc::UnboundedSender<ClientEvent>>,
@@ -88,6 +95,7 @@ pub(crate) struct NetworkTask {
     announce: Vec<Multiaddr>,
     announce_due: Option<Instant>,
     directory: Directory,
+    dropped: Arc<Dropped>,
     commands: mpsc::UnboundedReceiver<Command>,
     hub: Option<mpsc::UnboundedSender<HubEvent>>,
     client: Option<mpsc::UnboundedSender<ClientEvent>>,
@@ -95,9 +103,17 @@ pub(crate) struct NetworkTask {
     /// When the messages that gather have had their moment.
     gathered_at: Option<Instant>,
     exchanges: BTreeMap<OutboundRequestId, (NodeId, Exchange)>,
-    inbound: BTreeMap<RequestId, (ResponseChannel<Response>, usize)>,
+    inbound: BTreeMap<RequestId, Inbound>,
     inbound_bytes: usize,
     next_inbound: u64,
+}
+
+/// A request that an actor works on.
+#[derive(Debug)]
+struct Inbound {
+    connection: ConnectionId,
+    channel: ResponseChannel<Response>,
+    bytes: usize,
 }
 
 /// What an exchange of ours is for.
@@ -116,8 +132,9 @@ impl NetworkTask {
     pub(crate) async fn new(setup: Setup) -> Result<(Self, Vec<Multiaddr>), NetworkConfigError> {
         let peer = setup.keypair.public().to_peer_id();
         let me = node_of(&peer).ok_or_else(|| NetworkConfigError::Setup("not an Ed25519 identity".into()))?;
-        let mut swarm = behaviour::swarm(setup.keypair, setup.config.connections_max)
-            .map_err(NetworkConfigError::Setup)?;
+        let mut swarm =
+            behaviour::swarm(setup.keypair, setup.config.connections_max, Arc::clone(&setup.dropped))
+                .map_err(NetworkConfigError::Setup)?;
         let topic = IdentTopic::new(ANNOUNCE_TOPIC);
         let subscribed = swarm.behaviour_mut().gossip.subscribe(&topic);
         subscribed.map_err(|error| NetworkConfigError::Setup(error.to_string()))?;
@@ -141,6 +158,7 @@ impl NetworkTask {
             announce,
             announce_due: Some(Instant::now()),
             directory: setup.directory,
+            dropped: setup.dropped,
             commands: setup.commands,
             hub: setup.hub,
             client: setup.client,
@@ -156,6 +174,11 @@ impl NetworkTask {
 
     /// Runs until the last sender of commands is gone.
     pub(crate) async fn run(mut self) {
+        // Whom the actors know, before anybody is heard.
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
+        }
+        let mut look_around = tokio::time::interval(LOOK_AROUND);
         loop {
             let idle = Instant::now() + ANNOUNCE_INTERVAL;
             let announce_due = self.announce_due.unwrap_or(idle);
@@ -168,6 +191,7 @@ impl NetworkTask {
                 event = self.swarm.select_next_some() => self.swarm_event(event),
                 () = tokio::time::sleep_until(gathered_at.into()), if self.gathered_at.is_some() => self.gathered(),
                 () = tokio::time::sleep_until(announce_due.into()) => self.publish(),
+                _ = look_around.tick() => self.look_around(),
             }
         }
     }
@@ -213,7 +237,24 @@ impl NetworkTask {
             Command::AnswerHello { id, active } => self.answer(id, Response::Hello(active)),
             Command::AnswerNotices { id } => self.answer(id, Response::Done),
             Command::Dial { node, addresses } => self.dial(node, addresses),
+            Command::Acquaint { node, known } => self.acquaint(node, known),
         }
+    }
+
+    fn acquaint(&mut self, node: NodeId, known: bool) {
+        if let Some(peer) = peer_of(&node) {
+            self.swarm.behaviour_mut().guard.set_known(peer, known);
+            self.directory.keep(node, known);
+        }
+    }
+
+    fn look_around(&mut self) {
+        let behaviour = self.swarm.behaviour_mut();
+        let gossip = &behaviour.gossip;
+        let low = |peer: &&PeerId| gossip.peer_score(peer).is_some_and(|score| score < GOSSIP_SCORE_MIN);
+        let noisy: Vec<PeerId> = behaviour.guard.connected().filter(low).copied().collect();
+        noisy.iter().for_each(|peer| behaviour.guard.shut_peer(peer));
+        behaviour.guard.look_around(Instant::now(), resident_bytes());
     }
 
     fn dial(&mut self, node: NodeId, addresses: Vec<Multiaddr>) {
@@ -274,8 +315,9 @@ impl NetworkTask {
     }
 
     fn answer(&mut self, id: RequestId, response: Response) {
-        if let Some((channel, bytes)) = self.inbound.remove(&id) {
+        if let Some(Inbound { connection, channel, bytes }) = self.inbound.remove(&id) {
             self.inbound_bytes -= bytes;
+            self.swarm.behaviour_mut().guard.charge(connection, response.points());
             // An asker that has gone needs no answer; what it asked for is recorded.
             let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
         }
@@ -408,9 +450,9 @@ impl NetworkTask {
     fn exchange_event(&mut self, event: request_response::Event<Request, Response>) {
         use request_response::{Event, Message};
         match event {
-            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+            Event::Message { peer, connection_id, message: Message::Request { request, channel, .. } } => {
                 if let Some(node) = node_of(&peer) {
-                    self.inbound_request(node, request, channel);
+                    self.inbound_request(node, connection_id, request, channel);
                 }
             }
             Event::Message { message: Message::Response { request_id, response }, .. } => {
@@ -428,7 +470,10 @@ impl NetworkTask {
                     self.pump_if_any(node);
                 }
             }
-            Event::InboundFailure { peer, error, .. } => {
+            Event::InboundFailure { peer, connection_id, error, .. } => {
+                if let InboundFailure::Io(_) = error {
+                    self.swarm.behaviour_mut().guard.charge(connection_id, FAULT_POINTS);
+                }
                 tracing::debug!(%peer, %error, "an incoming exchange failed");
             }
             Event::ResponseSent { .. } => {}
@@ -448,9 +493,23 @@ impl NetworkTask {
     }
 
     /// Hands a request to the actor that serves it.
-    fn inbound_request(&mut self, from: NodeId, request: Request, channel: ResponseChannel<Response>) {
+    fn inbound_request(
+        &mut self,
+        from: NodeId,
+        connection: ConnectionId,
+        request: Request,
+        channel: ResponseChannel<Response>,
+    ) {
         let bytes = request.bytes();
+        if !peer_of(&from).is_some_and(|peer| self.swarm.behaviour().guard.is_known(&peer)) {
+            // Nothing is served to strangers: they share no table, and their notices count for nothing.
+            count(&self.dropped.requests_refused);
+            self.swarm.behaviour_mut().guard.charge(connection, FAULT_POINTS);
+            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+            return;
+        }
         if self.inbound.len() >= INBOUND_MAX || self.inbound_bytes + bytes > INBOUND_BYTES_MAX {
+            count(&self.dropped.requests_refused);
             tracing::debug!(from = %from.short(), "dropping a request: too many are under way");
             return;
         }
@@ -473,7 +532,7 @@ impl NetworkTask {
                 Request::Notices(notices) => self.tell_client(ClientEvent::Notices { id, from, notices }),
             };
         if served {
-            self.inbound.insert(id, (channel, bytes));
+            self.inbound.insert(id, Inbound { connection, channel, bytes });
             self.inbound_bytes += bytes;
         } else {
             let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
@@ -483,7 +542,9 @@ impl NetworkTask {
     fn gossip_event(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
-                let acceptance = self.hear(&message);
+                let heard = self.swarm.behaviour_mut().guard.hears(&propagation_source);
+                let acceptance =
+                    if heard { self.hear(&message, &propagation_source) } else { MessageAcceptance::Ignore };
                 let gossip = &mut self.swarm.behaviour_mut().gossip;
                 gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
             }
@@ -496,16 +557,18 @@ impl NetworkTask {
         }
     }
 
-    fn hear(&self, message: &gossipsub::Message) -> MessageAcceptance {
+    fn hear(&self, message: &gossipsub::Message, from: &PeerId) -> MessageAcceptance {
         let announcement = codec::decode::<Announcement>(&message.data, ANNOUNCEMENT_BYTES_MAX);
         let author = message.source.as_ref().and_then(node_of);
         match announcement {
             Ok(announcement)
                 if Some(announcement.node) == author && announcement.addresses.len() <= ADDRESSES_MAX =>
             {
-                if self.directory.hear(announcement) {
+                if self.directory.hear(announcement, self.swarm.behaviour().guard.place(from), Instant::now())
+                {
                     MessageAcceptance::Accept
                 } else {
+                    count(&self.dropped.gossip_refused);
                     MessageAcceptance::Ignore
                 }
             }
@@ -552,6 +615,13 @@ async fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<Mul
             _ => {}
         }
     }
+}
+
+/// Memory that this process holds; 0 where the system does not tell.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    pages.unwrap_or(0).saturating_mul(rustix::param::page_size())
 }
 
 /// The innermost cause: "address in use" rather than "transport error".

@@ -4,7 +4,10 @@
 //! their own tags. Several messages to one peer travel together, so that a busy node pays for one
 //! exchange, and one flush at the other end, instead of many.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+};
 
 use dske_protocol::{
     codec::{self, Blob},
@@ -18,6 +21,10 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    gate::{Arriving, Gate, points},
+    limits::READ_TIMEOUT,
+};
 use crate::config::Role;
 
 /// The protocol of all exchanges between nodes.
@@ -83,13 +90,18 @@ impl Request {
         messages.iter().map(|message| message.0.as_slice())
     }
 
+    /// Number of messages inside.
+    pub(crate) fn messages(&self) -> usize {
+        match self {
+            Self::Shares(messages) | Self::Instructions(messages) => messages.len(),
+            Self::Notices(notices) => notices.len(),
+            Self::Identity(_) | Self::Hello | Self::SyncHello(_) | Self::Mark(_) => 1,
+        }
+    }
+
     /// Whether there are not too many messages inside.
     pub(crate) fn is_within_limits(&self) -> bool {
-        match self {
-            Self::Shares(messages) | Self::Instructions(messages) => messages.len() <= BATCH_MESSAGES_MAX,
-            Self::Notices(notices) => notices.len() <= BATCH_MESSAGES_MAX,
-            Self::Identity(_) | Self::Hello | Self::SyncHello(_) | Self::Mark(_) => true,
-        }
+        self.messages() <= BATCH_MESSAGES_MAX
     }
 }
 
@@ -110,6 +122,19 @@ pub(crate) enum Response {
     Mark(Result<Blob, Refusal>),
 }
 
+impl Response {
+    /// What the messages that it answers cost their author; see [`points`].
+    pub(super) fn points(&self) -> u32 {
+        match self {
+            Self::Results(results) => results.iter().map(points).sum(),
+            Self::Identity(result) => points(&result.as_ref().map(|_| ()).map_err(|refusal| *refusal)),
+            Self::Mark(result) => points(&result.as_ref().map(|_| ()).map_err(|refusal| *refusal)),
+            Self::SyncHello(result) => points(&result.as_ref().map(|_| ()).map_err(|refusal| *refusal)),
+            Self::Hello(_) | Self::Done => 0,
+        }
+    }
+}
+
 /// Gossip: who exists, and where. Never believed where keys depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
@@ -126,8 +151,26 @@ pub(crate) struct Announcement {
 }
 
 /// Length-prefixed bincode, bounded, read in steps so that a length that lies allocates little.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct WireCodec;
+#[derive(Debug)]
+pub(crate) struct WireCodec {
+    arriving: Arriving,
+    /// The gate of the connection that this codec serves; none in the one from which libp2p clones the others.
+    gate: Option<Arc<Gate>>,
+}
+
+impl WireCodec {
+    pub(super) fn new(arriving: Arriving) -> Self {
+        Self { arriving, gate: None }
+    }
+}
+
+impl Clone for WireCodec {
+    /// The clone of a codec without a gate is for the connection that is being set up in this moment.
+    fn clone(&self) -> Self {
+        let arriving = || self.arriving.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { arriving: Arc::clone(&self.arriving), gate: self.gate.clone().or_else(arriving) }
+    }
+}
 
 impl request_response::Codec for WireCodec {
     type Protocol = StreamProtocol;
@@ -138,7 +181,14 @@ impl request_response::Codec for WireCodec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, REQUEST_BYTES_MAX).await
+        let Some(gate) = self.gate.clone() else { return read(io, REQUEST_BYTES_MAX).await };
+        let bytes = read_length(io).await?;
+        let _pass = gate.enter(bytes).await?;
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let read = tokio::time::timeout(READ_TIMEOUT, read_body(io, bytes, REQUEST_BYTES_MAX));
+        let request: Request = read.await.map_err(late)??;
+        gate.bring(request.messages()).await;
+        Ok(request)
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Response>
@@ -168,14 +218,26 @@ impl request_response::Codec for WireCodec {
     }
 }
 
-async fn read<T, M>(io: &mut T, bytes_max: usize) -> io::Result<M>
+pub(crate) async fn read<T, M>(io: &mut T, bytes_max: usize) -> io::Result<M>
 where
     T: AsyncRead + Unpin + Send,
     M: serde::de::DeserializeOwned,
 {
+    let length = read_length(io).await?;
+    read_body(io, length, bytes_max).await
+}
+
+async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<usize> {
     let mut length = [0; 4];
     io.read_exact(&mut length).await?;
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    Ok(usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX))
+}
+
+async fn read_body<T, M>(io: &mut T, length: usize, bytes_max: usize) -> io::Result<M>
+where
+    T: AsyncRead + Unpin + Send,
+    M: serde::de::DeserializeOwned,
+{
     if length > bytes_max {
         return Err(invalid("a message is longer than allowed"));
     }
@@ -187,7 +249,7 @@ where
     codec::decode(&bytes, bytes_max).map_err(|_| invalid("a message is malformed"))
 }
 
-async fn write<T, M>(io: &mut T, message: &M) -> io::Result<()>
+pub(crate) async fn write<T, M>(io: &mut T, message: &M) -> io::Result<()>
 where
     T: AsyncWrite + Unpin + Send,
     M: Serialize,

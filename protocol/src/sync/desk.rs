@@ -16,6 +16,7 @@ use crate::{
     message::{Mark, Nonce, Unverified, seal},
     pad::PadBytes,
     params::Time,
+    planted::{Fault, planted},
     refusal::Refusal,
 };
 
@@ -23,6 +24,9 @@ use crate::{
 #[derive(Debug)]
 pub struct SyncDesk<S: SyncSide> {
     sessions: BTreeMap<TableId, Session>,
+    /// Hub: comparisons that a hello has begun. Only a right tag puts one in the place of what stands, because
+    /// anybody may say hello, or say again what was said before.
+    greetings: BTreeMap<TableId, Session>,
     greeted: BTreeMap<TableId, Time>,
     jobs: BTreeMap<Ticket, Job<S>>,
     effects: VecDeque<SyncEffect>,
@@ -89,6 +93,7 @@ impl<S: SyncSide> Default for SyncDesk<S> {
     fn default() -> Self {
         Self {
             sessions: BTreeMap::new(),
+            greetings: BTreeMap::new(),
             greeted: BTreeMap::new(),
             jobs: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -107,6 +112,14 @@ impl<S: SyncSide> SyncDesk<S> {
     /// What it has seen.
     pub fn counters(&self) -> SyncCounters {
         self.counters
+    }
+
+    /// Marks and messages in work; 0 where nothing is awaited.
+    pub fn under_way(&self) -> usize {
+        let open = self.sessions.values();
+        let waiting: usize =
+            open.map(|session| session.waiting.len() + usize::from(session.announcing)).sum();
+        self.jobs.len() + waiting
     }
 
     /// Whether a table has been compared on the present connection.
@@ -166,7 +179,7 @@ impl<S: SyncSide> SyncDesk<S> {
         self.ask_marks(job, from, hello.table, false);
     }
 
-    /// The hub's answer to a hello begins the session anew: what the client had is gone.
+    /// The hub's answer to a hello begins a session anew, beside the one that stands.
     fn greet_back(
         &mut self,
         now: Time,
@@ -181,10 +194,9 @@ impl<S: SyncSide> SyncDesk<S> {
             Some(&last) if now < last + HELLO_PAUSE => Err(Refusal::Busy),
             _ => {
                 self.greeted.insert(hello.table, now);
-                self.forget(&hello.table);
                 let mut session = Session::new(from, nonce, Some(hello.nonce));
                 session.before = Some(marks);
-                self.sessions.insert(hello.table, session);
+                self.greetings.insert(hello.table, session);
                 Ok(SyncHello { table: hello.table, nonce, seen: marks.seen })
             }
         });
@@ -236,11 +248,12 @@ impl<S: SyncSide> SyncDesk<S> {
     ) {
         let LaneMarks { own, seen, lease, .. } = marks;
         let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
-        let (own_was, seen_was) = (began.own, began.seen);
+        let LaneMarks { own: own_was, seen: seen_was, unsure, .. } = began;
+        let seen = if planted(Fault::SeenOverstated) { (seen + 4096).min(marks.peer_bytes) } else { seen };
         let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
             // A tag key beyond the mark moves the mark.
             let own = own.max(run.range.end()?);
-            let mark = Mark { range: run.range, nonces, own, own_was, seen, seen_was, lease };
+            let mark = Mark { range: run.range, nonces, own, own_was, seen, seen_was, lease, unsure };
             seal(&S::Own::from(mark), run.pad.split()?.1).ok()
         });
         self.composed(table, nonces, purpose, sealed.ok_or(Refusal::PadLow));
@@ -302,9 +315,8 @@ impl<S: SyncSide> SyncDesk<S> {
         };
         let mark: Mark = (*message.unverified()).into();
         let table = mark.range.table;
-        let expected = self.sessions.get(&table).filter(|s| s.peer == from).and_then(Session::nonces);
         let [theirs, mine] = mark.nonces;
-        if expected != Some([mine, theirs]) {
+        if self.session(&table, [mine, theirs]).is_none_or(|session| session.peer != from) {
             self.counters.stale += 1;
             self.refuse(origin, Refusal::NotSynced);
             return None;
@@ -334,7 +346,9 @@ impl<S: SyncSide> SyncDesk<S> {
             }
             Ok(mark) => {
                 let mark: Mark = (*mark).into();
-                let Some(peer) = self.sessions.get(&range.table).map(|session| session.peer) else {
+                let [theirs, mine] = mark.nonces;
+                let Some(peer) = self.session(&range.table, [mine, theirs]).map(|session| session.peer)
+                else {
                     self.pad_effect(PadEffect::Release { range, forged_blocks: None });
                     return self.refuse(origin, Refusal::NotSynced);
                 };
@@ -368,22 +382,26 @@ impl<S: SyncSide> SyncDesk<S> {
         let before =
             self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
         let found = before.map_or_else(Found::default, |before| Found {
-            skipped: mark.seen_was.saturating_sub(before.own),
+            skipped: mark.seen_was.saturating_sub(before.firm),
             voided: mark.lease > before.seen,
-            peer_put_back: mark.seen_was < before.lease,
+            peer_put_back: mark.unsure || mark.seen_was < before.lease,
+            settled: before.unsure,
         });
-        let skip_to = if found.skipped > 0 {
+        let skip_to = if found.settled {
+            Some(mark.seen_was.max(marks.own))
+        } else if found.skipped > 0 {
             Some(mark.seen_was)
         } else {
             // What waits in memory lies where the peer, put back, will count everything as used.
             found.peer_put_back.then_some(marks.own)
         };
+        let skip_to = skip_to.filter(|_| !planted(Fault::SkipLeftOut));
         let record = SyncRecord {
             table,
             peer_mark: mark.own,
             lease: mark.seen,
-            void_below: found.voided.then_some(mark.own_was),
-            void_keys: found.voided || found.skipped > 0,
+            void_below: (found.voided || found.settled).then_some(mark.own_was),
+            void_keys: found.voided || found.skipped > 0 || found.settled,
             activate: S::OWN == Lane::Up,
         };
         let verdict = Some(Verdict { found, skip_to });
@@ -408,6 +426,10 @@ impl<S: SyncSide> SyncDesk<S> {
     fn compared(&mut self, origin: Origin, mark: Mark, found: Found) {
         let table = mark.range.table;
         let [theirs, mine] = mark.nonces;
+        if self.greetings.get(&table).is_some_and(|greeting| greeting.nonces() == Some([mine, theirs])) {
+            self.forget(&table);
+            self.sessions.extend(self.greetings.remove_entry(&table));
+        }
         let Some(session) = self.session(&table, [mine, theirs]) else {
             return self.refuse(origin, Refusal::NotSynced);
         };
@@ -442,7 +464,7 @@ impl<S: SyncSide> SyncDesk<S> {
             return self.effects.push_back(SyncEffect::Drop(ticket));
         };
         debug_assert_eq!(range.lane, S::OWN, "the other lane is the peer's");
-        if end <= session.lease && session.waiting.is_empty() {
+        if planted(Fault::LeaseNotAwaited) || (end <= session.lease && session.waiting.is_empty()) {
             self.effects.push_back(SyncEffect::Pass(ticket));
         } else {
             session.waiting.push_back((end, ticket));
@@ -471,6 +493,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let tables: Vec<_> =
             self.sessions.iter().filter(|(_, s)| s.peer == peer).map(|(&table, _)| table).collect();
         tables.iter().for_each(|table| self.forget(table));
+        self.greetings.retain(|_, session| session.peer != peer);
         self.pad_effect(PadEffect::Close(peer));
     }
 
@@ -479,6 +502,8 @@ impl<S: SyncSide> SyncDesk<S> {
         if S::OWN == Lane::Up {
             let peer = self.sessions.get(&table).map(|session| session.peer);
             self.forget(&table);
+            // So that whoever looks for tables to compare finds it.
+            self.pad_effect(PadEffect::Shut(table));
             self.effects.extend(peer.map(|peer| SyncEffect::Lapsed { peer, table }));
         } else if let Some(session) = self.sessions.get_mut(&table) {
             session.announcing = false;
@@ -561,7 +586,8 @@ impl<S: SyncSide> SyncDesk<S> {
 
     /// The session in which these nonces, ours first, were exchanged.
     fn session(&mut self, table: &TableId, nonces: [Nonce; 2]) -> Option<&mut Session> {
-        self.sessions.get_mut(table).filter(|session| session.nonces() == Some(nonces))
+        let (standing, begun) = (self.sessions.get_mut(table), self.greetings.get_mut(table));
+        standing.into_iter().chain(begun).find(|session| session.nonces() == Some(nonces))
     }
 
     fn begin(&mut self, job: Job<S>) -> Ticket {

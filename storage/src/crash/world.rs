@@ -19,8 +19,8 @@ use crate::{
     error::{HoldRefusal, StoreError, TakeError},
     group::Job,
     install::NewTable,
+    lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
-    lane_header::DATA_OFFSET,
     layout,
     open::{format, load},
     records::{BlockRecord, BlockState, ModuleRecord, ModuleState, Side},
@@ -37,6 +37,8 @@ pub(super) const LANE: u64 = 64 << 10;
 pub(super) const CHUNK: u64 = 4096;
 /// Small, so that it is full now and then.
 pub(super) const JOURNAL: u64 = 16 << 10;
+/// Small, so that a second one is needed now and then.
+pub(super) const SEGMENT: u64 = 8 << 10;
 pub(super) const HUB: NodeId = NodeId::new([1; 32]);
 pub(super) const TABLE: TableId = TableId::new([5; 16]);
 
@@ -71,7 +73,8 @@ pub(super) fn commit(engine: &Engine, transaction: Transaction) -> Result<(), St
 
 pub(super) fn start(disk: &SimDisk, log: &SimLog) -> Engine {
     let disk = Arc::new(disk.clone());
-    let engine = load(Path::new(DIR), disk, Arc::new(log.clone()), [7; 16], 65_536).expect("it opens");
+    let engine =
+        load(Path::new(DIR), disk, Arc::new(log.clone()), [7; 16], 65_536, SEGMENT).expect("it opens");
     engine.open_table(&TABLE);
     engine
 }
@@ -100,10 +103,11 @@ impl World {
             rng.fill_bytes(bytes);
             let path = layout::table_dir(Path::new(DIR), &TABLE).join(lane_file_name(lane));
             let file = disk.create(&path).expect("a file");
-            file.allocate(DATA_OFFSET + LANE).expect("space");
+            file.allocate(file_bytes(LANE)).expect("space");
             LaneFile::format(&*file, TABLE, lane, LANE).expect("a header");
-            file.write_at(bytes, DATA_OFFSET).expect("pads");
+            write_pads(&*file, LANE, 0, bytes).expect("pads");
             file.sync().expect("synced");
+            disk.sync_dir(path.parent().expect("a directory")).expect("synced");
         }
         let engine = start(&disk, &log);
         let name = || "p1".parse().expect("a name");
@@ -167,7 +171,7 @@ impl World {
         }
     }
 
-    pub(super) fn crash(&mut self, keep_disk: Keep, keep_log: bool) {
+    pub(super) fn crash(&mut self, keep_disk: Keep, keep_log: Keep) {
         self.disk = self.disk.crashed(keep_disk, Arc::new(Faults::default()));
         self.log = self.log.crashed(keep_log, Arc::new(Faults::default()));
         self.engine = start(&self.disk, &self.log);
@@ -176,13 +180,13 @@ impl World {
     }
 
     /// A crash, and another one after so many writes and syncs of the start.
-    pub(super) fn crash_twice(&mut self, keep: [Keep; 2], keep_log: [bool; 2], steps: u64) {
+    pub(super) fn crash_twice(&mut self, keep: [Keep; 2], keep_log: [Keep; 2], steps: u64) {
         let faults = Arc::new(Faults::default());
         faults.cut_from.store(steps, Ordering::SeqCst);
         self.disk = self.disk.crashed(keep[0], faults.clone());
         self.log = self.log.crashed(keep_log[0], faults);
         let (disk, log) = (Arc::new(self.disk.clone()), Arc::new(self.log.clone()));
-        drop(load(Path::new(DIR), disk, log, [7; 16], 65_536));
+        drop(load(Path::new(DIR), disk, log, [7; 16], 65_536, SEGMENT));
         self.crash(keep[1], keep_log[1]);
     }
 

@@ -88,7 +88,8 @@ pub fn make(
     let _turn = lock_short(&engine.modules);
     let manifest = plan(store, request)?;
     let out = OutFile::create(request.out)?;
-    let table = Partial::create(&engine, manifest.table, manifest.lane_bytes)?;
+    let table = Partial::create(&engine, manifest.table, manifest.lane_bytes);
+    let table = table.inspect_err(|_| out.discard())?;
     let made = fill(&table, &out, request, &manifest, entropy, progress)
         .and_then(|()| out.keep())
         .and_then(|()| table.place_table())

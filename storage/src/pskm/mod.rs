@@ -11,6 +11,8 @@ mod acknowledge;
 mod entropy;
 mod error;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod health;
 mod import;
 mod inspect;

@@ -15,6 +15,7 @@ use crate::{
     codec::{decode, encode},
     disk::{Disk, File},
     engine::Engine,
+    lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
     lane_header::DATA_OFFSET,
     layout,
@@ -57,7 +58,7 @@ impl Partial {
         engine.disk.create_dir(dir)?;
         let make = |lane: Lane, bytes: u64| {
             let file = engine.disk.create(&dir.join(lane_file_name(lane)))?;
-            file.allocate(DATA_OFFSET + bytes)?;
+            file.allocate(file_bytes(bytes))?;
             LaneFile::format(&*file, table, lane, bytes)?;
             Ok::<_, std::io::Error>(file)
         };
@@ -87,7 +88,7 @@ impl Partial {
         let files = (open(PROGRESS_FILE), open(lane_file_name(Lane::Up)), open(lane_file_name(Lane::Down)));
         let (Some(progress), Some(up), Some(down)) = files else { return Ok(None) };
         let Some(known) = read_progress(&*progress) else { return Ok(None) };
-        let whole = |file: &Arc<dyn File>, bytes: u64| file.len().is_ok_and(|len| len == DATA_OFFSET + bytes);
+        let whole = |file: &Arc<dyn File>, bytes: u64| file.len().is_ok_and(|len| len == file_bytes(bytes));
         if known.module != module || !whole(&up, lane_bytes[0]) || !whole(&down, lane_bytes[1]) {
             return Ok(None);
         }
@@ -95,25 +96,29 @@ impl Partial {
         Ok(Some((Self { disk, store_dir, table, dir, lane_bytes, lanes: [up, down] }, known.bytes)))
     }
 
-    /// Writes pad bytes at `at` of the stream. A piece never crosses from one lane into the other.
+    /// Writes pad bytes at `at` of the stream, with their checksums. A piece never crosses from one lane into
+    /// the other, and begins at a block of its lane.
     pub(super) fn write(&self, at: u64, bytes: &[u8]) -> Result<(), ModuleError> {
-        let (file, offset) = self.place(at);
-        file.write_at(bytes, offset).map_err(|error| ModuleError::io("write", &self.dir, &error))
+        let (file, lane_bytes, offset) = self.place(at);
+        write_pads(file, lane_bytes, offset, bytes)
+            .map_err(|error| ModuleError::io("write", &self.dir, &error))
     }
 
     /// Reads back what was written.
     pub(super) fn read(&self, at: u64, bytes: u64) -> Result<Zeroizing<Vec<u8>>, ModuleError> {
-        let (file, offset) = self.place(at);
+        let (file, _, offset) = self.place(at);
         let mut read = Zeroizing::new(vec![0; usize::try_from(bytes).unwrap_or(0)]);
-        file.read_at(&mut read, offset).map_err(|error| ModuleError::io("read", &self.dir, &error))?;
+        file.read_at(&mut read, DATA_OFFSET + offset)
+            .map_err(|error| ModuleError::io("read", &self.dir, &error))?;
         Ok(read)
     }
 
-    fn place(&self, at: u64) -> (&dyn File, u64) {
-        let [up, down] = &self.lanes;
-        match at.checked_sub(self.lane_bytes[0]) {
-            Some(offset) => (&**down, DATA_OFFSET + offset),
-            None => (&**up, DATA_OFFSET + at),
+    /// The lane in which a byte of the stream lies, its length, and where in it.
+    fn place(&self, at: u64) -> (&dyn File, u64, u64) {
+        let ([up, down], [up_bytes, down_bytes]) = (&self.lanes, self.lane_bytes);
+        match at.checked_sub(up_bytes) {
+            Some(offset) => (&**down, down_bytes, offset),
+            None => (&**up, up_bytes, at),
         }
     }
 

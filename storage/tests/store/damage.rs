@@ -2,8 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use dske_protocol::ids::Lane;
-use dske_storage::{HoldRefusal, MintError, Options, Store, StoreError, TableState, Use, Want};
+use dske_protocol::{
+    effect::SyncRecord,
+    ids::{BlockId, KeyId, Lane},
+};
+use dske_storage::{
+    HoldRefusal, MarksRefusal, MintError, Options, Store, StoreError, TableState, TakeError, Transaction,
+    Use, Want,
+};
 
 use crate::common::*;
 
@@ -56,6 +62,25 @@ fn an_old_ledger_is_noticed() {
     world.client.close().expect("closed");
     std::fs::remove_dir_all(&ledger).expect("removed");
     copy_dir(&copy, &ledger);
+    assert_quarantined(&mut world);
+}
+
+#[test]
+fn a_mark_past_the_end_of_its_lane_is_noticed() {
+    let mut world = World::paired();
+    world.mint_up(40);
+    let path = lane_path(&world, "client", Lane::Up);
+    world.client.close().expect("closed");
+    let mut bytes = std::fs::read(&path).expect("a lane");
+    for slot in bytes.chunks_exact_mut(4096).take(2) {
+        // One reservation ahead of the ledger, as after a crash, under a right checksum.
+        let mark = slot[45..53].to_vec();
+        slot[53..61].copy_from_slice(&mark);
+        slot[45..53].copy_from_slice(&(u64::MAX - 7).to_le_bytes());
+        let checksum = crc32fast::hash(&slot[4..93]).to_le_bytes();
+        slot[..4].copy_from_slice(&checksum);
+    }
+    std::fs::write(&path, bytes).expect("written");
     assert_quarantined(&mut world);
 }
 
@@ -171,4 +196,79 @@ fn erased_bytes_ahead_of_an_allocator_quarantine_the_table() {
     assert!(matches!(refused, Err(MintError::NoTable { .. })));
     world.client.close().expect("closed");
     assert_quarantined(&mut world);
+}
+
+/// What comparing marks with the hub does to a client's table ([`dske_protocol::sync`]).
+fn compare(world: &World) {
+    let (client, hub) = (table(&world.client), table(&world.hub));
+    let ours = get(world.client.marks(HUB, client.table, false)).expect("marks");
+    let hubs = get(world.hub.marks(CLIENT, hub.table, false)).expect("marks");
+    assert!(ours.unsure && !hubs.unsure);
+    let sync = SyncRecord {
+        table: client.table,
+        peer_mark: hubs.own,
+        lease: hubs.seen,
+        void_below: Some(hubs.own),
+        void_keys: true,
+        activate: true,
+    };
+    get(world.client.commit(Transaction { sync: Some(sync), ..Transaction::default() })).expect("recorded");
+    get(world.client.skip(client.table, ours.own.max(hubs.seen))).expect("skipped");
+    world.client.open_table(&client.table);
+    // The hub has heard that the client is not sure.
+    get(world.hub.skip(hub.table, hubs.own)).expect("skipped");
+}
+
+#[test]
+fn what_the_peer_has_on_record_settles_a_quarantine() {
+    for lane in [Lane::Up, Lane::Down] {
+        let mut world = World::paired();
+        let path = lane_path(&world, "client", lane);
+        world.client.close().expect("closed");
+        let mut old = std::fs::read(&path).expect("a lane");
+        if lane == Lane::Down {
+            // Both slots damaged: of this lane nothing is known.
+            old[10] ^= 4;
+            old[4106] ^= 4;
+        }
+        world.client = open_at(&world.path("client"));
+        let minted = world.mint_up(40).range;
+        world.hold(minted).expect("held");
+        world.claim(minted).expect("claimed");
+        let received = mint(&world.hub, CLIENT, 100).range;
+        get(world.client.hold(vec![held(HUB, received)])).pop().expect("one").expect("held");
+        let claims = vec![(received, Use::Key)];
+        get(world.client.commit(Transaction { claims, ..Transaction::default() })).expect("claimed");
+        get(world
+            .client
+            .commit(Transaction { block: vec![block(1, Some(&[9; 32]), 32)], ..Transaction::default() }))
+        .expect("a key");
+        world.client.close().expect("closed");
+        std::fs::write(&path, old).expect("put back");
+        assert_quarantined(&mut world);
+        compare(&world);
+        for _ in 0..2 {
+            assert_eq!(table(&world.client).state, TableState::Active);
+            assert!(world.mint_up(40).range.offset >= minted.offset + 40);
+            let again = get(world.client.hold(vec![held(HUB, received)])).pop().expect("one").map(|_| ());
+            assert_eq!(again, Err(HoldRefusal::AlreadyUsed));
+            let key = KeyId { block: BlockId::new([1; 16]), index: 0 };
+            assert!(matches!(get(world.client.take_key(key)), Err(TakeError::Aborted { .. })), "void");
+            world.client.close().expect("closed");
+            world.client = open_at(&world.path("client"));
+        }
+        let next = mint(&world.hub, CLIENT, 5000).range;
+        get(world.client.hold(vec![held(HUB, next)])).pop().expect("one").expect("fresh");
+    }
+}
+
+#[test]
+fn a_file_of_another_lane_is_settled_by_nothing() {
+    let mut world = World::paired();
+    let (up, down) = (lane_path(&world, "client", Lane::Up), lane_path(&world, "client", Lane::Down));
+    world.client.close().expect("closed");
+    std::fs::copy(&down, &up).expect("copied");
+    assert_quarantined(&mut world);
+    let status = table(&world.client);
+    assert!(matches!(get(world.client.marks(HUB, status.table, false)), Err(MarksRefusal::NotActive { .. })));
 }

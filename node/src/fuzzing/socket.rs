@@ -1,0 +1,284 @@
+//! The whole input of the control socket: frames, requests, and what serves them, over a real store and real
+//! actors, without a network. Paths and times of a request are tamed before it is served: what a fuzzer
+//! dreams up must not write outside its directory, or make anybody wait.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dske_protocol::{
+    ids::{BlockId, KeyId, Name, NodeId},
+    params::KEY_BYTES_MAX,
+};
+use dske_storage::Store;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Runtime,
+    sync::mpsc,
+};
+
+use super::frame_of;
+use crate::{
+    DataDir, Me,
+    client::ClientActor,
+    config::{Config, Role},
+    control::{Chaos, KeyGet, Passphrase, Reply, Request, Seal, frame, server::serve},
+    enrol::{EnrolmentRequest, FORMAT},
+    hub_actor::HubActor,
+    network::{ClientEvent, Directory, HubEvent},
+    node::Shared,
+    peer_of,
+    status::{Counters, Event, IdentityStatus, Level, NodeStatus, PeerStatus, SCHEMA_VERSION, Status},
+};
+
+/// Longest pad of a module that is made, and longest wait for a key.
+const MODULE_BYTES_MAX: u64 = 64 << 10;
+const WAIT_MS_MAX: u64 = 20;
+
+/// All that was asked has an answer by then.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node that is nothing but its control socket.
+pub struct Socket {
+    runtime: Runtime,
+    shared: Arc<Shared>,
+    // The actors live as long as these.
+    _events: (mpsc::UnboundedSender<HubEvent>, mpsc::UnboundedSender<ClientEvent>),
+}
+
+impl Socket {
+    /// A node that is hub and client, with a directory for its modules.
+    ///
+    /// # Panics
+    /// If the store is of no use.
+    pub fn new(dir: &Path, store: Store) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (config, me) = (Config::new(name("node"), [Role::Hub, Role::Client]), me());
+        let (commands, _) = mpsc::unbounded_channel();
+        let (hub_orders, hub_orders_in) = mpsc::channel(16);
+        let (client_orders, client_orders_in) = mpsc::channel(16);
+        let (hub_events, hub_events_in) = mpsc::unbounded_channel();
+        let (client_events, client_events_in) = mpsc::unbounded_channel();
+        let hub = HubActor::new(me.node, KEY_BYTES_MAX, store.clone(), commands.clone()).expect("a hub");
+        let identity = (me.node, config.node.name.clone());
+        let directory = Directory::default();
+        let client = ClientActor::new(identity, config.policy.clone(), store.clone(), commands, directory);
+        let client = client.expect("a client");
+        runtime.spawn(hub.run(hub_events_in, hub_orders_in));
+        runtime.spawn(client.run(client_events_in, client_orders_in));
+        let shared = Shared {
+            dir: DataDir::new(dir),
+            store,
+            me,
+            config,
+            hub: Some(hub_orders),
+            client: Some(client_orders),
+            listen: Vec::new(),
+            dropped: Arc::default(),
+            began: Instant::now(),
+        };
+        Self { runtime, shared: Arc::new(shared), _events: (hub_events, client_events) }
+    }
+
+    /// Serves one connection on which these bytes come in; gives the number of requests that were answered.
+    ///
+    /// # Panics
+    /// If a request that decodes has not exactly one final answer.
+    pub fn serve(&self, input: &[u8]) -> usize {
+        let (bytes, requests) = self.tamed(input);
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        let exchange = async {
+            let (mut from, mut to) = tokio::io::split(&mut far);
+            let send = async {
+                // The node hangs up at the first frame that is none.
+                let _ = to.write_all(&bytes).await;
+                let _ = to.shutdown().await;
+            };
+            let answers = async {
+                let mut answers = Vec::new();
+                // Ends with the connection.
+                let _ = from.read_to_end(&mut answers).await;
+                answers
+            };
+            let served = serve(near, &self.shared);
+            let (_, answers, _) = futures::join!(send, answers, served);
+            answers
+        };
+        let answers = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
+        let answers = answers.expect("every request is answered");
+        let mut stream = answers.as_slice();
+        let mut answered = 0;
+        loop {
+            match futures::executor::block_on(frame::read::<Reply>(&mut stream, frame::REPLY_BYTES_MAX)) {
+                Ok(Some(Reply::Progress { .. })) => {}
+                Ok(Some(_)) => answered += 1,
+                Ok(None) => break,
+                Err(error) => panic!("the node's answer does not decode: {error}"),
+            }
+        }
+        assert_eq!(answered, requests, "requests and answers");
+        answered
+    }
+
+    /// The input with its requests tamed, and how many they are. What follows them is left as it is.
+    fn tamed(&self, input: &[u8]) -> (Vec<u8>, usize) {
+        let (mut rest, mut bytes, mut requests) = (input, Vec::new(), 0);
+        loop {
+            let before = rest;
+            let read = frame::read::<Request>(&mut rest, frame::REQUEST_BYTES_MAX);
+            let Ok(Some(request)) = futures::executor::block_on(read) else {
+                bytes.extend_from_slice(before);
+                return (bytes, requests);
+            };
+            bytes.extend(frame_of(&self.tame(request)));
+            requests += 1;
+        }
+    }
+
+    fn tame(&self, request: Request) -> Request {
+        match request {
+            Request::KeyGet(get) => {
+                Request::KeyGet(KeyGet { timeout_ms: get.timeout_ms % WAIT_MS_MAX, ..get })
+            }
+            Request::KeyFetch { id, wait_ms } => Request::KeyFetch { id, wait_ms: wait_ms % WAIT_MS_MAX },
+            Request::PskmMake { client, bytes, out, seal } => Request::PskmMake {
+                client,
+                bytes: bytes % MODULE_BYTES_MAX,
+                out: self.place(&out),
+                seal: self.tame_seal(&seal),
+            },
+            Request::PskmImport { path, seal, wipe } => {
+                Request::PskmImport { path: self.place(&path), seal: self.tame_seal(&seal), wipe }
+            }
+            other => other,
+        }
+    }
+
+    /// One of a few files of ours for whatever path.
+    fn place(&self, path: &Path) -> PathBuf {
+        let sum = path.as_os_str().as_encoded_bytes().iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        self.shared.dir.path().join(format!("module-{}", sum % 4))
+    }
+
+    /// Stretching a passphrase takes too long to be done for every input.
+    fn tame_seal(&self, seal: &Seal) -> Seal {
+        match seal {
+            Seal::Passphrase(Passphrase(phrase)) if phrase.trim().is_empty() => {
+                Seal::Passphrase(Passphrase(phrase.clone()))
+            }
+            _ => Seal::KeyFile(self.shared.dir.path().join("key")),
+        }
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn me() -> Me {
+    let node = NodeId::new([8; 32]);
+    Me { node, peer_id: peer_id(&node) }
+}
+
+fn peer_id(node: &NodeId) -> String {
+    peer_of(node).map(|peer| peer.to_string()).unwrap_or_default()
+}
+
+/// Streams of requests to begin with; each kind of request stands in one of them.
+pub fn socket_seeds() -> Vec<Vec<u8>> {
+    let seal = || Seal::KeyFile("key".into());
+    let enrol = |text: &str, node: NodeId| {
+        Request::EnrolAccept(EnrolmentRequest {
+            format: FORMAT,
+            name: name(text),
+            node,
+            peer_id: peer_id(&node),
+            addresses: vec!["/ip4/127.0.0.1/tcp/7001".to_owned()],
+            applications: vec!["vpn".to_owned()],
+        })
+    };
+    let make =
+        |client: &str| Request::PskmMake { client: name(client), bytes: 8192, out: "a".into(), seal: seal() };
+    let get = Request::KeyGet(KeyGet {
+        with: vec![name("bob"), name("carol")],
+        bits: 256,
+        hubs: vec![name("p1")],
+        k: Some(3),
+        purpose: "test".to_owned(),
+        timeout_ms: 5,
+    });
+    let id = KeyId { block: BlockId::new([1; 16]), index: 0 };
+    let streams = [
+        vec![Request::Status],
+        vec![get],
+        vec![Request::KeyFetch { id, wait_ms: 3 }, Request::KeyList { limit: 7 }],
+        vec![enrol("bob", NodeId::new([2; 32])), make("bob"), make("bob"), Request::Status],
+        vec![
+            enrol("node", me().node),
+            make("node"),
+            Request::PskmImport { path: "a".into(), seal: seal(), wipe: true },
+            Request::PskmAck { serial: "node-0001".to_owned(), receipt: "olive tango 4417".to_owned() },
+        ],
+        vec![
+            Request::PskmImport {
+                path: "a".into(),
+                seal: Seal::Passphrase(Passphrase("horse".to_owned())),
+                wipe: false,
+            },
+            Request::Readmit { hub: name("p1") },
+            Request::Chaos(Chaos::FalseShares),
+        ],
+    ];
+    streams.iter().map(|stream| stream.iter().flat_map(frame_of).collect()).collect()
+}
+
+/// Replies to begin with.
+pub fn reply_seeds() -> Vec<Vec<u8>> {
+    let status = status();
+    let failed =
+        crate::control::failure("dske::pad::low", 6, "too little is left".to_owned(), "get a module");
+    vec![
+        frame_of(&Reply::Progress { done: 1, total: 2 }),
+        frame_of(&Reply::Done),
+        frame_of(&Reply::Failed(failed)),
+        frame_of(&Reply::Status(Box::new(status))),
+    ]
+}
+
+/// A snapshot with something in most of its parts.
+fn status() -> Status {
+    let (text, node) = (|| "text".to_owned(), NodeId::new([1; 32]));
+    Status {
+        schema_version: SCHEMA_VERSION,
+        node: NodeStatus {
+            name: name("bob"),
+            id: node,
+            peer_id: text(),
+            roles: vec![Role::Hub],
+            version: text(),
+            pid: 1,
+            listen: vec![text()],
+            uptime_ms: 1,
+            store_fault: Some(text()),
+            memory_locked: true,
+        },
+        policy: None,
+        tables: Vec::new(),
+        peers: vec![PeerStatus {
+            node,
+            name: name("p1"),
+            role: Role::Hub,
+            connected: true,
+            excluded: Some(text()),
+            waiting: 1,
+        }],
+        modules: Vec::new(),
+        sessions: Vec::new(),
+        identities: vec![IdentityStatus { node, name: name("bob"), claims: 3 }],
+        events: vec![Event { at_ms: 1, level: Level::Warn, text: text() }],
+        counters: Counters::default(),
+    }
+}

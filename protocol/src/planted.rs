@@ -1,0 +1,106 @@
+//! Deliberate mistakes in the code of the project, to see that the simulation catches them.
+//!
+//! Without the feature `planted-faults`, which nothing but `tests/simulation` turns on, [`planted`] is the
+//! constant `false`, and no mistake is in the program. With it one of them can be selected for the whole process.
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say what is wrong")]
+pub enum Fault {
+    TagNotChecked,
+    TagComparedInPart,
+    KeyTagNotChecked,
+    GroupIgnoresKeyTag,
+    GroupIgnoresAgreement,
+    PositionByArrival,
+    HubSpeaksTwice,
+    EndedBlockAccepted,
+    LateShareNotChecked,
+    AnnouncedBeforeRecord,
+    DeadlineNeverFires,
+    ExcludedHubAccepted,
+    IdentityOfFewerThanKMin,
+    ForwardsAgainstPolicy,
+    ForgedTagBurnsPad,
+    AnsweredBeforeRecord,
+    SharesSwapped,
+    LeaseNotAwaited,
+    SkipLeftOut,
+    SeenOverstated,
+    JournalNotSynced,
+    CheckpointNotSynced,
+    LaneHeaderNotSynced,
+    LaneHeaderNotWritten,
+    LaneMarkNotInLedger,
+    CursorNotSkipped,
+    UsedRunAccepted,
+    ErasedPadAccepted,
+    ClaimNotRecorded,
+    FailedWriteReportedAsDone,
+    KeyTakenTwice,
+    KeyBytesNotSynced,
+    OutboxIdReused,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 33] = [
+        Self::TagNotChecked,
+        Self::TagComparedInPart,
+        Self::KeyTagNotChecked,
+        Self::GroupIgnoresKeyTag,
+        Self::GroupIgnoresAgreement,
+        Self::PositionByArrival,
+        Self::HubSpeaksTwice,
+        Self::EndedBlockAccepted,
+        Self::LateShareNotChecked,
+        Self::AnnouncedBeforeRecord,
+        Self::DeadlineNeverFires,
+        Self::ExcludedHubAccepted,
+        Self::IdentityOfFewerThanKMin,
+        Self::ForwardsAgainstPolicy,
+        Self::ForgedTagBurnsPad,
+        Self::AnsweredBeforeRecord,
+        Self::SharesSwapped,
+        Self::LeaseNotAwaited,
+        Self::SkipLeftOut,
+        Self::SeenOverstated,
+        Self::JournalNotSynced,
+        Self::CheckpointNotSynced,
+        Self::LaneHeaderNotSynced,
+        Self::LaneHeaderNotWritten,
+        Self::LaneMarkNotInLedger,
+        Self::CursorNotSkipped,
+        Self::UsedRunAccepted,
+        Self::ErasedPadAccepted,
+        Self::ClaimNotRecorded,
+        Self::FailedWriteReportedAsDone,
+        Self::KeyTakenTwice,
+        Self::KeyBytesNotSynced,
+        Self::OutboxIdReused,
+    ];
+}
+
+#[cfg(feature = "planted-faults")]
+static SELECTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(usize::MAX);
+
+/// Makes one mistake, or none, from now on.
+#[cfg(feature = "planted-faults")]
+pub fn select(fault: Option<Fault>) {
+    let number = fault.map_or(usize::MAX, |fault| fault as usize);
+    SELECTED.store(number, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether this mistake is to be made.
+#[cfg(feature = "planted-faults")]
+#[inline]
+pub fn planted(fault: Fault) -> bool {
+    SELECTED.load(std::sync::atomic::Ordering::Relaxed) == fault as usize
+}
+
+/// Whether this mistake is to be made: never.
+#[cfg(not(feature = "planted-faults"))]
+#[inline]
+pub const fn planted(_fault: Fault) -> bool {
+    false
+}

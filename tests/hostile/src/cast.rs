@@ -1,0 +1,122 @@
+//! Who appears in the scripts: a few hubs and clients, the same in every target.
+
+use dske_protocol::{
+    codec::{self, Blob},
+    ids::{BlockId, Lane, NodeId, PadRange},
+    message::{Agreement, Identity, KeyInstruction, KeyRequest, Tagged},
+    params::PROTOCOL_VERSION,
+    sharing::Scheme,
+    tag::{Tag, key_tag},
+};
+
+use crate::input::Input;
+
+/// Hubs of every script.
+pub const HUBS: u8 = 4;
+/// Clients that hubs serve.
+pub const CLIENTS: u8 = 3;
+/// The least k that a receiver accepts.
+pub const K_MIN: u8 = 2;
+
+/// A hub.
+pub fn hub(at: u8) -> NodeId {
+    NodeId::new([0x40 + at; 32])
+}
+
+/// A client.
+pub fn client(at: u8) -> NodeId {
+    NodeId::new([1 + at; 32])
+}
+
+/// Who a client really is.
+pub fn identity(at: u8) -> Identity {
+    let name = format!("client{at}").parse().expect("a name");
+    Identity { node: client(at), name, applications: vec!["vpn".to_owned()] }
+}
+
+/// Kind and encoding of a message without its tag.
+pub fn unsealed<T: Tagged>(body: &T) -> Vec<u8> {
+    let mut bytes = vec![T::KIND];
+    codec::encode_into(body, &mut bytes).expect("it has an encoding");
+    bytes
+}
+
+/// An agreement with all its shares, as an honest sender would have made it.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// The parameters.
+    pub agreement: Agreement,
+    /// The tag over the key.
+    pub key_tag: Tag,
+    /// Y_i by position.
+    pub shares: Vec<Vec<u8>>,
+    /// The key.
+    pub key: Vec<u8>,
+}
+
+impl Agreed {
+    /// Draws one from a script: block, sender, receivers, roster, k and length.
+    pub fn draw(script: &mut Input<'_>, receiver: NodeId) -> Self {
+        let block = script.u8() % 4;
+        let sender = client(script.u8() % CLIENTS);
+        let n = 1 + script.u8() % HUBS;
+        let first = script.u8();
+        let roster: Vec<_> = (0..n).map(|at| hub((first % HUBS + at) % HUBS)).collect();
+        let k = 1 + script.u8() % n;
+        let mut receivers = vec![receiver];
+        if script.u8() & 1 != 0 {
+            receivers.push(NodeId::new([0x77; 32]));
+        }
+        receivers.retain(|node| *node != sender);
+        if receivers.is_empty() {
+            receivers.push(NodeId::new([0x78; 32]));
+        }
+        let agreement = Agreement {
+            version: PROTOCOL_VERSION,
+            block: BlockId::new([block; 16]),
+            sender,
+            receivers,
+            purpose: "x".repeat(usize::from(script.u8() % 8)),
+            k,
+            key_bytes: u32::from(script.u8() % 64) + 1,
+            roster,
+        };
+        Self::make(agreement)
+    }
+
+    fn make(agreement: Agreement) -> Self {
+        let (n, k) = (usize::from(agreement.n()), usize::from(agreement.k));
+        let len = usize::try_from(agreement.share_bytes()).expect("short");
+        let context = agreement.context().expect("it has an encoding");
+        let mut shares = vec![vec![0; len]; n];
+        let mut pads = blake3::Hasher::new().update(&context).finalize_xof();
+        shares[..k].iter_mut().for_each(|share| pads.fill(share));
+        let scheme = Scheme::new(agreement.n(), agreement.k).expect("k and n fit");
+        let (first, rest) = shares.split_at_mut(k);
+        let first: Vec<&[u8]> = first.iter().map(Vec::as_slice).collect();
+        let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
+        scheme.derive_onto(&first, &mut rest).expect("lengths fit");
+        let mut secret = vec![0; len];
+        scheme.secret_onto(&first, &mut secret).expect("lengths fit");
+        let (u, key) = secret.split_first_chunk::<32>().expect("it has u");
+        let key_tag = key_tag(u, &context, key);
+        let key = key.to_vec();
+        Self { agreement, key_tag, shares, key }
+    }
+
+    /// The hub's message for a receiver, with its share under the pad of a run.
+    pub fn instruction(&self, position: u8, range: PadRange, pad: &[u8]) -> KeyInstruction {
+        let mut share = self.shares[usize::from(position)].clone();
+        share.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
+        KeyInstruction { range, agreement: self.agreement.clone(), key_tag: self.key_tag, share: Blob(share) }
+    }
+
+    /// The sender's message for a hub.
+    pub fn request(&self, position: u8, range: PadRange, pad: &[u8]) -> KeyRequest {
+        let mut share = self.shares[usize::from(position)].clone();
+        share.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
+        let share = (position >= self.agreement.k).then_some(Blob(share));
+        debug_assert_eq!(range.lane, Lane::Up);
+        KeyRequest { range, agreement: self.agreement.clone(), key_tag: self.key_tag, share }
+    }
+}

@@ -1,0 +1,85 @@
+//! Floods of a running network: real processes, an attacker that speaks libp2p, honest clients that go on agreeing
+//! keys, and the figures: memory of the nodes, latency of the honest, pad that was burned.
+//!
+//! The attacker is one thread at the lowest priority: what is measured is what a flood costs the nodes, not that
+//! the attacker shares their machine.
+
+mod attack;
+mod attacker;
+mod forge;
+mod net;
+mod report;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use attack::Kind;
+pub use net::{FloodError, Net};
+pub use report::{Latency, Phase, Report};
+
+use attack::Target;
+use report::{Meter, Pads};
+
+/// Between two honest keys.
+const KEY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long each part of a run takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Lengths {
+    /// Without a flood, before and after it.
+    pub calm: Duration,
+    /// With it.
+    pub flood: Duration,
+}
+
+/// Runs the floods of these kinds, all at once, against a network, while keys are agreed.
+///
+/// # Errors
+/// If the network cannot be used, or two sides hold different keys.
+pub fn run(net: &Net, kinds: &[Kind], lengths: Lengths) -> Result<Report, FloodError> {
+    let target = Target::of(net)?;
+    net.agree()?;
+    let pads_before = Pads::of(net)?;
+    let counters_before = net.counters()?;
+    let mut keys = 0;
+    let mut phase = |length| -> Result<Phase, FloodError> {
+        let phase = measure(net, length)?;
+        keys += phase.keys;
+        Ok(phase)
+    };
+    let before = phase(lengths.calm)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let attack = {
+        let (stop, kinds) = (Arc::clone(&stop), kinds.to_vec());
+        thread::spawn(move || attack::run(&target, &kinds, &stop))
+    };
+    let during = phase(lengths.flood);
+    stop.store(true, Ordering::Relaxed);
+    let sent = attack.join().map_err(|_| FloodError::new("the attacker stopped"))?;
+    let during = during?;
+    let after = phase(lengths.calm)?;
+    let burned = Pads::of(net)?.since(&pads_before, net, keys);
+    let counters = net.counters()?.since(&counters_before);
+    Ok(Report { before, during, after, sent, burned, counters })
+}
+
+/// Agrees keys one after the other, and watches memory.
+fn measure(net: &Net, length: Duration) -> Result<Phase, FloodError> {
+    let (began, mut meter) = (Instant::now(), Meter::default());
+    while began.elapsed() < length {
+        meter.memory(net);
+        match net.agree() {
+            Ok(took) => meter.key(took),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => meter.failed(&error),
+        }
+        thread::sleep(KEY_PAUSE);
+    }
+    Ok(meter.phase())
+}

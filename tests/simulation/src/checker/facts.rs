@@ -1,0 +1,192 @@
+//! What a node has said, and must therefore still know after any crash.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use dske_protocol::{
+    effect::{BlockKey, Record, SyncRecord},
+    ids::{BlockId, NodeId, PadRange, TableId},
+};
+use dske_storage::{BlockState, OutboxId, TableState, simulation::SimStore};
+
+use super::{Checker, Invariant};
+use crate::rng::digest;
+
+/// Facts about one node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// Runs of its own lanes that left in messages.
+    pub(crate) spent: BTreeSet<PadRange>,
+    /// Runs of its peers' lanes whose claim was acknowledged.
+    pub(crate) claimed: BTreeSet<PadRange>,
+    /// Messages that it said it took in.
+    pub(crate) taken_in: BTreeMap<PadRange, u64>,
+    pub(crate) blocks: BTreeMap<BlockId, BlockFact>,
+    pub(crate) outbox: BTreeMap<OutboxId, u64>,
+    pub(crate) outbox_newest: Option<OutboxId>,
+    pub(crate) identities: BTreeSet<NodeId>,
+    pub(crate) exclusions: BTreeSet<NodeId>,
+    /// How far the peer's lane of a table has come, as it told.
+    pub(crate) told: BTreeMap<TableId, u64>,
+    /// What this node has told of a table: its own mark, and what it has seen.
+    pub(crate) said: BTreeMap<TableId, (NodeId, u64, u64)>,
+}
+
+/// What a node has recorded of an agreement.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockFact {
+    /// The key, where it keeps one.
+    pub(crate) key: Option<Vec<u8>>,
+    /// Somebody asked for the key, and the answer may have been lost.
+    pub(crate) asked_for: bool,
+    /// It may have been voided, because records were put back.
+    pub(crate) voidable: bool,
+    /// The key was handed out.
+    pub(crate) handed_out: bool,
+    /// When it ended, by the node's clock.
+    pub(crate) ended: Duration,
+}
+
+/// What a record will make true.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    claims: Vec<PadRange>,
+    block: Option<(BlockId, Option<Vec<u8>>)>,
+    identity: Option<NodeId>,
+    exclusions: Vec<NodeId>,
+    sync: Option<SyncRecord>,
+}
+
+impl Pending {
+    pub(crate) fn of(record: &Record) -> Self {
+        let key = |block: &dske_protocol::effect::EndedBlock| match &block.result {
+            Ok(BlockKey::Keep(key)) => Some(key.0.to_vec()),
+            Ok(BlockKey::Taken) | Err(_) => None,
+        };
+        Self {
+            claims: record.claims.iter().map(|(range, _)| *range).collect(),
+            block: record.block.as_ref().map(|block| (block.agreement.block, key(block))),
+            identity: record.identity.as_ref().map(|identity| identity.identity.node),
+            exclusions: record.exclusions.iter().map(|(hub, _)| *hub).collect(),
+            sync: record.sync,
+        }
+    }
+}
+
+impl Checker {
+    /// A record is acknowledged.
+    pub(crate) fn acknowledged(&mut self, node: usize, now: Duration, pending: Pending) {
+        let facts = &mut self.facts[node];
+        facts.claimed.extend(pending.claims);
+        facts.identities.extend(pending.identity);
+        facts.exclusions.extend(pending.exclusions);
+        if let Some(sync) = pending.sync {
+            let told = facts.told.entry(sync.table).or_default();
+            *told = (*told).max(sync.peer_mark);
+            if sync.void_keys {
+                facts.blocks.values_mut().for_each(|fact| fact.voidable = true);
+            }
+        }
+        if let Some((block, key)) = pending.block {
+            let fact = BlockFact {
+                key: key.clone(),
+                asked_for: false,
+                voidable: false,
+                handed_out: false,
+                ended: now,
+            };
+            if facts.blocks.insert(block, fact).is_some() {
+                self.fail(Invariant::KeyOnce, format!("node {node} recorded block {block} twice"));
+            }
+            if let Some(key) = key {
+                self.holds(node, block, key);
+            }
+        }
+    }
+
+    /// A message stands in the outbox.
+    pub(crate) fn queued(&mut self, node: usize, id: OutboxId, bytes: &[u8]) {
+        let facts = &mut self.facts[node];
+        let newest = facts.outbox_newest.replace(id);
+        facts.outbox.insert(id, digest(bytes));
+        if newest.is_some_and(|newest| newest >= id) {
+            self.fail(Invariant::NothingLost, format!("node {node} gave a second message the id {id:?}"));
+        }
+    }
+
+    /// What the device of a node holds must bear out all that the node ever said.
+    pub(crate) fn remembers(&mut self, node: usize, store: &SimStore, when: &str) {
+        if let Err((invariant, text)) = check(&self.facts[node], store) {
+            self.fail(invariant, format!("node {node} {when}: {text}"));
+        }
+    }
+}
+
+fn check(facts: &Facts, store: &SimStore) -> Result<(), (Invariant, String)> {
+    if let Some(table) =
+        store.tables().iter().find(|table| matches!(table.state, TableState::Quarantined { .. }))
+    {
+        return Err((Invariant::NothingLost, format!("table {} is {}", table.table, table.state)));
+    }
+    if let Some(range) = facts.spent.iter().find(|range| !store.is_spent(range)) {
+        return Err((Invariant::DurableFirst, format!("{range:?} was sent, and may be handed out again")));
+    }
+    let taken = facts.claimed.iter().chain(facts.taken_in.keys()).find(|range| !store.is_spent(range));
+    if let Some(range) = taken {
+        return Err((Invariant::NothingLost, format!("the acknowledged claim of {range:?} is gone")));
+    }
+    let broken = |error: dske_storage::StoreError| (Invariant::NothingLost, error.to_string());
+    for (id, fact) in &facts.blocks {
+        let gone = |what: String| (Invariant::NothingLost, format!("block {id}, recorded before, {what}"));
+        let Some(record) = store.block(id).map_err(broken)? else { return Err(gone("is unknown".into())) };
+        let as_said = match (&record.state, fact.key.is_some()) {
+            (BlockState::Ready, true) => !fact.handed_out,
+            (BlockState::Taken, true) => fact.asked_for,
+            (BlockState::Aborted { .. }, true) => fact.voidable,
+            (BlockState::Taken | BlockState::Aborted { .. }, false) => true,
+            _ => false,
+        };
+        if !as_said {
+            return Err(gone(format!("is {:?} now", record.state)));
+        }
+    }
+    for (table, (peer, own, seen)) in &facts.said {
+        let marks = store.marks(*peer, *table, false).ok();
+        if marks.is_some_and(|marks| marks.own < *own || marks.seen < *seen) {
+            let text = format!("it told {own} and {seen} of table {table}, and has {marks:?} on record");
+            return Err((Invariant::DurableFirst, text));
+        }
+    }
+    let waiting: BTreeSet<OutboxId> = store.outbox().iter().map(|entry| entry.id).collect();
+    for (id, expected) in &facts.outbox {
+        let gone = |what: &str| (Invariant::NothingLost, format!("the message {id:?} in the outbox {what}"));
+        if !waiting.contains(id) {
+            return Err(gone("is gone"));
+        }
+        match store.outbox_read(*id).map_err(broken)? {
+            Some(bytes) if digest(&bytes) == *expected => {}
+            _ => return Err(gone("is not what was written")),
+        }
+    }
+    let identities = store.identities().map_err(broken)?;
+    let known: BTreeSet<NodeId> = identities.iter().map(|record| record.node).collect();
+    let exclusions = store.exclusions().map_err(broken)?;
+    let excluded: BTreeSet<NodeId> = exclusions.iter().map(|record| record.hub).collect();
+    if !facts.identities.is_subset(&known) || !facts.exclusions.is_subset(&excluded) {
+        return Err((Invariant::NothingLost, "an identity or an exclusion is gone".to_owned()));
+    }
+    Ok(())
+}
+
+/// The sums of every lane.
+pub(crate) fn status_adds_up(store: &SimStore) -> Option<String> {
+    let tables = store.tables();
+    let mut lanes = tables.iter().flat_map(|table| table.lanes.iter().map(move |lane| (table, lane)));
+    lanes.find_map(|(table, lane)| {
+        let sum =
+            lane.used_key + lane.used_identity + lane.used_sync + lane.skipped + lane.reserved + lane.left;
+        (sum != lane.bytes).then(|| format!("lane {} of table {}: {lane:?}", lane.lane, table.table))
+    })
+}

@@ -1,0 +1,128 @@
+//! The all-seeing checker: it knows every lane, every message and every key, and is told of everything that
+//! becomes visible. The first thing that must not be ends the run.
+
+mod facts;
+mod keys;
+mod lanes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dske_protocol::ids::{BlockId, NodeId, PadRange, TableId};
+
+pub(crate) use facts::{Facts, Pending, status_adds_up};
+pub(crate) use keys::Ended;
+pub(crate) use lanes::{Lanes, body};
+
+use keys::Blocks;
+
+/// What must always hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// No byte of a lane serves two messages.
+    LaneByteOnce,
+    /// Nothing is visible before it is durable.
+    DurableFirst,
+    /// A node takes in exactly what its peer sent, once, and what policy allows.
+    GenuineOnly,
+    /// All who hold a key of one block hold the same.
+    KeysEqual,
+    /// A key is handed out once by each node.
+    KeyOnce,
+    /// Bad hubs stop an agreement exactly from the threshold on.
+    Threshold,
+    /// Everything ends.
+    NoHang,
+    /// What was acknowledged is there after a crash.
+    NothingLost,
+    /// No hub learns more than its own share.
+    SharesApart,
+    /// Used, skipped, reserved and left bytes are all bytes of a lane.
+    StatusAdds,
+    /// Liars are named, honest hubs are not.
+    LiarsNamed,
+    /// Fewer than k_B hubs decide on no identity.
+    Identities,
+    /// Memory stays within its limits.
+    Bounded,
+    /// Code of the project does not panic.
+    NoPanic,
+}
+
+/// Something that must not be.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// What was violated.
+    pub invariant: Invariant,
+    /// How.
+    pub text: String,
+}
+
+/// What the run has been told about itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Bad hubs are the only fault.
+    pub(crate) sharp: bool,
+    /// Fewer than k_B hubs are bad.
+    pub(crate) safe: bool,
+    pub(crate) k_min: u8,
+    /// Everybody who must be known is, or good hubs outnumber bad ones.
+    pub(crate) identifiable: bool,
+}
+
+pub(crate) struct Checker {
+    pub(crate) lanes: Lanes,
+    pub(crate) ids: Vec<NodeId>,
+    /// By node: whether its directory was put back.
+    pub(crate) was_put_back: Vec<bool>,
+    /// Tables about which the network has changed a hello.
+    pub(crate) lying_hellos: BTreeSet<TableId>,
+    /// Runs that their reader has claimed, at any time.
+    pub(crate) arrived: BTreeSet<PadRange>,
+    pub(crate) blocks: Blocks,
+    /// By node.
+    pub(crate) facts: Vec<Facts>,
+    pub(crate) bounds: Bounds,
+    pub(crate) bad_hubs: BTreeSet<NodeId>,
+    pub(crate) bad_clients: BTreeSet<NodeId>,
+    pub(crate) violation: Option<Violation>,
+    /// Several hubs add errors that may cancel.
+    pub(crate) colluding: bool,
+    /// Blocks of which somebody was put back to before their end.
+    pub(crate) put_back: BTreeSet<BlockId>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Checker {
+    pub(crate) fn new(ids: Vec<NodeId>, bounds: Bounds) -> Self {
+        Self {
+            lanes: Lanes::default(),
+            was_put_back: vec![false; ids.len()],
+            lying_hellos: BTreeSet::new(),
+            arrived: BTreeSet::new(),
+            blocks: Blocks::default(),
+            facts: ids.iter().map(|_| Facts::default()).collect(),
+            ids,
+            bounds,
+            bad_hubs: BTreeSet::new(),
+            bad_clients: BTreeSet::new(),
+            violation: None,
+            colluding: false,
+            put_back: BTreeSet::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn fail(&mut self, invariant: Invariant, text: impl Into<String>) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, text: text.into() });
+        }
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn is_bad(&self, node: &NodeId) -> bool {
+        self.bad_hubs.contains(node) || self.bad_clients.contains(node)
+    }
+}

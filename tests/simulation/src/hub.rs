@@ -1,0 +1,362 @@
+//! A simulated hub's process: the hub's machine, and what waits for its clients.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use dske_protocol::{
+    hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
+    message::{Identity, claimed_range},
+    refusal::Refusal,
+    sync::HubEnd,
+};
+use dske_storage::{OutboxId, TableSide, TableState};
+
+use crate::{
+    checker::Invariant,
+    core::{About, Core, Done, Machine, Queued},
+    lies,
+    packet::{Packet, Wire},
+    shared::{MILLI, Micros, Shared},
+    sync::{Held, News, Sync},
+};
+
+/// Between two looks at what waits.
+const HOUSEKEEPING: Micros = 200 * MILLI;
+
+/// Messages on their way to one receiver at once.
+const IN_FLIGHT_MAX: usize = 8;
+
+/// See the head of the file.
+pub(crate) struct HubRole {
+    pub(crate) hub: Hub,
+    served: BTreeMap<u64, Served>,
+    next: u64,
+    mail: BTreeMap<usize, Mail>,
+    delivered: Vec<OutboxId>,
+    look_at: Option<Micros>,
+    sync: Sync<HubEnd>,
+}
+
+struct Served {
+    from: usize,
+    wire: Wire,
+    bytes: Vec<u8>,
+}
+
+/// Messages for one client.
+#[derive(Default)]
+struct Mail {
+    waiting: VecDeque<OutboxId>,
+    in_flight: Vec<OutboxId>,
+    paused: bool,
+    /// Connected, and a table has been compared.
+    ready: bool,
+}
+
+impl HubRole {
+    /// A hub as it starts: what its store holds, and no more.
+    pub(crate) fn start(core: &Core, shared: &mut Shared) -> Self {
+        let mut hub = Hub::new(shared.plan.ids[core.me], shared.plan.key_bytes_max);
+        for client in core.store.clients().unwrap_or_default() {
+            hub.set_client(HubClient {
+                identity: Identity {
+                    node: client.node,
+                    name: client.name,
+                    applications: client.applications,
+                },
+                known_as: client.local_id,
+                enabled: client.enabled,
+            });
+        }
+        let mut mail: BTreeMap<usize, Mail> = BTreeMap::new();
+        for entry in core.store.outbox() {
+            if let Some(client) = shared.plan.index(&entry.receiver) {
+                mail.entry(client).or_default().waiting.push_back(entry.id);
+            }
+        }
+        let (served, delivered, sync) = (BTreeMap::new(), Vec::new(), Sync::new());
+        Self { hub, served, next: 0, mail, delivered, look_at: None, sync }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way() == 0 && self.delivered.is_empty()
+    }
+
+    pub(crate) fn under_way(&self) -> usize {
+        self.hub.under_way() + self.served.len() + self.sync.under_way()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.mail.values().map(|mail| mail.waiting.len() + mail.in_flight.len()).sum()
+    }
+
+    pub(crate) fn packet(&mut self, core: &mut Core, shared: &mut Shared, from: usize, packet: Packet) {
+        let peer = shared.plan.ids[from];
+        let Some(packet) = self.sync.packet(core, shared, from, packet) else {
+            return self.execute(core, shared);
+        };
+        match packet {
+            Packet::Key(wire, bytes) => {
+                shared.checker.given(core.me, from, &bytes);
+                let id = self.serve(from, wire, &bytes);
+                self.hub.handle(HubInput::KeyRequest { id, from: peer, bytes });
+            }
+            Packet::Identity(wire, bytes) => {
+                let id = self.serve(from, wire, &bytes);
+                self.hub.handle(HubInput::IdentityRequest { id, from: peer, bytes });
+            }
+            Packet::Hello(wire) => {
+                let tables = core.store.tables().into_iter();
+                let ours = tables.filter(|table| table.peer == peer && table.side == TableSide::Hub);
+                let active = ours.filter(|table| table.state == TableState::Active);
+                let active = active.map(|table| table.table).collect();
+                core.send(shared, from, Packet::HelloAnswer(wire, active));
+            }
+            Packet::InstructionAnswer(wire, result) => {
+                self.answered(core, shared, from, wire, Some(result));
+            }
+            _ => {}
+        }
+        self.execute(core, shared);
+    }
+
+    fn serve(&mut self, from: usize, wire: Wire, bytes: &[u8]) -> RequestId {
+        self.next += 1;
+        self.served.insert(self.next, Served { from, wire, bytes: bytes.to_vec() });
+        RequestId(self.next)
+    }
+
+    pub(crate) fn answered(
+        &mut self,
+        core: &mut Core,
+        shared: &mut Shared,
+        from: usize,
+        wire: Wire,
+        answer: Option<Result<(), Refusal>>,
+    ) {
+        let to = from;
+        let about = core.close_exchange(from, wire);
+        let Some(About::Instruction(id)) = about else {
+            if let (Some(about), None) = (about, answer) {
+                self.sync.unanswered(core, shared, from, about);
+                self.execute(core, shared);
+            }
+            return;
+        };
+        self.instruction_answered(core, shared, to, id, answer);
+    }
+
+    fn instruction_answered(
+        &mut self,
+        core: &mut Core,
+        shared: &mut Shared,
+        to: usize,
+        id: OutboxId,
+        answer: Option<Result<(), Refusal>>,
+    ) {
+        let mail = self.mail.entry(to).or_default();
+        mail.in_flight.retain(|flying| *flying != id);
+        match answer {
+            Some(Err(refusal)) if refusal.is_transient() => {
+                mail.paused = true;
+                mail.waiting.push_back(id);
+            }
+            Some(_) => self.delivered.push(id),
+            None => {
+                mail.paused = true;
+                mail.waiting.push_front(id);
+            }
+        }
+        self.deliver(core, shared, to);
+    }
+
+    pub(crate) fn connection(&mut self, core: &mut Core, shared: &mut Shared, peer: usize, up: bool) {
+        let mail = self.mail.entry(peer).or_default();
+        mail.ready &= up;
+        if up {
+            mail.paused = false;
+            self.deliver(core, shared, peer);
+        } else {
+            let gone = shared.plan.ids[peer];
+            self.sync.disconnected(core, shared, gone);
+        }
+        self.execute(core, shared);
+    }
+
+    pub(crate) fn done(&mut self, core: &mut Core, shared: &mut Shared, done: Done) {
+        match done {
+            Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
+            Done::Pad(_, outcome) => self.hub.handle(HubInput::Pad(outcome)),
+            Done::Queued(messages) => {
+                for Queued { id, receiver, bytes } in messages {
+                    let Some(to) = shared.plan.index(&receiver) else { continue };
+                    let mail = self.mail.entry(to).or_default();
+                    let direct = mail.ready && !mail.paused && mail.waiting.is_empty();
+                    if direct && mail.in_flight.len() < IN_FLIGHT_MAX {
+                        mail.in_flight.push(id);
+                        self.instruct(core, shared, to, id, bytes);
+                    } else {
+                        mail.waiting.push_back(id);
+                    }
+                }
+            }
+            Done::Read(id, bytes) => {
+                let holder = self.mail.iter_mut().find(|(_, mail)| mail.in_flight.contains(&id));
+                let Some((&to, mail)) = holder else { return };
+                match bytes {
+                    Some(bytes) => self.instruct(core, shared, to, id, bytes),
+                    None => mail.in_flight.retain(|flying| *flying != id),
+                }
+            }
+            Done::Taken(..) => {}
+        }
+        self.execute(core, shared);
+    }
+
+    fn instruct(&mut self, core: &mut Core, shared: &mut Shared, to: usize, id: OutboxId, bytes: Vec<u8>) {
+        self.sync.send(core, shared, Held::Ask { to, about: About::Instruction(id), bytes });
+    }
+
+    fn deliver(&mut self, core: &mut Core, shared: &mut Shared, to: usize) {
+        let Some(mail) = self.mail.get_mut(&to) else { return };
+        while mail.ready && !mail.paused && mail.in_flight.len() < IN_FLIGHT_MAX {
+            let Some(id) = mail.waiting.pop_front() else { return };
+            mail.in_flight.push(id);
+            core.read_outbox(shared, id);
+        }
+    }
+
+    pub(crate) fn execute(&mut self, core: &mut Core, shared: &mut Shared) {
+        loop {
+            self.execute_hub(core, shared);
+            let news = self.sync.execute(core, shared);
+            if news.is_empty() {
+                return;
+            }
+            news.into_iter().for_each(|news| self.sync_news(core, shared, news));
+        }
+    }
+
+    fn sync_news(&mut self, core: &mut Core, shared: &mut Shared, news: News) {
+        match news {
+            News::Dropped(Held::Ask { to, about: About::Instruction(id), .. }) => {
+                self.instruction_answered(core, shared, to, id, None);
+            }
+            News::Dropped(Held::Claim { to, wire, .. }) => {
+                core.send(shared, to, Packet::IdentityAnswer(wire, Err(Refusal::Busy)));
+            }
+            News::Synced { peer } => {
+                let mail = self.mail.entry(peer).or_default();
+                mail.ready = shared.is_up(core.me, peer);
+                mail.paused = false;
+                self.deliver(core, shared, peer);
+            }
+            News::Dropped(_) | News::Lapsed { .. } => {}
+        }
+    }
+
+    fn execute_hub(&mut self, core: &mut Core, shared: &mut Shared) {
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                HubEffect::Pad(effect) => core.effect(shared, Machine::Hub, effect),
+                HubEffect::KeyAnswer { id, result } => {
+                    let Some(served) = self.served.remove(&id.0) else { continue };
+                    self.answered_as(core, shared, &served, result.err());
+                    let result = match lies::false_refusal(shared, core.me) {
+                        Some(refusal) => Err(refusal),
+                        None => result,
+                    };
+                    core.send(shared, served.from, Packet::KeyAnswer(served.wire, result));
+                }
+                HubEffect::IdentityAnswer { id, result } => {
+                    let Some(served) = self.served.remove(&id.0) else { continue };
+                    self.answered_as(core, shared, &served, result.as_ref().err().copied());
+                    match result {
+                        Ok(claim) => {
+                            let bytes = match core.honest {
+                                true => claim,
+                                false => lies::hub_claim(shared, core.me, claim),
+                            };
+                            let Served { from: to, wire, .. } = served;
+                            self.sync.send(core, shared, Held::Claim { to, wire, bytes });
+                        }
+                        Err(refusal) => {
+                            let answer = Packet::IdentityAnswer(served.wire, Err(refusal));
+                            core.send(shared, served.from, answer);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks what an honest hub is about to answer.
+    fn answered_as(&self, core: &Core, shared: &mut Shared, served: &Served, refusal: Option<Refusal>) {
+        if !core.honest || core.dead {
+            return;
+        }
+        match refusal {
+            None => shared.checker.took_in(core.me, &served.bytes, &core.store),
+            Some(Refusal::BadTag) => {
+                shared.count("tags refused");
+                let burned = claimed_range(&served.bytes).is_some_and(|range| core.store.is_spent(&range));
+                if burned {
+                    let text = format!("hub {} burned pad for a wrong tag", core.me);
+                    shared.checker.fail(Invariant::GenuineOnly, text);
+                }
+            }
+            Some(refusal) => shared.count(refusal_name(refusal)),
+        }
+    }
+
+    /// When there is something to look at.
+    pub(crate) fn due(&mut self, shared: &Shared) -> Option<Micros> {
+        let waiting = self.mail.values().any(|mail| !mail.waiting.is_empty() && mail.ready);
+        if !self.delivered.is_empty() || waiting {
+            self.look_at = self.look_at.or(Some(shared.now + HOUSEKEEPING));
+        }
+        self.look_at
+    }
+
+    pub(crate) fn tick(&mut self, core: &mut Core, shared: &mut Shared) {
+        if self.look_at.is_none_or(|at| at > shared.now) {
+            return;
+        }
+        self.look_at = None;
+        if !self.delivered.is_empty() {
+            core.strike(shared, std::mem::take(&mut self.delivered));
+        }
+        let receivers: Vec<usize> = self.mail.keys().copied().collect();
+        for to in receivers {
+            if let Some(mail) = self.mail.get_mut(&to) {
+                mail.paused = false;
+            }
+            self.deliver(core, shared, to);
+        }
+    }
+}
+
+pub(crate) fn refusal_name(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Malformed => "refused: malformed",
+        Refusal::UnknownTable => "refused: unknown table",
+        Refusal::TablePending => "refused: table pending",
+        Refusal::TableInactive => "refused: table inactive",
+        Refusal::OutOfRange => "refused: out of range",
+        Refusal::PadUsed => "refused: pad used",
+        Refusal::BadTag => "refused: bad tag",
+        Refusal::NotInRoster => "refused: not in roster",
+        Refusal::UnknownSender => "refused: unknown sender",
+        Refusal::UnknownReceiver => "refused: unknown receiver",
+        Refusal::NotForMe => "refused: not for me",
+        Refusal::KTooSmall => "refused: k too small",
+        Refusal::HubNotAccepted => "refused: hub not accepted",
+        Refusal::SenderNotEstablished => "refused: sender not established",
+        Refusal::BlockKnown => "refused: block known",
+        Refusal::TooLarge => "refused: too large",
+        Refusal::PadLow => "refused: pad low",
+        Refusal::Busy => "refused: busy",
+        Refusal::Internal => "refused: internal",
+        Refusal::NotSynced => "refused: not synced",
+        Refusal::ReceiverAway => "refused: receiver away",
+    }
+}

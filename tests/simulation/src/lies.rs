@@ -1,0 +1,582 @@
+//! Lies of hubs and clients. A liar runs the real machine over its own real tables; what it says is changed
+//! before it leaves, and sealed anew under the very pad that it would have used.
+
+use dske_protocol::{
+    codec::Blob,
+    effect::{Outgoing, Record},
+    ids::{BlockId, Lane, NodeId, PadRange},
+    message::{
+        Agreement, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice, NoticeOutcome,
+        Subject, Tagged, seal,
+    },
+    pad::{TAG_KEY_BYTES, TagKey},
+    params::burned_bytes,
+    refusal::{AbortReason, Refusal},
+    tag::Tag,
+};
+use dske_storage::{Use, Want, simulation::SimStore};
+use serde::Deserialize;
+
+use crate::{
+    checker::Lanes,
+    packet::{Packet, Wire},
+    rng::Rng,
+    shared::Shared,
+};
+
+/// A way to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Lie {
+    // Hubs.
+    /// Another share, under a right tag.
+    FalseShare,
+    /// The same error as all who collude.
+    EqualErrors,
+    /// Errors of colluders that cancel in the secret.
+    CancellingErrors,
+    ChangedRoster,
+    ChangedN,
+    ChangedK,
+    ChangedLength,
+    ChangedPurpose,
+    ChangedBlock,
+    ChangedSender,
+    ChangedReceivers,
+    ChangedKeyTag,
+    /// The parameters of another agreement.
+    Mixed,
+    /// A message that went out before.
+    Replay,
+    /// A lie to the first receiver of a group alone.
+    Equivocation,
+    /// Nothing is forwarded, though it is said that it is.
+    Silence,
+    /// Forwarded after the deadline.
+    Delay,
+    /// The hub says that its pads are used up.
+    ClaimedLow,
+    /// The request is refused.
+    FalseRefusal,
+    FalseIdentity,
+    /// The client is unknown, the hub says.
+    NoIdentity,
+    /// A sender that does not exist.
+    InventedSender,
+    /// A block that has ended, under a fresh run.
+    EndedBlock,
+    /// Two messages for one block.
+    SpeaksTwice,
+    WrongTag,
+    // Clients.
+    /// Shares of no one secret.
+    SplitSecret,
+    /// Other parameters for some hubs.
+    SplitParameters,
+    /// Rosters, senders and receivers that a hub must refuse.
+    AgainstPolicy,
+    /// A run that it has used before.
+    OldRun,
+    /// Notices that are not true.
+    ForgedNotice,
+    /// A receiver that answers nothing.
+    DeafReceiver,
+}
+
+/// Lies that hubs tell.
+pub(crate) const HUB_LIES: [Lie; 25] = [
+    Lie::FalseShare,
+    Lie::EqualErrors,
+    Lie::CancellingErrors,
+    Lie::ChangedRoster,
+    Lie::ChangedN,
+    Lie::ChangedK,
+    Lie::ChangedLength,
+    Lie::ChangedPurpose,
+    Lie::ChangedBlock,
+    Lie::ChangedSender,
+    Lie::ChangedReceivers,
+    Lie::ChangedKeyTag,
+    Lie::Mixed,
+    Lie::Replay,
+    Lie::Equivocation,
+    Lie::Silence,
+    Lie::Delay,
+    Lie::ClaimedLow,
+    Lie::FalseRefusal,
+    Lie::FalseIdentity,
+    Lie::NoIdentity,
+    Lie::InventedSender,
+    Lie::EndedBlock,
+    Lie::SpeaksTwice,
+    Lie::WrongTag,
+];
+
+/// Lies that clients tell.
+pub(crate) const CLIENT_LIES: [Lie; 6] = [
+    Lie::SplitSecret,
+    Lie::SplitParameters,
+    Lie::AgainstPolicy,
+    Lie::OldRun,
+    Lie::ForgedNotice,
+    Lie::DeafReceiver,
+];
+
+/// What one liar does.
+#[derive(Debug, Clone)]
+pub(crate) struct Kit {
+    pub(crate) lies: Vec<Lie>,
+    /// Chance that it lies, for each thing that it says.
+    pub(crate) rate: f64,
+}
+
+impl Kit {
+    pub(crate) fn has(&self, lie: Lie) -> bool {
+        self.lies.contains(&lie)
+    }
+}
+
+impl Lie {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FalseShare => "lie: false share",
+            Self::EqualErrors => "lie: equal errors",
+            Self::CancellingErrors => "lie: cancelling errors",
+            Self::ChangedRoster => "lie: changed roster",
+            Self::ChangedN => "lie: changed n",
+            Self::ChangedK => "lie: changed k",
+            Self::ChangedLength => "lie: changed length",
+            Self::ChangedPurpose => "lie: changed purpose",
+            Self::ChangedBlock => "lie: changed block",
+            Self::ChangedSender => "lie: changed sender",
+            Self::ChangedReceivers => "lie: changed receivers",
+            Self::ChangedKeyTag => "lie: changed key tag",
+            Self::Mixed => "lie: mixed",
+            Self::Replay => "lie: replay",
+            Self::Equivocation => "lie: equivocation",
+            Self::Silence => "lie: silence",
+            Self::Delay => "lie: delay",
+            Self::ClaimedLow => "lie: claimed low",
+            Self::FalseRefusal => "lie: false refusal",
+            Self::FalseIdentity => "lie: false identity",
+            Self::NoIdentity => "lie: no identity",
+            Self::InventedSender => "lie: invented sender",
+            Self::EndedBlock => "lie: ended block",
+            Self::SpeaksTwice => "lie: speaks twice",
+            Self::WrongTag => "lie: wrong tag",
+            Self::SplitSecret => "lie: split secret",
+            Self::SplitParameters => "lie: split parameters",
+            Self::AgainstPolicy => "lie: against policy",
+            Self::OldRun => "lie: old run",
+            Self::ForgedNotice => "lie: forged notice",
+            Self::DeafReceiver => "lie: deaf receiver",
+        }
+    }
+}
+
+/// Draws a lie out of a liar's kit, among those that fit; `None`: the truth, this time.
+pub(crate) fn draw(shared: &mut Shared, node: usize, fits: impl Fn(Lie) -> bool) -> Option<Lie> {
+    let kit = shared.plan.kits[node].as_ref()?;
+    let rate = kit.rate;
+    let lies: Vec<Lie> = kit.lies.iter().copied().filter(|lie| fits(*lie)).collect();
+    if lies.is_empty() || !shared.rng.chance(rate) {
+        return None;
+    }
+    let lie = shared.rng.pick(&lies).copied()?;
+    shared.count(lie.name());
+    Some(lie)
+}
+
+fn tag_key(lanes: &Lanes, range: &PadRange) -> Option<TagKey> {
+    let run = lanes.run(range)?;
+    let mut key = [0; TAG_KEY_BYTES];
+    key.copy_from_slice(run.get(run.len().checked_sub(TAG_KEY_BYTES)?..)?);
+    Some(TagKey::new(key))
+}
+
+/// Seals a body under the true bytes of its run.
+pub(crate) fn reseal<T: Tagged>(lanes: &Lanes, body: &T) -> Option<Vec<u8>> {
+    seal(body, tag_key(lanes, &body.range())?).ok()
+}
+
+fn xor_pad(lanes: &Lanes, range: &PadRange, bytes: &mut [u8]) {
+    let pad = lanes.run(range).unwrap_or_default();
+    bytes.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
+}
+
+/// What a message of a hub says, its share decrypted.
+fn opened(lanes: &Lanes, sealed: &[u8]) -> Option<KeyInstruction> {
+    let mut body: KeyInstruction = crate::checker::body(sealed)?;
+    let range = body.range;
+    xor_pad(lanes, &range, &mut body.share.0);
+    Some(body)
+}
+
+fn closed(lanes: &Lanes, mut body: KeyInstruction) -> Option<Vec<u8>> {
+    let range = body.range;
+    body.range.len = burned_bytes(u64::from(body.agreement.key_bytes));
+    // A liar may use less of its run than it has, never more.
+    if body.range.len > range.len {
+        body.range.len = range.len;
+    }
+    let range = body.range;
+    xor_pad(lanes, &range, &mut body.share.0);
+    reseal(lanes, &body)
+}
+
+fn tells_of_instructions(lie: Lie) -> bool {
+    !matches!(
+        lie,
+        Lie::ClaimedLow | Lie::FalseRefusal | Lie::FalseIdentity | Lie::NoIdentity | Lie::SplitSecret
+    )
+}
+
+/// What a lying hub is about to make durable and send: changes the messages in it. Gives the digests of those
+/// that are to be sent late.
+pub(crate) fn hub_record(
+    shared: &mut Shared,
+    hub: usize,
+    store: &SimStore,
+    record: &mut Record,
+    late: &mut Vec<u64>,
+) {
+    let mut outgoing = Vec::new();
+    for (place, message) in std::mem::take(&mut record.outgoing).into_iter().enumerate() {
+        let Some(lie) = draw(shared, hub, tells_of_instructions) else {
+            outgoing.push(message);
+            continue;
+        };
+        let Outgoing { receiver, block, bytes } = message;
+        let keep = |bytes| Outgoing { receiver, block, bytes };
+        match lie {
+            Lie::Silence => {}
+            Lie::Delay => {
+                late.push(crate::rng::digest(&bytes));
+                outgoing.push(keep(bytes));
+            }
+            Lie::WrongTag => {
+                let mut bytes = bytes;
+                if let Some(last) = bytes.last_mut() {
+                    *last ^= 1;
+                }
+                outgoing.push(keep(bytes));
+            }
+            Lie::Replay => {
+                let old = shared.captured.iter().find_map(|(from, _, packet)| match packet {
+                    Packet::Instruction(_, old) if *from == hub && *old != bytes => Some(old.clone()),
+                    _ => None,
+                });
+                outgoing.extend(old.map(keep));
+                outgoing.push(keep(bytes));
+            }
+            Lie::SpeaksTwice | Lie::InventedSender | Lie::EndedBlock => {
+                let Some(body) = opened(&shared.checker.lanes, &bytes) else { continue };
+                let ended = shared.checker.blocks.blocks.values();
+                let ended: Vec<Agreement> = ended
+                    .filter(|block| {
+                        block.sender_ended.is_some() && block.agreement.receivers.contains(&receiver)
+                    })
+                    .map(|block| block.agreement.clone())
+                    .collect();
+                let agreement = match lie {
+                    Lie::InventedSender => Agreement {
+                        sender: NodeId::random(&mut shared.rng.0),
+                        block: BlockId::random(&mut shared.rng.0),
+                        ..body.agreement.clone()
+                    },
+                    Lie::EndedBlock => {
+                        shared.rng.pick(&ended).cloned().unwrap_or_else(|| body.agreement.clone())
+                    }
+                    _ => body.agreement.clone(),
+                };
+                let want = Want { peer: receiver, bytes: agreement.burned_bytes(), usage: Use::Key };
+                if let Ok(mut minted) = store.mint(&[want])
+                    && let Some(minted) = minted.pop()
+                {
+                    let share = shared.rng.bytes(agreement.share_bytes() as usize);
+                    let second = KeyInstruction {
+                        range: minted.range,
+                        agreement,
+                        key_tag: body.key_tag,
+                        share: Blob(share),
+                    };
+                    outgoing.extend(closed(&shared.checker.lanes, second).map(keep));
+                }
+                outgoing.push(keep(bytes));
+            }
+            Lie::Equivocation if place > 0 => outgoing.push(keep(bytes)),
+            lie => {
+                let changed = opened(&shared.checker.lanes, &bytes)
+                    .map(|mut body| {
+                        change(shared, hub, lie, &mut body);
+                        body
+                    })
+                    .and_then(|body| closed(&shared.checker.lanes, body));
+                outgoing.push(keep(changed.unwrap_or(bytes)));
+            }
+        }
+    }
+    record.outgoing = outgoing;
+}
+
+/// Whether a hub's share differs from the one that it was given, or stands under other parameters.
+pub(crate) fn is_false(shared: &Shared, hub: usize, sealed: &[u8]) -> bool {
+    let Some(body) = opened(&shared.checker.lanes, sealed) else { return true };
+    let given = shared.checker.blocks.given.get(&(hub, body.agreement.block));
+    !given.is_some_and(|given| {
+        given.iter().any(|given| {
+            let lanes = &shared.checker.lanes;
+            let original = match &given.request.share {
+                None => lanes
+                    .run(&given.request.range)
+                    .and_then(|run| run.get(..body.share.0.len()))
+                    .map(<[u8]>::to_vec),
+                Some(blob) => Some(shared.checker.plain(&given.request.range, &blob.0)),
+            };
+            given.request.agreement == body.agreement
+                && given.request.key_tag == body.key_tag
+                && original.as_deref() == Some(&body.share.0[..])
+        })
+    })
+}
+
+fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) {
+    let block = *body.agreement.block.as_bytes();
+    let seed = u64::from_le_bytes(block[..8].try_into().unwrap_or_default());
+    let error = |seed: u64, len: usize| {
+        let mut bytes = Rng::new(seed).bytes(len);
+        bytes.iter_mut().for_each(|byte| *byte |= 1);
+        bytes
+    };
+    let xor = |share: &mut [u8], error: &[u8]| {
+        share.iter_mut().zip(error).for_each(|(byte, error)| *byte ^= error);
+    };
+    let len = body.share.0.len();
+    match lie {
+        Lie::EqualErrors => xor(&mut body.share.0, &error(seed, len)),
+        Lie::CancellingErrors => {
+            let colluders: Vec<u8> = (0..body.agreement.k)
+                .filter(|&at| {
+                    let member = body.agreement.roster[usize::from(at)];
+                    let member = shared.plan.index(&member).and_then(|ix| shared.plan.kits[ix].as_ref());
+                    member.is_some_and(|kit| kit.has(Lie::CancellingErrors))
+                })
+                .collect();
+            let me = body.agreement.position(&shared.plan.ids[hub]).unwrap_or(u8::MAX);
+            let mine = |at: u8| error(seed ^ u64::from(at), len);
+            match colluders.split_last() {
+                Some((&last, others)) if last == me && !others.is_empty() => {
+                    others.iter().for_each(|&other| xor(&mut body.share.0, &mine(other)));
+                }
+                _ => xor(&mut body.share.0, &mine(me)),
+            }
+        }
+        Lie::ChangedRoster => {
+            let roster = &mut body.agreement.roster;
+            match shared.rng.below(3) {
+                0 if roster.len() > 1 => {
+                    let at = shared.rng.index(roster.len() - 1);
+                    roster.swap(at, at + 1);
+                }
+                1 => {
+                    let at = shared.rng.index(roster.len());
+                    roster[at] = NodeId::random(&mut shared.rng.0);
+                }
+                _ => roster.reverse(),
+            }
+        }
+        Lie::ChangedN => {
+            let Agreement { roster, k, .. } = &mut body.agreement;
+            if roster.len() > 1 && shared.rng.chance(0.5) {
+                roster.pop();
+                *k = (*k).min(roster.len() as u8);
+            } else {
+                roster.push(NodeId::random(&mut shared.rng.0));
+            }
+        }
+        Lie::ChangedK => {
+            let Agreement { roster, k, .. } = &mut body.agreement;
+            *k = if *k > 1 && shared.rng.chance(0.7) { *k - 1 } else { (*k + 1).min(roster.len() as u8) };
+        }
+        Lie::ChangedLength => {
+            let bytes = &mut body.agreement.key_bytes;
+            if *bytes > 1 {
+                *bytes -= 1 + shared.rng.below(u64::from(*bytes) - 1) as u32;
+                body.share.0.truncate(body.agreement.share_bytes() as usize);
+            }
+        }
+        Lie::ChangedPurpose => body.agreement.purpose.push('!'),
+        Lie::ChangedBlock => body.agreement.block = BlockId::random(&mut shared.rng.0),
+        Lie::ChangedSender => {
+            let clients = &shared.plan.ids[shared.plan.hubs..];
+            let receivers = &body.agreement.receivers;
+            let others: Vec<NodeId> = clients.iter().copied().filter(|id| !receivers.contains(id)).collect();
+            if let Some(other) = shared.rng.pick(&others) {
+                body.agreement.sender = *other;
+            }
+        }
+        Lie::ChangedReceivers => body.agreement.receivers.push(NodeId::random(&mut shared.rng.0)),
+        Lie::ChangedKeyTag => body.key_tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes()),
+        Lie::Mixed => {
+            let blocks: Vec<&Agreement> =
+                shared.checker.blocks.blocks.values().map(|block| &block.agreement).collect();
+            let other = shared.rng.pick(&blocks).map(|other| (**other).clone());
+            if let Some(mut other) = other {
+                other.key_bytes = body.agreement.key_bytes;
+                body.agreement = other;
+            }
+        }
+        _ => {
+            let error = {
+                let seed = shared.rng.number();
+                error(seed, len)
+            };
+            xor(&mut body.share.0, &error);
+        }
+    }
+}
+
+/// What a lying hub claims about a client.
+pub(crate) fn hub_claim(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec<u8> {
+    let fits = |lie| matches!(lie, Lie::FalseIdentity | Lie::NoIdentity);
+    let Some(lie) = draw(shared, hub, fits) else { return sealed };
+    let Some(mut claim) = crate::checker::body::<IdentityClaim>(&sealed) else { return sealed };
+    match (lie, &mut claim.known) {
+        (Lie::FalseIdentity, Some(known)) => match shared.rng.below(3) {
+            // Colluders tell the same tale.
+            0 => known.identity.node = NodeId::new([0xee; 32]),
+            1 => known.identity.applications.push("false".to_owned()),
+            _ => known.identity.name = shared.plan.names[shared.plan.hubs].clone(),
+        },
+        (_, known) => *known = None,
+    }
+    reseal(&shared.checker.lanes, &claim).unwrap_or(sealed)
+}
+
+/// What a lying client sends a hub instead of its key request.
+pub(crate) fn client_request(shared: &mut Shared, client: usize, hub: usize, sealed: Vec<u8>) -> Vec<u8> {
+    let fits =
+        |lie| matches!(lie, Lie::SplitSecret | Lie::SplitParameters | Lie::AgainstPolicy | Lie::OldRun);
+    let Some(lie) = draw(shared, client, fits) else { return sealed };
+    let Some(mut request) = crate::checker::body::<KeyRequest>(&sealed) else { return sealed };
+    match lie {
+        Lie::SplitSecret => {
+            if let Some(share) = &mut request.share {
+                let len = share.0.len();
+                share.0 = shared.rng.bytes(len);
+            } else {
+                request.key_tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes());
+            }
+        }
+        Lie::SplitParameters => match shared.rng.below(3) {
+            0 => request.agreement.purpose.push('?'),
+            1 => request.agreement.block = BlockId::random(&mut shared.rng.0),
+            _ => request.agreement.roster.push(NodeId::random(&mut shared.rng.0)),
+        },
+        Lie::AgainstPolicy => match shared.rng.below(4) {
+            0 => {
+                let me = shared.plan.ids[hub];
+                let other = NodeId::random(&mut shared.rng.0);
+                request.agreement.roster.iter_mut().filter(|id| **id == me).for_each(|id| *id = other);
+            }
+            1 => request.agreement.sender = NodeId::random(&mut shared.rng.0),
+            2 => request.agreement.receivers.push(NodeId::random(&mut shared.rng.0)),
+            _ => request.agreement.roster.reverse(),
+        },
+        _ => {
+            let old = shared.captured.iter().find_map(|(from, to, packet)| match packet {
+                Packet::Key(_, old) if (*from, *to) == (client, hub) => {
+                    crate::checker::body::<KeyRequest>(old)
+                }
+                _ => None,
+            });
+            if let Some(old) = old.filter(|old| old.range.len == request.range.len) {
+                request.range = old.range;
+            }
+        }
+    }
+    reseal(&shared.checker.lanes, &request).unwrap_or(sealed)
+}
+
+/// What a lying receiver tells the sender.
+pub(crate) fn notice(shared: &mut Shared, client: usize, outcome: NoticeOutcome) -> NoticeOutcome {
+    if draw(shared, client, |lie| lie == Lie::ForgedNotice).is_none() {
+        return outcome;
+    }
+    if shared.rng.chance(0.5) {
+        NoticeOutcome::Aborted(AbortReason::Ambiguous)
+    } else {
+        let false_positions = (0..shared.rng.below(4)).map(|_| shared.rng.below(256) as u8).collect();
+        NoticeOutcome::Validated { shares: u8::MAX, false_positions }
+    }
+}
+
+/// What a lying hub answers.
+pub(crate) fn false_refusal(shared: &mut Shared, hub: usize) -> Option<Refusal> {
+    draw(shared, hub, |lie| lie == Lie::FalseRefusal).map(|_| Refusal::UnknownReceiver)
+}
+
+/// A message of an outsider, who has seen everything on the line and knows no pad.
+pub(crate) fn forged(shared: &mut Shared, from: usize, to: usize, wire: Wire) -> Packet {
+    if shared.rng.chance(0.1) {
+        let notice = match shared.checker.blocks.blocks.keys().next_back() {
+            Some(block) => Notice { block: *block, outcome: NoticeOutcome::Aborted(AbortReason::Internal) },
+            None => return Packet::Hello(wire),
+        };
+        return Packet::Notice(notice);
+    }
+    let captured: Vec<Vec<u8>> = shared
+        .captured
+        .iter()
+        .filter(|(_, at, _)| *at == to)
+        .filter_map(|(_, _, packet)| packet.sealed().cloned())
+        .collect();
+    let Some(model) = shared.rng.pick(&captured).cloned() else {
+        let len = shared.rng.index(300);
+        return Packet::Key(wire, shared.rng.bytes(len));
+    };
+    let junk = |rng: &mut Rng| {
+        let mut key = [0; TAG_KEY_BYTES];
+        rng.fill(&mut key);
+        TagKey::new(key)
+    };
+    // A run further on, or one that has been used and may read as zeros.
+    let ahead = shared.rng.below(3) * 64;
+    let zero_tag = shared.rng.chance(0.3);
+    let finish = |rng: &mut Rng, sealed: Option<Vec<u8>>| {
+        let mut bytes = sealed.unwrap_or_default();
+        if zero_tag && bytes.len() > 16 {
+            let at = bytes.len() - 16;
+            bytes[at..].fill(0);
+        }
+        let _ = rng;
+        bytes
+    };
+    if let Some(mut request) = crate::checker::body::<KeyRequest>(&model) {
+        request.range.offset = request.range.offset.saturating_add(ahead);
+        request.agreement.purpose = "forged".to_owned();
+        let sealed = seal(&request, junk(&mut shared.rng)).ok();
+        return Packet::Key(wire, finish(&mut shared.rng, sealed));
+    }
+    if let Some(mut instruction) = crate::checker::body::<KeyInstruction>(&model) {
+        instruction.range.offset = instruction.range.offset.saturating_add(ahead);
+        instruction.agreement.block = BlockId::random(&mut shared.rng.0);
+        let sealed = seal(&instruction, junk(&mut shared.rng)).ok();
+        return Packet::Instruction(wire, finish(&mut shared.rng, sealed));
+    }
+    let lane = if shared.plan.is_hub(to) { Lane::Up } else { Lane::Down };
+    let range = dske_protocol::message::claimed_range(&model).map(|range| PadRange {
+        lane,
+        len: TAG_KEY_BYTES as u64,
+        offset: range.offset.saturating_add(ahead),
+        ..range
+    });
+    match range {
+        Some(range) if shared.plan.is_hub(to) => {
+            let subject = Subject::Node(shared.plan.ids[from]);
+            let sealed = seal(&IdentityRequest { range, subject }, junk(&mut shared.rng)).ok();
+            Packet::Identity(wire, finish(&mut shared.rng, sealed))
+        }
+        _ => Packet::Instruction(wire, model),
+    }
+}

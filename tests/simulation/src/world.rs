@@ -1,0 +1,598 @@
+//! A simulated network from its seed to its end.
+
+use std::collections::BTreeSet;
+
+use dske_protocol::{
+    ids::{Name, NodeId, TableId},
+    params::{KEY_BYTES_MAX, disruption_threshold},
+    receiver::ReceiverInput,
+};
+use dske_storage::{
+    ClientRecord, IdentityRecord, TableSide, TableState, Transaction,
+    simulation::{SimDevice, SimJob, SimSizes, SimStore, SimTable},
+};
+
+use crate::{
+    checker::{Bounds, Checker, Invariant, status_adds_up},
+    client::{Answer, ClientRole},
+    core::Core,
+    faults::Fault,
+    hub::HubRole,
+    lies::{CLIENT_LIES, HUB_LIES, Kit, Lie},
+    packet::Packet,
+    rng::Rng,
+    scenario::{Budget, Liars, Scenario},
+    shared::{Event, MILLI, Micros, Plan, SECOND, Shared, Telling, Wish, WishState},
+};
+
+/// Faults and wishes come within this time.
+pub(crate) const BUSY: Micros = 10 * SECOND;
+/// Then everything heals.
+pub(crate) const HEALED: Micros = 12 * SECOND;
+/// And by then everything must have ended.
+pub(crate) const END: Micros = HEALED + 45 * SECOND;
+
+/// Most events of one run: far more than any has.
+const STEPS_MAX: u64 = 2_000_000;
+
+/// A process that runs.
+pub(crate) struct Process {
+    pub(crate) core: Core,
+    pub(crate) role: Role,
+}
+
+pub(crate) enum Role {
+    Hub(Box<HubRole>),
+    Client(Box<ClientRole>),
+}
+
+/// A node: its device, and its process while it runs.
+pub(crate) struct Node {
+    pub(crate) device: SimDevice,
+    pub(crate) process: Option<Process>,
+    pub(crate) identity: [u8; 16],
+    pub(crate) sizes: SimSizes,
+    /// Number of its starts.
+    pub(crate) epoch: u32,
+    pub(crate) clock_ahead: Micros,
+    pub(crate) snapshot: Option<crate::faults::Snapshot>,
+    /// A restart is on its way.
+    pub(crate) restarting: bool,
+}
+
+/// See the head of the file.
+pub(crate) struct World {
+    pub(crate) shared: Shared,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) faults: Vec<Fault>,
+    /// Bad hubs that nobody can reach.
+    pub(crate) away: BTreeSet<NodeId>,
+}
+
+impl World {
+    /// Draws a world.
+    pub(crate) fn new(seed: u64, scenario: &Scenario, telling: Telling) -> Self {
+        let mut rng = Rng::new(seed ^ crate::rng::digest(scenario.name.as_bytes()));
+        let shape = &scenario.world;
+        let large = rng.chance(shape.large);
+        let hubs = if large { rng.between([7, 20]) } else { rng.between(shape.hubs) };
+        let clients = if large { rng.between([2, 10]) } else { rng.between(shape.clients) };
+        let k = rng.within(1..=hubs as u64) as u8;
+        let k_min = rng.within(1..=u64::from(k)) as u8;
+        let ids: Vec<NodeId> = (0..hubs + clients).map(|_| NodeId::random(&mut rng.0)).collect();
+        let name = |at: usize| if at < hubs { format!("p{at}") } else { format!("c{}", at - hubs) };
+        let names: Vec<Name> =
+            (0..hubs + clients).map(|at| name(at).parse().expect("a short name")).collect();
+        let n = hubs as u8;
+        let bad = match scenario.liars.hubs {
+            Budget::None => 0,
+            Budget::Within => rng.below(u64::from(disruption_threshold(n, k, k_min))),
+            Budget::Safe => rng.below(u64::from(k_min)),
+            Budget::Any => rng.within(0..=hubs as u64),
+        };
+        let mut order: Vec<usize> = (0..hubs).collect();
+        rng.shuffle(&mut order);
+        let mut kits: Vec<Option<Kit>> = vec![None; hubs + clients];
+        let mut away = BTreeSet::new();
+        for &hub in order.iter().take(bad as usize) {
+            if rng.chance(0.25) {
+                away.insert(ids[hub]);
+            } else {
+                kits[hub] = draw_kit(&mut rng, &scenario.liars, &HUB_LIES);
+            }
+        }
+        if rng.chance(scenario.liars.clients) {
+            let client = hubs + rng.index(clients);
+            kits[client] = draw_kit(&mut rng, &scenario.liars, &CLIENT_LIES);
+        }
+        let plan = Plan {
+            ids: ids.clone(),
+            names: names.clone(),
+            hubs,
+            k_min,
+            k,
+            n: if rng.chance(0.2) { rng.within(u64::from(k)..=u64::from(n)) as u8 } else { 0 },
+            deadline: rng.within(2..=4) * SECOND,
+            established: rng.chance(shape.established),
+            key_bytes_max: KEY_BYTES_MAX,
+            kits,
+        };
+        let safe = bad < u64::from(k_min);
+        let identifiable = plan.established || 2 * bad < hubs as u64;
+        let bounds = Bounds { sharp: scenario.sharp, safe, k_min, identifiable };
+        let mut checker = Checker::new(ids.clone(), bounds);
+        let colluding = |kit: &Kit| kit.has(Lie::EqualErrors) || kit.has(Lie::CancellingErrors);
+        checker.colluding = plan.kits.iter().flatten().filter(|kit| colluding(kit)).count() > 1;
+        for (at, kit) in plan.kits.iter().enumerate() {
+            if kit.is_some() {
+                if at < hubs {
+                    checker.bad_hubs.insert(ids[at])
+                } else {
+                    checker.bad_clients.insert(ids[at])
+                };
+            }
+        }
+        let shared = Shared::new(rng, plan, scenario.network.clone(), checker, telling);
+        let mut world = Self { shared, nodes: Vec::new(), faults: Vec::new(), away };
+        world.found(scenario, large);
+        world.plan_wishes(scenario, large);
+        world.plan_faults(scenario);
+        world
+    }
+
+    /// Makes all stores, with their tables.
+    fn found(&mut self, scenario: &Scenario, large: bool) {
+        let shared = &mut self.shared;
+        let count = shared.plan.ids.len();
+        let sizes = SimSizes {
+            chunk_bytes_max: 65_536,
+            journal_bytes: 8192 + (shared.rng.within(4..=24) << 10),
+            segment_bytes: shared.rng.within(2..=12) << 10,
+        };
+        for _ in 0..count {
+            let device = SimDevice::new();
+            let mut identity = [0; 16];
+            shared.rng.fill(&mut identity);
+            SimStore::create(&device, identity, sizes).expect("a new device works");
+            let node = Node {
+                device,
+                process: None,
+                identity,
+                sizes,
+                epoch: 0,
+                clock_ahead: 0,
+                snapshot: None,
+                restarting: false,
+            };
+            self.nodes.push(node);
+        }
+        let stores: Vec<SimStore> = self
+            .nodes
+            .iter()
+            .map(|node| SimStore::load(&node.device, node.identity, node.sizes).expect("a new store opens"))
+            .collect();
+        let hubs = shared.plan.hubs;
+        for hub in 0..hubs {
+            for client in hubs..count {
+                let tables = if large { 1 } else { shared.rng.between(scenario.world.tables) };
+                for number in 0..tables {
+                    let kib = if large { 8 } else { shared.rng.between(scenario.world.lane_kib) };
+                    let table = TableId::random(&mut shared.rng.0);
+                    let (up, down) = (shared.rng.bytes(kib << 10), shared.rng.bytes(kib << 10));
+                    let pending = shared.rng.chance(scenario.world.pending);
+                    let half = |peer: usize, side, pending| SimTable {
+                        table,
+                        serial: format!("p{hub}-{client}-{number}"),
+                        peer: shared.plan.ids[peer],
+                        peer_name: shared.plan.names[peer].clone(),
+                        side,
+                        pending,
+                        up: &up,
+                        down: &down,
+                    };
+                    stores[hub].install(&half(client, TableSide::Hub, false)).expect("a table");
+                    stores[client].install(&half(hub, TableSide::Client, pending)).expect("a table");
+                    shared.checker.lanes.add(table, hub, client, up, down);
+                }
+            }
+        }
+        let known_as: Vec<(NodeId, u64)> = shared.plan.ids[..hubs].iter().map(|&id| (id, 7)).collect();
+        for (at, store) in stores.iter().enumerate() {
+            let mut records = Transaction::default();
+            for client in hubs..count {
+                let (node, name) = (shared.plan.ids[client], shared.plan.names[client].clone());
+                if at < hubs {
+                    records.clients.push(ClientRecord {
+                        node,
+                        name,
+                        local_id: client as u64,
+                        addresses: Vec::new(),
+                        applications: Vec::new(),
+                        enabled: true,
+                        enrolled_ms: 0,
+                    });
+                } else if at != client && shared.plan.established {
+                    records.identities.push(IdentityRecord {
+                        node,
+                        name,
+                        applications: Vec::new(),
+                        known_as: known_as.clone(),
+                        established_ms: 0,
+                    });
+                }
+            }
+            store.commit_group(vec![SimJob::Commit(Box::new(records))]);
+            store.settle().expect("a new device works");
+        }
+        for hub in 0..hubs {
+            for client in hubs..count {
+                let gone = self.away.contains(&shared.plan.ids[hub]);
+                shared.link(hub, client).blocked = u32::from(gone);
+                shared.link(hub, client);
+            }
+        }
+        for one in hubs..count {
+            for other in one + 1..count {
+                if shared.rng.chance(scenario.world.links) {
+                    shared.link(one, other);
+                }
+            }
+        }
+        drop(stores);
+        for node in 0..count {
+            self.restart(node);
+        }
+    }
+
+    fn plan_wishes(&mut self, scenario: &Scenario, large: bool) {
+        let shared = &mut self.shared;
+        let (hubs, count) = (shared.plan.hubs, shared.plan.ids.len());
+        let mut number = shared.rng.between(scenario.world.wishes);
+        if large {
+            number = number.min(3);
+        }
+        // Some come after everything has healed: life goes on.
+        for wish in 0..=number {
+            let client = hubs + shared.rng.index(count - hubs);
+            let mut others: Vec<usize> = (hubs..count).filter(|&other| other != client).collect();
+            shared.rng.shuffle(&mut others);
+            let receivers =
+                1 + if shared.rng.chance(0.3) { shared.rng.index(others.len().min(3)) } else { 0 };
+            others.truncate(receivers);
+            let k = if shared.rng.chance(0.8) {
+                shared.plan.k
+            } else {
+                shared.rng.within(u64::from(shared.plan.k_min)..=hubs as u64) as u8
+            };
+            let long = shared.rng.chance(0.05);
+            let [least, most] = scenario.world.key_bytes;
+            let key_bytes = if long {
+                shared.rng.between([most, 3000.max(most)])
+            } else {
+                shared.rng.between([least, most])
+            };
+            let wish_at = if wish == number {
+                HEALED + shared.rng.within(SECOND..=4 * SECOND)
+            } else {
+                shared.rng.within(100 * MILLI..=BUSY)
+            };
+            shared.wishes.push(Wish {
+                client,
+                receivers: others,
+                key_bytes: key_bytes as u32,
+                k,
+                n: shared.plan.n.max(if shared.plan.n > 0 { k } else { 0 }),
+                timeout: shared.rng.within(4..=12) * SECOND,
+                state: WishState::Planned,
+            });
+            shared.at(wish_at, Event::Wish(wish));
+        }
+        shared.at(HEALED, Event::Heal);
+    }
+
+    /// Runs to the end. What must not be is in the checker then.
+    pub(crate) fn run(&mut self) {
+        while self.shared.checker.violation.is_none() {
+            let Some((&(at, number), _)) = self.shared.queue.first_key_value() else { break };
+            if at > END {
+                break;
+            }
+            if self.shared.step >= STEPS_MAX {
+                self.shared.checker.fail(Invariant::NoHang, format!("{STEPS_MAX} events, and no end"));
+                return;
+            }
+            let Some(event) = self.shared.queue.remove(&(at, number)) else { break };
+            self.shared.now = at;
+            self.shared.step += 1;
+            self.event(event);
+        }
+        if self.shared.checker.violation.is_none() {
+            self.judge();
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, to, link, packet } => self.deliver(from, to, link, packet),
+            Event::Pads(node, epoch) => self.with(node, Some(epoch), |process, shared| {
+                let many = process.core.begin_pads(shared);
+                for _ in 0..many {
+                    if let Some(done) = process.core.next_pad(shared) {
+                        process.done(shared, done);
+                    }
+                    if process.core.dead {
+                        break;
+                    }
+                }
+                process.core.end(shared);
+            }),
+            Event::Commits(node, epoch) => self.with(node, Some(epoch), |process, shared| {
+                for done in process.core.commit(shared) {
+                    process.done(shared, done);
+                }
+                process.core.end(shared);
+            }),
+            Event::Erase(node, epoch) => self.with(node, Some(epoch), |process, _| process.core.erase()),
+            Event::Settle(node, epoch) => self.with(node, Some(epoch), |process, _| process.core.settle()),
+            Event::Timer(node, epoch) => self.with(node, Some(epoch), |process, shared| {
+                if process.core.timer.is_some_and(|at| at <= shared.now) {
+                    process.core.timer = None;
+                    process.tick(shared);
+                }
+            }),
+            Event::ExchangeOver(node, epoch, wire) => self.with(node, Some(epoch), |process, shared| {
+                process.unanswered(shared, wire);
+            }),
+            Event::Reconstructed { node, epoch, block, group, result } => {
+                self.with(node, Some(epoch), |process, shared| {
+                    let input = ReceiverInput::Reconstructed { block, group, result: *result };
+                    if let Process { core, role: Role::Client(client) } = process {
+                        client.reconstructed(core, shared, input);
+                    }
+                });
+            }
+            Event::Fetch(node, key) => {
+                self.with(node, None, |process, shared| process.core.take(shared, key))
+            }
+            Event::Wish(wish) => {
+                let client = self.shared.wishes[wish].client;
+                self.shared.note("wish", [wish as u64, client as u64, 0], || format!("{wish} of {client}"));
+                self.with(client, None, |process, shared| {
+                    if let Process { core, role: Role::Client(role) } = process {
+                        role.wish(core, shared, wish);
+                    }
+                });
+            }
+            Event::Connect(one, other) => self.connect(one, other),
+            Event::Restart(node) => self.restart(node),
+            Event::Fault(fault) => self.fault(fault),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    /// Lets a process that runs, of the given start, do something; then sees to its end and its timers.
+    pub(crate) fn with(
+        &mut self,
+        node: usize,
+        epoch: Option<u32>,
+        work: impl FnOnce(&mut Process, &mut Shared),
+    ) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if epoch.is_some_and(|epoch| epoch != process.core.epoch) {
+            return;
+        }
+        work(process, &mut self.shared);
+        if process.core.dead {
+            self.power_failed(node);
+        } else {
+            process.arm(&mut self.shared);
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, link: u64, packet: Packet) {
+        let now = *self.shared.link(from, to);
+        if !now.up || now.number != link {
+            return;
+        }
+        self.shared.note("deliver", [from as u64, to as u64, packet.fingerprint()], || {
+            format!("{from} → {to} {packet}")
+        });
+        self.with(to, None, |process, shared| process.packet(shared, from, packet));
+    }
+
+    fn connect(&mut self, one: usize, other: usize) {
+        let both = self.nodes[one].process.is_some() && self.nodes[other].process.is_some();
+        let link = self.shared.link(one, other);
+        if !both || link.up || link.blocked > 0 {
+            return;
+        }
+        link.up = true;
+        link.number += 1;
+        self.shared.note("connect", [one as u64, other as u64, 0], || format!("{one} – {other}"));
+        for (node, peer) in [(one, other), (other, one)] {
+            self.with(node, None, |process, shared| process.connection(shared, peer, true));
+        }
+    }
+
+    /// Ends a connection. Both ends notice, and what was under way between them fails.
+    pub(crate) fn disconnect(&mut self, one: usize, other: usize) {
+        let link = self.shared.link(one, other);
+        if !link.up {
+            return;
+        }
+        link.up = false;
+        self.shared.note("disconnect", [one as u64, other as u64, 0], || format!("{one} – {other}"));
+        for (node, peer) in [(one, other), (other, one)] {
+            self.with(node, None, |process, shared| {
+                process.connection(shared, peer, false);
+                let open: Vec<_> = process
+                    .core
+                    .exchanges
+                    .iter()
+                    .filter(|(_, exchange)| exchange.to == peer)
+                    .map(|(&wire, _)| wire)
+                    .collect();
+                open.into_iter().for_each(|wire| process.unanswered(shared, wire));
+            });
+        }
+        let pause = self.shared.rng.within(100 * MILLI..=2 * SECOND);
+        self.shared.after(pause, Event::Connect(one, other));
+    }
+
+    /// Connects a node with all its peers, soon.
+    pub(crate) fn connect_all(&mut self, node: usize) {
+        let peers: Vec<(usize, usize)> =
+            self.shared.links.keys().copied().filter(|&(one, other)| one == node || other == node).collect();
+        for (one, other) in peers {
+            let delay = self.shared.rng.within(MILLI..=80 * MILLI);
+            self.shared.after(delay, Event::Connect(one, other));
+        }
+    }
+
+    fn judge(&mut self) {
+        for at in 0..self.shared.wishes.len() {
+            let wish = &self.shared.wishes[at];
+            if let WishState::Open(_) = wish.state {
+                let text = format!("wish {at} of node {} never ended", wish.client);
+                self.shared.checker.fail(Invariant::NoHang, text);
+            }
+        }
+        for at in 0..self.nodes.len() {
+            let Some(process) = &mut self.nodes[at].process else {
+                self.shared.checker.fail(Invariant::NoHang, format!("node {at} did not come back"));
+                continue;
+            };
+            let left = match &process.role {
+                Role::Hub(hub) if hub.is_idle() => None,
+                Role::Hub(hub) => Some(format!("{} requests", hub.under_way())),
+                Role::Client(client) => client.under_way(),
+            };
+            let left = left.or_else(|| (!process.core.is_idle()).then(|| "work for the store".to_owned()));
+            if let Some(left) = left {
+                let text = format!("node {at} still has {left} under way at the end");
+                self.shared.checker.fail(Invariant::NoHang, text);
+            }
+            if let Some(text) = status_adds_up(&process.core.store) {
+                self.shared.checker.fail(Invariant::StatusAdds, format!("node {at}: {text}"));
+            }
+            process.core.shadow(&mut self.shared);
+        }
+        let ids = self.shared.plan.ids.clone();
+        self.shared.checker.judge(&ids, &self.away);
+        let waiting = |node: &Node| match &node.process {
+            Some(Process { role: Role::Hub(hub), .. }) => hub.waiting(),
+            _ => 0,
+        };
+        let waiting: usize = self.nodes.iter().map(waiting).sum();
+        *self.shared.checker.counts.entry("messages that still wait").or_default() += waiting as u64;
+        self.judge_outboxes();
+    }
+}
+
+impl World {
+    /// What waits for somebody who is there and takes messages must have arrived.
+    fn judge_outboxes(&mut self) {
+        for at in 0..self.shared.plan.hubs {
+            let Some(process) = &self.nodes[at].process else { continue };
+            let usable = |table: &dske_storage::TableStatus| table.state == TableState::Active && table.open;
+            let tables = process.core.store.tables();
+            for entry in process.core.store.outbox() {
+                let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
+                let deaf = self.shared.plan.kits[client].is_some() || self.shared.plan.kits[at].is_some();
+                let all_open = tables.iter().filter(|table| table.peer == entry.receiver).all(usable);
+                let hub = self.shared.plan.ids[at];
+                let taking = self.nodes[client].process.as_ref().is_some_and(|process| {
+                    let tables = process.core.store.tables();
+                    tables.iter().filter(|table| table.peer == hub).all(usable)
+                });
+                if !deaf && all_open && taking && self.shared.is_up(at, client) {
+                    let text = format!("hub {at} never delivered {:?} to node {client}", entry.id);
+                    self.shared.checker.fail(Invariant::NoHang, text);
+                }
+            }
+        }
+    }
+}
+
+impl Process {
+    fn done(&mut self, shared: &mut Shared, done: crate::core::Done) {
+        match &mut self.role {
+            Role::Hub(hub) => hub.done(&mut self.core, shared, done),
+            Role::Client(client) => client.done(&mut self.core, shared, done),
+        }
+    }
+
+    fn packet(&mut self, shared: &mut Shared, from: usize, packet: Packet) {
+        match &mut self.role {
+            Role::Hub(hub) => hub.packet(&mut self.core, shared, from, packet),
+            Role::Client(client) => client.packet(&mut self.core, shared, from, packet),
+        }
+    }
+
+    fn connection(&mut self, shared: &mut Shared, peer: usize, up: bool) {
+        match &mut self.role {
+            Role::Hub(hub) => hub.connection(&mut self.core, shared, peer, up),
+            Role::Client(client) => client.connection(&mut self.core, shared, peer, up),
+        }
+    }
+
+    /// An exchange came to nothing.
+    fn unanswered(&mut self, shared: &mut Shared, wire: u64) {
+        let Some(exchange) = self.core.exchanges.get(&wire).copied() else { return };
+        match &mut self.role {
+            Role::Hub(hub) => hub.answered(&mut self.core, shared, exchange.to, wire, None),
+            Role::Client(client) => {
+                let none: Option<Answer> = None;
+                client.answered(&mut self.core, shared, exchange.to, wire, none);
+            }
+        }
+    }
+
+    fn tick(&mut self, shared: &mut Shared) {
+        match &mut self.role {
+            Role::Hub(hub) => {
+                hub.tick(&mut self.core, shared);
+                hub.execute(&mut self.core, shared);
+            }
+            Role::Client(client) => client.tick(&mut self.core, shared),
+        }
+    }
+
+    /// Sees to it that the next deadline is met.
+    pub(crate) fn arm(&mut self, shared: &mut Shared) {
+        let due = match &mut self.role {
+            Role::Hub(hub) => hub.due(shared),
+            Role::Client(client) => client.due(&self.core, shared),
+        };
+        let Some(due) = due.map(|due| due.max(shared.now + 1)) else { return };
+        if self.core.timer.is_none_or(|at| due < at) {
+            self.core.timer = Some(due);
+            shared.at(due, Event::Timer(self.core.me, self.core.epoch));
+        }
+    }
+}
+
+fn draw_kit(rng: &mut Rng, liars: &Liars, among: &[Lie]) -> Option<Kit> {
+    let weighted: Vec<(Lie, f64)> = among
+        .iter()
+        .filter_map(|lie| Some((*lie, *liars.lies.get(lie)?)))
+        .filter(|(_, weight)| *weight > 0.0)
+        .collect();
+    let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+    if weighted.is_empty() {
+        return None;
+    }
+    let mut lies = Vec::new();
+    for _ in 0..=rng.below(2) {
+        let mut left = total * (rng.below(1 << 30) as f64 / f64::from(1u32 << 30));
+        let drawn = weighted.iter().find(|(_, weight)| {
+            left -= weight;
+            left < 0.0
+        });
+        lies.extend(drawn.map(|(lie, _)| *lie));
+    }
+    lies.sort_unstable();
+    lies.dedup();
+    let rate = if rng.chance(0.5) { 1.0 } else { 0.6 };
+    Some(Kit { lies, rate })
+}
