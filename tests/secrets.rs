@@ -34,7 +34,9 @@ impl Said {
 /// All files below a directory.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    let found = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    // The socket of a node that was killed is still there.
+    entries.into_iter().flat_map(found).filter(|path| path.is_file()).collect()
 }
 
 /// The pads of all tables. What the allocating end has reserved is erased there, and still stands at the other.

@@ -231,3 +231,32 @@ fn add<const N: usize>(sum: &mut [u8; N], other: &[u8]) {
 const fn double(value: u8) -> u8 {
     (value << 1) ^ ((value.cast_signed() >> 7).cast_unsigned() & REDUCTION)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One operation, however it is called.
+    fn as_field<F: Field>(a: F, b: F) -> [F; 4] {
+        [a.add(b), a.sub(b), a.mul(b), a.div(b)]
+    }
+
+    #[test]
+    fn as_a_field_it_is_the_same() {
+        let (a, b) = (Gf256(0x57), Gf256(0x83));
+        assert_eq!(as_field(a, b), [Gf256(0xd4), Gf256(0xd4), Gf256(0xc1), a.div(b)]);
+        assert_eq!(a.div(b).mul(b), a);
+        assert_eq!([0, 7, 254].map(Gf256::x), [Gf256(1), Gf256(8), Gf256(255)]);
+    }
+
+    #[test]
+    fn short_runs_are_added_as_long_ones_are() {
+        let input = [0x83, 0, 1, 0xff, 0x80];
+        for coefficient in [0, 1, 2, 0x57, 0xff] {
+            let (mut short, mut long) = ([0x5a; 5], [0x5a; 5]);
+            mul_add(Gf256(coefficient), &input, &mut short);
+            mul_add_rows(&[&[coefficient]], &[&input], &mut [&mut long]);
+            assert_eq!(short, long, "coefficient {coefficient}");
+        }
+    }
+}

@@ -138,10 +138,15 @@ mod tests {
     #[test]
     fn a_run_is_share_pad_then_tag_key() {
         let bytes: Vec<u8> = (0..48).collect();
-        let (pad, key) = PadBytes::mint(bytes).split().expect("long enough");
+        let run = PadBytes::mint(bytes);
+        assert!(run.len() == 48 && !run.is_empty() && PadBytes::mint(Vec::new()).is_empty());
+        let (pad, key) = run.split().expect("long enough");
+        assert!(pad.len() == 16 && !pad.is_empty());
         assert_eq!(*pad.into_bytes(), (0..16).collect::<Vec<u8>>());
         assert_eq!(*key.0, std::array::from_fn(|i| 16 + u8::try_from(i).unwrap()));
         assert!(PadBytes::mint(vec![1; 31]).split().is_none());
+        let (nothing, _) = PadBytes::mint(vec![1; 32]).split().expect("a tag key alone");
+        assert!(nothing.is_empty());
     }
 
     #[test]

@@ -296,6 +296,23 @@ mod tests {
     }
 
     #[test]
+    fn shares_from_k_on_are_not_scaled_and_may_be_derived_in_part() {
+        let scheme = Scheme::new(6, 3).expect("a scheme");
+        assert_eq!((scheme.n(), scheme.k()), (6, 3));
+        assert_eq!([3, 4, 5].map(|position| scheme.scale(position)), [Gf256::ONE; 3]);
+        assert!((0..3).all(|position| scheme.scale(position) != Gf256::ZERO));
+        // λ_0 over x = 1, 2, 3 is 2·3 / ((2 − 1)·(3 − 1)), which is 6 / 6.
+        assert_eq!(scheme.scale(0), Gf256(2).mul(Gf256(3)).div(Gf256(3).mul(Gf256(2))));
+        assert_eq!([0, 4, 254].map(x), [Gf256(1), Gf256(5), Gf256(255)]);
+        let (a, b, c): (&[u8], &[u8], &[u8]) = (&[1], &[2], &[3]);
+        let (mut some, mut all) = ([0], [[0]; 3]);
+        scheme.derive_onto(&[a, b, c], &mut [&mut some]).expect("one of three");
+        let mut outputs: Vec<&mut [u8]> = all.iter_mut().map(|output| output.as_mut_slice()).collect();
+        scheme.derive_onto(&[a, b, c], &mut outputs).expect("all three");
+        assert_eq!(some, all[0]);
+    }
+
+    #[test]
     fn bad_calls_are_errors() {
         let scheme = Scheme::new(4, 2).expect("a scheme");
         let (a, b, short): (&[u8], &[u8], &[u8]) = (&[1, 2], &[3, 4], &[5]);

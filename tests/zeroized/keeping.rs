@@ -13,7 +13,7 @@ use std::{
 /// Memory is taken from the system in chunks of this size, or larger where one block needs it.
 const CHUNK_BYTES: usize = 64 << 20;
 /// Chunks at most: more than the test uses.
-const CHUNKS_MAX: usize = 256;
+const CHUNKS_MAX: usize = 64;
 
 pub(crate) struct Keeping {
     busy: AtomicBool,

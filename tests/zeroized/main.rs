@@ -9,6 +9,7 @@
 
 mod keeping;
 #[path = "../common/needles.rs"]
+#[allow(dead_code, reason = "memory is searched for secrets as they are")]
 mod needles;
 
 use std::{
@@ -24,7 +25,7 @@ use dske_node::{
     control::{self, KeyGet, Passphrase, Reply, Request, Seal},
     enrol::{EnrolmentRequest, FORMAT},
 };
-use dske_protocol::ids::{KeyId, Name};
+use dske_protocol::ids::KeyId;
 use dske_storage::{Options, Store, pskm::ModuleKey};
 use keeping::{Keeping, aside};
 use needles::Needles;
@@ -74,7 +75,7 @@ impl Node {
         let (dir, config) = (self.dir.clone(), self.config.clone());
         let task = tokio::spawn(async move {
             let shutdown = async move { drop(stopped.await) };
-            dske_node::run(dir, config, move |_| drop(ready.send(())), shutdown).await.unwrap();
+            dske_node::run(dir, config, move |_| ready.send(()).unwrap(), shutdown).await.unwrap();
         });
         is_ready.await.unwrap();
         Running { stop, task }
