@@ -106,6 +106,7 @@ fn messages_for_a_client_that_stays_away_are_dropped_in_the_end() {
 fn a_pad_that_runs_out_is_told_ahead() {
     let net = Net::up(2, 2, 2, "1MiB");
     net.acquaint("alice", "bob");
+    configure(&net, "alice", "pads", "crit_before", "1s".into());
     configure(&net, "alice", "pads", "warn_before", "3650d".into());
     all_usable(&net, "alice", 2);
     let check = || net.at("alice", &["status", "--check"]).output().unwrap();

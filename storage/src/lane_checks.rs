@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     pub(crate) next: u32,
 }
 
+impl zeroize::DefaultIsZeroes for Entry {}
+
 impl Entry {
     pub(crate) fn settled(checksum: u32) -> Self {
         Self { now: checksum, next: checksum }
@@ -69,8 +71,9 @@ pub(crate) fn write_pads(file: &dyn File, lane_bytes: u64, offset: u64, pads: &[
     file.write_at(pads, DATA_OFFSET + offset)?;
     let first = offset / BLOCK_BYTES;
     let blocks = pads.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
-    let entries: Vec<Entry> =
-        (first..).zip(blocks).map(|(index, block)| Entry::settled(checksum(index, block))).collect();
+    let entries: Zeroizing<Vec<Entry>> = Zeroizing::new(
+        (first..).zip(blocks).map(|(index, block)| Entry::settled(checksum(index, block))).collect(),
+    );
     write_entries(file, lane_bytes, first, &entries)
 }
 
@@ -80,11 +83,13 @@ pub(crate) fn read_entries(
     lane_bytes: u64,
     first: u64,
     count: usize,
-) -> io::Result<Vec<Entry>> {
+) -> io::Result<Zeroizing<Vec<Entry>>> {
     let mut bytes = Zeroizing::new(vec![0; count.saturating_mul(8)]);
     file.read_at(&mut bytes, entry_offset(lane_bytes, first))?;
     let word = |word: &[u8]| word.try_into().map(u32::from_le_bytes).unwrap_or(0);
-    Ok(bytes.chunks_exact(8).map(|entry| Entry { now: word(&entry[..4]), next: word(&entry[4..]) }).collect())
+    let entries =
+        bytes.chunks_exact(8).map(|entry| Entry { now: word(&entry[..4]), next: word(&entry[4..]) });
+    Ok(Zeroizing::new(entries.collect()))
 }
 
 /// Writes the entries of the blocks from `first` on; the caller syncs.
@@ -95,8 +100,10 @@ pub(crate) fn write_entries(
     entries: &[Entry],
 ) -> io::Result<()> {
     for (piece, at) in entries.chunks(ENTRIES_AT_ONCE).zip((first..).step_by(ENTRIES_AT_ONCE)) {
+        // With all its room from the start: a list that grows leaves copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(piece.len().saturating_mul(8)));
         let words = piece.iter().flat_map(|entry| [entry.now, entry.next]);
-        let bytes = Zeroizing::new(words.flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+        words.for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         file.write_at(&bytes, entry_offset(lane_bytes, at))?;
     }
     Ok(())

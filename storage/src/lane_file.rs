@@ -187,7 +187,7 @@ impl LaneFile {
         let blocks = bytes.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
         let entries = read_entries(&*self.file, self.lane_bytes, first, blocks.len()).map_err(fail)?;
         let mut bad: Option<Bad> = None;
-        for ((index, block), entry) in (first..).zip(blocks).zip(entries) {
+        for ((index, block), entry) in (first..).zip(blocks).zip(entries.iter()) {
             if !entry.fits(checksum(index, block)) && bad.is_none_or(|bad| !bad.settled) {
                 bad = Some(Bad { index, settled: entry.is_settled() });
             }
