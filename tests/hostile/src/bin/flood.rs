@@ -8,6 +8,9 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use dske_hostile::flood::{FloodError, Kind, Lengths, Net, run};
 
+/// Size of each table: a key every 15 ms for an hour takes some 12 MiB of each lane.
+const PADS: &str = "64MiB";
+
 struct Arguments {
     dske: PathBuf,
     calm: Duration,
@@ -61,7 +64,7 @@ fn arguments() -> Result<Arguments, String> {
 
 /// Whether no pad was burned beyond what the honest keys cost.
 fn floods(arguments: &Arguments) -> Result<bool, FloodError> {
-    let net = Net::up(&arguments.dske, "256MiB")?;
+    let net = Net::up(&arguments.dske, PADS)?;
     let lengths = Lengths { calm: arguments.calm, flood: arguments.flood };
     let runs: Vec<Vec<Kind>> = if arguments.kinds.is_empty() {
         Kind::ALL.into_iter().map(|kind| vec![kind]).collect()
