@@ -416,6 +416,10 @@ mod tests {
         format!("/ip4/192.0.2.{host}/tcp/7001").parse().unwrap()
     }
 
+    fn host(number: usize) -> u8 {
+        u8::try_from(number).unwrap()
+    }
+
     fn connect(guard: &mut Guard, number: usize, peer: PeerId, host: u8) -> bool {
         let id = ConnectionId::new_unchecked(number);
         let here = address(0);
@@ -429,7 +433,7 @@ mod tests {
         let known: Vec<_> = (0..40).map(|_| peer()).collect();
         known.iter().for_each(|peer| guard.set_known(*peer, true));
         let let_in =
-            (0..200).filter(|&number| connect(&mut guard, number, peer(), (number % 50) as u8)).count();
+            (0..200).filter(|&number| connect(&mut guard, number, peer(), host(number % 50))).count();
         assert_eq!(let_in, 16);
         for (number, &peer) in known.iter().enumerate() {
             assert!(connect(&mut guard, 1000 + number, peer, 100), "known peer {number}");
@@ -447,7 +451,7 @@ mod tests {
         assert!(begin(&mut guard, 100, 2));
         // Many addresses take all that is not kept for those that are familiar.
         (200..400).for_each(|number| {
-            begin(&mut guard, number, (number % 40 + 3) as u8);
+            begin(&mut guard, number, host(number % 40 + 3));
         });
         assert_eq!(guard.pending.len(), PENDING_UNFAMILIAR_MAX);
         guard.visits(Instant::now(), "192.0.2.200".parse().unwrap()).familiar = true;

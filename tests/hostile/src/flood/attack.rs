@@ -258,7 +258,11 @@ async fn flood(target: &Target, victim: &Victim, kind: Kind, life: &Life, number
                     _ => forge::stranger(&mut rng, &victim.forged),
                 };
                 let manner = match kind {
-                    Kind::Slow => [Manner::Slowly, Manner::Half, Manner::Unread][rng.next_u64() as usize % 3],
+                    Kind::Slow => match rng.next_u64() % 3 {
+                        0 => Manner::Slowly,
+                        1 => Manner::Half,
+                        _ => Manner::Unread,
+                    },
                     _ => Manner::Plain,
                 };
                 Raw { bytes, manner }
@@ -325,8 +329,8 @@ async fn gossip(victim: &Victim, life: &Life, rng: &mut StdRng) {
             if !life.goes_on() || matches!(happened, Ok(super::attacker::Happened::Gone)) {
                 break;
             }
-            let huge = rng.next_u64() % 8 == 0;
-            let of_another = rng.next_u64() % 8 == 0;
+            let huge = rng.next_u64().is_multiple_of(8);
+            let of_another = rng.next_u64().is_multiple_of(8);
             let author = if of_another { victim.forged.receiver } else { author };
             if session.publish(forge::announcement(&author, "bob", u64::MAX / 2 + sequence, huge)) {
                 life.count(1);
