@@ -84,7 +84,16 @@ mod tests {
         assert_eq!(set.insert(10, 20), Insertion { start: 0, end: 20, absorbed: vec![] });
         set.insert(30, 40);
         assert_eq!(set.insert(20, 30), Insertion { start: 0, end: 40, absorbed: vec![30] });
-        assert_eq!(set.prefix_end(), 40);
+        assert_eq!((set.prefix_end(), set.furthest()), (40, 40));
+        set.insert(50, 60);
+        assert_eq!((set.prefix_end(), set.furthest()), (40, 60));
+    }
+
+    #[test]
+    fn nothing_added_changes_nothing() {
+        let mut set = IntervalSet::default();
+        assert_eq!(set.insert(5, 5), Insertion { start: 5, end: 5, absorbed: vec![] });
+        assert_eq!((set.iter().count(), set.furthest(), set.at_or_after(0)), (0, 0, None));
     }
 
     proptest! {

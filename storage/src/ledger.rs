@@ -208,3 +208,55 @@ impl<'a> Draft<'a> {
         self.batch.insert(key, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Faults, Keep, SimLog};
+
+    const TABLE: TableId = TableId::new([7; 16]);
+
+    #[test]
+    fn keys_tell_kinds_tables_lanes_and_places_apart_and_keep_their_order() {
+        assert_eq!(key(b"x", &[b"ab", b"c"]), b"xabc");
+        let table = |kind: &[u8]| [kind, &[7; 16]].concat();
+        assert_eq!(table_key(&TABLE), table(kind::TABLE));
+        assert_eq!(lane_key(&TABLE, Lane::Up), [table(kind::LANE), vec![0]].concat());
+        assert_eq!(told_key(&TABLE, Lane::Down), [table(kind::TOLD), vec![1]].concat());
+        assert_eq!(used_prefix(&TABLE, Lane::Down), [table(kind::USED), vec![1]].concat());
+        let used = used_key(&TABLE, Lane::Down, 0x0102);
+        assert_eq!(used, [used_prefix(&TABLE, Lane::Down), vec![0, 0, 0, 0, 0, 0, 1, 2]].concat());
+        assert!(used < used_key(&TABLE, Lane::Down, 0x0200), "runs are listed in their order");
+        assert_eq!(node_key(kind::HUB, &NodeId::new([9; 32])), [kind::HUB, &[9; 32]].concat());
+        assert_eq!(block_key(kind::BLOCK, &BlockId::new([8; 16])), [kind::BLOCK, &[8; 16]].concat());
+    }
+
+    #[test]
+    fn a_draft_shows_what_will_be_and_a_commit_is_on_the_device() {
+        let log = SimLog::new(Arc::new(Faults::default()));
+        let ledger = Ledger::new(Arc::new(log.clone()));
+        let mut draft = Draft::new(&ledger);
+        for (name, value) in [("a1", 1_u64), ("a2", 2), ("b1", 3)] {
+            draft.put("test", name.into(), &value).expect("short");
+        }
+        assert_eq!(draft.get::<u64>("test", b"a1"), Ok(Some(1)));
+        assert_eq!(ledger.get::<u64>("test", b"a1"), Ok(None), "not yet");
+        ledger.commit(&draft.batch).expect("committed");
+        let device = Ledger::new(Arc::new(log.crashed(Keep::Nothing, Arc::new(Faults::default()))));
+        assert_eq!(device.all::<u64>("test", b"a"), Ok(vec![1, 2]));
+        assert_eq!(ledger.last::<u64>("test", b"a", 1), Ok(vec![2]));
+        assert_eq!(ledger.pairs::<u64>("test", b"a"), Ok(vec![(b"1".to_vec(), 1), (b"2".to_vec(), 2)]));
+
+        let mut next = Draft::new(&ledger);
+        next.remove(b"a1".to_vec());
+        assert_eq!((next.get::<u64>("test", b"a1"), next.get::<u64>("test", b"a2")), (Ok(None), Ok(Some(2))));
+        assert_eq!(next.ledger().get::<u64>("test", b"a1"), Ok(Some(1)));
+        ledger.commit(&next.batch).expect("committed");
+        assert_eq!(ledger.get::<u64>("test", b"a1"), Ok(None));
+
+        let syncs = || log.faults.syncs.load(std::sync::atomic::Ordering::Relaxed);
+        let before = syncs();
+        ledger.commit(&Batch::new()).expect("nothing to do");
+        assert_eq!(syncs(), before, "nothing costs no sync");
+    }
+}
