@@ -1,7 +1,7 @@
 //! The hub's actor: feeds the hub's state machine, executes its effects, delivers its messages.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -310,6 +310,10 @@ impl HubActor {
                 *dropped.entry(entry.receiver).or_default() += 1;
             }
         }
+        // What went with a table that was retired, for a receiver that is away.
+        let there: BTreeSet<OutboxId> = self.store.outbox().iter().map(|entry| entry.id).collect();
+        let known: Vec<OutboxId> = self.waiting.keys().copied().collect();
+        known.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.gone(id));
         for (receiver, count) in dropped {
             self.expired += count;
             let name = self.clients.get(&receiver).map_or_else(|| receiver.short(), |c| c.name.to_string());

@@ -12,12 +12,16 @@ const PIECE_BYTES: usize = 8;
 
 /// Secrets by their pieces.
 #[derive(Default)]
+
 pub(crate) struct Needles {
     pieces: HashMap<u64, (usize, usize)>,
     names: Vec<String>,
     /// A bit for each hash of a piece, so that most places cost no look-up.
     filter: Vec<u64>,
 }
+
+/// Spreads pieces over the filter.
+const HASH: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Bits of the filter: 8 MiB.
 const FILTER_BITS: u32 = 26;
@@ -50,15 +54,22 @@ impl Needles {
 
     /// The first piece that stands in these bytes as it is: which secret, which byte of it, and where.
     pub(crate) fn find_plain(&self, hay: &[u8]) -> Option<String> {
-        hay.windows(PIECE_BYTES).enumerate().find_map(|(at, window)| {
-            let piece = u64::from_le_bytes(window.try_into().unwrap());
-            let (word, bit) = place(piece);
-            if self.filter[word] & bit == 0 {
-                return None;
+        // Plainly written: this is run over gigabytes, without an optimiser.
+        let filter = self.filter.as_slice();
+        let mut piece = 0;
+        for (at, byte) in hay.iter().enumerate() {
+            piece = piece >> 8 | u64::from(*byte) << 56;
+            let hash = piece.wrapping_mul(HASH) >> (64 - FILTER_BITS);
+            if filter[usize::try_from(hash >> 6).unwrap()] >> (hash & 63) & 1 == 0 {
+                continue;
             }
-            let (secret, byte) = self.pieces.get(&piece)?;
-            Some(format!("{} from byte {byte}, at {at}", self.names[*secret]))
-        })
+            if at + 1 >= PIECE_BYTES
+                && let Some((secret, byte)) = self.pieces.get(&piece)
+            {
+                return Some(format!("{} from byte {byte}, ending at {at}", self.names[*secret]));
+            }
+        }
+        None
     }
 
     /// The same, in any of the forms.
@@ -87,7 +98,7 @@ impl Needles {
 }
 
 fn place(piece: u64) -> (usize, u64) {
-    let hash = piece.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS);
+    let hash = piece.wrapping_mul(HASH) >> (64 - FILTER_BITS);
     (usize::try_from(hash >> 6).unwrap(), 1 << (hash & 63))
 }
 

@@ -23,6 +23,9 @@ use crate::{
 /// word sooner.
 const LINK_PATIENCE: Duration = Duration::from_millis(400);
 
+/// How long a wish waits for as many usable hubs as it needs.
+const HUBS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A notice is awaited for the receiver's deadline and this much more.
 const NOTICE_MARGIN: Duration = Duration::from_secs(1);
 
@@ -126,6 +129,11 @@ impl ClientActor {
                 unlinked.into_iter().for_each(|node| self.call(node));
                 return Some(wish);
             }
+        }
+        // Soon after a start, or a break of connections, the hubs are only just being compared.
+        let usable = self.hubs.usable(&self.store).len();
+        if usable < usize::from(wish.get.k.unwrap_or(self.policy.k)) && now < wish.began + HUBS_PATIENCE {
+            return Some(wish);
         }
         self.start(now, wish, receivers);
         None
