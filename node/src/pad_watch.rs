@@ -87,6 +87,7 @@ impl PadWatch {
     }
 
     /// What is to be expected of every pad.
+    #[expect(clippy::cast_possible_truncation, reason = "a rate of bytes is far from the end of u64")]
     pub(crate) fn forecasts(&self) -> Vec<PadForecast> {
         let pads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let forecast = |(key, pad): (&(NodeId, Lane), &Pad)| PadForecast {
