@@ -16,6 +16,12 @@ const RSS_BYTES_MAX: u64 = 256 << 20;
 fn honest_clients_are_served_and_no_pad_is_burned_while_others_flood() {
     let net = Net::up(Path::new(env!("CARGO_BIN_EXE_dske")), "8MiB").unwrap();
     let lengths = Lengths { calm: Duration::from_secs(1), flood: Duration::from_secs(8) };
+    // Among all the others few of the forged ones get as far as their tags.
+    let alone = Net::up(Path::new(env!("CARGO_BIN_EXE_dske")), "8MiB").unwrap();
+    let short = Lengths { calm: Duration::from_secs(1), flood: Duration::from_secs(2) };
+    let forged = run(&alone, &[Kind::Forged], short).unwrap();
+    assert!(forged.is_clean() && forged.counters.forged > 0, "{forged}");
+    drop(alone);
     let report = run(&net, &Kind::ALL, lengths).unwrap();
     println!("{report}");
     assert!(report.is_clean(), "pad was burned: {report}");
@@ -24,6 +30,6 @@ fn honest_clients_are_served_and_no_pad_is_burned_while_others_flood() {
     let most = report.during.rss_bytes.max(report.after.rss_bytes);
     assert!(most < RSS_BYTES_MAX, "a node held {most} bytes: {report}");
     let counters = &report.counters;
-    assert!(counters.forged > 0 && counters.requests_refused > 0, "{report}");
+    assert!(counters.requests_refused > 0, "{report}");
     assert!(counters.connections_refused > 0 && counters.connections_closed > 0, "{report}");
 }

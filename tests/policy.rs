@@ -56,7 +56,10 @@ fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
     let refused = net.try_get("alice", "bob", &["--bits", "256"]).err().expect("beyond the quota");
     let told = error(&refused);
     assert_eq!(refused.status.code(), Some(4), "{told}");
-    assert!(told.contains("quota") && told.contains("p1") && told.contains("p2"), "{told}");
+    assert!(told.contains("quota"), "{told}");
+    // It ends as soon as too few are left to answer.
+    let named = ["p1: ", "p2: ", "p3: "].iter().filter(|hub| told.contains(*hub)).count();
+    assert!(named >= 2, "{told}");
     assert_eq!(down_used(&net, "bob"), before);
     let hub = net.status("p1");
     assert_eq!(hub["refusals"]["quota-exceeded"], 1, "{}", hub["refusals"]);

@@ -79,7 +79,8 @@ impl Quota {
 
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, size) = SIZES.into_iter().find(|(_, size)| self.bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
+        let (unit, size) =
+            SIZES.into_iter().find(|(_, size)| self.bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
         let whole = TIMES.into_iter().find(|(_, secs)| self.per == Duration::from_secs(*secs));
         match whole {
             Some((time, _)) => write!(f, "{}{unit}/{time}", self.bytes / size),

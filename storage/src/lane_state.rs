@@ -129,7 +129,11 @@ impl LaneState {
             used_key: key,
             used_identity: identity,
             used_sync: sync,
-            skipped: self.bytes.saturating_sub(left + reserved + self.counts.total()),
+            skipped: self
+                .bytes
+                .saturating_sub(left)
+                .saturating_sub(reserved)
+                .saturating_sub(self.counts.total()),
             reserved,
             left,
         }

@@ -13,6 +13,9 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Longest reply: a key of the longest kind, or a full status.
 pub(crate) const REPLY_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes for which there is a place before any of them has come.
+const READ_AT_ONCE: usize = 64 << 10;
+
 /// Reads one frame; `None` at the end of the stream.
 pub(crate) async fn read<T: DeserializeOwned>(
     io: &mut (impl AsyncRead + Unpin),
@@ -28,10 +31,17 @@ pub(crate) async fn read<T: DeserializeOwned>(
     if length > bytes_max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is longer than allowed"));
     }
-    // Erased: a frame may hold a key or a passphrase. All of it at once, so that the bytes never move and leave a
-    // copy behind; a length that lies costs the owner, the only one who is heard, untouched memory.
-    let mut bytes = Zeroizing::new(vec![0; length]);
+    // Erased: a frame may hold a key or a passphrase. Where more comes than fits, it moves into a place twice as large and
+    // the old one is erased, so a length that lies costs little.
+    let mut bytes = Zeroizing::new(vec![0; length.min(READ_AT_ONCE)]);
     io.read_exact(&mut bytes).await?;
+    while bytes.len() < length {
+        let have = bytes.len();
+        let mut larger = Zeroizing::new(vec![0; length.min(have.saturating_mul(2))]);
+        larger[..have].copy_from_slice(&bytes);
+        io.read_exact(&mut larger[have..]).await?;
+        bytes = larger;
+    }
     let malformed = |_| {
         io::Error::new(
             io::ErrorKind::InvalidData,
