@@ -124,7 +124,7 @@ pub fn format(dir: &Path, disk: &dyn Disk, log: Arc<dyn Log>) -> Result<(), Stor
     open::format(dir, disk, log, IDENTITY, JOURNAL_BYTES)
 }
 
-/// Opens one that [`format`] made, whatever has become of it since.
+/// Opens one that [`format()`] made, whatever has become of it since.
 ///
 /// # Errors
 /// As [`Store::open`].
