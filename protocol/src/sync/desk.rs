@@ -32,7 +32,13 @@ pub struct SyncDesk<S: SyncSide> {
     effects: VecDeque<SyncEffect>,
     next_ticket: u64,
     counters: SyncCounters,
+    now: Time,
 }
+
+/// Between two marks of a hub's own accord that its client does not answer, at first and at last: each costs a tag
+/// key, and a client whose lane is used up cannot answer at all.
+const QUIET_MIN: Time = Time::from_millis(250);
+const QUIET_MAX: Time = Time::from_secs(60);
 
 /// One table on one connection.
 #[derive(Debug)]
@@ -52,6 +58,9 @@ struct Session {
     announcing: bool,
     /// Messages beyond the lease, with the end of their runs.
     waiting: VecDeque<(u64, Ticket)>,
+    /// Hub: no mark of its own accord before this, and how long the next pause will be at least.
+    quiet_until: Time,
+    quiet_for: Time,
 }
 
 /// Where a mark of ours goes.
@@ -99,6 +108,7 @@ impl<S: SyncSide> Default for SyncDesk<S> {
             effects: VecDeque::new(),
             next_ticket: 0,
             counters: SyncCounters::default(),
+            now: Time::ZERO,
         }
     }
 }
@@ -129,6 +139,7 @@ impl<S: SyncSide> SyncDesk<S> {
 
     /// Takes one input; effects are then waiting.
     pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SyncInput, rng: &mut R) {
+        self.now = now;
         match input {
             SyncInput::Begin { peer, table } => self.begin_session(peer, table, rng),
             SyncInput::HelloAnswer { peer, table, answer } => self.hello_answered(peer, table, answer),
@@ -207,8 +218,12 @@ impl<S: SyncSide> SyncDesk<S> {
 
     /// Prepares a mark of our own accord; its tag key stands at or after `at`.
     fn announce(&mut self, table: TableId, at: u64) {
+        let now = self.now;
         let Some(session) = self.sessions.get_mut(&table) else { return };
         let Some(nonces) = session.nonces().filter(|_| !session.announcing) else { return };
+        if now < session.quiet_until {
+            return self.drop_waiting(&table);
+        }
         session.announcing = true;
         let (peer, reserve) = (session.peer, session.open);
         self.ask_marks(Job::Compose { table, nonces, purpose: Purpose::Announce, at }, peer, table, reserve);
@@ -438,6 +453,7 @@ impl<S: SyncSide> SyncDesk<S> {
         let first = !std::mem::replace(&mut session.open, true);
         if origin == Origin::Answer {
             session.announcing = false;
+            session.quiet_for = Time::ZERO;
         }
         if first {
             self.pad_effect(PadEffect::Open(table));
@@ -507,9 +523,16 @@ impl<S: SyncSide> SyncDesk<S> {
             self.effects.extend(peer.map(|peer| SyncEffect::Lapsed { peer, table }));
         } else if let Some(session) = self.sessions.get_mut(&table) {
             session.announcing = false;
-            let waiting = std::mem::take(&mut session.waiting);
-            self.effects.extend(waiting.into_iter().map(|(_, ticket)| SyncEffect::Drop(ticket)));
+            session.quiet_for = (session.quiet_for * 2).clamp(QUIET_MIN, QUIET_MAX);
+            session.quiet_until = self.now + session.quiet_for;
+            self.drop_waiting(&table);
         }
+    }
+
+    fn drop_waiting(&mut self, table: &TableId) {
+        let Some(session) = self.sessions.get_mut(table) else { return };
+        let waiting = std::mem::take(&mut session.waiting);
+        self.effects.extend(waiting.into_iter().map(|(_, ticket)| SyncEffect::Drop(ticket)));
     }
 
     /// Ends a session; what waits in it cannot be sent.
@@ -624,6 +647,8 @@ impl Session {
             ahead: 0,
             announcing: false,
             waiting: VecDeque::new(),
+            quiet_until: Time::ZERO,
+            quiet_for: Time::ZERO,
         }
     }
 

@@ -173,11 +173,12 @@ impl Checker {
         });
         match before {
             Some((&first, other)) if first == start && other.end == end && other.digest == digest => {}
-            // A mark that never arrived is the one thing that comparing marks does not protect.
-            Some((&first, other)) if other.mark && put_back && !other_arrived => {
+            // Marks are the one thing that comparing marks does not protect: one that never arrived, and one at the place that
+            // an untagged hello named.
+            Some((&first, other)) if other.mark && put_back && (mark || !other_arrived) => {
                 sent.remove(&first);
                 sent.insert(start, Sent { end, digest, mark });
-                self.count("unarrived marks used again");
+                self.count("tag keys of marks used again");
             }
             Some((first, other)) => {
                 let text = format!(
