@@ -9,7 +9,7 @@
 //! keys under one block id, also across restarts (the ledger knows the ended ones).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     sync::Arc,
 };
 
@@ -119,6 +119,9 @@ pub struct Receiver {
     jobs: BTreeMap<Ticket, Job>,
     collections: BTreeMap<BlockId, Collection>,
     deadlines: BTreeSet<(Time, BlockId)>,
+    /// Messages between the ledger's word on their block and their share: that word is true for them only as
+    /// long as the block's collection stays.
+    in_flight: BTreeMap<BlockId, usize>,
     held_bytes: usize,
     effects: VecDeque<ReceiverEffect>,
     next_ticket: u64,
@@ -194,6 +197,7 @@ impl Receiver {
             jobs: BTreeMap::new(),
             collections: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
             held_bytes: 0,
             effects: VecDeque::new(),
             next_ticket: 0,
@@ -287,13 +291,14 @@ impl Receiver {
         if !self.has_room(&agreement.block, message.unverified().share.0.len()) {
             return self.answer(id, Err(Refusal::Busy));
         }
-        let (range, block) = (message.range(), Some(agreement.block));
+        let (range, block) = (message.range(), agreement.block);
+        *self.in_flight.entry(block).or_default() += 1;
         let ticket = self.begin(Job::Hold { id, from, message });
         self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold {
             ticket,
             from,
             range,
-            block,
+            block: Some(block),
             for_sync: false,
         }));
     }
@@ -357,15 +362,8 @@ impl Receiver {
                 }
             }
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::Claim { id, .. }) if !ok => self.answer(id, Err(Refusal::Internal)),
                 Some(Job::Claim { id, from, outcome, spendings }) => {
-                    self.budgets.recorded(&spendings);
-                    self.answer(id, outcome.as_ref().map(|_| ()).map_err(|(refusal, _)| *refusal));
-                    match outcome {
-                        Ok(genuine) => self.collect(now, from, genuine),
-                        Err((Refusal::QuotaExceeded, genuine)) => self.turn_away(now, from, genuine),
-                        Err(_) => {}
-                    }
+                    self.claimed(now, id, from, outcome, spendings, ok);
                 }
                 Some(Job::Introduce { sender, spendings }) if ok => {
                     self.budgets.recorded(&spendings);
@@ -403,20 +401,20 @@ impl Receiver {
         pad: Result<PadBytes, Refusal>,
         block_ended: bool,
     ) {
-        let range = message.range();
+        let (range, block) = (message.range(), message.unverified().agreement.block);
         let pad = match pad {
             Ok(pad) => pad,
-            Err(refusal) => return self.answer(id, Err(refusal)),
+            Err(refusal) => return self.dismiss(now, id, block, refusal),
         };
         let Some((pad, tag_key)) = pad.split() else {
             self.release(range, None);
-            return self.answer(id, Err(Refusal::Malformed));
+            return self.dismiss(now, id, block, Refusal::Malformed);
         };
         match message.verify(tag_key) {
             Err(forged) => {
                 self.counters.forged += 1;
                 self.release(range, Some(forged.blocks));
-                self.answer(id, Err(Refusal::BadTag));
+                self.dismiss(now, id, block, Refusal::BadTag);
             }
             Ok(instruction) => {
                 let agreement = &instruction.agreement;
@@ -436,7 +434,7 @@ impl Receiver {
                     }
                     Some(Standing::Asking(_)) => {
                         self.release(range, None);
-                        self.answer(id, Err(Refusal::Busy));
+                        self.dismiss(now, id, block, Refusal::Busy);
                     }
                     Some(Standing::Unknown { until, .. }) if now < *until => {
                         self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
@@ -514,6 +512,54 @@ impl Receiver {
         self.commit(ticket, Record { claims: vec![(range, Usage::Key)], spendings, ..Record::default() });
     }
 
+    /// The run is used up, and its message is no longer on its way: it counts, or it is refused.
+    fn claimed(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        from: NodeId,
+        outcome: Result<Genuine, (Refusal, Genuine)>,
+        spendings: Vec<Spending>,
+        durable: bool,
+    ) {
+        let (Ok(genuine) | Err((_, genuine))) = &outcome;
+        let block = genuine.instruction.agreement.block;
+        if !durable {
+            return self.dismiss(now, id, block, Refusal::Internal);
+        }
+        self.budgets.recorded(&spendings);
+        match outcome {
+            Ok(genuine) => {
+                self.arrived(block);
+                self.answer(id, Ok(()));
+                self.collect(now, from, genuine);
+            }
+            Err((refusal @ Refusal::QuotaExceeded, genuine)) => {
+                self.arrived(block);
+                self.answer(id, Err(refusal));
+                self.turn_away(now, from, genuine);
+            }
+            Err((refusal, _)) => self.dismiss(now, id, block, refusal),
+        }
+    }
+
+    /// A message has come to nothing.
+    fn dismiss(&mut self, now: Time, id: RequestId, block: BlockId, refusal: Refusal) {
+        self.arrived(block);
+        self.answer(id, Err(refusal));
+        self.retire_if_done(now, block);
+    }
+
+    /// A message is not on its way any more.
+    fn arrived(&mut self, block: BlockId) {
+        if let Entry::Occupied(mut messages) = self.in_flight.entry(block) {
+            *messages.get_mut() -= 1;
+            if *messages.get() == 0 {
+                messages.remove();
+            }
+        }
+    }
+
     /// A share beyond the sender's quota does not count, but its hub has spoken: where too few are left, the
     /// agreement ends at once and the sender hears why.
     fn turn_away(&mut self, now: Time, from: NodeId, genuine: Genuine) {
@@ -521,8 +567,8 @@ impl Receiver {
         let block = agreement.block;
         if self.open(now, from, agreement, key_tag, None) {
             self.advance(now, block);
-            self.retire_if_done(now, block);
         }
+        self.retire_if_done(now, block);
     }
 
     /// Notes a hub's word in the collection of its block, which begins with it where there is none.
@@ -557,18 +603,13 @@ impl Receiver {
         let share: Share = Arc::new(share);
         let block = agreement.block;
         let late = self.collections.get(&block).is_some_and(|collection| collection.outcome.is_some());
-        if !self.open(now, from, agreement, key_tag, Some((position, Arc::clone(&share)))) {
-            return;
-        }
-        if late {
-            if planted(Fault::LateShareNotChecked) {
-                return self.retire_if_done(now, block);
-            }
-            self.check_late(block, from, position, &share);
-            self.retire_if_done(now, block);
-        } else {
+        let counts = self.open(now, from, agreement, key_tag, Some((position, Arc::clone(&share))));
+        if counts && !late {
             self.advance(now, block);
+        } else if counts && !planted(Fault::LateShareNotChecked) {
+            self.check_late(block, from, position, &share);
         }
+        self.retire_if_done(now, block);
     }
 
     /// A share that came after the verdict: does it lie on the polynomial, and does its group make a
@@ -714,27 +755,32 @@ impl Receiver {
             self.deadlines.remove(&(deadline, block));
             self.advance(now, block);
             self.retire_if_done(now, block);
+            if let Some(collection) = self.collections.get_mut(&block) {
+                // Work, a record or a message is out; its end comes back, so this is only a second look.
+                collection.deadline = now + LATE_SHARES;
+                self.deadlines.insert((collection.deadline, block));
+            }
         }
     }
 
-    /// Forgets a collection that has ended once nothing more is expected or its time is over; sets its
-    /// next deadline otherwise.
+    /// Forgets a collection that has ended once nothing more is expected or its time is over; the shares that
+    /// come after it find the block in the ledger. A message that was asked about before it was there may not
+    /// find the collection gone: it would begin the block anew.
     fn retire_if_done(&mut self, now: Time, block: BlockId) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
-        self.deadlines.remove(&(collection.deadline, block));
-        let settled = collection.outcome.is_some() && !collection.ending;
-        if settled && (collection.is_complete() || collection.deadline <= now) {
-            self.held_bytes -= collection.held_bytes();
-            self.collections.remove(&block);
+        if collection.outcome.is_none() || collection.ending {
             return;
         }
-        if settled {
-            collection.deadline = collection.deadline.min(now + LATE_SHARES);
-        } else if collection.deadline <= now {
-            // Work or a record is out; its end comes back here, so this is only a second look.
+        let done = collection.is_complete() || collection.deadline <= now;
+        if done && !self.in_flight.contains_key(&block) {
+            self.held_bytes -= collection.held_bytes();
+            self.deadlines.remove(&(collection.deadline, block));
+            self.collections.remove(&block);
+        } else if collection.deadline > now + LATE_SHARES {
+            self.deadlines.remove(&(collection.deadline, block));
             collection.deadline = now + LATE_SHARES;
+            self.deadlines.insert((collection.deadline, block));
         }
-        self.deadlines.insert((collection.deadline, block));
     }
 
     fn begin(&mut self, job: Job) -> Ticket {
