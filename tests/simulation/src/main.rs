@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Parser;
-use dske_simulation::{Run, Scenario, Telling, run};
+use dske_simulation::{Invariant, Run, Scenario, Telling, run};
 
 /// Runs simulated DSKE networks under crash, fault and attack.
 #[derive(Debug, Parser)]
@@ -38,6 +38,9 @@ struct Args {
     /// Stop after so many seconds.
     #[arg(long)]
     time_limit: Option<u64>,
+    /// Go on after a violation, and tell them all at the end.
+    #[arg(long)]
+    keep_going: bool,
     /// Makes one mistake at a time in the code itself, and reports after how many seeds it is caught.
     #[cfg(feature = "planted-faults")]
     #[arg(long)]
@@ -89,7 +92,7 @@ fn main() -> ExitCode {
                     let scenario = &scenarios[at];
                     let seed = from + number / scenarios.len() as u64;
                     let done = run(seed, scenario, telling);
-                    if done.violation.is_some() {
+                    if done.violation.is_some() && !args.keep_going {
                         stop.store(true, Ordering::Relaxed);
                     }
                     totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(scenario, done);
@@ -99,13 +102,12 @@ fn main() -> ExitCode {
     });
     let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     totals.print(&args, began.elapsed());
-    match totals.violation {
-        None => ExitCode::SUCCESS,
-        Some((scenario, seed)) => {
-            report(&scenario, seed);
-            ExitCode::FAILURE
-        }
+    for found in &totals.violations {
+        println!("{:?} in seed {} of {}: {}", found.invariant, found.seed, found.scenario.name, found.text);
     }
+    let Some(first) = totals.violations.first() else { return ExitCode::SUCCESS };
+    report(&first.scenario, first.seed);
+    ExitCode::FAILURE
 }
 
 #[cfg(feature = "planted-faults")]
@@ -144,12 +146,20 @@ fn scenarios(name: &str) -> Result<Vec<Scenario>, String> {
     if one.is_empty() { Err(format!("no scenario {name}: there are {}", names.join(", "))) } else { Ok(one) }
 }
 
+/// A violation, and where it was found.
+struct Found {
+    scenario: Scenario,
+    seed: u64,
+    invariant: Invariant,
+    text: String,
+}
+
 #[derive(Default)]
 struct Totals {
     runs: u64,
     steps: u64,
     counts: BTreeMap<&'static str, u64>,
-    violation: Option<(Scenario, u64)>,
+    violations: Vec<Found>,
 }
 
 impl Totals {
@@ -159,8 +169,9 @@ impl Totals {
         for (what, count) in run.counts {
             *self.counts.entry(what).or_default() += count;
         }
-        if run.violation.is_some() && self.violation.is_none() {
-            self.violation = Some((scenario.clone(), run.seed));
+        if let Some((violation, _)) = run.violation {
+            let (invariant, text) = (violation.invariant, violation.text);
+            self.violations.push(Found { scenario: scenario.clone(), seed: run.seed, invariant, text });
         }
     }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use dske_protocol::{
     hub::JOBS_MAX,
     ids::{Name, NodeId, TableId},
+    pad::TAG_KEY_BYTES,
     params::{COLLECTING_BYTES_MAX, KEY_BYTES_MAX, disruption_threshold},
     receiver::ReceiverInput,
 };
 use dske_storage::{
-    ClientRecord, IdentityRecord, TableSide, TableState, Transaction,
+    ClientRecord, IdentityRecord, LaneStatus, TableSide, TableState, TableStatus, Transaction,
     simulation::{SimDevice, SimJob, SimSizes, SimStore, SimTable},
 };
 
@@ -506,7 +507,11 @@ impl World {
     fn judge_outboxes(&mut self) {
         for at in 0..self.shared.plan.hubs {
             let Some(process) = &self.nodes[at].process else { continue };
-            let usable = |table: &dske_storage::TableStatus| table.state == TableState::Active && table.open;
+            // A lane without room for a tag key carries no mark any more, and its table no message: documented.
+            let markable = |lane: &LaneStatus| !lane.allocator || lane.left + lane.reserved >= TAG_KEY_BYTES as u64;
+            let usable = |table: &TableStatus| {
+                table.state == TableState::Active && table.open && table.lanes.iter().all(markable)
+            };
             let tables = process.core.store.tables();
             for entry in process.core.store.outbox() {
                 let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
