@@ -8,22 +8,19 @@
 //!
 //! Must never: send before the record is durable; look at a share before its tag is checked.
 
+mod identities;
+mod keys;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use zeroize::Zeroizing;
 
 use crate::{
-    codec::Blob,
-    effect::{MintRefusal, Minted, Outgoing, PadEffect, PadOutcome, Record, Ticket, Usage, Want},
-    ids::{Name, NodeId, PadRange},
-    message::{
-        Identity, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, KnownClient, Subject,
-        Unverified, Verified, seal,
-    },
-    pad::{PadBytes, TAG_BYTES, TAG_KEY_BYTES},
+    effect::{PadEffect, PadOutcome, Record, Ticket, Usage},
+    ids::{NodeId, PadRange},
+    message::{Identity, IdentityRequest, KeyRequest, KnownClient, Unverified, Verified},
     params::Time,
-    planted::{Fault, planted},
-    quota::{Account, Budgets, Quotas, Spending, Use},
+    quota::{Budgets, Quotas, Spending, Use},
     refusal::Refusal,
     room::{OutboxLimits, Room},
 };
@@ -193,15 +190,6 @@ impl std::fmt::Debug for SecretShare {
     }
 }
 
-/// Length of the sealed instruction that a request leads to, the same for each receiver.
-fn instruction_bytes(request: &KeyRequest) -> u64 {
-    let agreement = &request.agreement;
-    let ids = 32 * (agreement.receivers.len() as u64 + agreement.roster.len() as u64);
-    // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
-    let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
-    fixed + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
-}
-
 impl Hub {
     /// A hub that serves no client yet. `key_bytes_max` is its policy, within
     /// [`crate::params::KEY_BYTES_MAX`].
@@ -277,32 +265,6 @@ impl Hub {
         self.effects.pop_front()
     }
 
-    fn key_request(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
-        if self.jobs.len() >= JOBS_MAX {
-            return self.answer_key(id, Err(Refusal::Busy));
-        }
-        let Ok(message) = Unverified::<KeyRequest>::decode(bytes) else {
-            self.counters.malformed += 1;
-            return self.answer_key(id, Err(Refusal::Malformed));
-        };
-        let range = message.range();
-        let ticket = self.begin(Job::HoldKey { id, from, message });
-        self.hold(ticket, from, range);
-    }
-
-    fn identity_request(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
-        if self.jobs.len() >= JOBS_MAX {
-            return self.answer_identity(id, Err(Refusal::Busy));
-        }
-        let Ok(message) = Unverified::<IdentityRequest>::decode(bytes) else {
-            self.counters.malformed += 1;
-            return self.answer_identity(id, Err(Refusal::Malformed));
-        };
-        let range = message.range();
-        let ticket = self.begin(Job::HoldIdentity { id, from, message });
-        self.hold(ticket, from, range);
-    }
-
     fn pad(&mut self, now: Time, outcome: PadOutcome) {
         match outcome {
             PadOutcome::Held { ticket, result, .. } => match self.jobs.remove(&ticket) {
@@ -356,262 +318,6 @@ impl Hub {
         }
     }
 
-    fn key_held(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        from: NodeId,
-        message: Unverified<KeyRequest>,
-        pad: Result<PadBytes, Refusal>,
-    ) {
-        let range = message.range();
-        let pad = match pad {
-            Ok(pad) => pad,
-            Err(refusal) => return self.answer_key(id, Err(refusal)),
-        };
-        let Some((pad, tag_key)) = pad.split() else {
-            self.release(range, None);
-            return self.answer_key(id, Err(Refusal::Malformed));
-        };
-        let request = match message.verify(tag_key) {
-            Ok(request) => request,
-            Err(forged) => {
-                self.counters.forged += 1;
-                if planted(Fault::ForgedTagBurnsPad) {
-                    return self.burn_key(id, range, Refusal::BadTag);
-                }
-                self.release(range, Some(forged.blocks));
-                return self.answer_key(id, Err(Refusal::BadTag));
-            }
-        };
-        if let Err(refusal) = self.admit(from, &request)
-            && !planted(Fault::ForwardsAgainstPolicy)
-        {
-            return self.burn_key(id, range, refusal);
-        }
-        let share = match &request.share {
-            None => pad.into_bytes(),
-            Some(ciphertext) => {
-                let mut share = Zeroizing::new(ciphertext.0.clone());
-                pad.apply(&mut share);
-                share
-            }
-        };
-        let share = SecretShare(share);
-        match self.charge(now, &request) {
-            Err(refusal) => self.burn_key(id, range, refusal),
-            Ok(spendings) if spendings.is_empty() => self.mint_key(id, request, share),
-            Ok(spendings) => {
-                let ticket = self.begin(Job::SpendKey { id, request, share, spendings: spendings.clone() });
-                self.commit(ticket, Record { spendings, ..Record::default() });
-            }
-        }
-    }
-
-    /// Takes room in the outbox and pays for the pads of all receivers, or does neither. Nothing has been
-    /// minted yet.
-    fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<Vec<Spending>, Refusal> {
-        let agreement = &request.agreement;
-        if !self.room.take(&agreement.receivers, instruction_bytes(request)) {
-            return Err(Refusal::OutboxFull);
-        }
-        let pay = |&receiver: &NodeId| {
-            let account = Account::Pair { sender: agreement.sender, receiver };
-            (account, self.quotas.of(&account), agreement.burned_bytes())
-        };
-        self.budgets.pay(now, agreement.receivers.iter().map(pay)).map_err(|_| {
-            self.give_back(request);
-            Refusal::QuotaExceeded
-        })
-    }
-
-    /// Gives back the room of a request whose messages were not put into the outbox.
-    fn give_back(&mut self, request: &KeyRequest) {
-        let bytes = instruction_bytes(request);
-        request.agreement.receivers.iter().for_each(|receiver| self.room.give_back(*receiver, bytes));
-    }
-
-    fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
-        let bytes = request.agreement.burned_bytes();
-        let wants =
-            request.agreement.receivers.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
-        let ticket = self.begin(Job::MintKey { id, request, share });
-        self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
-    }
-
-    /// Policy, after the tag: the message is genuine, but is it to be served?
-    fn admit(&self, from: NodeId, request: &KeyRequest) -> Result<(), Refusal> {
-        let agreement = &request.agreement;
-        let enabled = |node: &NodeId| self.clients.get(node).is_some_and(|client| client.enabled);
-        let position = agreement.position(&self.me).ok_or(Refusal::NotInRoster)?;
-        if request.share.is_some() != (position >= agreement.k) {
-            return Err(Refusal::NotInRoster);
-        }
-        if agreement.sender != from || !enabled(&agreement.sender) {
-            return Err(Refusal::UnknownSender);
-        }
-        if !agreement.receivers.iter().all(enabled) {
-            return Err(Refusal::UnknownReceiver);
-        }
-        if u64::from(agreement.key_bytes) > self.key_bytes_max {
-            return Err(Refusal::TooLarge);
-        }
-        Ok(())
-    }
-
-    fn key_minted(
-        &mut self,
-        id: RequestId,
-        request: &Verified<KeyRequest>,
-        share: &SecretShare,
-        minted: Result<Vec<Minted>, MintRefusal>,
-    ) {
-        let minted = match minted {
-            Ok(minted) => minted,
-            Err(refusal) => {
-                self.give_back(request);
-                let refusal = match refusal {
-                    MintRefusal::Internal => Refusal::Internal,
-                    MintRefusal::NotSynced { .. } => Refusal::ReceiverAway,
-                    MintRefusal::Low { .. } | MintRefusal::NoTable { .. } => Refusal::PadLow,
-                };
-                return self.burn_key(id, request.range, refusal);
-            }
-        };
-        let receivers = &request.agreement.receivers;
-        let mut outgoing = Vec::with_capacity(receivers.len());
-        for (&receiver, minted) in receivers.iter().zip(minted) {
-            let table = minted.range.table;
-            let Some(bytes) = self.instruction(request, share, minted) else {
-                self.give_back(request);
-                return self.burn_key(id, request.range, Refusal::Internal);
-            };
-            debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
-            outgoing.push(Outgoing { receiver, block: request.agreement.block, table, bytes });
-        }
-        if planted(Fault::AnsweredBeforeRecord) {
-            self.answer_key(id, Ok(()));
-        }
-        let result = Ok(outgoing.len() as u64);
-        let room = outgoing.iter().map(|message| (message.receiver, message.bytes.len() as u64)).collect();
-        let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
-        let ticket = self.begin(Job::CommitKey { id, result, room });
-        self.commit(ticket, record);
-    }
-
-    /// The key instruction message for one receiver; `None` only if storage gave a run of a wrong length.
-    fn instruction(&self, request: &KeyRequest, share: &SecretShare, minted: Minted) -> Option<Vec<u8>> {
-        let (pad, tag_key) = minted.pad.split()?;
-        if pad.len() != share.0.len() {
-            return None;
-        }
-        let mut ciphertext = share.0.to_vec();
-        if self.fault == HubFault::FalseShares {
-            // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
-            let pattern = self.me.as_bytes().iter().cycle();
-            ciphertext.iter_mut().zip(pattern).for_each(|(byte, lie)| *byte ^= lie | 1);
-        }
-        pad.apply(&mut ciphertext);
-        let instruction = KeyInstruction {
-            range: minted.range,
-            agreement: request.agreement.clone(),
-            key_tag: request.key_tag,
-            share: Blob(ciphertext),
-        };
-        seal(&instruction, tag_key).ok()
-    }
-
-    fn identity_held(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        from: NodeId,
-        message: Unverified<IdentityRequest>,
-        pad: Result<PadBytes, Refusal>,
-    ) {
-        let range = message.range();
-        let pad = match pad {
-            Ok(pad) => pad,
-            Err(refusal) => return self.answer_identity(id, Err(refusal)),
-        };
-        let Some((_, tag_key)) = pad.split() else {
-            self.release(range, None);
-            return self.answer_identity(id, Err(Refusal::Malformed));
-        };
-        let request = match message.verify(tag_key) {
-            Ok(request) => request,
-            Err(forged) => {
-                self.counters.forged += 1;
-                self.release(range, Some(forged.blocks));
-                return self.answer_identity(id, Err(Refusal::BadTag));
-            }
-        };
-        if !self.clients.get(&from).is_some_and(|client| client.enabled) {
-            return self.burn_identity(id, range, Refusal::UnknownSender);
-        }
-        let account = Account::Identity { client: from };
-        match self.budgets.pay(now, [(account, self.quotas.of(&account), TAG_KEY_BYTES as u64)]) {
-            Err(_) => self.burn_identity(id, range, Refusal::QuotaExceeded),
-            Ok(spendings) if spendings.is_empty() => self.mint_identity(id, from, request),
-            Ok(spendings) => {
-                let ticket =
-                    self.begin(Job::SpendIdentity { id, from, request, spendings: spendings.clone() });
-                self.commit(ticket, Record { spendings, ..Record::default() });
-            }
-        }
-    }
-
-    fn mint_identity(&mut self, id: RequestId, from: NodeId, request: Verified<IdentityRequest>) {
-        let known = self
-            .find(&request.subject)
-            .map(|client| KnownClient { identity: client.identity.clone(), known_as: client.known_as });
-        let wants = vec![Want { peer: from, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
-        let ticket = self.begin(Job::MintIdentity { id, request, known });
-        self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
-    }
-
-    fn find(&self, subject: &Subject) -> Option<&HubClient> {
-        let named = |name: &Name| self.clients.values().find(|client| client.identity.name == *name);
-        let found = match subject {
-            Subject::Node(node) => self.clients.get(node),
-            Subject::Name(name) => named(name),
-        };
-        found.filter(|client| client.enabled)
-    }
-
-    fn identity_minted(
-        &mut self,
-        id: RequestId,
-        request: &Verified<IdentityRequest>,
-        known: Option<KnownClient>,
-        minted: Result<Vec<Minted>, MintRefusal>,
-    ) {
-        let minted = match minted.map(|minted| minted.into_iter().next()) {
-            Ok(Some(minted)) => minted,
-            Ok(None) | Err(MintRefusal::Internal) => {
-                return self.burn_identity(id, request.range, Refusal::Internal);
-            }
-            Err(_) => return self.burn_identity(id, request.range, Refusal::PadLow),
-        };
-        let claim = IdentityClaim { range: minted.range, request: request.range, known };
-        let sealed = minted.pad.split().and_then(|(_, tag_key)| seal(&claim, tag_key).ok());
-        let result = sealed.ok_or(Refusal::Internal);
-        let ticket = self.begin(Job::CommitIdentity { id, result });
-        self.commit(ticket, claims(request.range, Usage::Identity));
-    }
-
-    fn burn_key(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
-        self.counters.refused += 1;
-        let ticket = self.begin(Job::CommitKey { id, result: Err(refusal), room: Vec::new() });
-        self.commit(ticket, claims(range, Usage::Key));
-    }
-
-    fn burn_identity(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
-        self.counters.refused += 1;
-        let ticket = self.begin(Job::CommitIdentity { id, result: Err(refusal) });
-        self.commit(ticket, claims(range, Usage::Identity));
-    }
-
     fn begin(&mut self, job: Job) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -649,16 +355,6 @@ impl Hub {
         if let Some(refusal) = refusal {
             *self.counters.refusals.entry(refusal).or_default() += 1;
         }
-    }
-
-    fn answer_key(&mut self, id: RequestId, result: Result<(), Refusal>) {
-        self.count(result.err());
-        self.effects.push_back(HubEffect::KeyAnswer { id, result });
-    }
-
-    fn answer_identity(&mut self, id: RequestId, result: Result<Vec<u8>, Refusal>) {
-        self.count(result.as_ref().err().copied());
-        self.effects.push_back(HubEffect::IdentityAnswer { id, result });
     }
 }
 

@@ -45,12 +45,8 @@ fn pad(agreement: &Agreement) -> PadBytes {
 
 fn instruction(agreement: &Agreement, from: u8, offset: u64) -> Vec<u8> {
     let (pad, tag_key) = pad(agreement).split().unwrap();
-    let range = PadRange {
-        table: TableId::new([from; 16]),
-        lane: Lane::Down,
-        offset,
-        len: agreement.burned_bytes(),
-    };
+    let range =
+        PadRange { table: TableId::new([from; 16]), lane: Lane::Down, offset, len: agreement.burned_bytes() };
     let share = Blob(pad.into_bytes().to_vec());
     let instruction =
         KeyInstruction { range, agreement: agreement.clone(), key_tag: Tag::new([0; 16]), share };
@@ -161,6 +157,9 @@ fn a_message_that_comes_to_nothing_lets_go_of_the_block_that_it_named() {
     bench.receiver.handle(Time::ZERO, ReceiverInput::Pad(outcome));
     assert!(matches!(bench.receiver.poll_effect(), Some(ReceiverEffect::Pad(PadEffect::Release { .. }))));
     let answer = bench.receiver.poll_effect();
-    assert!(matches!(answer, Some(ReceiverEffect::Answer { result: Err(Refusal::BadTag), .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Some(ReceiverEffect::Answer { result: Err(Refusal::BadTag), .. })),
+        "{answer:?}"
+    );
     assert_eq!(bench.receiver.under_way(), 0, "the block is forgotten");
 }

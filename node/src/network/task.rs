@@ -2,23 +2,25 @@
 //!
 //! It decides nothing about the protocol. What it cannot deliver it says so; nothing waits for ever.
 
+mod gossip;
+mod inbound;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use dske_protocol::{
-    codec::{self, Blob},
+    codec::Blob,
     hub::RequestId,
     identity::InquiryId,
     ids::{Name, NodeId, TableId},
-    message::{ClientMark, Tagged},
 };
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    gossipsub::{self, IdentTopic, MessageAcceptance},
+    gossipsub::IdentTopic,
     identify,
     identity::Keypair,
     request_response::{self, InboundFailure, OutboundRequestId, ResponseChannel},
@@ -32,20 +34,16 @@ use tokio::sync::mpsc;
 use super::{
     ClientEvent, Command, Directory, Dropped, HubEvent,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
-    gate::count,
     limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
     messages,
     outbound::{Outbound, Sent},
     rate::Rate,
-    wire::{ADDRESSES_MAX, ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, Announcement, Request, Response},
+    wire::{ANNOUNCE_TOPIC, Request, Response},
 };
 use crate::{
     config::{NetworkConfig, Role},
     me::{node_of, peer_of},
 };
-
-/// Between two announcements of our own.
-const ANNOUNCE_PAUSE: Duration = Duration::from_millis(300);
 
 /// An announcement is repeated this often even if nothing changed, for those who missed it.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
@@ -55,12 +53,6 @@ const GATHER: Duration = Duration::from_micros(1500);
 
 /// Between two looks at who is connected and how much memory there is.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
-
-/// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
-/// sees its exchange fail.
-const INBOUND_MAX: usize = 1024;
-/// See [`INBOUND_MAX`].
-const INBOUND_BYTES_MAX: usize = 256 << 20;
 
 /// What the task needs to begin.
 pub(crate) struct Setup {
@@ -223,7 +215,7 @@ impl NetworkTask {
             }
             Command::Mark { peer, table, bytes } => {
                 messages::note(true, &peer, &bytes);
-                let author = if is_of_client(&bytes) { Role::Client } else { Role::Hub };
+                let author = if inbound::is_of_client(&bytes) { Role::Client } else { Role::Hub };
                 self.request(peer, Exchange::Mark(table, author), Request::Mark(Blob(bytes)));
             }
             Command::AnswerSyncHello { id, result } => self.answer(id, Response::SyncHello(result)),
@@ -317,15 +309,6 @@ impl NetworkTask {
             let (blocks, tickets) = outbound.drain();
             self.failed(node, Exchange::Batch(Sent::Shares(blocks)));
             self.failed(node, Exchange::Batch(Sent::Instructions(tickets)));
-        }
-    }
-
-    fn answer(&mut self, id: RequestId, response: Response) {
-        if let Some(Inbound { connection, channel, bytes }) = self.inbound.remove(&id) {
-            self.inbound_bytes -= bytes;
-            self.swarm.behaviour_mut().guard.charge(connection, response.points());
-            // An asker that has gone needs no answer; what it asked for is recorded.
-            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
         }
     }
 
@@ -497,114 +480,6 @@ impl NetworkTask {
             self.pump(node, false);
         }
     }
-
-    /// Hands a request to the actor that serves it.
-    fn inbound_request(
-        &mut self,
-        from: NodeId,
-        connection: ConnectionId,
-        request: Request,
-        channel: ResponseChannel<Response>,
-    ) {
-        let bytes = request.bytes();
-        if !peer_of(&from).is_some_and(|peer| self.swarm.behaviour().guard.is_known(&peer)) {
-            // Nothing is served to strangers: they share no table, and their notices count for nothing.
-            count(&self.dropped.requests_refused);
-            self.swarm.behaviour_mut().guard.charge(connection, FAULT_POINTS);
-            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
-            return;
-        }
-        if self.inbound.len() >= INBOUND_MAX || self.inbound_bytes + bytes > INBOUND_BYTES_MAX {
-            count(&self.dropped.requests_refused);
-            tracing::debug!(from = %from.short(), "dropping a request: too many are under way");
-            return;
-        }
-        let id = RequestId(self.next_inbound);
-        self.next_inbound += 1;
-        request.sealed().for_each(|bytes| messages::note(false, &from, bytes));
-        let served = request.is_within_limits()
-            && match request {
-                Request::Shares(messages) => self.tell_hub(HubEvent::Shares { id, from, messages }),
-                Request::Identity(message) => self.tell_hub(HubEvent::Identity { id, from, message }),
-                Request::Hello => self.tell_hub(HubEvent::Hello { id, from }),
-                Request::Instructions(messages) => {
-                    self.tell_client(ClientEvent::Instructions { id, from, messages })
-                }
-                Request::SyncHello(hello) => self.tell_hub(HubEvent::SyncHello { id, from, hello }),
-                Request::Mark(message) if is_of_client(&message.0) => {
-                    self.tell_hub(HubEvent::Mark { id, from, message })
-                }
-                Request::Mark(message) => self.tell_client(ClientEvent::Mark { id, from, message }),
-                Request::Notices(notices) => self.tell_client(ClientEvent::Notices { id, from, notices }),
-            };
-        if served {
-            self.inbound.insert(id, Inbound { connection, channel, bytes });
-            self.inbound_bytes += bytes;
-        } else {
-            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
-        }
-    }
-
-    fn gossip_event(&mut self, event: gossipsub::Event) {
-        match event {
-            gossipsub::Event::Message { propagation_source, message_id, message } => {
-                let heard = self.swarm.behaviour_mut().guard.hears(&propagation_source);
-                let acceptance =
-                    if heard { self.hear(&message, &propagation_source) } else { MessageAcceptance::Ignore };
-                let gossip = &mut self.swarm.behaviour_mut().gossip;
-                gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
-            }
-            // Somebody new listens: tell it who we are, soon.
-            gossipsub::Event::Subscribed { .. } => {
-                let soon = (Instant::now() + ANNOUNCE_PAUSE).max(self.announce_from);
-                self.announce_due = Some(self.announce_due.map_or(soon, |due| due.min(soon)));
-            }
-            _ => {}
-        }
-    }
-
-    fn hear(&self, message: &gossipsub::Message, from: &PeerId) -> MessageAcceptance {
-        let announcement = codec::decode::<Announcement>(&message.data, ANNOUNCEMENT_BYTES_MAX);
-        let author = message.source.as_ref().and_then(node_of);
-        match announcement {
-            Ok(announcement)
-                if Some(announcement.node) == author && announcement.addresses.len() <= ADDRESSES_MAX =>
-            {
-                if self.directory.hear(announcement, self.swarm.behaviour().guard.place(from), Instant::now())
-                {
-                    MessageAcceptance::Accept
-                } else {
-                    count(&self.dropped.gossip_refused);
-                    MessageAcceptance::Ignore
-                }
-            }
-            _ => MessageAcceptance::Reject,
-        }
-    }
-
-    fn publish(&mut self) {
-        let now = Instant::now();
-        self.announce_due = Some(now + ANNOUNCE_INTERVAL);
-        // Whoever comes and goes without end must not make us speak without end; others would not hear it.
-        self.announce_from = now + self.announce_rate.take(now, 1);
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let announcement = Announcement {
-            node: self.me,
-            name: self.name.clone(),
-            roles: self.roles.clone(),
-            addresses: self.announce.iter().take(ADDRESSES_MAX).map(ToString::to_string).collect(),
-            sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
-        };
-        let Ok(bytes) = codec::encode(&announcement) else { return };
-        if let Err(error) = self.swarm.behaviour_mut().gossip.publish(self.topic.clone(), bytes) {
-            tracing::debug!(%error, "nobody to announce to");
-        }
-    }
-}
-
-/// Whether a sealed mark says that it is a client's; a node may be both ends of different tables.
-fn is_of_client(mark: &[u8]) -> bool {
-    mark.first() == Some(&ClientMark::KIND)
 }
 
 async fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<Multiaddr, NetworkConfigError> {

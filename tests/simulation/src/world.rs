@@ -508,7 +508,8 @@ impl World {
         for at in 0..self.shared.plan.hubs {
             let Some(process) = &self.nodes[at].process else { continue };
             // A lane without room for a tag key carries no mark any more, and its table no message: documented.
-            let markable = |lane: &LaneStatus| !lane.allocator || lane.left + lane.reserved >= TAG_KEY_BYTES as u64;
+            let markable =
+                |lane: &LaneStatus| !lane.allocator || lane.left + lane.reserved >= TAG_KEY_BYTES as u64;
             let usable = |table: &TableStatus| {
                 table.state == TableState::Active && table.open && table.lanes.iter().all(markable)
             };

@@ -1,0 +1,87 @@
+//! Requests of others, and what they are answered.
+
+use dske_protocol::{
+    hub::RequestId,
+    ids::NodeId,
+    message::{ClientMark, Tagged},
+};
+use libp2p::{request_response::ResponseChannel, swarm::ConnectionId};
+
+use super::super::{
+    ClientEvent, HubEvent,
+    gate::count,
+    limits::FAULT_POINTS,
+    messages,
+    wire::{Request, Response},
+};
+use super::{Inbound, NetworkTask};
+use crate::me::peer_of;
+
+/// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
+/// sees its exchange fail.
+const INBOUND_MAX: usize = 1024;
+/// See [`INBOUND_MAX`].
+const INBOUND_BYTES_MAX: usize = 256 << 20;
+
+impl NetworkTask {
+    pub(super) fn answer(&mut self, id: RequestId, response: Response) {
+        if let Some(Inbound { connection, channel, bytes }) = self.inbound.remove(&id) {
+            self.inbound_bytes -= bytes;
+            self.swarm.behaviour_mut().guard.charge(connection, response.points());
+            // An asker that has gone needs no answer; what it asked for is recorded.
+            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
+        }
+    }
+
+    /// Hands a request to the actor that serves it.
+    pub(super) fn inbound_request(
+        &mut self,
+        from: NodeId,
+        connection: ConnectionId,
+        request: Request,
+        channel: ResponseChannel<Response>,
+    ) {
+        let bytes = request.bytes();
+        if !peer_of(&from).is_some_and(|peer| self.swarm.behaviour().guard.is_known(&peer)) {
+            // Nothing is served to strangers: they share no table, and their notices count for nothing.
+            count(&self.dropped.requests_refused);
+            self.swarm.behaviour_mut().guard.charge(connection, FAULT_POINTS);
+            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+            return;
+        }
+        if self.inbound.len() >= INBOUND_MAX || self.inbound_bytes + bytes > INBOUND_BYTES_MAX {
+            count(&self.dropped.requests_refused);
+            tracing::debug!(from = %from.short(), "dropping a request: too many are under way");
+            return;
+        }
+        let id = RequestId(self.next_inbound);
+        self.next_inbound += 1;
+        request.sealed().for_each(|bytes| messages::note(false, &from, bytes));
+        let served = request.is_within_limits()
+            && match request {
+                Request::Shares(messages) => self.tell_hub(HubEvent::Shares { id, from, messages }),
+                Request::Identity(message) => self.tell_hub(HubEvent::Identity { id, from, message }),
+                Request::Hello => self.tell_hub(HubEvent::Hello { id, from }),
+                Request::Instructions(messages) => {
+                    self.tell_client(ClientEvent::Instructions { id, from, messages })
+                }
+                Request::SyncHello(hello) => self.tell_hub(HubEvent::SyncHello { id, from, hello }),
+                Request::Mark(message) if is_of_client(&message.0) => {
+                    self.tell_hub(HubEvent::Mark { id, from, message })
+                }
+                Request::Mark(message) => self.tell_client(ClientEvent::Mark { id, from, message }),
+                Request::Notices(notices) => self.tell_client(ClientEvent::Notices { id, from, notices }),
+            };
+        if served {
+            self.inbound.insert(id, Inbound { connection, channel, bytes });
+            self.inbound_bytes += bytes;
+        } else {
+            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+        }
+    }
+}
+
+/// Whether a sealed mark says that it is a client's; a node may be both ends of different tables.
+pub(super) fn is_of_client(mark: &[u8]) -> bool {
+    mark.first() == Some(&ClientMark::KIND)
+}

@@ -1,0 +1,216 @@
+//! Key requests: from the held run to the messages for the receivers.
+
+use zeroize::Zeroizing;
+
+use super::{Hub, HubEffect, HubFault, JOBS_MAX, Job, RequestId, SecretShare, claims};
+use crate::{
+    codec::Blob,
+    effect::{MintRefusal, Minted, Outgoing, PadEffect, Record, Usage, Want},
+    ids::{NodeId, PadRange},
+    message::{KeyInstruction, KeyRequest, Unverified, Verified, seal},
+    pad::{PadBytes, TAG_BYTES},
+    params::Time,
+    planted::{Fault, planted},
+    quota::{Account, Spending},
+    refusal::Refusal,
+};
+
+impl Hub {
+    pub(super) fn key_request(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
+        if self.jobs.len() >= JOBS_MAX {
+            return self.answer_key(id, Err(Refusal::Busy));
+        }
+        let Ok(message) = Unverified::<KeyRequest>::decode(bytes) else {
+            self.counters.malformed += 1;
+            return self.answer_key(id, Err(Refusal::Malformed));
+        };
+        let range = message.range();
+        let ticket = self.begin(Job::HoldKey { id, from, message });
+        self.hold(ticket, from, range);
+    }
+
+    pub(super) fn key_held(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<KeyRequest>,
+        pad: Result<PadBytes, Refusal>,
+    ) {
+        let range = message.range();
+        let pad = match pad {
+            Ok(pad) => pad,
+            Err(refusal) => return self.answer_key(id, Err(refusal)),
+        };
+        let Some((pad, tag_key)) = pad.split() else {
+            self.release(range, None);
+            return self.answer_key(id, Err(Refusal::Malformed));
+        };
+        let request = match message.verify(tag_key) {
+            Ok(request) => request,
+            Err(forged) => {
+                self.counters.forged += 1;
+                if planted(Fault::ForgedTagBurnsPad) {
+                    return self.burn_key(id, range, Refusal::BadTag);
+                }
+                self.release(range, Some(forged.blocks));
+                return self.answer_key(id, Err(Refusal::BadTag));
+            }
+        };
+        if let Err(refusal) = self.admit(from, &request)
+            && !planted(Fault::ForwardsAgainstPolicy)
+        {
+            return self.burn_key(id, range, refusal);
+        }
+        let share = match &request.share {
+            None => pad.into_bytes(),
+            Some(ciphertext) => {
+                let mut share = Zeroizing::new(ciphertext.0.clone());
+                pad.apply(&mut share);
+                share
+            }
+        };
+        let share = SecretShare(share);
+        match self.charge(now, &request) {
+            Err(refusal) => self.burn_key(id, range, refusal),
+            Ok(spendings) if spendings.is_empty() => self.mint_key(id, request, share),
+            Ok(spendings) => {
+                let ticket = self.begin(Job::SpendKey { id, request, share, spendings: spendings.clone() });
+                self.commit(ticket, Record { spendings, ..Record::default() });
+            }
+        }
+    }
+
+    /// Takes room in the outbox and pays for the pads of all receivers, or does neither. Nothing has been
+    /// minted yet.
+    fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<Vec<Spending>, Refusal> {
+        let agreement = &request.agreement;
+        if !self.room.take(&agreement.receivers, instruction_bytes(request)) {
+            return Err(Refusal::OutboxFull);
+        }
+        let pay = |&receiver: &NodeId| {
+            let account = Account::Pair { sender: agreement.sender, receiver };
+            (account, self.quotas.of(&account), agreement.burned_bytes())
+        };
+        self.budgets.pay(now, agreement.receivers.iter().map(pay)).map_err(|_| {
+            self.give_back(request);
+            Refusal::QuotaExceeded
+        })
+    }
+
+    /// Gives back the room of a request whose messages were not put into the outbox.
+    pub(super) fn give_back(&mut self, request: &KeyRequest) {
+        let bytes = instruction_bytes(request);
+        request.agreement.receivers.iter().for_each(|receiver| self.room.give_back(*receiver, bytes));
+    }
+
+    pub(super) fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
+        let bytes = request.agreement.burned_bytes();
+        let wants =
+            request.agreement.receivers.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
+        let ticket = self.begin(Job::MintKey { id, request, share });
+        self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
+    }
+
+    /// Policy, after the tag: the message is genuine, but is it to be served?
+    fn admit(&self, from: NodeId, request: &KeyRequest) -> Result<(), Refusal> {
+        let agreement = &request.agreement;
+        let enabled = |node: &NodeId| self.clients.get(node).is_some_and(|client| client.enabled);
+        let position = agreement.position(&self.me).ok_or(Refusal::NotInRoster)?;
+        if request.share.is_some() != (position >= agreement.k) {
+            return Err(Refusal::NotInRoster);
+        }
+        if agreement.sender != from || !enabled(&agreement.sender) {
+            return Err(Refusal::UnknownSender);
+        }
+        if !agreement.receivers.iter().all(enabled) {
+            return Err(Refusal::UnknownReceiver);
+        }
+        if u64::from(agreement.key_bytes) > self.key_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(())
+    }
+
+    pub(super) fn key_minted(
+        &mut self,
+        id: RequestId,
+        request: &Verified<KeyRequest>,
+        share: &SecretShare,
+        minted: Result<Vec<Minted>, MintRefusal>,
+    ) {
+        let minted = match minted {
+            Ok(minted) => minted,
+            Err(refusal) => {
+                self.give_back(request);
+                let refusal = match refusal {
+                    MintRefusal::Internal => Refusal::Internal,
+                    MintRefusal::NotSynced { .. } => Refusal::ReceiverAway,
+                    MintRefusal::Low { .. } | MintRefusal::NoTable { .. } => Refusal::PadLow,
+                };
+                return self.burn_key(id, request.range, refusal);
+            }
+        };
+        let receivers = &request.agreement.receivers;
+        let mut outgoing = Vec::with_capacity(receivers.len());
+        for (&receiver, minted) in receivers.iter().zip(minted) {
+            let table = minted.range.table;
+            let Some(bytes) = self.instruction(request, share, minted) else {
+                self.give_back(request);
+                return self.burn_key(id, request.range, Refusal::Internal);
+            };
+            debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
+            outgoing.push(Outgoing { receiver, block: request.agreement.block, table, bytes });
+        }
+        if planted(Fault::AnsweredBeforeRecord) {
+            self.answer_key(id, Ok(()));
+        }
+        let result = Ok(outgoing.len() as u64);
+        let room = outgoing.iter().map(|message| (message.receiver, message.bytes.len() as u64)).collect();
+        let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
+        let ticket = self.begin(Job::CommitKey { id, result, room });
+        self.commit(ticket, record);
+    }
+
+    /// The key instruction message for one receiver; `None` only if storage gave a run of a wrong length.
+    fn instruction(&self, request: &KeyRequest, share: &SecretShare, minted: Minted) -> Option<Vec<u8>> {
+        let (pad, tag_key) = minted.pad.split()?;
+        if pad.len() != share.0.len() {
+            return None;
+        }
+        let mut ciphertext = share.0.to_vec();
+        if self.fault == HubFault::FalseShares {
+            // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
+            let pattern = self.me.as_bytes().iter().cycle();
+            ciphertext.iter_mut().zip(pattern).for_each(|(byte, lie)| *byte ^= lie | 1);
+        }
+        pad.apply(&mut ciphertext);
+        let instruction = KeyInstruction {
+            range: minted.range,
+            agreement: request.agreement.clone(),
+            key_tag: request.key_tag,
+            share: Blob(ciphertext),
+        };
+        seal(&instruction, tag_key).ok()
+    }
+
+    fn burn_key(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
+        self.counters.refused += 1;
+        let ticket = self.begin(Job::CommitKey { id, result: Err(refusal), room: Vec::new() });
+        self.commit(ticket, claims(range, Usage::Key));
+    }
+
+    pub(super) fn answer_key(&mut self, id: RequestId, result: Result<(), Refusal>) {
+        self.count(result.err());
+        self.effects.push_back(HubEffect::KeyAnswer { id, result });
+    }
+}
+
+/// Length of the sealed instruction that a request leads to, the same for each receiver.
+fn instruction_bytes(request: &KeyRequest) -> u64 {
+    let agreement = &request.agreement;
+    let ids = 32 * (agreement.receivers.len() as u64 + agreement.roster.len() as u64);
+    // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
+    let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
+    fixed + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
+}

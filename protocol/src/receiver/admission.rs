@@ -1,0 +1,265 @@
+//! From a message to its share: the checks, who its sender is, what that sender may still burn, and the claim.
+
+use std::collections::btree_map::Entry;
+
+use super::{Genuine, Job, Receiver, ReceiverEffect, Standing};
+use crate::{
+    effect::{PadEffect, Record, Usage},
+    hub::RequestId,
+    ids::{BlockId, NodeId},
+    message::{Agreement, KeyInstruction, Unverified},
+    pad::{PadBytes, TAG_KEY_BYTES},
+    params::{
+        COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, INTRODUCED_BYTES_MAX, INTRODUCED_PER_HUB_MIN,
+        INTRODUCED_PERIOD, Time, UNKNOWN_SENDER_PAUSE, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
+    },
+    planted::{Fault, planted},
+    quota::{Account, Quota, Spending},
+    refusal::Refusal,
+};
+
+impl Receiver {
+    pub(super) fn instruction(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
+        let Ok(message) = Unverified::<KeyInstruction>::decode(bytes) else {
+            self.counters.malformed += 1;
+            return self.answer(id, Err(Refusal::Malformed));
+        };
+        let agreement = &message.unverified().agreement;
+        if let Err(refusal) = self.acceptable(from, agreement) {
+            self.counters.refused += 1;
+            return self.answer(id, Err(refusal));
+        }
+        if !self.has_room(&agreement.block, message.unverified().share.0.len()) {
+            return self.answer(id, Err(Refusal::Busy));
+        }
+        let (range, block) = (message.range(), agreement.block);
+        *self.in_flight.entry(block).or_default() += 1;
+        let ticket = self.begin(Job::Hold { id, from, message });
+        self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold {
+            ticket,
+            from,
+            range,
+            block: Some(block),
+            for_sync: false,
+        }));
+    }
+
+    /// The checks of §2.3.2 that need nothing but the message. The hub that speaks must be acceptable;
+    /// other roster hubs need not be, for their shares would not count. (Were they looked at here, one
+    /// hub that is excluded on one side only could stop every agreement.)
+    fn acceptable(&self, from: NodeId, agreement: &Agreement) -> Result<(), Refusal> {
+        if !agreement.receivers.contains(&self.me) {
+            return Err(Refusal::NotForMe);
+        }
+        if agreement.position(&from).is_none() {
+            return Err(Refusal::NotInRoster);
+        }
+        if agreement.k < self.policy.k_min {
+            return Err(Refusal::KTooSmall);
+        }
+        if !self.policy.hubs.contains(&from) && !planted(Fault::ExcludedHubAccepted) {
+            return Err(Refusal::HubNotAccepted);
+        }
+        if u64::from(agreement.key_bytes) > self.policy.key_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, block: &BlockId, share_bytes: usize) -> bool {
+        let known = self.collections.contains_key(block);
+        (known || self.collections.len() < COLLECTING_BLOCKS_MAX)
+            && self.held_bytes + share_bytes <= COLLECTING_BYTES_MAX
+            && self.jobs.len() < 4 * COLLECTING_BLOCKS_MAX
+    }
+
+    pub(super) fn sender_known(&mut self, now: Time, node: NodeId, established: bool) {
+        let waiting = match self.senders.remove(&node) {
+            Some(Standing::Asking(waiting)) => waiting,
+            _ => Vec::new(),
+        };
+        let introduced_by = waiting.first().map(|(_, hub, _)| *hub);
+        if let (true, Some(hub)) = (established, introduced_by) {
+            self.budgets.refund(&Account::Introduction { hub }, TAG_KEY_BYTES as u64);
+        }
+        let until = now + UNKNOWN_SENDER_PAUSE;
+        let standing =
+            if established { Standing::Established } else { Standing::Unknown { until, introduced_by } };
+        self.senders.insert(node, standing);
+        for (id, from, genuine) in waiting {
+            if established {
+                self.pay(now, id, from, genuine);
+            } else {
+                self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+            }
+        }
+    }
+
+    pub(super) fn held(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<KeyInstruction>,
+        pad: Result<PadBytes, Refusal>,
+        block_ended: bool,
+    ) {
+        let (range, block) = (message.range(), message.unverified().agreement.block);
+        let pad = match pad {
+            Ok(pad) => pad,
+            Err(refusal) => return self.dismiss(now, id, block, refusal),
+        };
+        let Some((pad, tag_key)) = pad.split() else {
+            self.release(range, None);
+            return self.dismiss(now, id, block, Refusal::Malformed);
+        };
+        match message.verify(tag_key) {
+            Err(forged) => {
+                self.counters.forged += 1;
+                self.release(range, Some(forged.blocks));
+                self.dismiss(now, id, block, Refusal::BadTag);
+            }
+            Ok(instruction) => {
+                let agreement = &instruction.agreement;
+                // A block of ours that has ended may still get late shares; any other is a reused id.
+                let stale = block_ended
+                    && !self.collections.contains_key(&agreement.block)
+                    && !planted(Fault::EndedBlockAccepted);
+                let sender = agreement.sender;
+                let genuine = Genuine { instruction, pad };
+                if stale {
+                    return self.claim(id, from, Err((Refusal::BlockKnown, genuine)), Vec::new());
+                }
+                match self.senders.get_mut(&sender) {
+                    Some(Standing::Established) => self.pay(now, id, from, genuine),
+                    Some(Standing::Asking(waiting)) if waiting.len() < WAITING_MESSAGES_MAX => {
+                        waiting.push((id, from, genuine));
+                    }
+                    Some(Standing::Asking(_)) => {
+                        self.release(range, None);
+                        self.dismiss(now, id, block, Refusal::Busy);
+                    }
+                    Some(Standing::Unknown { until, .. }) if now < *until => {
+                        self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+                    }
+                    Some(Standing::Unknown { .. }) | None => self.introduce(now, id, from, genuine),
+                }
+            }
+        }
+    }
+
+    /// Has the hubs asked about a sender, where the hub that names it may still cause that.
+    fn introduce(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
+        let paid = if self.may_introduce(now, hub) {
+            let account = Account::Introduction { hub };
+            self.budgets.pay(now, [(account, self.introductions(), TAG_KEY_BYTES as u64)]).ok()
+        } else {
+            None
+        };
+        let Some(spendings) = paid else {
+            return self.claim(id, hub, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+        };
+        let sender = genuine.instruction.agreement.sender;
+        self.senders.insert(sender, Standing::Asking(vec![(id, hub, genuine)]));
+        if spendings.is_empty() {
+            return self.effects.push_back(ReceiverEffect::Establish(sender));
+        }
+        let ticket = self.begin(Job::Introduce { sender, spendings: spendings.clone() });
+        self.commit(ticket, Record { spendings, ..Record::default() });
+    }
+
+    /// What one hub may make us burn by naming unknown senders.
+    pub(super) fn introductions(&self) -> Option<Quota> {
+        let each = INTRODUCED_BYTES_MAX / (self.policy.hubs.len() as u64).max(1);
+        Quota::new(each.max(INTRODUCED_PER_HUB_MIN * TAG_KEY_BYTES as u64), INTRODUCED_PERIOD)
+    }
+
+    /// Whether a hub may make us ask about one more sender; forgets the unknown ones whose time is over.
+    fn may_introduce(&mut self, now: Time, hub: NodeId) -> bool {
+        self.senders
+            .retain(|_, standing| !matches!(standing, Standing::Unknown { until, .. } if *until <= now));
+        let by_hub = |standing: &&Standing| match standing {
+            Standing::Established => false,
+            Standing::Asking(waiting) => waiting.first().is_some_and(|(_, first, _)| *first == hub),
+            Standing::Unknown { introduced_by, .. } => *introduced_by == Some(hub),
+        };
+        self.senders.values().filter(by_hub).count() < UNKNOWN_SENDERS_PER_HUB_MAX
+    }
+
+    /// Charges a message to its sender. What is recorded ahead goes with the claim, so it is durable before the
+    /// share counts; the hub has burned the pad in any case.
+    fn pay(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
+        let agreement = &genuine.instruction.agreement;
+        let account = Account::Lane { sender: agreement.sender, hub };
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes())]) {
+            Ok(spendings) => self.claim(id, hub, Ok(genuine), spendings),
+            Err(_) => self.claim(id, hub, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
+        }
+    }
+
+    /// Uses the run up, for ever; only then is the message answered and its share looked at.
+    fn claim(
+        &mut self,
+        id: RequestId,
+        from: NodeId,
+        outcome: Result<Genuine, (Refusal, Genuine)>,
+        spendings: Vec<Spending>,
+    ) {
+        let range = match &outcome {
+            Ok(genuine) | Err((_, genuine)) => genuine.instruction.range,
+        };
+        if outcome.is_err() {
+            self.counters.refused += 1;
+        }
+        let ticket = self.begin(Job::Claim { id, from, outcome, spendings: spendings.clone() });
+        self.commit(ticket, Record { claims: vec![(range, Usage::Key)], spendings, ..Record::default() });
+    }
+
+    /// The run is used up, and its message is no longer on its way: it counts, or it is refused.
+    pub(super) fn claimed(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        from: NodeId,
+        outcome: Result<Genuine, (Refusal, Genuine)>,
+        spendings: Vec<Spending>,
+        durable: bool,
+    ) {
+        let (Ok(genuine) | Err((_, genuine))) = &outcome;
+        let block = genuine.instruction.agreement.block;
+        if !durable {
+            return self.dismiss(now, id, block, Refusal::Internal);
+        }
+        self.budgets.recorded(&spendings);
+        match outcome {
+            Ok(genuine) => {
+                self.arrived(block);
+                self.answer(id, Ok(()));
+                self.collect(now, from, genuine);
+            }
+            Err((refusal @ Refusal::QuotaExceeded, genuine)) => {
+                self.arrived(block);
+                self.answer(id, Err(refusal));
+                self.turn_away(now, from, genuine);
+            }
+            Err((refusal, _)) => self.dismiss(now, id, block, refusal),
+        }
+    }
+
+    /// A message has come to nothing.
+    fn dismiss(&mut self, now: Time, id: RequestId, block: BlockId, refusal: Refusal) {
+        self.arrived(block);
+        self.answer(id, Err(refusal));
+        self.retire_if_done(now, block);
+    }
+
+    /// A message is not on its way any more.
+    fn arrived(&mut self, block: BlockId) {
+        if let Entry::Occupied(mut messages) = self.in_flight.entry(block) {
+            *messages.get_mut() -= 1;
+            if *messages.get() == 0 {
+                messages.remove();
+            }
+        }
+    }
+}

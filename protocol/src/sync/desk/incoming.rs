@@ -1,0 +1,207 @@
+//! A mark of the peer: the checks, what it is compared with, and what follows once that is on record.
+
+use super::super::{Found, MARKS_MAX, SyncEffect, SyncSide};
+use super::{Job, Origin, Purpose, SyncDesk, Verdict};
+use crate::{
+    effect::{LaneMarks, PadEffect, SyncRecord},
+    hub::RequestId,
+    ids::{Lane, NodeId, TableId},
+    message::{Mark, Unverified},
+    pad::PadBytes,
+    params::Time,
+    planted::{Fault, planted},
+    refusal::Refusal,
+};
+
+impl<S: SyncSide> SyncDesk<S> {
+    pub(super) fn mark(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
+        if self.jobs.len() >= MARKS_MAX {
+            return self.refuse(Origin::Request(id), Refusal::Busy);
+        }
+        self.take_in(Origin::Request(id), from, bytes);
+    }
+
+    pub(super) fn mark_answered(&mut self, peer: NodeId, table: TableId, bytes: Option<Vec<u8>>) {
+        let Some(session) = self.sessions.get(&table).filter(|s| s.peer == peer && s.announcing) else {
+            return;
+        };
+        debug_assert!(session.theirs.is_some(), "a mark is sent after the hello");
+        match bytes {
+            Some(bytes) => {
+                if self.take_in(Origin::Answer, peer, bytes) != Some(table) {
+                    self.lapse(table);
+                }
+            }
+            None => self.lapse(table),
+        }
+    }
+
+    /// Begins the checks of a mark. Gives the table that it is about, where it passes the first ones.
+    fn take_in(&mut self, origin: Origin, from: NodeId, bytes: Vec<u8>) -> Option<TableId> {
+        let Ok(message) = Unverified::<S::Peer>::decode(bytes) else {
+            self.counters.malformed += 1;
+            self.refuse(origin, Refusal::Malformed);
+            return None;
+        };
+        let mark: Mark = (*message.unverified()).into();
+        let table = mark.range.table;
+        let [theirs, mine] = mark.nonces;
+        if self.session(&table, [mine, theirs]).is_none_or(|session| session.peer != from) {
+            self.counters.stale += 1;
+            self.refuse(origin, Refusal::NotSynced);
+            return None;
+        }
+        let ticket = self.begin(Job::Hold { origin, message });
+        let range = mark.range;
+        self.pad_effect(PadEffect::Hold { ticket, from, range, block: None, for_sync: true });
+        Some(table)
+    }
+
+    pub(super) fn held(
+        &mut self,
+        origin: Origin,
+        message: Unverified<S::Peer>,
+        pad: Result<PadBytes, Refusal>,
+    ) {
+        let range = message.range();
+        let pad = match pad {
+            Ok(pad) => pad,
+            Err(refusal) => return self.failed(origin, &range.table, refusal),
+        };
+        let Some((_, tag_key)) = pad.split() else {
+            self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+            return self.failed(origin, &range.table, Refusal::Malformed);
+        };
+        match message.verify(tag_key) {
+            Err(forged) => {
+                self.counters.forged += 1;
+                let forged_blocks = Some(forged.blocks);
+                self.pad_effect(PadEffect::Release { range, forged_blocks });
+                self.failed(origin, &range.table, Refusal::BadTag);
+            }
+            Ok(mark) => {
+                let mark: Mark = (*mark).into();
+                let [theirs, mine] = mark.nonces;
+                let Some(peer) = self.session(&range.table, [mine, theirs]).map(|session| session.peer)
+                else {
+                    self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+                    return self.refuse(origin, Refusal::NotSynced);
+                };
+                self.ask_marks(Job::Weigh { origin, mark }, peer, range.table, false);
+            }
+        }
+    }
+
+    /// Compares a genuine mark with what is on record here.
+    pub(super) fn weigh(&mut self, origin: Origin, mark: Mark, marks: Result<LaneMarks, Refusal>) {
+        let (range, table) = (mark.range, mark.range.table);
+        let marks = match marks {
+            Ok(marks) => marks,
+            Err(refusal) => {
+                self.pad_effect(PadEffect::Release { range, forged_blocks: None });
+                return self.failed(origin, &table, refusal);
+            }
+        };
+        let own_end = mark.seen.max(mark.seen_was);
+        if mark.own.max(mark.own_was) > marks.peer_bytes
+            || own_end > marks.own_bytes
+            || mark.lease > marks.peer_bytes
+        {
+            // Genuine and impossible: the tag key is used up, nothing else.
+            self.counters.malformed += 1;
+            let ticket = self.begin(Job::Commit { origin, mark, verdict: None });
+            return self.commit(ticket, range, None);
+        }
+        let [theirs, mine] = mark.nonces;
+        // What both had when the comparison began; what came since was told on this connection.
+        let before =
+            self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
+        let found = before.map_or_else(Found::default, |before| Found {
+            skipped: mark.seen_was.saturating_sub(before.firm),
+            voided: mark.lease > before.seen,
+            peer_put_back: mark.unsure || mark.seen_was < before.lease,
+            settled: before.unsure,
+        });
+        let skip_to = if found.settled {
+            Some(mark.seen_was.max(marks.own))
+        } else if found.skipped > 0 {
+            Some(mark.seen_was)
+        } else {
+            // What waits in memory lies where the peer, put back, will count everything as used.
+            found.peer_put_back.then_some(marks.own)
+        };
+        let skip_to = skip_to.filter(|_| !planted(Fault::SkipLeftOut));
+        let record = SyncRecord {
+            table,
+            peer_mark: mark.own,
+            lease: mark.seen,
+            void_below: (found.voided || found.settled).then_some(mark.own_was),
+            void_keys: found.voided || found.skipped > 0 || found.settled,
+            activate: S::OWN == Lane::Up,
+        };
+        let verdict = Some(Verdict { found, skip_to });
+        let ticket = self.begin(Job::Commit { origin, mark, verdict });
+        self.commit(ticket, range, Some(record));
+    }
+
+    pub(super) fn committed(&mut self, origin: Origin, mark: Mark, verdict: Option<Verdict>, ok: bool) {
+        let table = mark.range.table;
+        match verdict {
+            _ if !ok => self.failed(origin, &table, Refusal::Internal),
+            None => self.failed(origin, &table, Refusal::OutOfRange),
+            Some(Verdict { found, skip_to: Some(to) }) => {
+                let ticket = self.begin(Job::Skip { origin, mark, found });
+                self.pad_effect(PadEffect::Skip { ticket, table, to });
+            }
+            Some(Verdict { found, skip_to: None }) => self.compared(origin, mark, found),
+        }
+    }
+
+    /// Everything about a mark is durable.
+    pub(super) fn compared(&mut self, origin: Origin, mark: Mark, found: Found) {
+        let table = mark.range.table;
+        let [theirs, mine] = mark.nonces;
+        if self.greetings.get(&table).is_some_and(|greeting| greeting.nonces() == Some([mine, theirs])) {
+            self.forget(&table);
+            self.sessions.extend(self.greetings.remove_entry(&table));
+        }
+        let Some(session) = self.session(&table, [mine, theirs]) else {
+            return self.refuse(origin, Refusal::NotSynced);
+        };
+        session.lease = session.lease.max(mark.seen);
+        let (peer, nonces) = (session.peer, [mine, theirs]);
+        let first = !std::mem::replace(&mut session.open, true);
+        if origin == Origin::Answer {
+            session.announcing = false;
+            session.quiet_for = Time::ZERO;
+        }
+        if first {
+            self.pad_effect(PadEffect::Open(table));
+        }
+        if first || found.is_notable() {
+            self.effects.push_back(SyncEffect::Synced { peer, table, found });
+        }
+        if let Origin::Request(id) = origin {
+            let purpose = Purpose::Answer(id);
+            self.ask_marks(Job::Compose { table, nonces, purpose, at: 0 }, peer, table, true);
+        }
+        self.release_waiting(&table);
+        // The client's first mark told what it had before it reserved anything.
+        if origin == Origin::Answer && first {
+            self.announce(table, 0);
+        }
+    }
+
+    pub(super) fn failed(&mut self, origin: Origin, table: &TableId, refusal: Refusal) {
+        match origin {
+            Origin::Request(_) => self.refuse(origin, refusal),
+            Origin::Answer => self.lapse(*table),
+        }
+    }
+
+    fn refuse(&mut self, origin: Origin, refusal: Refusal) {
+        if let Origin::Request(id) = origin {
+            self.effects.push_back(SyncEffect::AnswerMark { id, result: Err(refusal) });
+        }
+    }
+}
