@@ -1,6 +1,7 @@
 //! The engine on a simulated disk that fails at any write or sync and forgets or tears what was not synced:
 //! whatever happens, no byte serves twice, no key leaves twice, and what was acknowledged is there.
 
+mod retire;
 mod world;
 
 use std::{
