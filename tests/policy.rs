@@ -164,7 +164,7 @@ fn a_retired_table_ends_at_once_and_the_next_one_takes_over() {
     assert!(lanes.is_dir());
     run("alice", &["pskm", "retire", serial, "--yes"]);
     assert!(serials("retired").contains(&serial.to_owned()));
-    eventually("its pads are destroyed", || !lanes.exists());
+    assert!(!lanes.exists(), "its pads are destroyed");
     eventually("the second table is open", || {
         let alice = net.status("alice");
         alice["tables"]

@@ -173,7 +173,7 @@ fn import(
         .map_err(|e| module_failure(&e))
 }
 
-/// Takes a table out of use for good, at this end. The pads that are left are destroyed.
+/// Takes a table out of use for good, at this end; the pads that are left are destroyed when this returns.
 fn retire(store: &Store, serial: &str) -> Result<ModuleRecord, Failure> {
     let modules = store.modules().map_err(|error| store_failure(&error))?;
     let Some(module) = modules.into_iter().find(|module| module.serial == serial) else {
@@ -188,6 +188,14 @@ fn retire(store: &Store, serial: &str) -> Result<ModuleRecord, Failure> {
     let transaction =
         Transaction { retire: vec![module.table], modules: vec![module.clone()], ..Transaction::default() };
     commit(store, transaction)?;
+    store.destroy_retired(&module.table).map_err(|error| {
+        failure(
+            "dske::pskm::remains",
+            1,
+            format!("{serial} is retired, but pads of it are still on the disk: {error}"),
+            "they are of no use to this node; put the disk right and retire it once more, or restart the node",
+        )
+    })?;
     Ok(module)
 }
 

@@ -189,7 +189,7 @@ fn retire(serial: String, yes: bool, context: &Context) -> Result<()> {
     if context.out.json {
         return context.out.document(&Document { module: &module, receipt: None });
     }
-    context.out.line(format_args!("{} retired", printable(&module.serial)))?;
+    context.out.line(format_args!("{} retired; its pads are destroyed", printable(&module.serial)))?;
     context.out.note("the other end's operator should retire it too: its pads are of no use any more");
     Ok(())
 }

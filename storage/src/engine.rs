@@ -1,14 +1,14 @@
 //! Everything that the store decides, without threads: the threads of `store.rs`, or a simulation, call it.
 //!
-//! Two locks, both short and never held across I/O: `state` (tables, lanes, outbox index) and `due`
-//! (erasures). A failed write or sync poisons the engine: from then on every call fails with that cause,
+//! Two locks are short and never held across I/O: `state` (tables, lanes, outbox index) and `due`
+//! (erasures). A third, `erasing`, is held for as long as erasures take. A failed write or sync poisons the engine: from then on every call fails with that cause,
 //! because nobody can know what the device holds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -19,9 +19,11 @@ use crate::{
     disk::Disk,
     erasures::{Erasure, erase_all},
     error::StoreError,
+    layout,
     ledger::{Draft, Ledger, lane_key},
     lock_short,
     outbox::Waiting,
+    retire::destroy,
     spool::Spool,
     status::{TableState, TableStatus},
     table::{LaneRecord, Table},
@@ -81,6 +83,8 @@ pub(crate) struct Engine {
     pub(crate) outbox_spool: Spool,
     pub(crate) key_spool: Spool,
     pub(crate) due: Mutex<Vec<Erasure>>,
+    /// Held while erasures are being done.
+    pub(crate) erasing: Mutex<()>,
     pub(crate) next_outbox: AtomicU64,
     pub(crate) poison: OnceLock<String>,
     /// Whoever makes, imports or acknowledges a module; held for as long as that takes.
@@ -148,13 +152,29 @@ impl Engine {
         lock_short(&self.due).extend(erasures);
     }
 
-    /// Does all erasures that are due.
+    /// Does all erasures that are due; those that somebody else has begun are done as well when this returns.
     pub(crate) fn erase_due(&self) -> Result<(), StoreError> {
+        let _alone = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
         let due = std::mem::take(&mut *lock_short(&self.due));
         if due.is_empty() {
             return Ok(());
         }
         self.check()?;
         self.fatal(erase_all(due, &self.outbox_spool, &self.key_spool))
+    }
+
+    /// Destroys what is left of a retired table now; nothing left is fine.
+    pub(crate) fn destroy_retired(&self, table: &TableId) -> Result<(), StoreError> {
+        self.erase_due()?;
+        if !lock_short(&self.state).retired.contains_key(table) {
+            return Err(StoreError::WrongState {
+                table: *table,
+                state: "not retired".into(),
+                action: "be destroyed",
+            });
+        }
+        // What failed a moment ago tells its reason when it is tried again.
+        let _alone = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
+        destroy(&*self.disk, &layout::table_dir(&self.dir, table), &|_, _| ())
     }
 }

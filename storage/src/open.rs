@@ -119,6 +119,7 @@ pub(crate) fn load(
         outbox_spool,
         key_spool,
         due: Mutex::new(due),
+        erasing: Mutex::default(),
         next_outbox: AtomicU64::new(if planted(Fault::OutboxIdReused) {
             0
         } else {

@@ -382,6 +382,15 @@ impl Store {
         answer
     }
 
+    /// Waits until what is left of a retired table is destroyed. Blocks as long as writing zeros over it takes.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongState`] if the table is not retired; why its files cannot be overwritten or removed: the
+    /// table stays retired, and the next start tries again.
+    pub fn destroy_retired(&self, table: &TableId) -> Result<(), StoreError> {
+        self.engine()?.destroy_retired(table)
+    }
+
     // -- keys
 
     /// Hands a key out, at most once ever: it is recorded as taken, durably, then released, then erased.
