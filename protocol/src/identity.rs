@@ -31,6 +31,16 @@ pub enum IdentityInput {
         /// When to decide with the claims that there are.
         deadline: Time,
     },
+    /// Somebody's identity is established; these hubs have made no claim about it yet. What they say decides
+    /// nothing: a hub that claims the same is one more that serves this client.
+    Widen {
+        /// What is established, with the hubs that claimed it.
+        known: EstablishedIdentity,
+        /// Hubs to ask: as for [`IdentityInput::Establish`], and none of those that claimed it.
+        hubs: Vec<NodeId>,
+        /// When to be content with the claims that there are.
+        deadline: Time,
+    },
     /// A hub answered with a sealed claim, or did not answer (`None`).
     Answer {
         /// The inquiry.
@@ -70,6 +80,16 @@ pub enum IdentityEffect {
         subject: Subject,
         /// Who it is, or why that is not known.
         result: Result<EstablishedIdentity, IdentityFailure>,
+    },
+    /// More hubs claim an identity that was established before; the record is durable.
+    Widened(EstablishedIdentity),
+    /// A hub claims otherwise than what was established before. It does not serve this client, and that is all:
+    /// who enrols with one hub under another name than with the rest must not have it excluded by everybody.
+    Contradicted {
+        /// Who was asked about.
+        subject: Subject,
+        /// The hub.
+        hub: NodeId,
     },
     /// A hub claimed otherwise than the others; the exclusion is durable.
     Excluded {
@@ -122,6 +142,8 @@ pub struct IdentityDesk {
 #[derive(Debug)]
 struct Inquiry {
     subject: Subject,
+    /// What is established already, where more hubs are asked about it.
+    known: Option<EstablishedIdentity>,
     asked: BTreeMap<NodeId, Option<PadRange>>,
     silent: BTreeSet<NodeId>,
     claims: BTreeMap<NodeId, Option<KnownClient>>,
@@ -134,6 +156,7 @@ enum Job {
     Hold { inquiry: InquiryId, hub: NodeId, message: Unverified<IdentityClaim> },
     Claim { inquiry: InquiryId, hub: NodeId, known: Option<KnownClient> },
     Decide { subject: Subject, established: EstablishedIdentity, excluded: Vec<(NodeId, String)> },
+    Widen { established: EstablishedIdentity },
 }
 
 impl IdentityDesk {
@@ -157,6 +180,13 @@ impl IdentityDesk {
     pub fn handle(&mut self, now: Time, input: IdentityInput) {
         match input {
             IdentityInput::Establish { subject, hubs, deadline } => self.establish(subject, hubs, deadline),
+            IdentityInput::Widen { known, hubs, deadline } => {
+                let subject = Subject::Node(known.identity.node);
+                let open = |inquiry: &Inquiry| inquiry.known.is_some() && inquiry.subject == subject;
+                if self.inquiries.len() < INQUIRIES_MAX && !self.inquiries.values().any(open) {
+                    self.ask(subject, Some(known), hubs, deadline);
+                }
+            }
             IdentityInput::Answer { inquiry, hub, bytes } => self.answered(inquiry, hub, bytes),
             IdentityInput::Pad(outcome) => self.pad(outcome),
             IdentityInput::Tick => {
@@ -184,7 +214,8 @@ impl IdentityDesk {
 
     fn establish(&mut self, subject: Subject, hubs: Vec<NodeId>, deadline: Time) {
         let deciding = |job: &Job| matches!(job, Job::Decide { subject: open, .. } if *open == subject);
-        let asked = self.inquiries.values().any(|inquiry| inquiry.subject == subject);
+        let asked =
+            self.inquiries.values().any(|inquiry| inquiry.known.is_none() && inquiry.subject == subject);
         if asked || self.jobs.values().any(deciding) {
             return; // the decision that is coming will serve both
         }
@@ -192,10 +223,21 @@ impl IdentityDesk {
             let result = Err(IdentityFailure::Busy);
             return self.effects.push_back(IdentityEffect::Decided { subject, result });
         }
+        self.ask(subject, None, hubs, deadline);
+    }
+
+    fn ask(
+        &mut self,
+        subject: Subject,
+        known: Option<EstablishedIdentity>,
+        hubs: Vec<NodeId>,
+        deadline: Time,
+    ) {
         let id = InquiryId(self.number());
         let asked: BTreeMap<_, _> = hubs.iter().map(|&hub| (hub, None)).collect();
         let silent = asked.keys().copied().collect();
-        self.inquiries.insert(id, Inquiry { subject, asked, silent, claims: BTreeMap::new(), deadline });
+        let claims = BTreeMap::new();
+        self.inquiries.insert(id, Inquiry { subject, known, asked, silent, claims, deadline });
         for hub in hubs {
             // One by one: a hub whose pad is used up must not keep the others from being asked.
             let wants = vec![Want { peer: hub, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
@@ -270,6 +312,9 @@ impl IdentityDesk {
                         self.decide(inquiry);
                     }
                 }
+                Some(Job::Widen { established }) if ok => {
+                    self.effects.push_back(IdentityEffect::Widened(established));
+                }
                 Some(Job::Decide { subject, established, excluded }) => {
                     for (hub, reason) in excluded {
                         self.effects.push_back(IdentityEffect::Excluded { hub, reason });
@@ -297,7 +342,10 @@ impl IdentityDesk {
         if !self.inquiries.get(&id).is_some_and(|inquiry| inquiry.silent.is_empty()) {
             return;
         }
-        let Some(inquiry) = self.inquiries.remove(&id) else { return };
+        let Some(mut inquiry) = self.inquiries.remove(&id) else { return };
+        if let Some(known) = inquiry.known.take() {
+            return self.widen(known, inquiry);
+        }
         match inquiry.consensus(self.k_min) {
             Err(failure) => {
                 let subject = inquiry.subject;
@@ -313,6 +361,28 @@ impl IdentityDesk {
                 let ticket = self.begin(Job::Decide { subject, established, excluded });
                 self.commit(ticket, record);
             }
+        }
+    }
+
+    /// Adds the hubs that claim what is established.
+    fn widen(&mut self, mut established: EstablishedIdentity, inquiry: Inquiry) {
+        let before = established.known_as.len();
+        for (hub, claim) in inquiry.claims {
+            match claim {
+                Some(claim) if claim.identity == established.identity => {
+                    established.known_as.push((hub, claim.known_as));
+                }
+                Some(_) => {
+                    let subject = inquiry.subject.clone();
+                    self.effects.push_back(IdentityEffect::Contradicted { subject, hub });
+                }
+                None => {}
+            }
+        }
+        if established.known_as.len() > before {
+            let record = Record { identity: Some(established.clone()), ..Record::default() };
+            let ticket = self.begin(Job::Widen { established });
+            self.commit(ticket, record);
         }
     }
 
@@ -389,6 +459,7 @@ mod tests {
         let claim = |variant: u8| KnownClient { identity: identity(variant), known_as: 7 };
         Inquiry {
             subject: Subject::Name("bob".parse().expect("a name")),
+            known: None,
             asked: (0..claims.len()).map(|at| (hub(at), None)).collect(),
             silent: BTreeSet::new(),
             claims: claims.iter().enumerate().map(|(at, c)| (hub(at), c.map(claim))).collect(),

@@ -5,10 +5,12 @@
 mod world;
 
 use dske_protocol::{
-    hub::HubFault,
+    hub::{Hub, HubClient, HubFault},
     ids::{BlockId, Lane, NodeId},
-    message::{Agreement, NoticeOutcome, Subject},
-    params::{PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold},
+    message::{Agreement, Identity, NoticeOutcome, Subject},
+    params::{
+        KEY_BYTES_MAX, PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold,
+    },
     refusal::{AbortReason, SendFailure},
 };
 use world::{World, abort_reason, client_id, client_name, hub_id};
@@ -218,6 +220,32 @@ fn identities_are_established_by_consensus_before_the_first_key() {
     assert_same(&world, &agreed);
     let unknown = world.establish(0, Subject::Name("nobody".parse().unwrap()));
     assert!(unknown.is_err());
+}
+
+#[test]
+fn hubs_that_were_away_when_a_client_became_known_are_asked_later() {
+    let mut world = World::new(16, 5, 2, 3, 1024, false);
+    let mut known = world.establish(0, Subject::Name(client_name(1))).expect("all hubs agree");
+    let all = known.known_as.clone();
+    known.known_as.truncate(3);
+    let late: Vec<_> = all[3..].iter().map(|(hub, _)| *hub).collect();
+    world.widen(0, known.clone(), late.clone());
+    let widened = world.widened.pop().expect("two more agree");
+    assert_eq!((widened.identity, widened.known_as), (known.identity.clone(), all));
+
+    // One hub knows the client by another name, the other not at all: neither is added, and nobody is excluded.
+    let identity = Identity { name: client_name(7), ..known.identity.clone() };
+    let stranger = Identity { node: client_id(9), ..known.identity.clone() };
+    for (hub, identity) in late.iter().zip([identity, stranger]) {
+        let (id, hub) = world.hubs.iter_mut().find(|(id, _)| id == hub).unwrap();
+        *hub = Hub::new(*id, KEY_BYTES_MAX);
+        let asker = Identity { node: client_id(0), name: client_name(0), applications: Vec::new() };
+        hub.set_client(HubClient { identity: asker, known_as: 1, enabled: true });
+        hub.set_client(HubClient { identity, known_as: 2, enabled: true });
+    }
+    world.widen(0, known, late.clone());
+    assert!(world.widened.is_empty() && world.excluded.is_empty());
+    assert_eq!(world.contradicted, late[..1]);
 }
 
 #[test]

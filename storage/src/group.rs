@@ -27,7 +27,7 @@ use crate::{
     lock_short,
     marks::{apply_sync, check_sync, put_used, void_keys},
     outbox::{INLINE_BYTES_MAX, INLINE_TOTAL_BYTES_MAX, Place, StoredItem, Waiting},
-    records::{BlockRecord, ModuleRecord},
+    records::{BlockRecord, IdentityRecord, ModuleRecord},
     secret::SecretBytes,
     spool::Run,
     status::{LaneStatus, Use},
@@ -313,7 +313,11 @@ fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreE
         draft.put("hub", node_key(kind::HUB, &record.node), record)?;
     }
     for record in &wanted.identities {
-        draft.put("identity", node_key(kind::IDENTITY, &record.node), record)?;
+        let key = node_key(kind::IDENTITY, &record.node);
+        // Further hubs that claim it do not make it younger.
+        let known: Option<IdentityRecord> = draft.get("identity", &key)?;
+        let established_ms = known.map_or(record.established_ms, |known| known.established_ms);
+        draft.put("identity", key, &IdentityRecord { established_ms, ..record.clone() })?;
     }
     for hub in &wanted.readmit {
         draft.remove(node_key(kind::EXCLUSION, hub));

@@ -152,6 +152,8 @@ impl ClientActor {
                     self.receiver.handle(now, ReceiverInput::ExcludeHub(hub));
                 }
                 IdentityEffect::Decided { subject, result } => self.identity_decided(now, subject, result),
+                IdentityEffect::Widened(established) => self.identity_widened(now, established),
+                IdentityEffect::Contradicted { subject, hub } => self.identity_contradicted(&subject, &hub),
             }
         }
         self.desk_pads.execute(pad_effects);

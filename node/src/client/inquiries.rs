@@ -1,15 +1,20 @@
 //! Who other clients are: when hubs are asked, and what follows from their answers (§2.2).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use dske_protocol::{
     effect::EstablishedIdentity,
     identity::{IdentityFailure, IdentityInput},
     ids::NodeId,
-    message::Subject,
+    message::{Identity, Subject},
     params::Time,
     receiver::ReceiverInput,
 };
+
+use dske_storage::IdentityRecord;
 
 use super::{ClientActor, Known, failures};
 use crate::{network::Command, status::Level};
@@ -21,6 +26,32 @@ const IDENTITY_TIMEOUT: Duration = Duration::from_secs(3);
 const INQUIRY_PATIENCE: Duration = Duration::from_millis(600);
 /// See [`INQUIRY_PATIENCE`].
 const INQUIRY_PATIENCE_MAX: Duration = Duration::from_secs(4);
+
+/// Between two looks for hubs that have made no claim about a client that is known.
+const WIDEN_LOOK: Duration = Duration::from_secs(1);
+/// Clients about whom more hubs are asked in one look.
+const WIDEN_AT_ONCE: usize = 4;
+/// Before a hub that made no claim is asked again, at first and at last: each question costs a tag key.
+const WIDEN_PAUSE: Duration = Duration::from_secs(10);
+/// See [`WIDEN_PAUSE`].
+const WIDEN_PAUSE_MAX: Duration = Duration::from_secs(3600);
+
+/// Hubs that were asked about a client that is known: when each may be asked again, and the pause after that.
+#[derive(Default)]
+pub(super) struct Asked(BTreeMap<NodeId, (Time, Duration)>);
+
+impl Asked {
+    /// Whether a hub may be asked now; if so, that counts as asking it.
+    fn ask(&mut self, now: Time, hub: NodeId) -> bool {
+        let (due, pause) = self.0.entry(hub).or_insert((now, WIDEN_PAUSE));
+        if now < *due {
+            return false;
+        }
+        *due = now + *pause;
+        *pause = (*pause * 2).min(WIDEN_PAUSE_MAX);
+        true
+    }
+}
 
 /// An inquiry that waits for hubs to be usable.
 pub(super) struct PendingInquiry {
@@ -55,6 +86,62 @@ impl ClientActor {
         }
     }
 
+    /// Asks hubs that were away when a client became known, or that were not there yet, about that client: until
+    /// they have claimed the same, they take no part in keys with it.
+    pub(super) fn widen(&mut self, now: Time) {
+        if now < self.widen_due {
+            return;
+        }
+        self.widen_due = now + WIDEN_LOOK;
+        let usable = self.hubs.usable(&self.store);
+        let mut to_ask = BTreeMap::new();
+        for (&node, known) in &mut self.identities {
+            let silent: Vec<NodeId> = usable.difference(&known.hubs).copied().collect();
+            let hubs: Vec<NodeId> = silent.into_iter().filter(|&hub| known.asked.ask(now, hub)).collect();
+            if !hubs.is_empty() {
+                to_ask.insert(node, hubs);
+            }
+            if to_ask.len() == WIDEN_AT_ONCE {
+                break;
+            }
+        }
+        if to_ask.is_empty() {
+            return;
+        }
+        // What cannot be read now is asked about later; whoever needs the store hears of its trouble.
+        for record in self.store.identities().unwrap_or_default() {
+            if let Some(hubs) = to_ask.remove(&record.node) {
+                let known = established(record);
+                let deadline = now + IDENTITY_TIMEOUT;
+                self.desk.handle(now, IdentityInput::Widen { known, hubs, deadline });
+            }
+        }
+    }
+
+    /// More hubs know a client that was known already.
+    pub(super) fn identity_widened(&mut self, now: Time, established: EstablishedIdentity) {
+        let EstablishedIdentity { identity, known_as } = established;
+        let Some(known) = self.identities.get_mut(&identity.node) else { return };
+        known.hubs = known_as.into_iter().map(|(hub, _)| hub).collect();
+        let text = format!("{} hubs agree on the identity of {} now", known.hubs.len(), known.name);
+        self.sessions.event(Level::Info, text);
+        self.advance_wishes(now);
+    }
+
+    /// A hub would have a client that is known be somebody else.
+    pub(super) fn identity_contradicted(&mut self, subject: &Subject, hub: &NodeId) {
+        let hub = self.hubs.name(hub).unwrap_or_else(|| hub.short());
+        let who = match subject {
+            Subject::Node(node) => match self.identities.get(node) {
+                Some(known) => known.name.to_string(),
+                None => node.short(),
+            },
+            Subject::Name(name) => name.to_string(),
+        };
+        let text = format!("{hub} knows {who} by another name or other applications: it does not serve it");
+        self.sessions.event(Level::Warn, text);
+    }
+
     pub(super) fn identity_decided(
         &mut self,
         now: Time,
@@ -69,7 +156,7 @@ impl ClientActor {
                 let text = format!("the identity of {name} is established: {} hubs agree", hubs.len());
                 self.sessions.event(Level::Info, text);
                 self.send(Command::Acquaint { node, known: true });
-                self.identities.insert(node, Known { name, hubs });
+                self.identities.insert(node, Known { name, hubs, asked: Asked::default() });
                 self.set_quotas();
                 self.receiver.handle(now, ReceiverInput::Sender { node, established: true });
                 self.call(node);
@@ -100,4 +187,9 @@ impl ClientActor {
             self.send(Command::Dial { node, addresses });
         }
     }
+}
+
+fn established(record: IdentityRecord) -> EstablishedIdentity {
+    let IdentityRecord { node, name, applications, known_as, .. } = record;
+    EstablishedIdentity { identity: Identity { node, name, applications }, known_as }
 }

@@ -41,7 +41,7 @@ use tokio::{
 use self::{
     fetch::Waiters,
     hubs::Hubs,
-    inquiries::PendingInquiry,
+    inquiries::{Asked, PendingInquiry},
     sessions::{Sessions, micros},
     wishes::Wishes,
 };
@@ -116,6 +116,7 @@ pub(crate) struct ClientActor {
     sync: Sync<ClientEnd>,
     identities: BTreeMap<NodeId, Known>,
     inquiries: Vec<PendingInquiry>,
+    widen_due: Time,
     wishes: Wishes,
     waiters: Waiters,
     linked: BTreeSet<NodeId>,
@@ -128,7 +129,9 @@ pub(crate) struct ClientActor {
 /// A client whose identity the hubs agree on.
 struct Known {
     name: Name,
+    /// Hubs that claimed it: these can take part in keys with it.
     hubs: BTreeSet<NodeId>,
+    asked: Asked,
 }
 
 impl ClientActor {
@@ -150,7 +153,7 @@ impl ClientActor {
         let mut identities = BTreeMap::new();
         for record in store.identities()? {
             let hubs = record.known_as.iter().map(|(hub, _)| *hub).collect();
-            identities.insert(record.node, Known { name: record.name, hubs });
+            identities.insert(record.node, Known { name: record.name, hubs, asked: Asked::default() });
         }
         let acceptance = AcceptancePolicy {
             k_min: policy.k_min,
@@ -175,6 +178,7 @@ impl ClientActor {
             desk_pads: Pads::new(store.clone(), clock),
             sync: Sync::new(store.clone(), clock, commands.clone()),
             inquiries: Vec::new(),
+            widen_due: Time::ZERO,
             wishes: Wishes::default(),
             waiters: Waiters::default(),
             linked: BTreeSet::new(),
@@ -382,6 +386,7 @@ impl ClientActor {
         let now = self.clock.now();
         self.hub_errands(now);
         self.inquire(now);
+        self.widen(now);
         self.advance_wishes(now);
         self.waiters.expire(now);
     }

@@ -161,6 +161,8 @@ pub(crate) struct World {
     /// What receivers announced.
     pub(crate) notices: Vec<(NodeId, Notice)>,
     pub(crate) excluded: Vec<(NodeId, NodeId)>,
+    pub(crate) widened: Vec<EstablishedIdentity>,
+    pub(crate) contradicted: Vec<NodeId>,
     rng: StdRng,
     next_request: u64,
     ended: BTreeMap<RequestId, Result<AgreedKey, SendFailure>>,
@@ -231,6 +233,8 @@ impl World {
             tamper: None,
             notices: Vec::new(),
             excluded: Vec::new(),
+            widened: Vec::new(),
+            contradicted: Vec::new(),
             rng,
             next_request: 0,
             ended: BTreeMap::new(),
@@ -294,6 +298,13 @@ impl World {
         self.clients[at].desk.handle(self.now, IdentityInput::Establish { subject, hubs, deadline });
         self.settle();
         self.decided.pop().expect("decided").1
+    }
+
+    /// Has a client ask further hubs about somebody whose identity is established.
+    pub(crate) fn widen(&mut self, at: usize, known: EstablishedIdentity, hubs: Vec<NodeId>) {
+        let deadline = self.now + DEADLINE;
+        self.clients[at].desk.handle(self.now, IdentityInput::Widen { known, hubs, deadline });
+        self.settle();
     }
 
     pub(crate) fn tick(&mut self) {
@@ -452,6 +463,8 @@ impl World {
                     self.decided.push((me, result));
                 }
                 IdentityEffect::Excluded { hub, .. } => self.excluded.push((me, hub)),
+                IdentityEffect::Widened(established) => self.widened.push(established),
+                IdentityEffect::Contradicted { hub, .. } => self.contradicted.push(hub),
             }
         }
         busy

@@ -11,14 +11,14 @@ use dske_protocol::{
     hub::RequestId,
     identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
     ids::{KeyId, NodeId, TableId},
-    message::{KeyInstruction, Notice, NoticeOutcome, Subject, claimed_range},
+    message::{Identity, KeyInstruction, Notice, NoticeOutcome, Subject, claimed_range},
     params::{AcceptancePolicy, LATE_SHARES, Time},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::{AbortReason, Refusal, SendFailure},
     sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
     sync::ClientEnd,
 };
-use dske_storage::{BlockState, TableSide, TakeError};
+use dske_storage::{BlockState, IdentityRecord, TableSide, TakeError};
 
 use crate::{
     checker::{Ended, Invariant, body},
@@ -35,6 +35,8 @@ const HOUSEKEEPING: Micros = 100 * MILLI;
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(3);
 const INQUIRY_PATIENCE: Duration = Duration::from_millis(600);
 const INQUIRY_PATIENCE_MAX: Duration = Duration::from_secs(4);
+/// Before a hub that made no claim about somebody is asked again.
+const WIDEN_PAUSE: Duration = Duration::from_secs(10);
 const NOTICE_MARGIN: Duration = Duration::from_secs(1);
 const STRAGGLERS: Duration = Duration::from_secs(2);
 /// Between two questions for active tables while one of ours is not among them.
@@ -53,6 +55,7 @@ pub(crate) struct ClientRole {
     hubs: BTreeMap<usize, HubView>,
     identities: BTreeMap<NodeId, BTreeSet<NodeId>>,
     inquiries: Vec<(Subject, Time)>,
+    asked: BTreeMap<(NodeId, NodeId), Time>,
     wishes: Vec<(usize, Time)>,
     under_way: BTreeMap<RequestId, usize>,
     served: BTreeMap<u64, Served>,
@@ -133,6 +136,7 @@ impl ClientRole {
             hubs,
             identities,
             inquiries: Vec::new(),
+            asked: BTreeMap::new(),
             wishes: Vec::new(),
             under_way: BTreeMap::new(),
             served: BTreeMap::new(),
@@ -381,6 +385,7 @@ impl ClientRole {
     /// Takes wishes and inquiries as far as they can go.
     fn advance(&mut self, core: &mut Core, shared: &mut Shared) {
         self.inquire(core, shared);
+        self.widen(core, shared);
         for (wish, began) in std::mem::take(&mut self.wishes) {
             let now = core.now(shared);
             let wanted = shared.wishes[wish].clone();
@@ -499,6 +504,34 @@ impl ClientRole {
                 self.desk.handle(now, IdentityInput::Establish { subject, hubs, deadline });
             } else {
                 self.inquiries.push((subject, since));
+            }
+        }
+    }
+
+    /// Asks hubs that have made no claim about somebody who is known.
+    fn widen(&mut self, core: &Core, shared: &Shared) {
+        let now = core.now(shared);
+        let usable: BTreeSet<NodeId> =
+            self.usable(core, shared).into_iter().map(|hub| shared.plan.ids[hub]).collect();
+        if self.identities.values().all(|hubs| usable.is_subset(hubs)) {
+            return;
+        }
+        for record in core.store.identities().unwrap_or_default() {
+            let Some(claimed) = self.identities.get(&record.node) else { continue };
+            let silent: Vec<NodeId> = usable.difference(claimed).copied().collect();
+            let mut due = |hub: &NodeId| {
+                let ask = self.asked.get(&(record.node, *hub)).is_none_or(|due| *due <= now);
+                if ask {
+                    self.asked.insert((record.node, *hub), now + WIDEN_PAUSE);
+                }
+                ask
+            };
+            let hubs: Vec<NodeId> = silent.into_iter().filter(|hub| due(hub)).collect();
+            if !hubs.is_empty() {
+                let IdentityRecord { node, name, applications, known_as, .. } = record;
+                let known = EstablishedIdentity { identity: Identity { node, name, applications }, known_as };
+                let deadline = now + IDENTITY_TIMEOUT;
+                self.desk.handle(now, IdentityInput::Widen { known, hubs, deadline });
             }
         }
     }
@@ -708,6 +741,24 @@ impl ClientRole {
             IdentityEffect::Ask { inquiry, hub, bytes } => {
                 let Some(to) = shared.plan.index(&hub) else { return };
                 self.sync.send(core, shared, Held::Ask { to, about: About::Identity(inquiry), bytes });
+            }
+            IdentityEffect::Widened(established) => {
+                shared.count("identities widened");
+                let node = established.identity.node;
+                if core.honest {
+                    check_identity(core.me, shared, &Subject::Node(node), &established);
+                }
+                let hubs = established.known_as.iter().map(|(hub, _)| *hub).collect();
+                self.identities.insert(node, hubs);
+                self.advance(core, shared);
+            }
+            IdentityEffect::Contradicted { hub, .. } => {
+                shared.count("identities contradicted");
+                if core.honest && shared.checker.bounds.safe && !shared.checker.bad_hubs.contains(&hub) {
+                    let text =
+                        format!("{}, which is honest, contradicts what node {} knows", hub.short(), core.me);
+                    shared.checker.fail(Invariant::Identities, text);
+                }
             }
             IdentityEffect::Excluded { hub, .. } => {
                 shared.count("hubs excluded");

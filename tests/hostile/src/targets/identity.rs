@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dske_protocol::{
-    effect::PadOutcome,
+    effect::{EstablishedIdentity, PadOutcome},
     identity::{IdentityDesk, IdentityEffect, IdentityInput, InquiryId},
     ids::{Lane, NodeId},
     message::{IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified},
@@ -76,14 +76,21 @@ impl Stage {
         match script.u8() % 8 {
             0 | 1 => {
                 let about = script.u8() % (CLIENTS + 1);
-                let subject = if script.u8() & 1 == 0 {
+                let how = script.u8();
+                let mask = script.u8();
+                let hubs = (0..HUBS).filter(|at| mask >> at & 1 == 0).map(hub).collect();
+                let deadline = self.now + Time::from_secs(3);
+                if how & 6 == 6 {
+                    let known_as =
+                        (0..HUBS).filter(|at| mask >> at & 1 != 0).map(|at| (hub(at), 9)).collect();
+                    let known = EstablishedIdentity { identity: identity(about % CLIENTS), known_as };
+                    return self.input(IdentityInput::Widen { known, hubs, deadline });
+                }
+                let subject = if how & 1 == 0 {
                     Subject::Node(client(about))
                 } else {
                     Subject::Name(identity(about).name)
                 };
-                let mask = script.u8();
-                let hubs = (0..HUBS).filter(|at| mask >> at & 1 == 0).map(hub).collect();
-                let deadline = self.now + Time::from_secs(3);
                 *self.open.entry(subject.clone()).or_default() += 1;
                 self.input(IdentityInput::Establish { subject, hubs, deadline });
             }
@@ -189,6 +196,18 @@ impl Stage {
                         };
                         assert!(fits, "an identity of somebody else");
                     }
+                }
+                IdentityEffect::Widened(established) => {
+                    let from_all = &established.known_as;
+                    assert!(
+                        (0..CLIENTS).any(|at| established.identity == identity(at)),
+                        "what is known stays so"
+                    );
+                    let distinct: BTreeSet<_> = from_all.iter().map(|(hub, _)| hub).collect();
+                    assert_eq!(distinct.len(), from_all.len(), "a hub counts once");
+                }
+                IdentityEffect::Contradicted { hub, .. } => {
+                    assert!(self.liars.contains(&hub), "an honest hub contradicts what is true");
                 }
                 IdentityEffect::Excluded { hub, .. } => {
                     let few = self.liars.len() < usize::from(K_MIN);
