@@ -57,6 +57,20 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
 }
 
 #[test]
+fn a_hub_that_was_down_when_two_clients_met_takes_part_once_it_is_back() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    net.testnet(&["kill", "p3"]);
+    eventually("its end is noticed", || net.status("alice")["policy"]["usable"] == 2);
+    let met = net.get("alice", "bob", "256");
+    assert_eq!(met.report["n"], 2, "{}", met.report);
+    net.testnet(&["restart", "p3"]);
+    eventually("all three take part", || net.get("alice", "bob", "256").report["n"] == 3);
+    net.testnet(&["kill", "p1"]);
+    let held = net.get("alice", "bob", "256");
+    assert_eq!(net.fetch("bob", &held.id).bytes, held.bytes, "any other two hubs are enough now");
+}
+
+#[test]
 fn a_receiver_that_was_offline_gets_its_keys_when_it_comes_back() {
     let net = Net::up(4, 2, 2, "1MiB");
     // A receiver that is killed in mid-agreement loses that key: the first one must have arrived.

@@ -51,6 +51,11 @@ impl Asked {
         *pause = (*pause * 2).min(WIDEN_PAUSE_MAX);
         true
     }
+
+    /// The hub is there anew, and may answer now.
+    pub(super) fn forget(&mut self, hub: &NodeId) {
+        self.0.remove(hub);
+    }
 }
 
 /// An inquiry that waits for hubs to be usable.

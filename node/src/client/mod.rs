@@ -316,6 +316,7 @@ impl ClientActor {
                 self.hubs.connection(now, &peer, up);
                 if up {
                     self.linked.insert(peer);
+                    self.identities.values_mut().for_each(|known| known.asked.forget(&peer));
                     self.advance_wishes(now);
                 } else {
                     self.linked.remove(&peer);
