@@ -353,6 +353,31 @@ fn send<S: SyncSide>(end: &mut End<S>, now: Time, number: u64, bytes: u64) -> Pa
     range
 }
 
+/// Has the client or the hub send a message.
+fn send_as(pair: &mut Pair, client: bool, number: u64) -> PadRange {
+    let now = pair.now;
+    if client { send(&mut pair.client, now, number, 96) } else { send(&mut pair.hub, now, number, 96) }
+}
+
+/// Has one end send forty messages, and puts it back to before them. Gives the end of the last run.
+fn send_and_put_back(pair: &mut Pair, client: bool) -> u64 {
+    let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
+    let mut furthest = 0;
+    for number in 0..40 {
+        let range = send_as(pair, client, number);
+        pair.settle();
+        furthest = range.offset + range.len;
+    }
+    let passed = if client { pair.client.passed.len() } else { pair.hub.passed.len() };
+    assert_eq!(passed, 40);
+    if client {
+        pair.restart_client(old_client);
+    } else {
+        pair.restart_hub(old_hub);
+    }
+    furthest
+}
+
 #[test]
 fn both_ends_open_and_their_leases_cover_what_they_hand_out_next() {
     let mut pair = Pair::new();
@@ -400,25 +425,8 @@ fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
     for client in [true, false] {
         let mut pair = Pair::new();
         pair.connect();
-        let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
         // Nothing of it reaches the peer, which holds only the announced marks.
-        let mut furthest = 0;
-        for number in 0..40 {
-            let range = if client {
-                send(&mut pair.client, pair.now, number, 96)
-            } else {
-                send(&mut pair.hub, pair.now, number, 96)
-            };
-            pair.settle();
-            furthest = range.offset + range.len;
-        }
-        let passed = if client { pair.client.passed.len() } else { pair.hub.passed.len() };
-        assert_eq!(passed, 40);
-        if client {
-            pair.restart_client(old_client);
-        } else {
-            pair.restart_hub(old_hub);
-        }
+        let furthest = send_and_put_back(&mut pair, client);
         pair.connect();
         let (end, other) = if client {
             (&pair.client.found, &pair.hub.found)
@@ -427,11 +435,7 @@ fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
         };
         assert!(end[0].skipped > 0, "{end:?}");
         assert!(other.last().unwrap().peer_put_back || !other.last().unwrap().is_notable());
-        let next = if client {
-            send(&mut pair.client, pair.now, 99, 96)
-        } else {
-            send(&mut pair.hub, pair.now, 99, 96)
-        };
+        let next = send_as(&mut pair, client, 99);
         assert!(next.offset >= furthest, "{next:?} was sent before");
         pair.settle();
         assert!(if client { pair.client.open && pair.client.voided_keys } else { pair.hub.open });
@@ -443,22 +447,7 @@ fn a_first_mark_that_is_lost_hides_no_roll_back() {
     for client in [true, false] {
         let mut pair = Pair::new();
         pair.connect();
-        let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
-        let mut furthest = 0;
-        for number in 0..40 {
-            let range = if client {
-                send(&mut pair.client, pair.now, number, 96)
-            } else {
-                send(&mut pair.hub, pair.now, number, 96)
-            };
-            pair.settle();
-            furthest = range.offset + range.len;
-        }
-        if client {
-            pair.restart_client(old_client);
-        } else {
-            pair.restart_hub(old_hub);
-        }
+        let furthest = send_and_put_back(&mut pair, client);
         // Its tag key lies where the other end is, far beyond what this end knows of itself.
         pair.lose = if client {
             Box::new(|wire| matches!(wire, Wire::Mark(_)))
@@ -469,11 +458,7 @@ fn a_first_mark_that_is_lost_hides_no_roll_back() {
         pair.lose = Box::new(|_| false);
         pair.disconnect();
         pair.connect();
-        let next = if client {
-            send(&mut pair.client, pair.now, 99, 96)
-        } else {
-            send(&mut pair.hub, pair.now, 99, 96)
-        };
+        let next = send_as(&mut pair, client, 99);
         assert!(next.offset >= furthest, "{next:?} was sent before, client: {client}");
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     layout,
     sim::{Faults, Keep},
     status::Use,
-    transaction::{OutboxItem, Transaction},
+    transaction::Transaction,
     wait::wait,
 };
 
@@ -180,9 +180,7 @@ fn syncs_of_a_group(long: bool) -> (u64, u64) {
     for number in 0..50 {
         let (reply, answer) = oneshot::channel();
         let id = world.engine.next_outbox_id();
-        let bytes = vec![3; if long && number == 0 { 3000 } else { 100 }];
-        let item =
-            OutboxItem { id, receiver: HUB, block: BlockId::new([1; 16]), table: TABLE, at_ms: 0, bytes };
+        let item = letter(id, 3, if long && number == 0 { 3000 } else { 100 });
         let transaction = Transaction { outbox: vec![item], ..Transaction::default() };
         jobs.push(Job::Commit(Box::new(transaction), None, reply));
         answers.push(answer);
@@ -231,14 +229,7 @@ fn a_full_disk_refuses_what_needs_room_and_nothing_else() {
     let mut world = World::new();
     world.disk.faults.full.store(true, Ordering::SeqCst);
     let id = world.engine.next_outbox_id();
-    let item = OutboxItem {
-        id,
-        receiver: HUB,
-        block: BlockId::new([1; 16]),
-        table: TABLE,
-        at_ms: 0,
-        bytes: vec![3; 3000],
-    };
+    let item = letter(id, 3, 3000);
     let transaction = || Transaction { outbox: vec![item.clone()], ..Transaction::default() };
     assert!(matches!(commit(&world.engine, transaction()), Err(StoreError::Full { .. })));
     world.mint(500, None);
@@ -255,14 +246,7 @@ fn a_refused_transaction_gives_back_what_it_would_have_claimed() {
     let world = World::new();
     let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 64 };
     let id = world.engine.next_outbox_id();
-    let item = OutboxItem {
-        id,
-        receiver: HUB,
-        block: BlockId::new([1; 16]),
-        table: TABLE,
-        at_ms: 0,
-        bytes: vec![3; 3000],
-    };
+    let item = letter(id, 3, 3000);
     let transaction = || Transaction {
         claims: vec![(range, Use::Key)],
         outbox: vec![item.clone()],

@@ -71,6 +71,12 @@ pub(super) fn commit(engine: &Engine, transaction: Transaction) -> Result<(), St
     run(engine, |reply| Job::Commit(Box::new(transaction), None, reply))
 }
 
+/// A message for the hub, of equal bytes.
+pub(super) fn letter(id: OutboxId, byte: u8, len: usize) -> OutboxItem {
+    let block = BlockId::new([1; 16]);
+    OutboxItem { id, receiver: HUB, block, table: TABLE, at_ms: 0, bytes: vec![byte; len] }
+}
+
 pub(super) fn start(disk: &SimDisk, log: &SimLog) -> Engine {
     let disk = Arc::new(disk.clone());
     let engine =
@@ -280,15 +286,9 @@ impl World {
 
     pub(super) fn post(&mut self, byte: u8, len: usize) {
         let id = self.engine.next_outbox_id();
-        let item = OutboxItem {
-            id,
-            receiver: HUB,
-            block: BlockId::new([1; 16]),
-            table: TABLE,
-            at_ms: 0,
-            bytes: vec![byte; len],
-        };
-        if commit(&self.engine, Transaction { outbox: vec![item], ..Transaction::default() }).is_ok() {
+        if commit(&self.engine, Transaction { outbox: vec![letter(id, byte, len)], ..Transaction::default() })
+            .is_ok()
+        {
             self.messages.insert(id, (byte, len));
         }
     }

@@ -27,12 +27,17 @@ use crate::{
     shared::{Event, MILLI, Micros, Plan, SECOND, Shared, Telling, Wish, WishState},
 };
 
+/// By then everybody has met everybody, where nothing goes wrong.
+const SETTLED: Micros = 800 * MILLI;
 /// Faults and wishes come within this time.
 pub(crate) const BUSY: Micros = 10 * SECOND;
 /// Then everything heals.
 pub(crate) const HEALED: Micros = 12 * SECOND;
 /// And by then everything must have ended.
 pub(crate) const END: Micros = HEALED + 45 * SECOND;
+/// What the stores were given just before the end is still done, and nothing else: a message that is refused is sent
+/// again every few seconds, for as long as it may wait.
+const LAST_WORK: Micros = 50 * MILLI;
 
 /// Most events of one run: far more than any has.
 const STEPS_MAX: u64 = 2_000_000;
@@ -253,6 +258,9 @@ impl World {
         if large {
             number = number.min(3);
         }
+        // Where nothing else may go wrong, hubs and receivers have compared their marks by then: until it has, a hub
+        // refuses, for it could not deliver.
+        let first = if scenario.sharp { SETTLED } else { 100 * MILLI };
         // Some come after everything has healed: life goes on.
         for wish in 0..=number {
             let client = hubs + shared.rng.index(count - hubs);
@@ -276,7 +284,7 @@ impl World {
             let wish_at = if wish == number {
                 HEALED + shared.rng.within(SECOND..=4 * SECOND)
             } else {
-                shared.rng.within(100 * MILLI..=BUSY)
+                shared.rng.within(first..=BUSY)
             };
             shared.wishes.push(Wish {
                 client,
@@ -296,7 +304,7 @@ impl World {
     pub(crate) fn run(&mut self) {
         while self.shared.checker.violation.is_none() {
             let Some((&(at, number), _)) = self.shared.queue.first_key_value() else { break };
-            if at > END {
+            if at > END + LAST_WORK {
                 break;
             }
             if self.shared.step >= STEPS_MAX {
@@ -304,6 +312,9 @@ impl World {
                 return;
             }
             let Some(event) = self.shared.queue.remove(&(at, number)) else { break };
+            if at > END && !matches!(event, Event::Pads(..) | Event::Commits(..)) {
+                continue;
+            }
             self.shared.now = at;
             self.shared.step += 1;
             self.event(event);
