@@ -1,0 +1,128 @@
+//! Wishes of applications: whom they need, and how they end.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use dske_protocol::{
+    hub::RequestId,
+    ids::NodeId,
+    message::Subject,
+    params::Time,
+    sender::{HubChoice, KeyWish, SenderInput},
+};
+
+use super::ClientRole;
+use crate::{
+    core::Core,
+    shared::{Shared, WishState},
+};
+
+const NOTICE_MARGIN: Duration = Duration::from_secs(1);
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+impl ClientRole {
+    pub(crate) fn wish(&mut self, core: &mut Core, shared: &mut Shared, wish: usize) {
+        shared.wishes[wish].state = WishState::Open(core.epoch);
+        self.wishes.push((wish, core.now(shared)));
+        self.advance(core, shared);
+        self.execute(core, shared);
+    }
+
+    /// Takes wishes and inquiries as far as they can go.
+    pub(super) fn advance(&mut self, core: &mut Core, shared: &mut Shared) {
+        self.inquire(core, shared);
+        self.widen(core, shared);
+        for (wish, began) in std::mem::take(&mut self.wishes) {
+            let now = core.now(shared);
+            let wanted = shared.wishes[wish].clone();
+            if now >= began + Duration::from_micros(wanted.timeout) {
+                self.wish_ended(shared, wish, "wish ended: not in time");
+                continue;
+            }
+            let receivers: Vec<NodeId> = wanted.receivers.iter().map(|&at| shared.plan.ids[at]).collect();
+            let unknown: Vec<usize> = wanted
+                .receivers
+                .iter()
+                .copied()
+                .filter(|&at| !self.identities.contains_key(&shared.plan.ids[at]))
+                .collect();
+            if unknown.is_empty() {
+                self.begin(core, shared, wish, began, receivers);
+            } else {
+                for at in unknown {
+                    let subject = Subject::Name(shared.plan.names[at].clone());
+                    self.establish(now, subject);
+                }
+                self.wishes.push((wish, began));
+            }
+        }
+        self.inquire(core, shared);
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        core: &mut Core,
+        shared: &mut Shared,
+        wish: usize,
+        began: Time,
+        receivers: Vec<NodeId>,
+    ) {
+        let now = core.now(shared);
+        let wanted = shared.wishes[wish].clone();
+        let usable = self.usable(core, shared);
+        let serves = |hub: &NodeId| {
+            receivers.iter().all(|receiver| self.identities.get(receiver).is_some_and(|by| by.contains(hub)))
+        };
+        let mut hubs: Vec<HubChoice> = self
+            .hubs
+            .iter()
+            .filter(|(_, view)| !view.excluded)
+            .map(|(&hub, _)| (hub, shared.plan.ids[hub]))
+            .filter(|(_, id)| serves(id))
+            .map(|(hub, node)| HubChoice { node, reachable: usable.contains(&hub) })
+            .collect();
+        hubs.sort_by_key(|choice| !choice.reachable);
+        if wanted.n > 0 {
+            hubs.truncate(usize::from(wanted.n));
+        }
+        let linked: BTreeSet<NodeId> = wanted
+            .receivers
+            .iter()
+            .filter(|&&at| shared.is_up(core.me, at))
+            .map(|&at| shared.plan.ids[at])
+            .collect();
+        let deadline = began + Duration::from_micros(wanted.timeout);
+        let patience = if linked.is_empty() {
+            STRAGGLERS
+        } else {
+            Duration::from_micros(shared.plan.deadline) + NOTICE_MARGIN
+        };
+        let key_wish = KeyWish {
+            receivers,
+            key_bytes: wanted.key_bytes,
+            purpose: "simulation".to_owned(),
+            k: wanted.k,
+            hubs,
+            linked,
+            deadline,
+            notice_deadline: (now + patience).min(deadline),
+        };
+        self.next += 1;
+        let id = RequestId(self.next);
+        self.under_way.insert(id, wish);
+        self.sender.handle(now, SenderInput::Start { id, wish: key_wish }, &mut shared.rng.0);
+    }
+
+    pub(super) fn wish_ended(&mut self, shared: &mut Shared, wish: usize, how: &'static str) {
+        shared.count(how);
+        shared.note("wish", [wish as u64, 0, 0], || how.to_owned());
+        shared.wishes[wish].state = WishState::Ended;
+    }
+
+    /// Hubs with which a message can be exchanged now.
+    pub(super) fn usable(&self, core: &Core, shared: &Shared) -> BTreeSet<usize> {
+        let open = core.store.open_peers();
+        let serves = |hub: usize| open.contains(&shared.plan.ids[hub]);
+        let usable = self.hubs.iter().filter(|(hub, view)| view.connected && !view.excluded && serves(**hub));
+        usable.map(|(&hub, _)| hub).collect()
+    }
+}
