@@ -1,0 +1,87 @@
+//! At the end of a run: everything has ended, and what waited for somebody who is there has arrived.
+
+use dske_protocol::pad::TAG_KEY_BYTES;
+use dske_storage::{LaneStatus, TableState, TableStatus};
+
+use super::{Node, Process, Role, World};
+use crate::{
+    checker::{Invariant, status_adds_up},
+    shared::WishState,
+};
+
+impl World {
+    pub(super) fn judge(&mut self) {
+        for at in 0..self.shared.wishes.len() {
+            let wish = &self.shared.wishes[at];
+            if let WishState::Open(_) = wish.state {
+                let text = format!("wish {at} of node {} never ended", wish.client);
+                self.shared.checker.fail(Invariant::NoHang, text);
+            }
+        }
+        for at in 0..self.nodes.len() {
+            let Some(process) = &mut self.nodes[at].process else {
+                if !self.shared.checker.facts[at].partly_old {
+                    self.shared.checker.fail(Invariant::NoHang, format!("node {at} did not come back"));
+                }
+                continue;
+            };
+            let left = match &process.role {
+                Role::Hub(hub) if hub.is_idle() => None,
+                Role::Hub(hub) => Some(format!("{} requests", hub.under_way())),
+                Role::Client(client) => client.under_way(),
+            };
+            let left = left.or_else(|| (!process.core.is_idle()).then(|| "work for the store".to_owned()));
+            if let Some(left) = left {
+                let text = format!("node {at} still has {left} under way at the end");
+                self.shared.checker.fail(Invariant::NoHang, text);
+            }
+            if let Role::Client(client) = &process.role
+                && client.receiver.held_bytes() > 0
+            {
+                let text = format!("node {at} still counts {} bytes of shares", client.receiver.held_bytes());
+                self.shared.checker.fail(Invariant::Bounded, text);
+            }
+            if let Some(text) = status_adds_up(&process.core.store) {
+                self.shared.checker.fail(Invariant::StatusAdds, format!("node {at}: {text}"));
+            }
+            process.core.shadow(&mut self.shared);
+        }
+        let ids = self.shared.plan.ids.clone();
+        self.shared.checker.judge(&ids, &self.away);
+        let waiting = |node: &Node| match &node.process {
+            Some(Process { role: Role::Hub(hub), .. }) => hub.waiting(),
+            _ => 0,
+        };
+        let waiting: usize = self.nodes.iter().map(waiting).sum();
+        *self.shared.checker.counts.entry("messages that still wait").or_default() += waiting as u64;
+        self.judge_outboxes();
+    }
+
+    /// What waits for somebody who is there and takes messages must have arrived.
+    fn judge_outboxes(&mut self) {
+        for at in 0..self.shared.plan.hubs {
+            let Some(process) = &self.nodes[at].process else { continue };
+            // A lane without room for a tag key carries no mark any more, and its table no message: documented.
+            let markable =
+                |lane: &LaneStatus| !lane.allocator || lane.left + lane.reserved >= TAG_KEY_BYTES as u64;
+            let usable = |table: &TableStatus| {
+                table.state == TableState::Active && table.open && table.lanes.iter().all(markable)
+            };
+            let tables = process.core.store.tables();
+            for entry in process.core.store.outbox() {
+                let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
+                let deaf = self.shared.plan.kits[client].is_some() || self.shared.plan.kits[at].is_some();
+                let all_open = tables.iter().filter(|table| table.peer == entry.receiver).all(usable);
+                let hub = self.shared.plan.ids[at];
+                let taking = self.nodes[client].process.as_ref().is_some_and(|process| {
+                    let tables = process.core.store.tables();
+                    tables.iter().filter(|table| table.peer == hub).all(usable)
+                });
+                if !deaf && all_open && taking && self.shared.is_up(at, client) {
+                    let text = format!("hub {at} never delivered {:?} to node {client}", entry.id);
+                    self.shared.checker.fail(Invariant::NoHang, text);
+                }
+            }
+        }
+    }
+}
