@@ -2,6 +2,7 @@
 //! whatever happens, no byte serves twice, no key leaves twice, and what was acknowledged is there.
 
 mod retire;
+mod voids;
 mod world;
 
 use std::{

@@ -254,10 +254,6 @@ impl Engine {
             own.put("message", outbox_key(item.id), &stored)?;
             items.push(Waiting::from(&stored));
         }
-        let voided = match &wanted.sync {
-            Some(sync) if sync.void_keys => void_keys(&mut own)?,
-            _ => Vec::new(),
-        };
         let mut state = lock_short(&self.state);
         check_tables(&state, wanted)?;
         check_claims(&state, &wanted.claims)?;
@@ -266,7 +262,6 @@ impl Engine {
         // a moment, never less, and a failure of the device ends the store.
         group.draft.batch.append(&mut own.batch);
         apply_claims(group, &mut state, &wanted.claims)?;
-        group.erasures.extend(voided);
         if let Some(sync) = &wanted.sync {
             group.erasures.extend(apply_sync(&mut group.draft, &mut state, sync)?);
         }
@@ -283,6 +278,12 @@ impl Engine {
             retire(group, &mut state, table)?;
             let dir = layout::table_dir(&self.dir, table);
             group.erasures.push(Erasure::Table { disk: self.disk.clone(), dir });
+        }
+        drop(state);
+        if wanted.sync.is_some_and(|sync| sync.void_keys) {
+            // Of the group as it stands: what was taken in it is taken, what was put down in it is void too.
+            let voided = self.fatal(void_keys(&mut group.draft))?;
+            group.erasures.extend(voided);
         }
         Ok(())
     }

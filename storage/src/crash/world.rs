@@ -77,6 +77,24 @@ pub(super) fn letter(id: OutboxId, byte: u8, len: usize) -> OutboxItem {
     OutboxItem { id, receiver: HUB, block, table: TABLE, at_ms: 0, bytes: vec![byte; len] }
 }
 
+/// Puts down a block with one key of equal bytes.
+pub(super) fn block(id: u8) -> Transaction {
+    let record = BlockRecord {
+        block: BlockId::new([id; 16]),
+        side: Side::Receiver,
+        sender: HUB,
+        receivers: vec![],
+        purpose: String::new(),
+        key_bytes: 32,
+        n: 3,
+        k: 2,
+        state: BlockState::Ready,
+        at_ms: 1,
+    };
+    let new = NewBlock { record, key: Some(SecretBytes::new(vec![id; 32])) };
+    Transaction { block: vec![new], ..Transaction::default() }
+}
+
 pub(super) fn start(disk: &SimDisk, log: &SimLog) -> Engine {
     let disk = Arc::new(disk.clone());
     let engine =
@@ -262,20 +280,7 @@ impl World {
     }
 
     pub(super) fn block(&mut self, id: u8) {
-        let record = BlockRecord {
-            block: BlockId::new([id; 16]),
-            side: Side::Receiver,
-            sender: HUB,
-            receivers: vec![],
-            purpose: String::new(),
-            key_bytes: 32,
-            n: 3,
-            k: 2,
-            state: BlockState::Ready,
-            at_ms: 1,
-        };
-        let new = NewBlock { record, key: Some(SecretBytes::new(vec![id; 32])) };
-        match commit(&self.engine, Transaction { block: vec![new], ..Transaction::default() }) {
+        match commit(&self.engine, block(id)) {
             Ok(()) => assert!(self.blocks.insert(id, false).is_none(), "a block existed twice"),
             Err(StoreError::BlockExists { .. }) => {
                 self.blocks.entry(id).or_insert(false);

@@ -1,0 +1,79 @@
+//! Keys that are voided in one group with other requests for them.
+
+use dske_protocol::{
+    effect::SyncRecord,
+    ids::{BlockId, KeyId},
+};
+use futures::channel::oneshot;
+
+use super::world::*;
+use crate::{
+    error::{StoreError, TakeError},
+    group::Job,
+    records::{BlockRecord, BlockState},
+    secret::SecretBytes,
+    transaction::Transaction,
+    wait::wait,
+};
+
+type Taken = oneshot::Receiver<Result<SecretBytes, TakeError>>;
+type Done = oneshot::Receiver<Result<(), StoreError>>;
+
+fn take() -> (Job, Taken) {
+    let (reply, answer) = oneshot::channel();
+    (Job::Take(KeyId { block: BlockId::new([1; 16]), index: 0 }, reply), answer)
+}
+
+fn committed(transaction: Transaction) -> (Job, Done) {
+    let (reply, answer) = oneshot::channel();
+    (Job::Commit(Box::new(transaction), None, reply), answer)
+}
+
+fn void() -> (Job, Done) {
+    let sync = SyncRecord {
+        table: TABLE,
+        peer_mark: 0,
+        lease: 0,
+        void_below: None,
+        void_keys: true,
+        activate: false,
+    };
+    committed(Transaction { sync: Some(sync), ..Transaction::default() })
+}
+
+fn state(world: &World) -> BlockState {
+    let key = crate::ledger::block_key(b"b", &BlockId::new([1; 16]));
+    world.engine.ledger.get::<BlockRecord>("block", &key).expect("readable").expect("a block").state
+}
+
+#[test]
+fn a_key_that_is_taken_just_before_the_others_are_void_stays_taken() {
+    let mut world = World::new();
+    world.block(1);
+    world.block(2);
+    let ((take, taken), (void, done)) = (take(), void());
+    world.engine.commit_group(vec![take, void]);
+    assert!(wait(taken).expect("answered").is_ok());
+    assert_eq!(wait(done), Some(Ok(())));
+    assert_eq!(state(&world), BlockState::Taken);
+}
+
+#[test]
+fn a_key_that_is_void_is_not_taken_in_the_same_moment() {
+    let mut world = World::new();
+    world.block(1);
+    let ((void, done), (take, taken)) = (void(), take());
+    world.engine.commit_group(vec![void, take]);
+    assert_eq!(wait(done), Some(Ok(())));
+    assert!(matches!(wait(taken), Some(Err(TakeError::Aborted { .. }))));
+    assert!(matches!(state(&world), BlockState::Aborted { .. }));
+}
+
+#[test]
+fn a_key_that_was_put_down_in_the_same_moment_is_void_with_the_others() {
+    let world = World::new();
+    let ((put, stored), (void, done)) = (committed(block(1)), void());
+    world.engine.commit_group(vec![put, void]);
+    assert_eq!((wait(stored), wait(done)), (Some(Ok(())), Some(Ok(()))));
+    assert!(matches!(state(&world), BlockState::Aborted { .. }));
+}
