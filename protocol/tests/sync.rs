@@ -421,6 +421,19 @@ fn nothing_passes_beyond_what_the_peer_has_on_record() {
 }
 
 #[test]
+fn a_message_beyond_all_that_is_reserved_is_dropped_and_not_asked_about_for_ever() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let range = PadRange { table: TABLE, lane: Lane::Up, offset: LANE - 64, len: 64 };
+    pair.client.input(pair.now, SyncInput::Outgoing { ticket: Ticket(7), peer: HUB, range });
+    pair.settle();
+    assert_eq!(pair.client.dropped, [Ticket(7)]);
+    send(&mut pair.client, pair.now, 8, 96);
+    pair.settle();
+    assert_eq!(pair.client.passed, [Ticket(8)], "others are not concerned");
+}
+
+#[test]
 fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
     for client in [true, false] {
         let mut pair = Pair::new();

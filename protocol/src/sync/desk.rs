@@ -57,11 +57,21 @@ struct Session {
     ahead: u64,
     /// An exchange of ours is under way or being prepared.
     announcing: bool,
-    /// Messages beyond the lease, with the end of their runs.
-    waiting: VecDeque<(u64, Ticket)>,
+    /// Messages beyond the lease.
+    waiting: VecDeque<Waiting>,
     /// Hub: no mark of its own accord before this, and how long the next pause will be at least.
     quiet_until: Time,
     quiet_for: Time,
+}
+
+/// A message that waits for the lease to cover it.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    /// Of its run.
+    end: u64,
+    /// Our mark has been looked up since it came: it is at or beyond the end, if anything is.
+    asked: bool,
 }
 
 /// Where a mark of ours goes.
@@ -226,6 +236,7 @@ impl<S: SyncSide> SyncDesk<S> {
             return self.drop_waiting(&table);
         }
         session.announcing = true;
+        session.waiting.iter_mut().for_each(|message| message.asked = true);
         let (peer, reserve) = (session.peer, session.open);
         self.ask_marks(Job::Compose { table, nonces, purpose: Purpose::Announce, at }, peer, table, reserve);
     }
@@ -247,7 +258,8 @@ impl<S: SyncSide> SyncDesk<S> {
             if purpose == Purpose::Announce && session.open && marks.own <= session.lease {
                 // Nothing new to tell.
                 session.announcing = false;
-                return self.release_waiting(&table);
+                self.pass_covered(&table);
+                return self.ask_again(&table);
             }
         }
         let ticket = self.begin(Job::Seal { table, nonces, purpose, marks });
@@ -309,22 +321,28 @@ impl<S: SyncSide> SyncDesk<S> {
         if planted(Fault::LeaseNotAwaited) || (end <= session.lease && session.waiting.is_empty()) {
             self.effects.push_back(SyncEffect::Pass(ticket));
         } else {
-            session.waiting.push_back((end, ticket));
+            session.waiting.push_back(Waiting { ticket, end, asked: false });
         }
         if !session.waiting.is_empty() || end.saturating_add(session.ahead) > session.lease {
             self.announce(range.table, 0);
         }
     }
 
-    /// Lets pass what the lease has come to cover; asks for more where something still waits.
-    fn release_waiting(&mut self, table: &TableId) {
+    /// Lets pass what the lease has come to cover.
+    fn pass_covered(&mut self, table: &TableId) {
         let Some(session) = self.sessions.get_mut(table) else { return };
-        while let Some(&(end, ticket)) = session.waiting.front() {
-            if end > session.lease {
-                break;
-            }
-            session.waiting.pop_front();
-            self.effects.push_back(SyncEffect::Pass(ticket));
+        while let Some(message) = session.waiting.pop_front_if(|message| message.end <= session.lease) {
+            self.effects.push_back(SyncEffect::Pass(message.ticket));
+        }
+    }
+
+    /// The peer has our whole mark on record. A message beyond it that was there when the mark was looked up lies where
+    /// nothing is reserved: it can never go, and asking again would have no end. One that came since may lie in
+    /// what has been reserved since.
+    fn ask_again(&mut self, table: &TableId) {
+        let Some(session) = self.sessions.get_mut(table) else { return };
+        while let Some(message) = session.waiting.pop_front_if(|message| message.asked) {
+            self.effects.push_back(SyncEffect::Drop(message.ticket));
         }
         if !session.waiting.is_empty() {
             self.announce(*table, 0);
@@ -358,13 +376,14 @@ impl<S: SyncSide> SyncDesk<S> {
     fn drop_waiting(&mut self, table: &TableId) {
         let Some(session) = self.sessions.get_mut(table) else { return };
         let waiting = std::mem::take(&mut session.waiting);
-        self.effects.extend(waiting.into_iter().map(|(_, ticket)| SyncEffect::Drop(ticket)));
+        self.effects.extend(waiting.into_iter().map(|message| SyncEffect::Drop(message.ticket)));
     }
 
     /// Ends a session; what waits in it cannot be sent.
     fn forget(&mut self, table: &TableId) {
         if let Some(session) = self.sessions.remove(table) {
-            self.effects.extend(session.waiting.into_iter().map(|(_, ticket)| SyncEffect::Drop(ticket)));
+            let waiting = session.waiting.into_iter();
+            self.effects.extend(waiting.map(|message| SyncEffect::Drop(message.ticket)));
         }
     }
 

@@ -36,9 +36,9 @@ pub(crate) const BUSY: Micros = 10 * SECOND;
 pub(crate) const HEALED: Micros = 12 * SECOND;
 /// And by then everything must have ended.
 pub(crate) const END: Micros = HEALED + 45 * SECOND;
-/// What the stores were given just before the end is still done, and nothing else: a message that is refused is sent
-/// again every few seconds, for as long as it may wait.
-const LAST_WORK: Micros = 50 * MILLI;
+/// What cannot be done is tried again every now and then for ever: a run ends at the first moment after its end at
+/// which nothing is under way, and something that is under way all this time hangs.
+const LAST_WORK: Micros = 20 * SECOND;
 
 /// Most events of one run: far more than any has.
 const STEPS_MAX: u64 = 2_000_000;
@@ -305,7 +305,7 @@ impl World {
     pub(crate) fn run(&mut self) {
         while self.shared.checker.violation.is_none() {
             let Some((&(at, number), _)) = self.shared.queue.first_key_value() else { break };
-            if at > END + LAST_WORK {
+            if at > END && (self.is_idle() || at > END + LAST_WORK) {
                 break;
             }
             if self.shared.step >= STEPS_MAX {
@@ -313,9 +313,6 @@ impl World {
                 return;
             }
             let Some(event) = self.shared.queue.remove(&(at, number)) else { break };
-            if at > END && !matches!(event, Event::Pads(..) | Event::Commits(..)) {
-                continue;
-            }
             self.shared.now = at;
             self.shared.step += 1;
             self.event(event);

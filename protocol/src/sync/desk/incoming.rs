@@ -185,7 +185,10 @@ impl<S: SyncSide> SyncDesk<S> {
             let purpose = Purpose::Answer(id);
             self.ask_marks(Job::Compose { table, nonces, purpose, at: 0 }, peer, table, true);
         }
-        self.release_waiting(&table);
+        self.pass_covered(&table);
+        if self.sessions.get(&table).is_some_and(|session| !session.waiting.is_empty()) {
+            self.announce(table, 0);
+        }
         // The client's first mark told what it had before it reserved anything.
         if origin == Origin::Answer && first {
             self.announce(table, 0);

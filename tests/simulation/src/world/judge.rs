@@ -9,7 +9,24 @@ use crate::{
     shared::WishState,
 };
 
+impl Process {
+    /// What is under way, in words.
+    fn under_way(&self) -> Option<String> {
+        let left = match &self.role {
+            Role::Hub(hub) if hub.is_idle() => None,
+            Role::Hub(hub) => Some(format!("{} requests", hub.under_way())),
+            Role::Client(client) => client.under_way(),
+        };
+        left.or_else(|| (!self.core.is_idle()).then(|| "work for the store".to_owned()))
+    }
+}
+
 impl World {
+    /// Whether nothing is under way at any node.
+    pub(super) fn is_idle(&self) -> bool {
+        self.nodes.iter().filter_map(|node| node.process.as_ref()).all(|node| node.under_way().is_none())
+    }
+
     pub(super) fn judge(&mut self) {
         for at in 0..self.shared.wishes.len() {
             let wish = &self.shared.wishes[at];
@@ -25,13 +42,7 @@ impl World {
                 }
                 continue;
             };
-            let left = match &process.role {
-                Role::Hub(hub) if hub.is_idle() => None,
-                Role::Hub(hub) => Some(format!("{} requests", hub.under_way())),
-                Role::Client(client) => client.under_way(),
-            };
-            let left = left.or_else(|| (!process.core.is_idle()).then(|| "work for the store".to_owned()));
-            if let Some(left) = left {
+            if let Some(left) = process.under_way() {
                 let text = format!("node {at} still has {left} under way at the end");
                 self.shared.checker.fail(Invariant::NoHang, text);
             }
