@@ -141,6 +141,26 @@ fn a_share_that_passed_the_ledger_before_its_block_ended_does_not_begin_it_anew(
 }
 
 #[test]
+fn a_message_on_its_way_at_the_last_moment_does_not_keep_its_block_for_longer() {
+    let mut bench = Bench::new();
+    let first = agreement();
+    let other = Agreement { purpose: "other".into(), ..agreement() };
+    let one = bench.arrives(1, 0, instruction(&first, 0, 0));
+    let two = bench.arrives(2, 1, instruction(&other, 1, 0));
+    let three = bench.arrives(3, 1, instruction(&first, 1, first.burned_bytes()));
+    let (one, two) = (bench.is_held(one), bench.is_held(two));
+    bench.is_durable(one);
+    bench.is_durable(two);
+    let late = bench.receiver.poll_timeout().expect("the time for late shares ends");
+    bench.receiver.handle(late, ReceiverInput::Tick);
+    assert_eq!(bench.receiver.under_way(), 2, "the message and the block that it names");
+    assert_eq!(bench.receiver.poll_timeout(), None, "the message is what is awaited");
+    let outcome = PadOutcome::Held { ticket: three, result: Err(Refusal::NotSynced), block_ended: false };
+    bench.receiver.handle(late, ReceiverInput::Pad(outcome));
+    assert_eq!(bench.receiver.under_way(), 0);
+}
+
+#[test]
 fn a_message_that_comes_to_nothing_lets_go_of_the_block_that_it_named() {
     let mut bench = Bench::new();
     let first = agreement();

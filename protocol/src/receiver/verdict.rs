@@ -225,8 +225,10 @@ impl Receiver {
             self.deadlines.remove(&(deadline, block));
             self.advance(now, block);
             self.retire_if_done(now, block);
-            if let Some(collection) = self.collections.get_mut(&block) {
-                // Work, a record or a message is out; its end comes back, so this is only a second look.
+            // Where a message is on its way the collection goes with it. Where work or a record is out, its end comes
+            // back, so this is only a second look.
+            let unsettled = |collection: &&mut Collection| collection.outcome.is_none() || collection.ending;
+            if let Some(collection) = self.collections.get_mut(&block).filter(unsettled) {
                 collection.deadline = now + LATE_SHARES;
                 self.deadlines.insert((collection.deadline, block));
             }
