@@ -156,8 +156,12 @@ pub struct LaneMarks {
     /// Of the same lane: what this node is sure to have taken itself, without a gap. A tag key beyond it stands
     /// where the peer's untagged word put it, and says nothing of what lies between.
     pub firm: u64,
+    /// Of the same lane: nothing below will be handed out any more.
+    pub next: u64,
     /// Of the lane that the peer allocates: the furthest byte on record here, used or announced.
     pub seen: u64,
+    /// Of the lane that the peer allocates: everything below counts as used here.
+    pub used_below: u64,
     /// What the peer has told, under a tag, to have on record of our lane; never less than before.
     pub lease: u64,
     /// Length of the lane that this node allocates.

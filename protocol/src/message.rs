@@ -190,6 +190,9 @@ pub struct Mark {
     pub seen: u64,
     /// `seen` as it was when this comparison began, before the reader announced anything.
     pub seen_was: u64,
+    /// Of the lane that the reader allocates: everything below counts as used at the author. Where the reader has not
+    /// come so far, the author was put back and made up for it: what the reader would send would be refused.
+    pub used_below: u64,
     /// What the reader has told the author to have on record of the author's lane.
     pub lease: u64,
     /// Whether the author's records of the table disagree with each other: what the reader has sent and reserved so

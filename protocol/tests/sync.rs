@@ -110,6 +110,24 @@ impl<S: SyncSide> End<S> {
         self.disk.above.iter().map(|run| run.1).max().unwrap_or(0).max(self.disk.mark)
     }
 
+    /// Nothing below will be handed out any more.
+    fn next(&self) -> u64 {
+        let mut next = self.position;
+        while let Some(run) = self.disk.above.iter().find(|run| run.0 <= next && next < run.1) {
+            next = run.1;
+        }
+        next
+    }
+
+    /// Everything below in the peer's lane counts as used.
+    fn used_below(&self) -> u64 {
+        let mut below = 0;
+        while let Some(run) = self.disk.used.iter().find(|run| run.0 <= below && below < run.1) {
+            below = run.1;
+        }
+        below
+    }
+
     fn seen(&self) -> u64 {
         self.disk.used.iter().map(|run| run.1).max().unwrap_or(0).max(self.disk.peer_mark)
     }
@@ -188,7 +206,9 @@ impl<S: SyncSide> End<S> {
                 let marks = LaneMarks {
                     own: self.own(),
                     firm: self.firm(),
+                    next: self.next(),
                     seen: self.seen(),
+                    used_below: self.used_below(),
                     lease: self.disk.lease,
                     own_bytes: LANE,
                     peer_bytes: LANE,
@@ -452,6 +472,46 @@ fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
         assert!(next.offset >= furthest, "{next:?} was sent before");
         pair.settle();
         assert!(if client { pair.client.open && pair.client.voided_keys } else { pair.hub.open });
+    }
+}
+
+#[test]
+fn what_a_peer_that_was_put_back_will_refuse_is_skipped_also_where_its_first_word_was_lost() {
+    for client in [true, false] {
+        let mut pair = Pair::new();
+        pair.connect();
+        send_as(&mut pair, client, 1);
+        send_as(&mut pair, !client, 1);
+        pair.settle();
+        let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
+        for number in 2..40 {
+            send_as(&mut pair, client, number);
+            pair.settle();
+        }
+        // The other end comes back as it was, counts all that was announced as used, and its mark that tells is lost.
+        let answers = Box::new(|wire: &Wire| matches!(wire, Wire::MarkAnswer(_)));
+        if client {
+            pair.restart_hub(old_hub);
+            pair.lose = answers;
+        } else {
+            pair.restart_client(old_client);
+            let mut marks = 0;
+            pair.lose = Box::new(move |wire| {
+                marks += usize::from(matches!(wire, Wire::Mark(_)));
+                matches!(wire, Wire::Mark(_)) && marks > 1
+            });
+        }
+        pair.connect();
+        pair.lose = Box::new(|_| false);
+        pair.disconnect();
+        pair.connect();
+        let next = send_as(&mut pair, client, 99);
+        pair.settle();
+        let refused_below = if client { pair.hub.used_below() } else { pair.client.used_below() };
+        assert!(
+            next.offset >= refused_below,
+            "{next:?} would be refused below {refused_below}, client: {client}"
+        );
     }
 }
 

@@ -281,7 +281,7 @@ impl Engine {
         }
         drop(state);
         if wanted.sync.is_some_and(|sync| sync.void_keys) {
-            // Of the group as it stands: what was taken in it is taken, what was put down in it is void too.
+            // What was taken in this group stays taken, and a block that it puts down is new, and announced as good.
             let voided = self.fatal(void_keys(&mut group.draft))?;
             group.erasures.extend(voided);
         }

@@ -3,8 +3,6 @@
 //! No hash of a key stands in the ledger. That a run holds what was written follows from the order: bytes
 //! synced before their record. That it still does, from a checksum behind each key, which is erased with it.
 
-use std::collections::BTreeSet;
-
 use dske_protocol::{
     ids::{BlockId, KeyId},
     planted::{Fault, planted},
@@ -145,12 +143,11 @@ pub(crate) fn mark_taken(draft: &mut Draft<'_>, id: KeyId) -> Result<(), StoreEr
     Ok(())
 }
 
-/// The blocks whose keys wait, wholly or in part, and some that the draft has changed.
-pub(crate) fn waiting_blocks(draft: &Draft<'_>) -> Result<BTreeSet<BlockId>, StoreError> {
+/// The blocks whose keys waited before the draft, wholly or in part.
+pub(crate) fn waiting_blocks(draft: &Draft<'_>) -> Result<Vec<BlockId>, StoreError> {
     let runs: Vec<(Vec<u8>, KeyRun)> = draft.ledger().pairs("key run", kind::KEY_RUN)?;
-    let drafted = draft.batch.keys().filter_map(|key| key.strip_prefix(kind::KEY_RUN));
-    let ids = runs.iter().map(|(id, _)| id.as_slice()).chain(drafted);
-    Ok(ids.filter_map(|id| id.try_into().ok()).map(BlockId::new).collect())
+    let ids = runs.iter().filter_map(|(id, _)| id.as_slice().try_into().ok());
+    Ok(ids.map(BlockId::new).collect())
 }
 
 /// Takes back the keys of a block that still wait; gives the run that held them.

@@ -54,10 +54,16 @@ impl Engine {
         while let Some((_, end)) = own.used.at_or_after(firm).filter(|(first, _)| *first <= firm) {
             firm = end;
         }
+        let mut next = own.position();
+        while let Some((_, end)) = own.used.at_or_after(next).filter(|(first, _)| *first <= next) {
+            next = end;
+        }
         LaneMarks {
             own: own.furthest(),
             firm,
+            next,
             seen: peers.furthest(),
+            used_below: peers.used.at_or_after(0).filter(|(first, _)| *first == 0).map_or(0, |(_, end)| end),
             lease: own.told,
             own_bytes: own.bytes,
             peer_bytes: peers.bytes,

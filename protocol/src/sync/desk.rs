@@ -274,14 +274,15 @@ impl<S: SyncSide> SyncDesk<S> {
         marks: LaneMarks,
         minted: Result<Vec<Minted>, MintRefusal>,
     ) {
-        let LaneMarks { own, seen, lease, .. } = marks;
+        let LaneMarks { own, seen, used_below, lease, .. } = marks;
         let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
         let LaneMarks { own: own_was, seen: seen_was, unsure, .. } = began;
         let seen = if planted(Fault::SeenOverstated) { (seen + 4096).min(marks.peer_bytes) } else { seen };
         let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
             // A tag key beyond the mark moves the mark.
             let own = own.max(run.range.end()?);
-            let mark = Mark { range: run.range, nonces, own, own_was, seen, seen_was, lease, unsure };
+            let range = run.range;
+            let mark = Mark { range, nonces, own, own_was, seen, seen_was, used_below, lease, unsure };
             seal(&S::Own::from(mark), run.pad.split()?.1).ok()
         });
         self.composed(table, nonces, purpose, sealed.ok_or(Refusal::PadLow));

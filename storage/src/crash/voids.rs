@@ -70,10 +70,10 @@ fn a_key_that_is_void_is_not_taken_in_the_same_moment() {
 }
 
 #[test]
-fn a_key_that_was_put_down_in_the_same_moment_is_void_with_the_others() {
+fn a_key_that_is_put_down_in_the_same_moment_is_new_and_stays() {
     let world = World::new();
     let ((put, stored), (void, done)) = (committed(block(1)), void());
     world.engine.commit_group(vec![put, void]);
     assert_eq!((wait(stored), wait(done)), (Some(Ok(())), Some(Ok(()))));
-    assert!(matches!(state(&world), BlockState::Aborted { .. }));
+    assert_eq!(state(&world), BlockState::Ready);
 }

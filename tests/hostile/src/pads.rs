@@ -255,11 +255,14 @@ impl Pads {
             table.reserved = table.reserved.max((mark + CHUNK_BYTES).min(bytes));
         }
         let (seen, lease) = (table.seen, table.lease);
-        let own = table.lane(own).mark.max(table.reserved);
+        let handed_out = table.lane(own).mark;
+        let own = handed_out.max(table.reserved);
         Ok(LaneMarks {
             own,
             firm: own,
+            next: handed_out,
             seen,
+            used_below: 0,
             lease,
             own_bytes: bytes,
             peer_bytes: bytes,

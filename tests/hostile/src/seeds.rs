@@ -73,6 +73,7 @@ fn messages() -> Vec<Vec<u8>> {
         own_was: 32,
         seen: 128,
         seen_was: 64,
+        used_below: 64,
         lease: 64,
         unsure: false,
     };

@@ -282,9 +282,7 @@ impl Core {
     }
 
     pub(crate) fn take(&mut self, shared: &mut Shared, key: KeyId) {
-        if let Some(fact) = shared.checker.facts[self.me].blocks.get_mut(&key.block) {
-            fact.asked_for = true;
-        }
+        shared.checker.facts[self.me].asked_for.insert(key.block);
         self.commits.push(CommitTask::Take(key));
         self.schedule(shared);
     }

@@ -102,7 +102,7 @@ impl<S: SyncSide> SyncDesk<S> {
                 return self.failed(origin, &table, refusal);
             }
         };
-        let own_end = mark.seen.max(mark.seen_was);
+        let own_end = mark.seen.max(mark.seen_was).max(mark.used_below);
         if mark.own.max(mark.own_was) > marks.peer_bytes
             || own_end > marks.own_bytes
             || mark.lease > marks.peer_bytes
@@ -116,19 +116,22 @@ impl<S: SyncSide> SyncDesk<S> {
         // What both had when the comparison began; what came since was told on this connection.
         let before =
             self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
-        let found = before.map_or_else(Found::default, |before| Found {
+        let mut found = before.map_or_else(Found::default, |before| Found {
             skipped: mark.seen_was.saturating_sub(before.firm),
             voided: mark.lease > before.seen,
             peer_put_back: mark.unsure || mark.seen_was < before.lease,
             settled: before.unsure,
         });
+        // It was put back before this connection, and the mark that would have said so was lost; unless it is we.
+        let ours = found.skipped > 0 || found.settled;
+        found.peer_put_back |= !ours && mark.used_below > marks.next;
         let skip_to = if found.settled {
             Some(mark.seen_was.max(marks.own))
         } else if found.skipped > 0 {
             Some(mark.seen_was)
         } else {
             // What waits in memory lies where the peer, put back, will count everything as used.
-            found.peer_put_back.then_some(marks.own)
+            found.peer_put_back.then_some(marks.own.max(mark.used_below))
         };
         let skip_to = skip_to.filter(|_| !planted(Fault::SkipLeftOut));
         let record = SyncRecord {

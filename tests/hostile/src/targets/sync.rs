@@ -175,7 +175,9 @@ impl<S: SyncSide> Stage<S> {
         let Some((range, _)) = self.pads.peer_takes(&peer, TAG_KEY_BYTES as u64) else { return };
         let [mine, theirs] = self.nonces.get(&range.table).copied().unwrap_or([nonce(0); 2]);
         let unsure = script.u8().is_multiple_of(8);
-        let mark = Mark { range, nonces: [theirs, mine], own, own_was, seen, seen_was, lease, unsure };
+        let used_below = if unsure { seen_was } else { 0 };
+        let nonces = [theirs, mine];
+        let mark = Mark { range, nonces, own, own_was, seen, seen_was, used_below, lease, unsure };
         let mut body =
             if S::OWN == Lane::Up { unsealed(&HubMark(mark)) } else { unsealed(&ClientMark(mark)) };
         mutate(script, &mut body);

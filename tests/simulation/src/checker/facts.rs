@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     /// Messages that it said it took in.
     pub(crate) taken_in: BTreeMap<PadRange, u64>,
     pub(crate) blocks: BTreeMap<BlockId, BlockFact>,
+    /// Blocks whose key somebody asked for; the answer may have been lost.
+    pub(crate) asked_for: BTreeSet<BlockId>,
     /// A part of the directory was put back, and the rest not.
     pub(crate) partly_old: bool,
     pub(crate) outbox: BTreeMap<OutboxId, u64>,
@@ -41,8 +43,6 @@ pub(crate) struct Facts {
 pub(crate) struct BlockFact {
     /// The key, where it keeps one.
     pub(crate) key: Option<Vec<u8>>,
-    /// Somebody asked for the key, and the answer may have been lost.
-    pub(crate) asked_for: bool,
     /// It may have been voided, because records were put back.
     pub(crate) voidable: bool,
     /// The key was handed out.
@@ -92,13 +92,7 @@ impl Checker {
             }
         }
         if let Some((block, key)) = pending.block {
-            let fact = BlockFact {
-                key: key.clone(),
-                asked_for: false,
-                voidable: false,
-                handed_out: false,
-                ended: now,
-            };
+            let fact = BlockFact { key: key.clone(), voidable: false, handed_out: false, ended: now };
             if facts.blocks.insert(block, fact).is_some() {
                 self.fail(Invariant::KeyOnce, format!("node {node} recorded block {block} twice"));
             }
@@ -149,7 +143,7 @@ fn check(facts: &Facts, store: &SimStore) -> Result<(), (Invariant, String)> {
         let Some(record) = store.block(id).map_err(broken)? else { return Err(gone("is unknown".into())) };
         let as_said = match (&record.state, fact.key.is_some()) {
             (BlockState::Ready, true) => !fact.handed_out,
-            (BlockState::Taken, true) => fact.asked_for,
+            (BlockState::Taken, true) => facts.asked_for.contains(id),
             (BlockState::Aborted { .. }, true) => fact.voidable,
             (BlockState::Taken | BlockState::Aborted { .. }, false) => true,
             _ => false,
