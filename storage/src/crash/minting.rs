@@ -80,3 +80,16 @@ fn a_run_is_neither_empty_nor_longer_than_any_may_be() {
     };
     assert_eq!((wanted, left), (RUN_BYTES_MAX, LANE - LANE / 16));
 }
+
+#[test]
+fn a_lane_is_handed_out_in_order_up_to_what_is_kept_for_marks() {
+    let mut world = World::new();
+    let runs = (LANE - LANE / 16) / 1000;
+    for _ in 0..runs {
+        world.mint(1000, None);
+    }
+    let expected: Vec<(u64, u64)> = (0..runs).map(|run| (run * 1000, run * 1000 + 1000)).collect();
+    assert_eq!(world.minted, expected);
+    let left = LANE - LANE / 16 - runs * 1000;
+    assert!(matches!(mint(&world, left + 1), Err(MintError::Exhausted { left: told, .. }) if told == left));
+}
