@@ -107,12 +107,15 @@ fn marks_cover_what_will_be_handed_out_next_where_that_is_wanted() {
 }
 
 #[test]
-fn skipping_gives_up_what_waits_and_ends_with_the_lane() {
-    let world = World::paired();
+fn skipping_gives_up_what_waits_is_durable_and_ends_with_the_lane() {
+    let mut world = World::paired();
     let id = table(&world.client).table;
     world.mint_up(100);
     get(world.client.skip(id, 300)).expect("skipped");
     assert_eq!(world.mint_up(40).range.offset, 300);
+    get(world.client.skip(id, 50_000)).expect("skipped");
+    world.reopen();
+    assert_eq!(marks(&world.client, HUB, id).expect("known").own, 50_000);
     get(world.client.skip(id, LANE)).expect("all of it");
     assert!(get(world.client.skip(id, LANE + 1)).is_err());
     assert_eq!(marks(&world.client, HUB, id).expect("known").own, LANE);
