@@ -53,6 +53,7 @@ fn reached(counter: &AtomicU64, from: &AtomicU64) -> io::Result<()> {
 }
 
 /// What a power cut leaves of the writes that were not synced.
+#[cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// None of them.
