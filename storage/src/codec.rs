@@ -40,7 +40,11 @@ mod tests {
 
     #[test]
     fn records_have_a_size_limit_and_no_tail() {
-        assert!(matches!(encode("test", &vec![0u8; 5000]), Err(StoreError::RecordTooLarge { .. })));
+        // Eight bytes are the length of the list.
+        let longest = vec![0u8; 4088];
+        let bytes = encode("test", &longest).expect("as long as allowed");
+        assert_eq!(decode::<Vec<u8>>("test", &bytes), Ok(longest));
+        assert!(matches!(encode("test", &vec![0u8; 4089]), Err(StoreError::RecordTooLarge { .. })));
         let mut bytes = encode("test", &7u64).expect("small");
         assert_eq!(decode::<u64>("test", &bytes), Ok(7));
         bytes.push(0);

@@ -1,6 +1,7 @@
 //! The engine on a simulated disk that fails at any write or sync and forgets or tears what was not synced:
 //! whatever happens, no byte serves twice, no key leaves twice, and what was acknowledged is there.
 
+mod minting;
 mod retire;
 mod voids;
 mod world;
@@ -199,6 +200,19 @@ fn a_group_shares_its_syncs() {
     assert_eq!(syncs_of_a_group(false), (1, 0));
     // The new segment and its directory, the long message, the journal.
     assert_eq!(syncs_of_a_group(true), (4, 0));
+}
+
+#[test]
+fn the_journal_is_emptied_once_it_holds_enough() {
+    let mut world = World::new();
+    world.engine.settle(1).expect("emptied");
+    world.block(1);
+    let held = world.engine.ledger.unsettled();
+    assert!(held > 1, "a block is more than one record");
+    world.engine.settle(held + 1).expect("not yet");
+    assert_eq!(world.engine.ledger.unsettled(), held);
+    world.engine.settle(held).expect("emptied");
+    assert_eq!(world.engine.ledger.unsettled(), 0);
 }
 
 #[test]

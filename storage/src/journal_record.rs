@@ -208,6 +208,26 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_record_is_known_before_it_is_encoded() {
+        let epoch = Epoch::new(&STORE, 4);
+        for len in 0..200 {
+            let value = vec![3; len];
+            for batch in [Batch::from([(value.clone(), None)]), Batch::from([(b"key".to_vec(), Some(value))])]
+            {
+                let record = encode_record(&epoch, 9, &batch).expect("small");
+                assert_eq!(record.len() as u64, record_bytes(&batch), "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_is_so_long_that_it_reads_as_removed() {
+        let longest = usize::try_from(REMOVED).expect("64 bits") - 1;
+        assert_eq!(length(longest), Ok(REMOVED - 1));
+        assert!(length(longest + 1).is_err() && length(longest + 2).is_err());
+    }
+
+    #[test]
     fn a_batch_that_makes_no_sense_is_refused() {
         for payload in [&[1, 0][..], &[1, 0, 0, 0, 9][..], &[0, 0, 0, 0, 5, 0, 0, 0, 1][..]] {
             assert_eq!(decode_batch(payload, &mut Batch::new()), None);

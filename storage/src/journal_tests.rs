@@ -1,18 +1,23 @@
 //! The journal and the log behind it on a simulated disk: what was synced survives, what is damaged, old or
 //! strange is refused, and nothing else is replayed.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use proptest::prelude::*;
 
 use crate::{
     disk::Disk,
     error::StoreError,
+    journal::replay,
     journal_header::RECORDS_OFFSET,
     journal_record::{Epoch, encode_record},
     journaled_log::JournaledLog,
     log::{Batch, Log, Pair},
-    sim::{Keep, SimDisk, SimLog},
+    sim::{Faults, Keep, SimDisk, SimLog},
 };
 
 const PATH: &str = "/ledger/journal";
@@ -76,6 +81,37 @@ fn one_bad_header_slot_costs_nothing_two_refuse() {
             Err(error) => assert!(!opens && matches!(error, StoreError::Damaged { .. }), "{error}"),
         }
     }
+}
+
+#[test]
+fn a_start_with_the_newer_header_slot_bad_survives_a_power_cut_anywhere() {
+    for cut in 1.. {
+        let (disk, sled) = three();
+        flip(&disk, 4096 + 20);
+        let faults = Arc::new(Faults::default());
+        faults.cut_from.store(cut, Ordering::SeqCst);
+        let (disk, sled) = (disk.crashed(Keep::All, faults.clone()), sled.crashed(Keep::All, faults));
+        let done = open(&disk, &sled).is_ok();
+        let (disk, sled) = crash(&disk, &sled, Keep::Torn(30));
+        let log = open(&disk, &sled).expect("one slot is right at any time");
+        assert_eq!(log.get(b"c"), Ok(Some(b"c".to_vec())), "cut at {cut}");
+        if done {
+            break;
+        }
+    }
+}
+
+#[test]
+fn only_a_record_that_was_written_later_shows_that_one_before_it_is_bad() {
+    let epoch = Epoch::new(&STORE, 3);
+    let replayed = |sequences: [u64; 2]| {
+        let record = |sequence| {
+            let batch = Batch::from([(vec![1], Some(vec![2]))]);
+            encode_record(&epoch, sequence, &batch).expect("small")
+        };
+        replay(&sequences.map(record).concat(), &epoch).is_ok()
+    };
+    assert!(replayed([0, 1]) && !replayed([0, 2]) && !replayed([1, 2]) && replayed([0, 0]));
 }
 
 #[test]

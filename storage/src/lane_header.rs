@@ -162,6 +162,30 @@ mod tests {
     }
 
     #[test]
+    fn uses_are_counted_apart_and_never_wrap() {
+        let mut counts = Counts::default();
+        for (usage, bytes) in [(Use::Key, 3), (Use::Identity, 5), (Use::Sync, 7), (Use::Sync, 1)] {
+            counts.add(usage, bytes);
+        }
+        assert_eq!((counts, counts.total()), (Counts { key: 3, identity: 5, sync: 8 }, 16));
+        let later = counts.max(Counts { key: 4, identity: 1, sync: 8 });
+        assert_eq!(later, Counts { key: 4, identity: 5, sync: 8 }, "each counter only grows");
+        counts.add(Use::Key, u64::MAX);
+        assert_eq!((counts.key, counts.total()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_lane_is_virgin_until_anything_of_it_is_used() {
+        assert!(header().is_virgin());
+        let used = [
+            LaneHeader { mark: 1, ..header() },
+            LaneHeader { floor: 1, ..header() },
+            LaneHeader { counts: Counts { sync: 1, ..Counts::default() }, ..header() },
+        ];
+        used.iter().for_each(|header| assert!(!header.is_virgin(), "{header:?}"));
+    }
+
+    #[test]
     fn every_flipped_bit_of_a_slot_is_noticed() {
         let slot = header().to_slot().expect("encode");
         assert!(LaneHeader::from_slot(&slot).is_some());

@@ -168,8 +168,8 @@ impl LaneState {
     }
 
     /// Takes in bytes that have been reserved durably: `bytes` are those of `from..mark`.
-    pub(crate) fn install(&mut self, start: u64, from: u64, mark: u64, bytes: &[u8]) {
-        if start > self.position || from > self.mark {
+    pub(crate) fn install(&mut self, from: u64, mark: u64, bytes: &[u8]) {
+        if from > self.mark {
             // Passed over: what waited in memory is lost, and counts as skipped.
             self.discard();
             self.position = from;
@@ -225,7 +225,7 @@ impl LaneState {
         if start >= end || end > self.bytes || end - start > RUN_BYTES_MAX {
             return Err(HoldRefusal::OutOfRange);
         }
-        let accepted = planted(Fault::UsedRunAccepted) || planted(Fault::ErasedPadAccepted);
+        let accepted = [Fault::UsedRunAccepted, Fault::ErasedPadAccepted].into_iter().any(planted);
         if self.used.overlaps(start, end) && !accepted {
             return Err(HoldRefusal::AlreadyUsed);
         }
@@ -244,5 +244,152 @@ impl LaneState {
     /// Gives a held run back, or makes way for its claim.
     pub(crate) fn let_go(&mut self, start: u64, end: u64) -> bool {
         self.is_held(start, end) && self.held.remove(&start).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{disk::Disk, lane_checks::file_bytes, sim::SimDisk, status::Use};
+    use dske_protocol::{ids::TableId, pad::TAG_KEY_BYTES};
+    use std::path::Path;
+
+    const BYTES: u64 = 1 << 20;
+
+    /// A lane of any length. Its file does not matter here, and is a short one.
+    fn lane(allocator: bool, bytes: u64, mark: u64) -> LaneState {
+        let (disk, path, table) = (SimDisk::default(), Path::new("lane"), TableId::new([4; 16]));
+        let file = disk.create(path).expect("a file");
+        file.allocate(file_bytes(64)).expect("space");
+        LaneFile::format(&*file, table, Lane::Up, 64).expect("a header");
+        let (file, problem) = LaneFile::open(&disk, path, table, Lane::Up, 64).expect("it opens");
+        assert_eq!(problem, None);
+        let (counts, used) = (Counts::default(), IntervalSet::default());
+        LaneState::new(Arc::new(file), Lane::Up, bytes, allocator, mark, counts, used)
+    }
+
+    /// What stands at a range of the lane.
+    fn pad(start: u64, end: u64) -> Vec<u8> {
+        (start..end).map(|at| at.to_le_bytes()[0]).collect()
+    }
+
+    /// Takes a run, and checks that it is what stands at its place; gives the place.
+    fn take(lane: &mut LaneState, bytes: u64) -> Option<u64> {
+        let (offset, run) = lane.take(bytes)?;
+        assert_eq!(run.len() as u64, bytes);
+        let (share, _) = run.split().expect("long enough");
+        assert_eq!(*share.into_bytes(), pad(offset, offset + bytes - TAG_KEY_BYTES as u64));
+        Some(offset)
+    }
+
+    #[test]
+    fn a_chunk_is_a_part_of_the_lane_within_bounds() {
+        assert_eq!(lane(true, 128 * 8192, 0).chunk_bytes(65_536), 8192);
+        assert_eq!(lane(true, 128 * 8192, 0).chunk_bytes(5000), 5000);
+        assert_eq!(lane(true, 128 << 10, 0).chunk_bytes(65_536), 4096);
+    }
+
+    #[test]
+    fn every_byte_is_used_waiting_passed_over_or_left() {
+        let mut lane = lane(true, BYTES, 0);
+        lane.install(0, 8192, &pad(0, 8192));
+        assert_eq!(take(&mut lane, 100), Some(0));
+        lane.counts.add(Use::Key, 100);
+        lane.used.insert(20_000, 20_032);
+        lane.counts.add(Use::Sync, 32);
+        assert_eq!((lane.position(), lane.reserved(), lane.furthest()), (100, 8092, 20_032));
+        assert_eq!(lane.left(), BYTES - 8192 - 32);
+        assert_eq!(lane.left_for_messages(), BYTES - 100 - 32 - 4096, "the end is for marks");
+        lane.skip(9000);
+        let status = lane.status();
+        assert_eq!((status.left, status.reserved, status.skipped), (BYTES - 9000 - 32, 0, 8900));
+        assert_eq!((status.used_key, status.used_identity, status.used_sync), (100, 0, 32));
+        lane.told = BYTES;
+        assert_eq!(lane.furthest(), 20_032, "what the peer has on record is not used for that");
+    }
+
+    #[test]
+    fn a_receiver_knows_used_runs_and_what_the_allocator_told() {
+        let mut lane = lane(false, BYTES, 77);
+        assert_eq!((lane.mark, lane.position(), lane.furthest()), (0, 0, 0), "it reserves nothing");
+        lane.used.insert(100, 400);
+        lane.counts.add(Use::Identity, 300);
+        lane.told = 399;
+        assert_eq!((lane.furthest(), lane.left()), (400, BYTES - 300));
+        lane.told = 500;
+        assert_eq!((lane.furthest(), lane.left(), lane.status().skipped), (500, BYTES - 300, 0));
+    }
+
+    #[test]
+    fn a_message_goes_where_there_is_room_and_leaves_the_end_to_marks() {
+        let mut lane = lane(true, 1600, 0);
+        assert_eq!((lane.left_for_messages(), lane.fit(1500), lane.fit(1501)), (1500, Some(0), None));
+        assert_eq!((lane.fit_from(0, 1600), lane.fit_from(1, 1600)), (Some(0), None));
+        assert_eq!(lane.fit_from(u64::MAX, 1), None);
+        lane.used.insert(100, 200);
+        lane.used.insert(250, 300);
+        assert_eq!((lane.fit(100), lane.fit(101)), (Some(0), Some(300)));
+        assert_eq!((lane.fit_from(101, 50), lane.fit_from(150, 51)), (Some(200), Some(300)));
+        assert_eq!((lane.fit(1200), lane.fit(1201)), (Some(300), None));
+        lane.skip(150);
+        assert_eq!(lane.fit(10), Some(200));
+    }
+
+    #[test]
+    fn a_reservation_is_a_chunk_or_what_is_wanted_and_ends_before_used_runs() {
+        let mut lane = lane(true, BYTES, 0);
+        assert_eq!((lane.reservation_end(10, 9, 4096), lane.reservation_end(10, 5000, 4096)), (4106, 5010));
+        assert_eq!(lane.reservation_end(BYTES - 20, 10, 4096), BYTES);
+        lane.used.insert(1000, 1032);
+        assert_eq!((lane.reservation_end(10, 9, 4096), lane.reservation_end(1032, 9, 4096)), (1000, 5128));
+    }
+
+    #[test]
+    fn what_waits_is_handed_out_in_order_before_what_comes_after_it() {
+        let mut lane = lane(true, BYTES, 1000);
+        assert_eq!(take(&mut lane, 40), None, "nothing is reserved");
+        lane.install(1000, 1100, &pad(1000, 1100));
+        assert_eq!(take(&mut lane, 60), Some(1000));
+        lane.install(1100, 1180, &pad(1100, 1180));
+        assert_eq!((lane.position(), lane.mark, lane.reserved()), (1060, 1180, 120));
+        assert_eq!((take(&mut lane, 70), take(&mut lane, 51)), (Some(1060), None));
+        assert_eq!((take(&mut lane, 50), lane.reserved()), (Some(1130), 0));
+    }
+
+    #[test]
+    fn what_waits_before_a_place_further_on_is_given_up() {
+        let mut lane = lane(true, BYTES, 0);
+        lane.install(0, 100, &pad(0, 100));
+        lane.used.insert(100, 132);
+        lane.install(132, 300, &pad(132, 300));
+        assert_eq!((lane.position(), lane.reserved(), take(&mut lane, 50)), (132, 168, Some(132)));
+        lane.skip(100);
+        assert_eq!((lane.position(), take(&mut lane, 40)), (182, Some(182)), "there is no way back");
+        lane.skip(240);
+        assert_eq!((lane.reserved(), take(&mut lane, 40), take(&mut lane, 40)), (60, Some(240), None));
+        lane.skip(300);
+        assert_eq!((lane.mark, lane.reserved(), take(&mut lane, 40)), (300, 0, None));
+        lane.skip(1000);
+        assert_eq!((lane.mark, lane.position(), lane.reserved()), (1000, 1000, 0));
+    }
+
+    #[test]
+    fn a_run_is_held_once_and_only_where_nothing_else_is() {
+        let mut lane = lane(false, 2 * RUN_BYTES_MAX, 0);
+        let end = lane.bytes;
+        for (start, end) in [(5, 5), (6, 5), (end - 1, end + 1), (0, RUN_BYTES_MAX + 1)] {
+            assert_eq!(lane.hold(start, end), Err(HoldRefusal::OutOfRange), "{start}..{end}");
+        }
+        assert_eq!(lane.hold(end - RUN_BYTES_MAX, end), Ok(()));
+        lane.used.insert(100, 200);
+        assert_eq!(lane.hold(199, 300), Err(HoldRefusal::AlreadyUsed));
+        assert_eq!((lane.hold(50, 100), lane.hold(200, 300), lane.hold(300, 301)), (Ok(()), Ok(()), Ok(())));
+        for (start, end) in [(200, 300), (210, 220), (290, 310), (40, 51), (299, 300)] {
+            assert_eq!(lane.hold(start, end), Err(HoldRefusal::Held), "{start}..{end}");
+        }
+        assert!(lane.is_held(200, 300) && !lane.is_held(200, 299) && !lane.is_held(201, 300));
+        assert!(!lane.let_go(200, 299) && !lane.let_go(201, 300) && lane.let_go(200, 300));
+        assert!(!lane.let_go(200, 300), "once");
+        assert_eq!(lane.hold(210, 220), Ok(()));
     }
 }

@@ -229,6 +229,7 @@ mod tests {
         assert!(used < used_key(&TABLE, Lane::Down, 0x0200), "runs are listed in their order");
         assert_eq!(node_key(kind::HUB, &NodeId::new([9; 32])), [kind::HUB, &[9; 32]].concat());
         assert_eq!(block_key(kind::BLOCK, &BlockId::new([8; 16])), [kind::BLOCK, &[8; 16]].concat());
+        assert_eq!(clock_key(), [kind::META, b"clock"].concat());
     }
 
     #[test]

@@ -77,11 +77,7 @@ impl Engine {
             (lane.file.clone(), used)
         };
         let refusal = match self.read_pad(range.table, &file, range.offset, range.len) {
-            Ok(Some(bytes))
-                if planted(Fault::ErasedPadAccepted) && used && bytes.iter().any(|&byte| byte != 0) =>
-            {
-                HoldRefusal::AlreadyUsed
-            }
+            Ok(Some(bytes)) if fault_spares(used, &bytes) => HoldRefusal::AlreadyUsed,
             Ok(Some(mut bytes)) => return Ok(PadBytes::mint(std::mem::take(&mut *bytes))),
             Ok(None) => HoldRefusal::Erased,
             Err(error) => HoldRefusal::Store(error),
@@ -202,7 +198,7 @@ impl Engine {
             let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
             let old_mark = entry.own_lane().mark;
             match &read {
-                Some(run) => entry.own_lane_mut().install(start, from, mark, run),
+                Some(run) => entry.own_lane_mut().install(from, mark, run),
                 None => {
                     entry.own_lane_mut().skip(mark);
                     entry.quarantine("bytes that were never used read as erased");
@@ -270,6 +266,11 @@ fn choose_tables(state: &State, wants: &[Want]) -> Result<(Vec<TableId>, BTreeMa
         chosen.push(table.record.table);
     }
     Ok((chosen, totals))
+}
+
+/// The planted fault accepts runs that are used only once they are erased.
+fn fault_spares(used: bool, bytes: &[u8]) -> bool {
+    planted(Fault::ErasedPadAccepted) && used && bytes.iter().any(|&byte| byte != 0)
 }
 
 fn take(state: &mut State, want: &Want, table: &TableId) -> Option<Minted> {

@@ -32,6 +32,8 @@ pub(crate) struct Faults {
     /// Every write and sync from this one on fails; 0 for never.
     pub(crate) cut_from: AtomicU64,
     pub(crate) full: AtomicBool,
+    /// Bytes whose space was given back.
+    pub(crate) punched: AtomicU64,
 }
 
 impl Faults {
@@ -51,6 +53,7 @@ fn reached(counter: &AtomicU64, from: &AtomicU64) -> io::Result<()> {
 }
 
 /// What a power cut leaves of the writes that were not synced.
+#[cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// None of them.
@@ -258,7 +261,11 @@ impl File for SimFile {
         Ok(())
     }
 
-    fn punch(&self, _offset: u64, _len: u64) -> io::Result<()> {
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.faults.punched.fetch_add(len, Ordering::SeqCst);
+        let zeros = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        let at = usize::try_from(offset).map_err(io::Error::other)?;
+        lock_short(&self.bytes).change(at, &zeros, at + zeros.len());
         Ok(())
     }
 }

@@ -246,6 +246,19 @@ fn what_the_peer_has_on_record_settles_a_quarantine() {
         world.client.close().expect("closed");
         std::fs::write(&path, old).expect("put back");
         assert_quarantined(&mut world);
+        let id = table(&world.client).table;
+        let less = SyncRecord {
+            table: id,
+            peer_mark: 0,
+            lease: 0,
+            void_below: None,
+            void_keys: false,
+            activate: true,
+        };
+        get(world.client.commit(Transaction { sync: Some(less), ..Transaction::default() }))
+            .expect("recorded");
+        let state = table(&world.client).state;
+        assert!(matches!(state, TableState::Quarantined { .. }), "the peer has not told what to give up");
         compare(&world);
         for _ in 0..2 {
             assert_eq!(table(&world.client).state, TableState::Active);

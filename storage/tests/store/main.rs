@@ -5,6 +5,7 @@ mod common;
 mod damage;
 mod keys;
 mod kill;
+mod marks;
 mod modules;
 mod outbox;
 mod pads;
