@@ -72,7 +72,9 @@ fn marks_tell_how_far_both_lanes_have_come() {
     let expected = LaneMarks {
         own: CHUNK,
         firm: CHUNK,
+        next: 100,
         seen: 0,
+        used_below: 0,
         lease: 0,
         own_bytes: LANE,
         peer_bytes: LANE,
@@ -92,6 +94,26 @@ fn marks_tell_how_far_both_lanes_have_come() {
         let LaneMarks { own, firm, seen, lease, .. } = marks(&world.client, HUB, id).expect("known");
         assert_eq!((own, firm, seen, lease), (50_032, 50_032, 5000, 50_010));
         world.reopen();
+    }
+}
+
+#[test]
+fn marks_tell_what_is_handed_out_next_and_below_what_all_counts_as_used() {
+    let world = World::paired();
+    let id = table(&world.client).table;
+    let told = || {
+        let LaneMarks { next, used_below, .. } = marks(&world.client, HUB, id).expect("known");
+        (next, used_below)
+    };
+    assert_eq!(told(), (0, 0));
+    assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, 0);
+    assert_eq!(told(), (32, 0), "a tag key ahead of all that is reserved is behind what comes next");
+    for (offset, used_below) in [(64, 0), (192, 0), (0, 128), (128, 256)] {
+        let range = PadRange { table: id, lane: Lane::Down, offset, len: 64 };
+        assert_eq!(hold(&world.client, held(HUB, range)), Ok(()));
+        let claims = vec![(range, Use::Key)];
+        get(world.client.commit(Transaction { claims, ..Transaction::default() })).expect("claimed");
+        assert_eq!(told(), (32, used_below), "without a gap, once {offset} is used");
     }
 }
 
