@@ -1,9 +1,9 @@
 //! The engine on a simulated disk that fails at any write or sync and forgets or tears what was not synced:
 //! whatever happens, no byte serves twice, no key leaves twice, and what was acknowledged is there.
 
+mod keys;
 mod minting;
 mod retire;
-mod voids;
 mod world;
 
 use std::{

@@ -31,6 +31,22 @@ pub(crate) struct KeyRun {
     pub(crate) taken: u32,
 }
 
+impl KeyRun {
+    /// Whether this is the record of keys that can have been put down.
+    pub(crate) fn check(self, block: &[u8]) -> Result<Self, StoreError> {
+        let whole = self.keys > 0 && self.run.len % u64::from(self.keys) == 0;
+        let fits = self.run.offset.checked_add(self.run.len).is_some();
+        if whole && fits && self.keys <= KEYS_PER_BLOCK_MAX && self.taken < self.keys {
+            return Ok(self);
+        }
+        let block =
+            block.try_into().map_or_else(|_| "no block".to_owned(), |id| BlockId::new(id).to_string());
+        let detail =
+            format!("{} keys of which {} are taken, of {block}: check the disk", self.keys, self.taken);
+        Err(StoreError::Damaged { what: "the ledger's record of a key run", detail })
+    }
+}
+
 /// Room that so many keys take, which are `bytes` long together.
 pub(crate) fn run_bytes(bytes: usize, keys: u32) -> u64 {
     bytes as u64 + u64::from(keys) * CHECK_BYTES as u64

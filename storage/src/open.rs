@@ -291,7 +291,8 @@ fn warn_of_strays(dir: &Path, disk: &dyn Disk, state: &State) -> Result<(), Stor
 fn live_keys(ledger: &Ledger) -> Result<Vec<crate::spool::Run>, StoreError> {
     let mut live = Vec::new();
     for (block, stored) in ledger.pairs::<KeyRun>("key run", kind::KEY_RUN)? {
-        let key_bytes = stored.run.len / u64::from(stored.keys.max(1));
+        let stored = stored.check(&block)?;
+        let key_bytes = stored.run.len / u64::from(stored.keys);
         let taken: Vec<(Vec<u8>, ())> = ledger.pairs("taken key", &key(kind::KEY_TAKEN, &[&block]))?;
         let taken: std::collections::BTreeSet<u32> = taken
             .iter()

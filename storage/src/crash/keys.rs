@@ -1,4 +1,6 @@
-//! Keys that are voided in one group with other requests for them.
+//! Keys that wait: voided in one group with other requests for them, and records of them that cannot be.
+
+use std::{path::Path, sync::Arc};
 
 use dske_protocol::{
     effect::SyncRecord,
@@ -10,6 +12,9 @@ use super::world::*;
 use crate::{
     error::{StoreError, TakeError},
     group::Job,
+    keys::KeyRun,
+    ledger::Draft,
+    open::load,
     records::{BlockRecord, BlockState},
     secret::SecretBytes,
     transaction::Transaction,
@@ -44,6 +49,28 @@ fn void() -> (Job, Done) {
 fn state(world: &World) -> BlockState {
     let key = crate::ledger::block_key(b"b", &BlockId::new([1; 16]));
     world.engine.ledger.get::<BlockRecord>("block", &key).expect("readable").expect("a block").state
+}
+
+#[test]
+fn a_record_of_more_keys_than_a_block_holds_is_named_as_damage() {
+    let mut world = World::new();
+    world.block(1);
+    let id = crate::ledger::block_key(crate::ledger::kind::KEY_RUN, &BlockId::new([1; 16]));
+    let good: KeyRun = world.engine.ledger.get("key run", &id).expect("readable").expect("its keys wait");
+    for (keys, taken) in [(u32::MAX, 0), (70_000, 0), (0, 0), (5, 0), (1, 1)] {
+        let mut draft = Draft::new(&world.engine.ledger);
+        draft.put("key run", id.clone(), &KeyRun { keys, taken, ..good }).expect("encoded");
+        world.engine.ledger.commit(&draft.batch).expect("written");
+        let opened = load(
+            Path::new(DIR),
+            Arc::new(world.disk.clone()),
+            Arc::new(world.log.clone()),
+            [7; 16],
+            65_536,
+            SEGMENT,
+        );
+        assert!(matches!(opened.map(|_| ()), Err(StoreError::Damaged { .. })), "{keys}, {taken}");
+    }
 }
 
 #[test]
