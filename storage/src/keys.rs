@@ -34,7 +34,7 @@ pub(crate) struct KeyRun {
 impl KeyRun {
     /// Whether this is the record of keys that can have been put down.
     pub(crate) fn check(self, block: &[u8]) -> Result<Self, StoreError> {
-        let whole = self.keys > 0 && self.run.len % u64::from(self.keys) == 0;
+        let whole = self.keys > 0 && self.run.len.is_multiple_of(u64::from(self.keys));
         let fits = self.run.offset.checked_add(self.run.len).is_some();
         if whole && fits && self.keys <= KEYS_PER_BLOCK_MAX && self.taken < self.keys {
             return Ok(self);
