@@ -40,7 +40,10 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         // Where the program was built, others may not be able to read it.
         let program = dir.path().join("dske");
-        fs::copy(env!("CARGO_BIN_EXE_dske"), &program).unwrap();
+        // By another process: a child that another thread starts at this moment would hold a file that is open here
+        // for writing, and while it does the program is "busy" and cannot be started.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_dske")).arg(&program).status().unwrap();
+        assert!(copied.success());
         if let Some(user) = user {
             chown(dir.path(), Some(user), Some(user)).unwrap();
         }
