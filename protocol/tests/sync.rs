@@ -50,6 +50,7 @@ struct End<S: SyncSide> {
     dropped: Vec<Ticket>,
     lapsed: usize,
     voided_keys: bool,
+    crashes_before_skip: bool,
     forged: u64,
     rng: StdRng,
 }
@@ -88,6 +89,7 @@ impl<S: SyncSide> End<S> {
             dropped: Vec::new(),
             lapsed: 0,
             voided_keys: false,
+            crashes_before_skip: false,
             forged: 0,
             rng: StdRng::seed_from_u64(seed),
         }
@@ -235,6 +237,9 @@ impl<S: SyncSide> End<S> {
                     PadRange { table: TABLE, lane: S::OWN, offset, len: 32 }
                 };
                 PadOutcome::Minted { ticket, result: Ok(vec![Minted { range, pad: pad(&range) }]) }
+            }
+            PadEffect::Skip { ticket, .. } if self.crashes_before_skip => {
+                PadOutcome::Skipped { ticket, ok: false }
             }
             PadEffect::Skip { ticket, to, .. } => {
                 self.disk.mark = self.disk.mark.max(to);
@@ -472,6 +477,27 @@ fn an_end_that_was_put_back_skips_what_it_sent_though_nothing_arrived() {
         assert!(next.offset >= furthest, "{next:?} was sent before");
         pair.settle();
         assert!(if client { pair.client.open && pair.client.voided_keys } else { pair.hub.open });
+    }
+}
+
+#[test]
+fn a_crash_between_what_is_recorded_and_what_is_skipped_hides_no_roll_back() {
+    for client in [true, false] {
+        let mut pair = Pair::new();
+        pair.connect();
+        let furthest = send_and_put_back(&mut pair, client);
+        pair.client.crashes_before_skip = client;
+        pair.hub.crashes_before_skip = !client;
+        pair.connect();
+        let (client_disk, hub_disk) = (pair.client.disk.clone(), pair.hub.disk.clone());
+        if client {
+            pair.restart_client(client_disk);
+        } else {
+            pair.restart_hub(hub_disk);
+        }
+        pair.connect();
+        let next = send_as(&mut pair, client, 99);
+        assert!(next.offset >= furthest, "{next:?} was sent before {furthest}, client: {client}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! The machine that compares marks, for one end of many tables; see [`super`].
 //!
 //! Order for a mark of the peer, which must not change: decode → its nonces are those of this connection → the run
-//! is held → tag → compare with what is on record → claim and marks are durable, in one record → skip → the table is
-//! open, the lease grows, messages pass → answer.
+//! is held → tag → compare with what is on record → claim and marks are durable, in one record → skip, and where that
+//! was needed only now the lease, durably → the table is open, the lease grows, messages pass → answer.
 
 mod incoming;
 
@@ -107,6 +107,7 @@ enum Job<S: SyncSide> {
     Weigh { origin: Origin, mark: Mark },
     Commit { origin: Origin, mark: Mark, verdict: Option<Verdict> },
     Skip { origin: Origin, mark: Mark, found: Found },
+    Lease { origin: Origin, mark: Mark, found: Found },
 }
 
 impl<S: SyncSide> Default for SyncDesk<S> {
@@ -413,10 +414,14 @@ impl<S: SyncSide> SyncDesk<S> {
             },
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
                 Some(Job::Commit { origin, mark, verdict }) => self.committed(origin, mark, verdict, ok),
+                Some(Job::Lease { origin, mark, found }) if ok => self.compared(origin, mark, found),
+                Some(Job::Lease { origin, mark, .. }) => {
+                    self.failed(origin, &mark.range.table, Refusal::Internal);
+                }
                 _ => debug_assert!(false, "nobody asked for this record"),
             },
             PadOutcome::Skipped { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::Skip { origin, mark, found }) if ok => self.compared(origin, mark, found),
+                Some(Job::Skip { origin, mark, found }) if ok => self.skipped(origin, mark, found),
                 Some(Job::Skip { origin, mark, .. }) => {
                     self.failed(origin, &mark.range.table, Refusal::Internal);
                 }

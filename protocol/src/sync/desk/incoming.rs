@@ -3,7 +3,7 @@
 use super::super::{Found, MARKS_MAX, SyncEffect, SyncSide};
 use super::{Job, Origin, Purpose, SyncDesk, Verdict};
 use crate::{
-    effect::{LaneMarks, PadEffect, SyncRecord},
+    effect::{LaneMarks, PadEffect, Record, SyncRecord},
     hub::RequestId,
     ids::{Lane, NodeId, TableId},
     message::{Mark, Unverified},
@@ -137,7 +137,9 @@ impl<S: SyncSide> SyncDesk<S> {
         let record = SyncRecord {
             table,
             peer_mark: mark.own,
-            lease: mark.seen,
+            // What the peer has on record counts as taken by us. So it is not recorded before what is to be skipped is:
+            // a crash in between would hide that it has not been.
+            lease: if skip_to.is_some() { 0 } else { mark.seen },
             void_below: (found.voided || found.settled).then_some(mark.own_was),
             void_keys: found.voided || found.skipped > 0 || found.settled,
             activate: S::OWN == Lane::Up,
@@ -158,6 +160,21 @@ impl<S: SyncSide> SyncDesk<S> {
             }
             Some(Verdict { found, skip_to: None }) => self.compared(origin, mark, found),
         }
+    }
+
+    /// What had to be skipped is, durably. Now what the peer has on record may be, too.
+    pub(super) fn skipped(&mut self, origin: Origin, mark: Mark, found: Found) {
+        let ticket = self.begin(Job::Lease { origin, mark, found });
+        let sync = SyncRecord {
+            table: mark.range.table,
+            peer_mark: mark.own,
+            lease: mark.seen,
+            void_below: None,
+            void_keys: false,
+            activate: false,
+        };
+        let record = Record { sync: Some(sync), ..Record::default() };
+        self.pad_effect(PadEffect::Commit { ticket, record: Box::new(record) });
     }
 
     /// Everything about a mark is durable.

@@ -167,7 +167,10 @@ impl ClientRole {
             NoticeOutcome::Validated { .. } => {
                 let recorded = core.store.block(&agreement.block).ok().flatten();
                 let kept = |state: &BlockState| matches!(state, BlockState::Ready | BlockState::Taken);
-                if recorded.is_none_or(|record| !kept(&record.state)) {
+                let fact = shared.checker.facts[core.me].blocks.get(&agreement.block);
+                // More may be told of a key that has been void since: which share was false.
+                let void = fact.is_some_and(|fact| fact.voidable);
+                if !void && recorded.is_none_or(|record| !kept(&record.state)) {
                     let text =
                         format!("node {} announced block {} before its record", core.me, agreement.block);
                     shared.checker.fail(Invariant::DurableFirst, text);
