@@ -87,7 +87,7 @@ pub enum HubEffect {
         /// Whether the share is on its way, durably.
         result: Result<(), Refusal>,
     },
-    /// The answer to an identity request: a sealed [`IdentityClaim`].
+    /// The answer to an identity request: a sealed [`crate::message::IdentityClaim`].
     IdentityAnswer {
         /// The request.
         id: RequestId,
