@@ -182,8 +182,11 @@ impl IdentityDesk {
             IdentityInput::Establish { subject, hubs, deadline } => self.establish(subject, hubs, deadline),
             IdentityInput::Widen { known, hubs, deadline } => {
                 let subject = Subject::Node(known.identity.node);
-                let open = |inquiry: &Inquiry| inquiry.known.is_some() && inquiry.subject == subject;
-                if self.inquiries.len() < INQUIRIES_MAX && !self.inquiries.values().any(open) {
+                let asking = |inquiry: &Inquiry| inquiry.known.is_some() && inquiry.subject == subject;
+                // What is known must not be older than a record that is being written: it would be undone.
+                let writing = |job: &Job| matches!(job, Job::Widen { established } if established.identity.node == known.identity.node);
+                let open = self.inquiries.values().any(asking) || self.jobs.values().any(writing);
+                if self.inquiries.len() < INQUIRIES_MAX && !open {
                     self.ask(subject, Some(known), hubs, deadline);
                 }
             }
@@ -475,6 +478,19 @@ mod tests {
         assert_eq!(accepted.known_as.len(), 3);
         assert_eq!(excluded.len(), 1);
         assert_eq!(excluded[0].0, NodeId::new([102; 32]));
+    }
+
+    #[test]
+    fn nobody_is_asked_about_again_while_the_last_answer_is_being_written() {
+        let mut desk = IdentityDesk::new(1);
+        let known = |node| EstablishedIdentity { identity: identity(node), known_as: Vec::new() };
+        desk.begin(Job::Widen { established: known(1) });
+        let mut asks = |node| {
+            let (hubs, deadline) = (vec![NodeId::new([9; 32])], Time::ZERO);
+            desk.handle(Time::ZERO, IdentityInput::Widen { known: known(node), hubs, deadline });
+            desk.poll_effect().is_some()
+        };
+        assert_eq!((asks(1), asks(2)), (false, true));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Everything that the store decides, without threads: the threads of `store.rs`, or a simulation, call it.
 //!
 //! Two locks are short and never held across I/O: `state` (tables, lanes, outbox index) and `due`
-//! (erasures). A third, `erasing`, is held for as long as erasures take. A failed write or sync poisons the engine: from then on every call fails with that cause,
-//! because nobody can know what the device holds.
+//! (erasures). A third, `erasing`, is held for as long as erasures take. A failed write or sync poisons the
+//! engine: from then on every call fails with that cause, because nobody can know what the device holds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
