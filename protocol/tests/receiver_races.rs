@@ -83,6 +83,20 @@ impl Bench {
         }
     }
 
+    /// The second hub names other parameters: with its word both have spoken, and the agreement ends without a key.
+    /// Then it speaks as it should; `change` may alter that message on its way.
+    fn three_arrive(&mut self, change: impl Fn(&mut Vec<u8>)) -> [Ticket; 3] {
+        let first = agreement();
+        let other = Agreement { purpose: "other".into(), ..agreement() };
+        let mut third = instruction(&first, 1, first.burned_bytes());
+        change(&mut third);
+        [
+            self.arrives(1, 0, instruction(&first, 0, 0)),
+            self.arrives(2, 1, instruction(&other, 1, 0)),
+            self.arrives(3, 1, third),
+        ]
+    }
+
     /// The pads answer a hold with what the ledger says now; the claim that follows waits.
     fn is_held(&mut self, ticket: Ticket) -> Ticket {
         let result = Ok(pad(&agreement()));
@@ -121,12 +135,7 @@ impl Bench {
 #[test]
 fn a_share_that_passed_the_ledger_before_its_block_ended_does_not_begin_it_anew() {
     let mut bench = Bench::new();
-    let first = agreement();
-    // The second hub names other parameters: both have spoken, and the agreement ends without a key.
-    let other = Agreement { purpose: "other".into(), ..agreement() };
-    let one = bench.arrives(1, 0, instruction(&first, 0, 0));
-    let two = bench.arrives(2, 1, instruction(&other, 1, 0));
-    let three = bench.arrives(3, 1, instruction(&first, 1, first.burned_bytes()));
+    let [one, two, three] = bench.three_arrive(|_| ());
     let (one, two, three) = (bench.is_held(one), bench.is_held(two), bench.is_held(three));
     bench.is_durable(one);
     bench.is_durable(two);
@@ -143,11 +152,7 @@ fn a_share_that_passed_the_ledger_before_its_block_ended_does_not_begin_it_anew(
 #[test]
 fn a_message_on_its_way_at_the_last_moment_does_not_keep_its_block_for_longer() {
     let mut bench = Bench::new();
-    let first = agreement();
-    let other = Agreement { purpose: "other".into(), ..agreement() };
-    let one = bench.arrives(1, 0, instruction(&first, 0, 0));
-    let two = bench.arrives(2, 1, instruction(&other, 1, 0));
-    let three = bench.arrives(3, 1, instruction(&first, 1, first.burned_bytes()));
+    let [one, two, three] = bench.three_arrive(|_| ());
     let (one, two) = (bench.is_held(one), bench.is_held(two));
     bench.is_durable(one);
     bench.is_durable(two);
@@ -163,17 +168,11 @@ fn a_message_on_its_way_at_the_last_moment_does_not_keep_its_block_for_longer() 
 #[test]
 fn a_message_that_comes_to_nothing_lets_go_of_the_block_that_it_named() {
     let mut bench = Bench::new();
-    let first = agreement();
-    let other = Agreement { purpose: "other".into(), ..agreement() };
-    let one = bench.arrives(1, 0, instruction(&first, 0, 0));
-    let two = bench.arrives(2, 1, instruction(&other, 1, 0));
-    let mut forged = instruction(&first, 1, first.burned_bytes());
-    *forged.last_mut().unwrap() ^= 1;
-    let three = bench.arrives(3, 1, forged);
+    let [one, two, three] = bench.three_arrive(|forged| *forged.last_mut().unwrap() ^= 1);
     let (one, two) = (bench.is_held(one), bench.is_held(two));
     bench.is_durable(one);
     bench.is_durable(two);
-    let outcome = PadOutcome::Held { ticket: three, result: Ok(pad(&first)), block_ended: true };
+    let outcome = PadOutcome::Held { ticket: three, result: Ok(pad(&agreement())), block_ended: true };
     bench.receiver.handle(Time::ZERO, ReceiverInput::Pad(outcome));
     assert!(matches!(bench.receiver.poll_effect(), Some(ReceiverEffect::Pad(PadEffect::Release { .. }))));
     let answer = bench.receiver.poll_effect();
