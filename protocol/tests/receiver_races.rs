@@ -59,6 +59,7 @@ struct Bench {
     ended: bool,
     answers: Vec<(RequestId, Result<(), Refusal>)>,
     ends: usize,
+    now: Time,
 }
 
 impl Bench {
@@ -70,7 +71,7 @@ impl Bench {
             deadline: DEADLINE,
         };
         let receiver = Receiver::new(ME, policy, [SENDER]);
-        Self { receiver, ended: false, answers: Vec::new(), ends: 0 }
+        Self { receiver, ended: false, answers: Vec::new(), ends: 0, now: Time::ZERO }
     }
 
     /// Gives a message in; the pads have not answered yet.
@@ -101,7 +102,7 @@ impl Bench {
     fn is_held(&mut self, ticket: Ticket) -> Ticket {
         let result = Ok(pad(&agreement()));
         let outcome = PadOutcome::Held { ticket, result, block_ended: self.ended };
-        self.receiver.handle(Time::ZERO, ReceiverInput::Pad(outcome));
+        self.receiver.handle(self.now, ReceiverInput::Pad(outcome));
         match self.receiver.poll_effect() {
             Some(ReceiverEffect::Pad(PadEffect::Commit { ticket, record })) => {
                 assert_eq!(record.claims.len(), 1);
@@ -113,7 +114,7 @@ impl Bench {
 
     /// A record is durable; whatever follows from it is carried out to its end.
     fn is_durable(&mut self, ticket: Ticket) {
-        self.receiver.handle(Time::ZERO, ReceiverInput::Pad(PadOutcome::Committed { ticket, ok: true }));
+        self.receiver.handle(self.now, ReceiverInput::Pad(PadOutcome::Committed { ticket, ok: true }));
         while let Some(effect) = self.receiver.poll_effect() {
             match effect {
                 ReceiverEffect::Pad(PadEffect::Commit { ticket, record }) => {
@@ -121,7 +122,7 @@ impl Bench {
                     assert!(record.block.is_some() && first, "a block ends once");
                     self.ended = true;
                     let outcome = PadOutcome::Committed { ticket, ok: true };
-                    self.receiver.handle(Time::ZERO, ReceiverInput::Pad(outcome));
+                    self.receiver.handle(self.now, ReceiverInput::Pad(outcome));
                 }
                 ReceiverEffect::Answer { id, result } => self.answers.push((id, result)),
                 ReceiverEffect::Progress { .. } => self.ends += 1,
@@ -162,6 +163,27 @@ fn a_message_on_its_way_at_the_last_moment_does_not_keep_its_block_for_longer() 
     assert_eq!(bench.receiver.poll_timeout(), None, "the message is what is awaited");
     let outcome = PadOutcome::Held { ticket: three, result: Err(Refusal::NotSynced), block_ended: false };
     bench.receiver.handle(late, ReceiverInput::Pad(outcome));
+    assert_eq!(bench.receiver.under_way(), 0);
+}
+
+#[test]
+fn what_comes_when_the_time_for_late_shares_is_over_is_refused_though_the_block_is_still_there() {
+    let mut bench = Bench::new();
+    let [one, two, three] = bench.three_arrive(|_| ());
+    let (one, two) = (bench.is_held(one), bench.is_held(two));
+    bench.is_durable(one);
+    bench.is_durable(two);
+    let over = bench.receiver.poll_timeout().expect("the time for late shares ends");
+    bench.receiver.handle(over, ReceiverInput::Tick);
+    let fourth = agreement();
+    let four = bench.arrives(4, 0, instruction(&fourth, 0, fourth.burned_bytes()));
+    bench.now = over;
+    for ticket in [three, four] {
+        let claim = bench.is_held(ticket);
+        bench.is_durable(claim);
+    }
+    let refused = Err(Refusal::BlockKnown);
+    assert_eq!(bench.answers[2..], [(RequestId(3), refused), (RequestId(4), refused)]);
     assert_eq!(bench.receiver.under_way(), 0);
 }
 

@@ -123,7 +123,7 @@ impl Receiver {
                 let agreement = &instruction.agreement;
                 // A block of ours that has ended may still get late shares; any other is a reused id.
                 let stale = block_ended
-                    && !self.collections.contains_key(&agreement.block)
+                    && (!self.collections.contains_key(&block) || self.is_over(now, &block))
                     && !planted(Fault::EndedBlockAccepted);
                 let sender = agreement.sender;
                 let genuine = Genuine { instruction, pad };
@@ -232,6 +232,8 @@ impl Receiver {
         }
         self.budgets.recorded(&spendings);
         match outcome {
+            // It waited for the word on its sender, for longer than late shares are looked at.
+            Ok(_) if self.is_over(now, &block) => self.dismiss(now, id, block, Refusal::BlockKnown),
             Ok(genuine) => {
                 self.arrived(block);
                 self.answer(id, Ok(()));

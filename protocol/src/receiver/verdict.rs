@@ -235,6 +235,14 @@ impl Receiver {
         }
     }
 
+    /// Whether the time for late shares of a block is over. Its collection may still be there, for messages that
+    /// are on their way.
+    pub(super) fn is_over(&self, now: Time, block: &BlockId) -> bool {
+        self.collections.get(block).is_some_and(|collection| {
+            collection.outcome.is_some() && !collection.ending && collection.deadline <= now
+        })
+    }
+
     /// Forgets a collection that has ended once nothing more is expected or its time is over; the shares that
     /// come after it find the block in the ledger. A message that was asked about before it was there may not
     /// find the collection gone: it would begin the block anew.
