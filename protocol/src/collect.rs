@@ -13,6 +13,7 @@ use crate::{
     message::{Agreement, NoticeOutcome},
     params::{Time, U_BYTES},
     planted::{Fault, planted},
+    receiver::Offered,
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
     sharing::Scheme,
@@ -61,6 +62,10 @@ pub(crate) struct Collection {
     pub(crate) ending: bool,
     /// The verdict, once there is one.
     pub(crate) outcome: Option<Outcome>,
+    /// Of a round: when its shares are offered even if not all have come.
+    pub(crate) offer_due: Option<Time>,
+    /// Of a round: what was offered to the sender.
+    pub(crate) offered: Option<Offered>,
 }
 
 /// How a collection ended; it stays for the shares that come late.
@@ -82,6 +87,8 @@ impl Collection {
             busy: false,
             ending: false,
             outcome: None,
+            offer_due: None,
+            offered: None,
         }
     }
 
@@ -141,7 +148,10 @@ impl Collection {
             return None;
         }
         let ready = |group: &Group| {
-            group.shares.len() >= usize::from(group.agreement.k) && group.shares.len() > group.tried
+            // Of a round the sender chooses: there is no polynomial.
+            !group.agreement.is_round()
+                && group.shares.len() >= usize::from(group.agreement.k)
+                && group.shares.len() > group.tried
         };
         let at = self.groups.iter().position(ready)?;
         let group = &mut self.groups[at];
@@ -180,6 +190,9 @@ impl Collection {
 
     /// Why there is no key, at the deadline or when all have spoken.
     pub(crate) fn abort_reason(&self) -> AbortReason {
+        if let Some(offered) = &self.offered {
+            return AbortReason::NoChoice { received: offered.shares() };
+        }
         let Some(group) = self.largest() else {
             return AbortReason::TooFewShares { received: 0, k: 0, n: 0 };
         };
@@ -285,7 +298,7 @@ impl ReconstructJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::BlockId, params::PROTOCOL_VERSION};
+    use crate::{ids::BlockId, message::Content, params::PROTOCOL_VERSION};
 
     fn node(id: u8) -> NodeId {
         NodeId::new([id; 32])
@@ -300,6 +313,7 @@ mod tests {
             purpose: String::new(),
             k: 3,
             key_bytes: 32,
+            content: Content::Keys(1),
             roster: roster.iter().copied().map(node).collect(),
         }
     }

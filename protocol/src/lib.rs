@@ -8,7 +8,7 @@
 //! | arithmetic (§2.5) | [`field`], [`coefficients`], [`sharing`], [`reconstruct`], [`tag`] |
 //! | things used once | [`pad`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
-//! | state machines (§2.2 – §2.4) | [`sender`], [`hub`], [`receiver`], [`identity`] |
+//! | state machines (§2.2 – §3) | [`sender`], [`hub`], [`receiver`], [`identity`], [`negotiation`] |
 //! | the guard against rollback | [`sync`] |
 //! | what each may use | [`quota`], [`room`] |
 //! | the seam to storage | [`effect`] |
@@ -22,6 +22,7 @@ pub mod hub;
 pub mod identity;
 pub mod ids;
 pub mod message;
+pub mod negotiation;
 pub mod pad;
 pub mod params;
 pub mod planted;

@@ -13,7 +13,7 @@ use crate::{
     ids::{BlockId, Lane, Name, NodeId, PadRange},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::{
-        APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
+        APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
         PURPOSE_BYTES_MAX, RECEIVERS_MAX, ROSTER_MAX, burned_bytes, share_bytes,
     },
     planted::{Fault, planted},
@@ -36,10 +36,50 @@ pub struct Agreement {
     pub purpose: String,
     /// Shares needed to reconstruct.
     pub k: u8,
-    /// Bytes of key (the paper's m bits).
+    /// Bytes of key (the paper's m bits), all keys of the block together.
     pub key_bytes: u32,
+    /// What the secret serves for.
+    pub content: Content,
     /// The n hubs in order; the one at position i has x = i + 1.
     pub roster: Vec<NodeId>,
+}
+
+/// What the secret of an agreement serves for. Both sides see it alike, so both cut the block alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// So many keys of one length, one after another.
+    Keys(u32),
+    /// Key for the negotiation of rounds of the Adapted protocol (§3); see [`crate::negotiation`].
+    Negotiation,
+    /// One round of the Adapted protocol: every hub takes its pad as its share, and the receiver and the sender
+    /// choose among the shares afterwards.
+    Round {
+        /// The agreement whose key negotiates it.
+        session: BlockId,
+        /// Which part of that key.
+        round: u32,
+        /// Keys in the block, as in [`Content::Keys`].
+        keys: u32,
+    },
+}
+
+impl Content {
+    /// Number of keys in the block; 0 for what no application ever sees.
+    pub fn keys(&self) -> u32 {
+        match self {
+            Self::Keys(keys) | Self::Round { keys, .. } => *keys,
+            Self::Negotiation => 0,
+        }
+    }
+
+    fn is_well_formed(&self, key_bytes: u32) -> bool {
+        match self {
+            Self::Keys(keys) | Self::Round { keys, .. } => {
+                (1..=KEYS_PER_BLOCK_MAX).contains(keys) && key_bytes.is_multiple_of(*keys)
+            }
+            Self::Negotiation => true,
+        }
+    }
 }
 
 impl Agreement {
@@ -57,6 +97,21 @@ impl Agreement {
     /// Pad bytes that it burns per hub and side.
     pub fn burned_bytes(&self) -> u64 {
         burned_bytes(u64::from(self.key_bytes))
+    }
+
+    /// Whether the hub at a roster position takes its pad as its share, so that none travels to it.
+    pub fn takes_pad(&self, position: u8) -> bool {
+        position < self.k || self.is_round()
+    }
+
+    /// Whether it is a round of the Adapted protocol.
+    pub fn is_round(&self) -> bool {
+        matches!(self.content, Content::Round { .. })
+    }
+
+    /// Bytes of each key of the block.
+    pub fn bytes_of_each_key(&self) -> u32 {
+        self.key_bytes / self.content.keys().max(1)
     }
 
     /// The roster position of a hub.
@@ -84,8 +139,14 @@ impl Agreement {
             && distinct(&self.roster)
             && (1..=self.n()).contains(&self.k)
             && (1..=KEY_BYTES_MAX).contains(&u64::from(self.key_bytes))
+            && self.content.is_well_formed(self.key_bytes)
+            // The choice among the shares is made between two.
+            && (matches!(self.content, Content::Keys(_)) || self.receivers.len() == 1)
     }
 }
+
+/// What stands in the place of the key tag of a round.
+pub const NO_KEY_TAG: Tag = Tag::new([0; TAG_BYTES]);
 
 /// Sender to hub: forward your share of this agreement (§2.3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,8 +292,13 @@ impl Tagged for KeyRequest {
     fn is_well_formed(&self) -> bool {
         let share_fits =
             self.share.as_ref().is_none_or(|share| share.0.len() as u64 == self.agreement.share_bytes());
-        self.agreement.is_well_formed() && self.range.len == self.agreement.burned_bytes() && share_fits
+        self.agreement.is_well_formed() && key_tag_fits(&self.agreement, &self.key_tag) && self.range.len == self.agreement.burned_bytes() && share_fits
     }
+}
+
+/// A round has no key tag yet when its shares are sent (§3): its place holds zeros.
+fn key_tag_fits(agreement: &Agreement, key_tag: &Tag) -> bool {
+    !agreement.is_round() || *key_tag == NO_KEY_TAG
 }
 
 impl Tagged for KeyInstruction {
@@ -245,6 +311,7 @@ impl Tagged for KeyInstruction {
 
     fn is_well_formed(&self) -> bool {
         self.agreement.is_well_formed()
+            && key_tag_fits(&self.agreement, &self.key_tag)
             && self.range.len == self.agreement.burned_bytes()
             && self.share.0.len() as u64 == self.agreement.share_bytes()
     }
@@ -451,6 +518,7 @@ mod tests {
             purpose: "test".into(),
             k: 2,
             key_bytes: 32,
+            content: Content::Keys(1),
             roster: (10..13).map(|id| NodeId::new([id; 32])).collect(),
         }
     }

@@ -19,6 +19,9 @@ pub const U_BYTES: u64 = 32;
 /// stream of blocks.
 pub const KEY_BYTES_MAX: u64 = 1 << 20;
 
+/// Most keys that one block is cut into.
+pub const KEYS_PER_BLOCK_MAX: u32 = 65_536;
+
 /// Most hubs in one agreement: coordinates are the non-zero elements of GF(2^8).
 pub const ROSTER_MAX: usize = 255;
 
@@ -42,6 +45,12 @@ pub const COLLECTING_BLOCKS_MAX: usize = 16_384;
 
 /// How long a receiver keeps the shares of an agreement that has ended, to check those that come late.
 pub const LATE_SHARES: Duration = Duration::from_secs(2);
+
+/// In a round of the Adapted protocol (§3): how long the rest of the shares is awaited when enough have come.
+pub const OFFER_GRACE: Duration = Duration::from_millis(50);
+
+/// How long the sender's choice is awaited before the shares are offered again.
+pub const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Senders that one hub may name within [`UNKNOWN_SENDER_PAUSE`] that turn out to be unknown. Counted by
 /// hub, so that one that invents senders cannot keep others from introducing real ones.

@@ -9,9 +9,12 @@
 //! keys under one block id, also across restarts (the ledger knows the ended ones).
 
 mod admission;
+mod round;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub(crate) use self::round::Offered;
 
 use crate::{
     collect::{Collection, ReconstructJob, Reconstructed},
@@ -19,6 +22,7 @@ use crate::{
     hub::RequestId,
     ids::{BlockId, NodeId, PadRange},
     message::{Agreement, KeyInstruction, NoticeOutcome, Unverified, Verified},
+    negotiation::Session,
     pad::OneTimePad,
     params::{AcceptancePolicy, Time},
     quota::{Account, Budgets, Quotas, Spending, Use},
@@ -55,6 +59,13 @@ pub enum ReceiverInput {
         /// What was found.
         result: Reconstructed,
     },
+    /// A sender chose among the shares of a round.
+    Choice {
+        /// The peer that is said to have sent it.
+        from: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
     /// The pads answered.
     Pad(PadOutcome),
     /// A deadline may have passed.
@@ -83,6 +94,22 @@ pub enum ReceiverEffect {
         group: usize,
         /// The work.
         job: ReconstructJob,
+    },
+    /// Offer the shares of a round to its sender.
+    Offer {
+        /// The round's agreement.
+        block: BlockId,
+        /// The sender.
+        to: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
+    /// A round came for which there is no negotiation key: its sender should agree another.
+    SessionLost {
+        /// The sender.
+        sender: NodeId,
+        /// The session that it used.
+        session: BlockId,
     },
     /// The first share of an agreement has arrived.
     Began(Agreement),
@@ -116,6 +143,11 @@ pub struct Receiver {
     /// Messages between the ledger's word on their block and their share: that word is true for them only as
     /// long as the block's collection stays.
     in_flight: BTreeMap<BlockId, usize>,
+    /// First offers, and repeated ones.
+    offers_due: BTreeSet<(Time, BlockId)>,
+    /// Negotiation keys of rounds, and the order in which they came.
+    sessions: BTreeMap<BlockId, Session>,
+    session_order: VecDeque<(BlockId, NodeId)>,
     held_bytes: usize,
     effects: VecDeque<ReceiverEffect>,
     next_ticket: u64,
@@ -171,6 +203,8 @@ enum Job {
     End {
         block: BlockId,
         announce: NoticeOutcome,
+        /// The negotiation key that the agreement gave.
+        session: Option<Session>,
     },
 }
 
@@ -192,6 +226,9 @@ impl Receiver {
             collections: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             in_flight: BTreeMap::new(),
+            offers_due: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            session_order: VecDeque::new(),
             held_bytes: 0,
             effects: VecDeque::new(),
             next_ticket: 0,
@@ -257,6 +294,7 @@ impl Receiver {
             ReceiverInput::Reconstructed { block, group, result } => {
                 self.reconstructed(now, block, group, result);
             }
+            ReceiverInput::Choice { from, bytes } => self.chosen(from, bytes),
             ReceiverInput::Pad(outcome) => self.pad(now, outcome),
             ReceiverInput::Tick => self.tick(now),
         }
@@ -269,7 +307,7 @@ impl Receiver {
 
     /// When [`ReceiverInput::Tick`] is next due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        [self.deadlines.first(), self.offers_due.first()].into_iter().flatten().map(|(due, _)| *due).min()
     }
 
     fn pad(&mut self, now: Time, outcome: PadOutcome) {
@@ -288,7 +326,12 @@ impl Receiver {
                     self.effects.push_back(ReceiverEffect::Establish(sender));
                 }
                 Some(Job::Introduce { sender, .. }) => self.sender_known(now, sender, false),
-                Some(Job::End { block, announce }) => self.ended(now, block, announce, ok),
+                Some(Job::End { block, announce, session }) => {
+                    if let Some(session) = session.filter(|_| ok) {
+                        self.begin_session(session);
+                    }
+                    self.ended(now, block, announce, ok);
+                }
                 _ => {}
             },
             PadOutcome::Minted { .. } | PadOutcome::Marks { .. } | PadOutcome::Skipped { .. } => {

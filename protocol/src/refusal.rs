@@ -79,6 +79,9 @@ pub enum Refusal {
     /// Too much waits at the hub for a receiver already.
     #[error("too many messages wait there for the receiver already")]
     OutboxFull,
+    /// The receiver has no negotiation key for this round, or the round has begun for another block.
+    #[error("the receiver has no key to negotiate this round with")]
+    UnknownRound,
 }
 
 impl Refusal {
@@ -108,6 +111,7 @@ impl Refusal {
             Self::ReceiverAway => "receiver-away",
             Self::QuotaExceeded => "quota-exceeded",
             Self::OutboxFull => "outbox-full",
+            Self::UnknownRound => "unknown-round",
         }
     }
 
@@ -171,6 +175,18 @@ pub enum AbortReason {
         /// Hubs in the roster.
         n: u8,
     },
+    /// The sender did not choose among the shares of a round in time.
+    #[error("the sender did not choose among {received} shares in time")]
+    NoChoice {
+        /// Shares that were offered.
+        received: u8,
+    },
+    /// The receiver has no negotiation key for a round: it has started since, or the key is used up.
+    #[error("there is no key to negotiate the round with")]
+    UnknownRound,
+    /// No receiver's word came that it has the key, and it was not to be used without.
+    #[error("the receiver did not confirm the key in time")]
+    Unconfirmed,
 }
 
 impl AbortReason {
@@ -230,6 +246,25 @@ pub enum SendFailure {
         /// Its reason.
         reason: AbortReason,
     },
+    /// A receiver did not say in time that it has the key, and without its word it was not wanted.
+    #[error("{receiver:?} did not confirm the key in time")]
+    Unconfirmed {
+        /// The receiver.
+        receiver: NodeId,
+    },
+    /// Fewer than k shares of a round are the same at both ends.
+    #[error("{matching} of {offered} shares are the same at both ends, {k} are needed")]
+    TooFewMatch {
+        /// Shares whose tags were right.
+        matching: u8,
+        /// Shares that the receiver offered.
+        offered: u8,
+        /// Shares needed.
+        k: u8,
+    },
+    /// There is no negotiation key for another round.
+    #[error("there is no key to negotiate another round with")]
+    NoSession,
     /// Too many agreements are under way.
     #[error("too many agreements are under way")]
     Busy,

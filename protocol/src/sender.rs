@@ -8,25 +8,27 @@
 //! Must never: send before the pads are durably spent (minting sees to that); give the key out before its
 //! record is durable; give one out that a receiver says it aborted.
 
+mod round;
+mod share_out;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
+use self::{round::Round, share_out::share_out};
+pub use self::round::RoundWish;
+pub(crate) use self::share_out::close_round;
 use crate::{
-    codec::Blob,
     effect::{
         BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
         Want,
     },
     hub::RequestId,
     ids::{BlockId, NodeId},
-    message::{Agreement, KeyRequest, Notice, NoticeOutcome, seal},
-    params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time, U_BYTES},
-    planted::{Fault, planted},
+    message::{Agreement, Content, Notice, NoticeOutcome},
+    negotiation::Session,
+    params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
     refusal::{AbortReason, Refusal, SendFailure},
-    sharing::Scheme,
-    tag::key_tag,
 };
 
 /// A wish for a key.
@@ -34,8 +36,14 @@ use crate::{
 pub struct KeyWish {
     /// Who is to have it besides us.
     pub receivers: Vec<NodeId>,
-    /// Bytes of key.
+    /// Bytes of key, all keys of the block together.
     pub key_bytes: u32,
+    /// What the secret serves for; not a round, which is begun by [`SenderInput::Round`].
+    pub content: Content,
+    /// Whether the keys are kept until they are taken, instead of being handed out at once.
+    pub keep: bool,
+    /// Whether there is no key unless every receiver says that it has it.
+    pub confirm: bool,
     /// What it is for; public.
     pub purpose: String,
     /// Shares needed to reconstruct it.
@@ -69,6 +77,22 @@ pub enum SenderInput {
         /// What is wanted.
         wish: KeyWish,
     },
+    /// Another block is wanted under a session (§3).
+    Round {
+        /// For the outcome.
+        id: RequestId,
+        /// What is wanted.
+        wish: RoundWish,
+    },
+    /// A receiver offers the shares of a round that it has.
+    Offer {
+        /// The peer that is said to have sent it.
+        from: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
+    /// The receiver does not know a session any more.
+    SessionLost(BlockId),
     /// A hub answered, or could not be reached (`None`).
     HubAnswer {
         /// The agreement.
@@ -107,6 +131,15 @@ pub enum SenderEffect {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// Send a receiver the choice among the shares of a round.
+    Choose {
+        /// The round's agreement.
+        block: BlockId,
+        /// The receiver.
+        to: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
     /// An agreement has begun.
     Began {
         /// The request.
@@ -125,13 +158,13 @@ pub enum SenderEffect {
     },
 }
 
-/// A key on the sender's side; its record is durable and says that it has been handed out.
+/// A key on the sender's side; its record is durable, and says that it has been handed out or is kept.
 #[derive(Debug)]
 pub struct AgreedKey {
     /// The parameters.
     pub agreement: Agreement,
-    /// The key.
-    pub key: SecretKey,
+    /// The key; `None` where it is kept, or negotiates rounds.
+    pub key: Option<SecretKey>,
     /// Hubs that a message went to, and pad was burned for.
     pub asked: u8,
     /// Shares known to be on their way or to have arrived.
@@ -150,6 +183,7 @@ pub struct Sender {
     sending: BTreeMap<BlockId, Sending>,
     committing: BTreeMap<Ticket, (RequestId, AgreedKey)>,
     aborting: BTreeMap<Ticket, (RequestId, BlockId, SendFailure)>,
+    sessions: BTreeMap<BlockId, Session>,
     effects: VecDeque<SenderEffect>,
     next_ticket: u64,
 }
@@ -157,27 +191,41 @@ pub struct Sender {
 #[derive(Debug)]
 struct Minting {
     id: RequestId,
-    wish: KeyWish,
     agreement: Agreement,
+    /// Those that a message goes to, in roster order.
+    hubs: Vec<NodeId>,
+    terms: Terms,
+}
+
+/// How an agreement may end.
+#[derive(Debug)]
+struct Terms {
+    keep: bool,
+    confirm: bool,
+    linked: BTreeSet<NodeId>,
+    deadline: Time,
+    notice_deadline: Time,
 }
 
 #[derive(Debug)]
 struct Sending {
     id: RequestId,
     agreement: Agreement,
-    key: SecretKey,
+    key: Option<SecretKey>,
+    /// The shares among which is chosen, in a round.
+    round: Option<Round>,
     asked: u8,
     silent: BTreeSet<NodeId>,
     accepted: BTreeSet<NodeId>,
     refusals: Vec<(NodeId, Refusal)>,
-    linked: BTreeSet<NodeId>,
     confirmed: BTreeSet<NodeId>,
     /// Most shares that a receiver says it has.
     arrived: u8,
     liars: BTreeSet<NodeId>,
     aborted: Option<(NodeId, AbortReason)>,
-    deadline: Time,
-    notice_deadline: Time,
+    /// Why a round cannot come to a key.
+    failed: Option<SendFailure>,
+    terms: Terms,
 }
 
 impl Sender {
@@ -189,6 +237,7 @@ impl Sender {
             sending: BTreeMap::new(),
             committing: BTreeMap::new(),
             aborting: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             effects: VecDeque::new(),
             next_ticket: 0,
         }
@@ -203,6 +252,11 @@ impl Sender {
     pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SenderInput, rng: &mut R) {
         match input {
             SenderInput::Start { id, wish } => self.start(id, wish, rng),
+            SenderInput::Round { id, wish } => self.start_round(id, wish, rng),
+            SenderInput::Offer { from, bytes } => self.offered(now, from, bytes),
+            SenderInput::SessionLost(session) => {
+                self.sessions.remove(&session);
+            }
             SenderInput::HubAnswer { block, hub, answer } => {
                 if let Some(sending) = self.sending.get_mut(&block) {
                     sending.hub_answered(hub, answer);
@@ -218,7 +272,7 @@ impl Sender {
             SenderInput::Unlinked(receiver) => {
                 let mut blocks = Vec::new();
                 for (block, sending) in &mut self.sending {
-                    if sending.linked.remove(&receiver) {
+                    if sending.terms.linked.remove(&receiver) {
                         blocks.push(*block);
                     }
                 }
@@ -247,14 +301,19 @@ impl Sender {
         match self.prepare(&wish, rng) {
             Err(failure) => self.end(id, None, Err(failure)),
             Ok(agreement) => {
-                let bytes = agreement.burned_bytes();
-                let wants = wish.reachable_in(&agreement).map(|peer| Want { peer, bytes, usage: Usage::Key });
-                let wants = wants.collect();
-                let ticket = self.ticket();
-                self.minting.insert(ticket, Minting { id, wish, agreement });
-                self.effects.push_back(SenderEffect::Pad(PadEffect::Mint { ticket, wants }));
+                let hubs = wish.reachable_in(&agreement).collect();
+                let KeyWish { keep, confirm, linked, deadline, notice_deadline, .. } = wish;
+                self.mint(Minting { id, agreement, hubs, terms: Terms { keep, confirm, linked, deadline, notice_deadline } });
             }
         }
+    }
+
+    fn mint(&mut self, minting: Minting) {
+        let bytes = minting.agreement.burned_bytes();
+        let wants = minting.hubs.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
+        let ticket = self.ticket();
+        self.minting.insert(ticket, minting);
+        self.effects.push_back(SenderEffect::Pad(PadEffect::Mint { ticket, wants }));
     }
 
     fn prepare<R: CryptoRng + ?Sized>(&self, wish: &KeyWish, rng: &mut R) -> Result<Agreement, SendFailure> {
@@ -273,9 +332,10 @@ impl Sender {
             purpose: wish.purpose.clone(),
             k: wish.k,
             key_bytes: wish.key_bytes,
+            content: wish.content,
             roster: draw_roster(&wish.hubs, rng),
         };
-        if !agreement.is_well_formed() {
+        if !agreement.is_well_formed() || agreement.is_round() {
             return Err(SendFailure::Parameters(
                 "the key length, k, the receivers or the purpose are out of range, or name somebody twice",
             ));
@@ -291,8 +351,11 @@ impl Sender {
                 }
             }
             PadOutcome::Committed { ticket, ok } => {
-                if let Some((id, agreed)) = self.committing.remove(&ticket) {
+                if let Some((id, mut agreed)) = self.committing.remove(&ticket) {
                     let block = agreed.agreement.block;
+                    if ok && agreed.agreement.content == Content::Negotiation {
+                        self.begin_session(&mut agreed);
+                    }
                     self.end(id, Some(block), if ok { Ok(agreed) } else { Err(SendFailure::Internal) });
                 } else if let Some((id, block, failure)) = self.aborting.remove(&ticket) {
                     self.end(id, Some(block), Err(failure));
@@ -305,7 +368,7 @@ impl Sender {
     }
 
     fn minted(&mut self, now: Time, minting: Minting, minted: Result<Vec<Minted>, MintRefusal>) {
-        let Minting { id, wish, agreement } = minting;
+        let Minting { id, agreement, hubs, terms } = minting;
         let minted = match minted {
             Ok(minted) => minted,
             Err(MintRefusal::Low { peer, left, needed }) => {
@@ -320,8 +383,12 @@ impl Sender {
             }
             Err(MintRefusal::Internal) => return self.end(id, None, Err(SendFailure::Internal)),
         };
-        let hubs: Vec<NodeId> = wish.reachable_in(&agreement).collect();
-        let Some((key, messages)) = share_out(&agreement, &hubs, minted) else {
+        let shared = if agreement.is_round() {
+            Round::share(&agreement, &hubs, minted).map(|(round, messages)| (None, Some(round), messages))
+        } else {
+            share_out(&agreement, &hubs, minted).map(|(key, messages)| (Some(key), None, messages))
+        };
+        let Some((key, round, messages)) = shared else {
             return self.end(id, None, Err(SendFailure::Internal));
         };
         let block = agreement.block;
@@ -333,17 +400,17 @@ impl Sender {
             id,
             agreement,
             key,
+            round,
             asked: u8::try_from(hubs.len()).unwrap_or(u8::MAX),
             silent: hubs.into_iter().collect(),
             accepted: BTreeSet::new(),
             refusals: Vec::new(),
-            linked: wish.linked,
             confirmed: BTreeSet::new(),
             arrived: 0,
             liars: BTreeSet::new(),
             aborted: None,
-            deadline: wish.deadline,
-            notice_deadline: wish.notice_deadline,
+            failed: None,
+            terms,
         };
         self.sending.insert(block, sending);
         self.settle(now, block);
@@ -352,15 +419,20 @@ impl Sender {
     /// Ends an agreement as soon as nothing more is worth waiting for.
     fn settle(&mut self, now: Time, block: BlockId) {
         let Some(verdict) = self.sending.get(&block).and_then(|sending| sending.verdict(now)) else { return };
-        let Some(sending) = self.sending.remove(&block) else { return };
+        let Some(mut sending) = self.sending.remove(&block) else { return };
+        self.end_round(&sending.agreement);
+        // There is a key wherever the verdict is good.
+        let key = if verdict.is_ok() { sending.key.take() } else { None };
         let ticket = self.ticket();
-        let (id, agreement) = (sending.id, sending.agreement);
-        let result = match &verdict {
-            Ok(()) => Ok(BlockKey::Taken),
-            Err(SendFailure::ReceiverAborted { reason, .. }) => Err(reason.clone()),
-            Err(_) => {
+        let Sending { id, agreement, .. } = sending;
+        let (result, key) = match (&verdict, key) {
+            (Ok(()), Some(key)) if sending.terms.keep => (Ok(BlockKey::Keep(key)), None),
+            (Ok(()), key) => (Ok(BlockKey::Taken), key),
+            (Err(SendFailure::ReceiverAborted { reason, .. }), _) => (Err(reason.clone()), None),
+            (Err(SendFailure::Unconfirmed { .. }), _) => (Err(AbortReason::Unconfirmed), None),
+            (Err(_), _) => {
                 let received = u8::try_from(sending.accepted.len()).unwrap_or(u8::MAX);
-                Err(AbortReason::TooFewShares { received, k: agreement.k, n: agreement.n() })
+                (Err(AbortReason::TooFewShares { received, k: agreement.k, n: agreement.n() }), None)
             }
         };
         let ended = EndedBlock { agreement: agreement.clone(), sent: true, result };
@@ -370,7 +442,7 @@ impl Sender {
             Ok(()) => {
                 let agreed = AgreedKey {
                     agreement,
-                    key: sending.key,
+                    key,
                     asked: sending.asked,
                     shares: sending.arrived.max(u8::try_from(sending.accepted.len()).unwrap_or(u8::MAX)),
                     confirmed: sending.confirmed.into_iter().collect(),
@@ -434,19 +506,22 @@ impl Sending {
 
     fn next_deadline(&self) -> Time {
         let enough = self.accepted.len() >= usize::from(self.agreement.k);
-        if enough { self.notice_deadline } else { self.deadline }
+        if enough { self.terms.notice_deadline } else { self.terms.deadline }
     }
 
     /// `None` while there is something to wait for.
     fn verdict(&self, now: Time) -> Option<Result<(), SendFailure>> {
         let (k, n) = (self.agreement.k, self.agreement.n());
+        if let Some(failure) = self.failed.clone() {
+            return Some(Err(failure));
+        }
         if let Some((receiver, reason)) = self.aborted.clone() {
             return Some(Err(SendFailure::ReceiverAborted { receiver, reason }));
         }
-        if self.confirmed.len() == self.agreement.receivers.len() {
+        if self.confirmed.len() == self.agreement.receivers.len() && self.key.is_some() {
             return Some(Ok(()));
         }
-        let waiting_for_hubs = !self.silent.is_empty() && now < self.deadline;
+        let waiting_for_hubs = !self.silent.is_empty() && now < self.terms.deadline;
         if self.accepted.len() < usize::from(k) {
             let hopeless = self.accepted.len() + self.silent.len() < usize::from(k);
             if waiting_for_hubs && !hopeless {
@@ -456,66 +531,24 @@ impl Sending {
             let refusals = self.refusals.clone();
             return Some(Err(SendFailure::TooFewAccepted { accepted, k, n, refusals }));
         }
-        let awaited = self.linked.iter().any(|receiver| !self.confirmed.contains(receiver));
-        let waiting = awaited || !self.silent.is_empty();
-        if waiting && now < self.notice_deadline { None } else { Some(Ok(())) }
+        let awaited = |receiver: &NodeId| !self.confirmed.contains(receiver);
+        let confirm = self.terms.confirm || self.round.is_some();
+        let waiting = confirm || self.terms.linked.iter().any(awaited) || !self.silent.is_empty();
+        if waiting && now < self.terms.notice_deadline {
+            return None;
+        }
+        match self.agreement.receivers.iter().copied().find(awaited) {
+            Some(receiver) if confirm => Some(Err(SendFailure::Unconfirmed { receiver })),
+            _ => Some(Ok(())),
+        }
     }
 }
-
-/// A message and the hub that it is for.
-type SealedRequest = (NodeId, Vec<u8>);
 
 /// A random order of the hubs, those that cannot be reached last.
 fn draw_roster<R: CryptoRng + ?Sized>(hubs: &[HubChoice], rng: &mut R) -> Vec<NodeId> {
     let mut keyed: Vec<_> = hubs.iter().map(|hub| (!hub.reachable, rng.next_u64(), hub.node)).collect();
     keyed.sort_unstable();
     keyed.into_iter().map(|(_, _, node)| node).collect()
-}
-
-/// Makes the shares (§2.3.1) and seals one message per hub (§2.3.2). `hubs` are the first roster hubs,
-/// at least k. `None` only if a run has a wrong length.
-fn share_out(
-    agreement: &Agreement,
-    hubs: &[NodeId],
-    minted: Vec<Minted>,
-) -> Option<(SecretKey, Vec<SealedRequest>)> {
-    let (k, share_bytes) = (usize::from(agreement.k), usize::try_from(agreement.share_bytes()).ok()?);
-    let scheme = Scheme::new(agreement.n(), agreement.k).ok()?;
-    let mut ranges = Vec::with_capacity(minted.len());
-    let mut pads = Vec::with_capacity(minted.len());
-    let mut tag_keys = Vec::with_capacity(minted.len());
-    for run in minted {
-        let (pad, tag_key) = run.pad.split()?;
-        ranges.push(run.range);
-        pads.push(pad.into_bytes());
-        tag_keys.push(tag_key);
-    }
-    if pads.len() != hubs.len() || pads.len() < k || pads.iter().any(|pad| pad.len() != share_bytes) {
-        return None;
-    }
-    let (first, rest) = pads.split_at_mut(k);
-    let first: Vec<&[u8]> = first.iter().map(|pad| pad.as_slice()).collect();
-    // Over the pads R_i this leaves Z_i = Y_i ⊕ R_i in place.
-    let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
-    scheme.derive_onto(&first, &mut rest).ok()?;
-    let mut secret = Zeroizing::new(vec![0; share_bytes]);
-    scheme.secret_onto(&first, &mut secret).ok()?;
-    let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
-    let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
-    let key = SecretKey(Zeroizing::new(key.to_vec()));
-    let mut messages = Vec::with_capacity(hubs.len());
-    let runs = ranges.into_iter().zip(pads).zip(tag_keys);
-    for (position, (&hub, ((range, pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
-        // Only the derived positions travel; what stands in those buffers is ciphertext.
-        let share = (position >= k).then(|| Blob(pad.to_vec()));
-        let request = KeyRequest { range, agreement: agreement.clone(), key_tag, share };
-        messages.push((hub, seal(&request, tag_key).ok()?));
-    }
-    if planted(Fault::SharesSwapped) && hubs.len() > 1 {
-        messages.swap(0, 1);
-        (messages[0].0, messages[1].0) = (hubs[0], hubs[1]);
-    }
-    Some((key, messages))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod world;
 use dske_protocol::{
     hub::{Hub, HubClient, HubFault},
     ids::{BlockId, Lane, NodeId},
-    message::{Agreement, Identity, NoticeOutcome, Subject},
+    message::{Agreement, Content, Identity, NoticeOutcome, Subject},
     params::{
         KEY_BYTES_MAX, PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold,
     },
@@ -21,7 +21,7 @@ const KEY_BYTES: u32 = 32;
 fn assert_same(world: &World, agreed: &dske_protocol::sender::AgreedKey) {
     for receiver in &agreed.agreement.receivers {
         let held = world.pads.keys.get(&(*receiver, agreed.agreement.block)).expect("the receiver has it");
-        assert!(*held == *agreed.key.0, "the two sides hold different keys");
+        assert!(*held == *agreed.key.as_ref().expect("handed out").0, "the two sides hold different keys");
     }
 }
 
@@ -260,6 +260,7 @@ fn a_hub_that_invents_senders_burns_little_and_keeps_nobody_out() {
             purpose: String::new(),
             k: 3,
             key_bytes: 1,
+            content: Content::Keys(1),
             roster: (0..5).map(hub_id).collect(),
         };
         world.invent(hub_id(0), client_id(1), agreement);

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
     ids::{BlockId, Lane, NodeId},
-    message::{Agreement, Subject},
+    message::{Agreement, Content, Subject},
     params::{
         INTRODUCED_BYTES_MAX, INTRODUCED_PERIOD, PROTOCOL_VERSION, Time, UNKNOWN_SENDER_PAUSE, burned_bytes,
     },
@@ -92,6 +92,7 @@ fn invented(number: u32) -> Agreement {
         purpose: String::new(),
         k: 3,
         key_bytes: 1,
+        content: Content::Keys(1),
         roster: (0..5).map(hub_id).collect(),
     }
 }

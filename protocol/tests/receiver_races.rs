@@ -9,7 +9,7 @@ use dske_protocol::{
     effect::{PadEffect, PadOutcome, Ticket},
     hub::RequestId,
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
-    message::{Agreement, KeyInstruction, seal},
+    message::{Agreement, Content, KeyInstruction, seal},
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, PROTOCOL_VERSION, Time},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
@@ -34,6 +34,7 @@ fn agreement() -> Agreement {
         purpose: String::new(),
         k: 2,
         key_bytes: 32,
+        content: Content::Keys(1),
         roster: vec![hub(0), hub(1)],
     }
 }

@@ -46,7 +46,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
 
 fn block(ended: EndedBlock, at_ms: u64) -> NewBlock {
     let EndedBlock { agreement, sent, result } = ended;
-    let (n, k) = (agreement.n(), agreement.k);
+    let (n, k, key_bytes) = (agreement.n(), agreement.k, agreement.bytes_of_each_key());
     let (state, key) = match result {
         Ok(BlockKey::Keep(SecretKey(mut key))) => {
             (BlockState::Ready, Some(SecretBytes::new(std::mem::take(&mut *key))))
@@ -60,7 +60,7 @@ fn block(ended: EndedBlock, at_ms: u64) -> NewBlock {
         sender: agreement.sender,
         receivers: agreement.receivers,
         purpose: agreement.purpose,
-        key_bytes: agreement.key_bytes,
+        key_bytes,
         n,
         k,
         state,

@@ -5,6 +5,7 @@
 
 use dske_protocol::{
     ids::{BlockId, KeyId},
+    params::KEYS_PER_BLOCK_MAX,
     planted::{Fault, planted},
 };
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,6 @@ use crate::{
     transaction::NewBlock,
 };
 
-/// Most keys in one block.
-const KEYS_PER_BLOCK_MAX: u32 = 65_536;
 /// Length of the checksum behind each key.
 const CHECK_BYTES: usize = 4;
 

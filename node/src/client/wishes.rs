@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use dske_protocol::{
     hub::RequestId,
     ids::{BlockId, KeyId, Name, NodeId},
-    message::Subject,
+    message::{Content, Subject},
     params::Time,
     refusal::SendFailure,
     sender::{AgreedKey, KeyWish, SenderInput},
@@ -156,6 +156,8 @@ impl ClientActor {
             receivers,
             // `check` has seen that it fits.
             key_bytes: u32::try_from(wish.get.bits / 8).unwrap_or(u32::MAX),
+            content: Content::Keys(1),
+            keep: false,
             purpose: wish.get.purpose,
             k: wish.get.k.unwrap_or(self.policy.k),
             hubs,

@@ -7,7 +7,7 @@ use crate::{
     codec::Blob,
     effect::{MintRefusal, Minted, Outgoing, PadEffect, Record, Usage, Want},
     ids::{NodeId, PadRange},
-    message::{KeyInstruction, KeyRequest, Unverified, Verified, seal},
+    message::{Content, KeyInstruction, KeyRequest, Unverified, Verified, seal},
     pad::{PadBytes, TAG_BYTES},
     params::Time,
     planted::{Fault, planted},
@@ -117,7 +117,7 @@ impl Hub {
         let agreement = &request.agreement;
         let enabled = |node: &NodeId| self.clients.get(node).is_some_and(|client| client.enabled);
         let position = agreement.position(&self.me).ok_or(Refusal::NotInRoster)?;
-        if request.share.is_some() != (position >= agreement.k) {
+        if request.share.is_some() == agreement.takes_pad(position) {
             return Err(Refusal::NotInRoster);
         }
         if agreement.sender != from || !enabled(&agreement.sender) {
@@ -210,7 +210,12 @@ impl Hub {
 fn instruction_bytes(request: &KeyRequest) -> u64 {
     let agreement = &request.agreement;
     let ids = 32 * (agreement.receivers.len() as u64 + agreement.roster.len() as u64);
+    let content = match agreement.content {
+        Content::Keys(_) => 8,
+        Content::Negotiation => 4,
+        Content::Round { .. } => 28,
+    };
     // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
     let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
-    fixed + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
+    fixed + content + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
 }

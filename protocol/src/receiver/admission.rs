@@ -7,7 +7,7 @@ use crate::{
     effect::{PadEffect, Record, Usage},
     hub::RequestId,
     ids::{BlockId, NodeId},
-    message::{Agreement, KeyInstruction, Unverified},
+    message::{Agreement, Content, KeyInstruction, Unverified},
     pad::{PadBytes, TAG_KEY_BYTES},
     params::{
         COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, INTRODUCED_BYTES_MAX, INTRODUCED_PER_HUB_MIN,
@@ -130,6 +130,9 @@ impl Receiver {
                 if stale {
                     return self.claim(id, from, Err((Refusal::BlockKnown, genuine)), Vec::new());
                 }
+                if !self.can_negotiate(&genuine.instruction.agreement) {
+                    return self.claim(id, from, Err((Refusal::UnknownRound, genuine)), Vec::new());
+                }
                 match self.senders.get_mut(&sender) {
                     Some(Standing::Established) => self.pay(now, id, from, genuine),
                     Some(Standing::Asking(waiting)) if waiting.len() < WAITING_MESSAGES_MAX => {
@@ -243,6 +246,17 @@ impl Receiver {
                 self.arrived(block);
                 self.answer(id, Err(refusal));
                 self.turn_away(now, from, genuine);
+            }
+            Err((Refusal::UnknownRound, genuine)) => {
+                let agreement = &genuine.instruction.agreement;
+                // One that is known stands, whatever a hub says of it.
+                if let Content::Round { session, .. } = agreement.content
+                    && !self.sessions.contains_key(&session)
+                {
+                    let sender = agreement.sender;
+                    self.effects.push_back(ReceiverEffect::SessionLost { sender, session });
+                }
+                self.dismiss(now, id, block, Refusal::UnknownRound);
             }
             Err((refusal, _)) => self.dismiss(now, id, block, refusal),
         }

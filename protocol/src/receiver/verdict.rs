@@ -7,7 +7,8 @@ use crate::{
     collect::{Collection, Outcome, Reconstructed, Share},
     effect::{BlockKey, EndedBlock, Record, SecretKey},
     ids::{BlockId, NodeId},
-    message::{Agreement, KeyInstruction, NoticeOutcome},
+    message::{Agreement, Content, KeyInstruction, NoticeOutcome},
+    negotiation::Session,
     params::{LATE_SHARES, Time},
     planted::{Fault, planted},
     refusal::AbortReason,
@@ -74,6 +75,10 @@ impl Receiver {
         let Some(outcome) = &mut collection.outcome else { return };
         let Some((winner, false_positions)) = &mut outcome.validated else { return };
         let group = &collection.groups[*winner];
+        if group.agreement.is_round() {
+            // Its sender has chosen without it; there is nothing to compare it with.
+            return;
+        }
         let in_winner = group.shares.iter().any(|(at, held)| *at == position && Arc::ptr_eq(&held.0, share));
         let is_true = in_winner && group.check_late(&outcome.basis, position, share).unwrap_or(false);
         if is_true {
@@ -92,12 +97,16 @@ impl Receiver {
     }
 
     /// Starts work that has become possible, or ends what cannot succeed any more.
-    fn advance(&mut self, now: Time, block: BlockId) {
+    pub(super) fn advance(&mut self, now: Time, block: BlockId) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
         if let Some((group, job)) = collection.next_job() {
             self.effects.push_back(ReceiverEffect::Reconstruct { block, group, job });
             return;
         }
+        if self.advance_round(now, block) {
+            return;
+        }
+        let Some(collection) = self.collections.get(&block) else { return };
         let waiting = collection.busy || collection.outcome.is_some();
         if !waiting && (collection.is_complete() || collection.deadline <= now) {
             let reason = collection.abort_reason();
@@ -129,7 +138,7 @@ impl Receiver {
         }
     }
 
-    fn validate(
+    pub(super) fn validate(
         &mut self,
         block: BlockId,
         at: usize,
@@ -143,7 +152,7 @@ impl Receiver {
         // Shares that came while the work was out, and voices in other groups.
         let group = &collection.groups[at];
         for (position, share) in &group.shares {
-            let seen = basis.contains(position) || liars.contains(position);
+            let seen = basis.contains(position) || liars.contains(position) || agreement.is_round();
             if !seen && group.check_late(&basis, *position, &share.0) == Some(false) {
                 liars.insert(*position);
             }
@@ -161,29 +170,34 @@ impl Receiver {
         let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
         let announce = NoticeOutcome::Validated { shares, false_positions: liars.iter().copied().collect() };
         collection.outcome = Some(Outcome { validated: Some((at, liars)), basis });
-        let result = Ok(BlockKey::Keep(key));
-        self.end(block, EndedBlock { agreement, sent: false, result }, announce);
+        self.end_round(&agreement);
+        let (key, session) = match agreement.content {
+            Content::Negotiation => (BlockKey::Taken, Session::new(agreement.clone(), key)),
+            Content::Keys(_) | Content::Round { .. } => (BlockKey::Keep(key), None),
+        };
+        self.end(block, EndedBlock { agreement, sent: false, result: Ok(key) }, announce, session);
     }
 
-    fn abort(&mut self, block: BlockId, reason: AbortReason) {
+    pub(super) fn abort(&mut self, block: BlockId, reason: AbortReason) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
         let Some(agreement) = collection.largest().map(|group| group.agreement.clone()) else { return };
         collection.outcome = Some(Outcome { validated: None, basis: Vec::new() });
         let freed = collection.held_bytes();
         collection.forget_shares();
         self.held_bytes -= freed;
+        self.end_round(&agreement);
         let ended = EndedBlock { agreement, sent: false, result: Err(reason.clone()) };
-        self.end(block, ended, NoticeOutcome::Aborted(reason));
+        self.end(block, ended, NoticeOutcome::Aborted(reason), None);
     }
 
-    fn end(&mut self, block: BlockId, ended: EndedBlock, announce: NoticeOutcome) {
+    fn end(&mut self, block: BlockId, ended: EndedBlock, announce: NoticeOutcome, session: Option<Session>) {
         if planted(Fault::AnnouncedBeforeRecord) {
             self.announce(block, announce.clone());
         }
         if let Some(collection) = self.collections.get_mut(&block) {
             collection.ending = true;
         }
-        let ticket = self.begin(Job::End { block, announce });
+        let ticket = self.begin(Job::End { block, announce, session });
         self.commit(ticket, Record { block: Some(ended), ..Record::default() });
     }
 
@@ -202,7 +216,7 @@ impl Receiver {
         self.retire_if_done(now, block);
     }
 
-    fn announce(&mut self, block: BlockId, outcome: NoticeOutcome) {
+    pub(super) fn announce(&mut self, block: BlockId, outcome: NoticeOutcome) {
         let Some(collection) = self.collections.get(&block) else { return };
         let winner = collection.outcome.as_ref().and_then(|outcome| outcome.validated.as_ref());
         let group = match winner {
@@ -218,6 +232,7 @@ impl Receiver {
         if planted(Fault::DeadlineNeverFires) {
             return;
         }
+        self.tick_offers(now);
         while let Some(&(deadline, block)) = self.deadlines.first() {
             if deadline > now {
                 break;

@@ -16,12 +16,12 @@ use dske_protocol::{
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
     ids::{BlockId, Lane, Name, NodeId, PadRange, TableId},
-    message::{Agreement, Identity, KeyInstruction, Notice, NoticeOutcome, Subject, seal},
+    message::{Agreement, Content, Identity, KeyInstruction, Notice, NoticeOutcome, Subject, seal},
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::{AbortReason, Refusal, SendFailure},
-    sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
+    sender::{AgreedKey, HubChoice, KeyWish, RoundWish, Sender, SenderEffect, SenderInput},
     tag::Tag,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -158,6 +158,10 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<NodeId>,
     /// Changes a message on its way from a hub to a receiver.
     pub(crate) tamper: Option<fn(&mut Vec<u8>)>,
+    /// Changes a message of a negotiation on its way between two clients; `false` loses it.
+    pub(crate) link: Option<fn(&mut Vec<u8>) -> bool>,
+    /// Messages of negotiations as they were sent.
+    pub(crate) negotiated: Vec<Vec<u8>>,
     /// What receivers announced.
     pub(crate) notices: Vec<(NodeId, Notice)>,
     pub(crate) excluded: Vec<(NodeId, NodeId)>,
@@ -231,6 +235,8 @@ impl World {
             now: Time::ZERO,
             cut: BTreeSet::new(),
             tamper: None,
+            link: None,
+            negotiated: Vec::new(),
             notices: Vec::new(),
             excluded: Vec::new(),
             widened: Vec::new(),
@@ -250,6 +256,9 @@ impl World {
             linked: receivers.iter().copied().collect(),
             receivers,
             key_bytes,
+            content: Content::Keys(1),
+            keep: false,
+            confirm: false,
             purpose: "test".into(),
             k,
             hubs: self.hubs.iter().map(|(node, _)| HubChoice { node: *node, reachable: true }).collect(),
@@ -272,6 +281,68 @@ impl World {
             self.tick();
         }
         panic!("the agreement hangs");
+    }
+
+    /// Has client 0 agree the key for so many rounds with client 1.
+    pub(crate) fn negotiate(&mut self, k: u8, rounds: u32) -> BlockId {
+        let n = u8::try_from(self.hubs.len()).unwrap();
+        let wish = KeyWish {
+            content: Content::Negotiation,
+            confirm: true,
+            ..self.wish(k, dske_protocol::negotiation::negotiation_bytes(n, rounds))
+        };
+        let agreed = self.agree(wish).expect("a negotiation key");
+        assert!(agreed.key.is_none(), "no application sees it");
+        agreed.agreement.block
+    }
+
+    /// The hubs of a session, in its order.
+    pub(crate) fn roster_of(&self, session: BlockId) -> Vec<NodeId> {
+        self.clients[0].sender.session(&session).expect("a session").roster.clone()
+    }
+
+    /// A wish of client 0 for one block of a session.
+    pub(crate) fn round_wish(&self, session: BlockId, key_bytes: u32, keys: u32) -> RoundWish {
+        RoundWish {
+            session,
+            key_bytes,
+            keys,
+            purpose: "rounds".into(),
+            reachable: self.hubs.iter().map(|(hub, _)| *hub).collect(),
+            deadline: self.now + DEADLINE + DEADLINE,
+        }
+    }
+
+    /// Has client 0 agree one block of a session, to the end.
+    pub(crate) fn round(&mut self, wish: RoundWish) -> Result<AgreedKey, SendFailure> {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.sender_input(0, SenderInput::Round { id, wish });
+        self.settle();
+        for _ in 0..64 {
+            if let Some(result) = self.ended.remove(&id) {
+                return result;
+            }
+            let next = self.clients.iter().flat_map(|c| [c.sender.poll_timeout(), c.receiver.poll_timeout()]);
+            self.now = next.flatten().min().unwrap_or(self.now).max(self.now + Time::from_millis(1));
+            self.tick();
+        }
+        panic!("the round hangs");
+    }
+
+    /// Delivers a message of a negotiation, or whatever claims to be one.
+    pub(crate) fn deliver(&mut self, from: NodeId, to: NodeId, bytes: Vec<u8>) {
+        let at = self.clients.iter().position(|client| client.id == to).unwrap();
+        self.sender_input(at, SenderInput::Offer { from, bytes: bytes.clone() });
+        let now = self.now;
+        self.clients[at].receiver.handle(now, ReceiverInput::Choice { from, bytes });
+    }
+
+    fn over_the_link(&mut self, from: NodeId, to: NodeId, mut bytes: Vec<u8>) {
+        self.negotiated.push(bytes.clone());
+        if self.link.is_none_or(|link| link(&mut bytes)) {
+            self.deliver(from, to, bytes);
+        }
     }
 
     /// Has client 0 begin a key whose receiver goes away before it hears of it; the link to it breaks.
@@ -368,6 +439,7 @@ impl World {
                     self.sender_input(at, SenderInput::HubAnswer { block, hub, answer });
                 }
                 SenderEffect::Began { .. } => {}
+                SenderEffect::Choose { to, bytes, .. } => self.over_the_link(me, to, bytes),
                 SenderEffect::Ended { id, result, .. } => {
                     self.ended.insert(id, result);
                 }
@@ -430,6 +502,11 @@ impl World {
                     let sender =
                         self.clients.iter().position(|client| client.id == agreement.sender).unwrap();
                     self.sender_input(sender, SenderInput::Notice { from: me, notice });
+                }
+                ReceiverEffect::Offer { to, bytes, .. } => self.over_the_link(me, to, bytes),
+                ReceiverEffect::SessionLost { sender, session } => {
+                    let at = self.clients.iter().position(|client| client.id == sender).unwrap();
+                    self.sender_input(at, SenderInput::SessionLost(session));
                 }
                 ReceiverEffect::Answer { .. }
                 | ReceiverEffect::Began(_)

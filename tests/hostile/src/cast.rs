@@ -3,7 +3,7 @@
 use dske_protocol::{
     codec::{self, Blob},
     ids::{BlockId, Lane, NodeId, PadRange},
-    message::{Agreement, Identity, KeyInstruction, KeyRequest, Tagged},
+    message::{Agreement, Content, Identity, KeyInstruction, KeyRequest, Tagged},
     params::PROTOCOL_VERSION,
     sharing::Scheme,
     tag::{Tag, key_tag},
@@ -79,6 +79,7 @@ impl Agreed {
             purpose: "x".repeat(usize::from(script.u8() % 8)),
             k,
             key_bytes: u32::from(script.u8() % 64) + 1,
+            content: Content::Keys(1),
             roster,
         };
         Self::make(agreement)

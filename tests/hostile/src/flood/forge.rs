@@ -3,7 +3,7 @@
 use dske_protocol::{
     codec::{self, Blob},
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
-    message::{Agreement, KeyRequest, seal},
+    message::{Agreement, Content, KeyRequest, seal},
     pad::TagKey,
     params::PROTOCOL_VERSION,
     tag::Tag,
@@ -58,6 +58,7 @@ pub(super) fn agreement(rng: &mut StdRng, who: &Forged) -> Agreement {
         purpose: String::new(),
         k: 3,
         key_bytes: 32,
+        content: Content::Keys(1),
         roster,
     }
 }

@@ -10,7 +10,7 @@ use dske_protocol::{
     effect::PadOutcome,
     hub::RequestId,
     ids::{BlockId, Lane, NodeId},
-    message::{KeyRequest, Notice, NoticeOutcome, Unverified},
+    message::{Content, KeyRequest, Notice, NoticeOutcome, Unverified},
     params::{MESSAGE_BYTES_MAX, Time},
     refusal::{AbortReason, Refusal},
     sender::{HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
@@ -124,6 +124,8 @@ impl Stage {
             linked: receivers.iter().filter(|_| linked & 1 != 0).copied().collect(),
             receivers,
             key_bytes: u32::from(script.u16() % 300),
+            content: Content::Keys(1),
+            keep: false,
             purpose: "y".repeat(usize::from(script.u8() % 70)),
             k,
             hubs: (0..script.u8() % (HUBS + 1))

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use dske_protocol::{
     hub::RequestId,
     ids::NodeId,
-    message::Subject,
+    message::{Content, Subject},
     params::Time,
     sender::{HubChoice, KeyWish, SenderInput},
 };
@@ -99,6 +99,8 @@ impl ClientRole {
         let key_wish = KeyWish {
             receivers,
             key_bytes: wanted.key_bytes,
+            content: Content::Keys(1),
+            keep: false,
             purpose: "simulation".to_owned(),
             k: wanted.k,
             hubs,

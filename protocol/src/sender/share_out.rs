@@ -1,0 +1,123 @@
+//! From fresh pads to shares, keys and sealed messages (§2.3.1, §2.3.2).
+
+use zeroize::Zeroizing;
+
+use crate::{
+    codec::Blob,
+    effect::{Minted, SecretKey},
+    field::xor_into,
+    ids::{NodeId, PadRange},
+    message::{Agreement, KeyRequest, NO_KEY_TAG, seal},
+    pad::TagKey,
+    params::U_BYTES,
+    planted::{Fault, planted},
+    sharing::Scheme,
+    tag::{Tag, key_tag},
+};
+
+/// A message and the hub that it is for.
+pub(super) type SealedRequest = (NodeId, Vec<u8>);
+
+
+/// A share, which is a pad.
+pub(super) type Share = Zeroizing<Vec<u8>>;
+
+/// The runs of one agreement, taken apart; `None` if one has a wrong length.
+struct Runs {
+    ranges: Vec<PadRange>,
+    pads: Vec<Share>,
+    tag_keys: Vec<TagKey>,
+}
+
+impl Runs {
+    fn of(agreement: &Agreement, hubs: &[NodeId], minted: Vec<Minted>) -> Option<Self> {
+        let share_bytes = usize::try_from(agreement.share_bytes()).ok()?;
+        let mut runs = Self {
+            ranges: Vec::with_capacity(minted.len()),
+            pads: Vec::with_capacity(minted.len()),
+            tag_keys: Vec::with_capacity(minted.len()),
+        };
+        for run in minted {
+            let (pad, tag_key) = run.pad.split()?;
+            runs.ranges.push(run.range);
+            runs.pads.push(pad.into_bytes());
+            runs.tag_keys.push(tag_key);
+        }
+        let whole = runs.pads.len() == hubs.len()
+            && hubs.len() >= usize::from(agreement.k)
+            && runs.pads.iter().all(|pad| pad.len() == share_bytes);
+        whole.then_some(runs)
+    }
+}
+
+/// Makes the shares (§2.3.1) and seals one message per hub (§2.3.2). `hubs` are the first roster hubs,
+/// at least k. `None` only if a run has a wrong length.
+pub(super) fn share_out(
+    agreement: &Agreement,
+    hubs: &[NodeId],
+    minted: Vec<Minted>,
+) -> Option<(SecretKey, Vec<SealedRequest>)> {
+    let (k, share_bytes) = (usize::from(agreement.k), usize::try_from(agreement.share_bytes()).ok()?);
+    let scheme = Scheme::new(agreement.n(), agreement.k).ok()?;
+    let Runs { ranges, mut pads, tag_keys } = Runs::of(agreement, hubs, minted)?;
+    let (first, rest) = pads.split_at_mut(k);
+    let first: Vec<&[u8]> = first.iter().map(|pad| pad.as_slice()).collect();
+    // Over the pads R_i this leaves Z_i = Y_i ⊕ R_i in place.
+    let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
+    scheme.derive_onto(&first, &mut rest).ok()?;
+    let mut secret = Zeroizing::new(vec![0; share_bytes]);
+    scheme.secret_onto(&first, &mut secret).ok()?;
+    let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
+    let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
+    let key = SecretKey(Zeroizing::new(key.to_vec()));
+    let mut messages = Vec::with_capacity(hubs.len());
+    let runs = ranges.into_iter().zip(pads).zip(tag_keys);
+    for (position, (&hub, ((range, pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
+        // Only the derived positions travel; what stands in those buffers is ciphertext.
+        let share = (position >= k).then(|| Blob(pad.to_vec()));
+        let request = KeyRequest { range, agreement: agreement.clone(), key_tag, share };
+        messages.push((hub, seal(&request, tag_key).ok()?));
+    }
+    if planted(Fault::SharesSwapped) && hubs.len() > 1 {
+        messages.swap(0, 1);
+        (messages[0].0, messages[1].0) = (hubs[0], hubs[1]);
+    }
+    Some((key, messages))
+}
+
+
+/// A round of the Adapted protocol (§3): every pad is a share, and indices are all that is sent. `None` only if a run
+/// has a wrong length.
+pub(super) fn share_round(
+    agreement: &Agreement,
+    hubs: &[NodeId],
+    minted: Vec<Minted>,
+) -> Option<(Vec<(u8, Share)>, Vec<SealedRequest>)> {
+    let Runs { ranges, pads, tag_keys } = Runs::of(agreement, hubs, minted)?;
+    let mut shares = Vec::with_capacity(hubs.len());
+    let mut messages = Vec::with_capacity(hubs.len());
+    for (&hub, ((range, pad), tag_key)) in hubs.iter().zip(ranges.into_iter().zip(pads).zip(tag_keys)) {
+        shares.push((agreement.position(&hub)?, pad));
+        let agreement = agreement.clone();
+        messages.push((hub, seal(&KeyRequest { range, agreement, key_tag: NO_KEY_TAG, share: None }, tag_key).ok()?));
+    }
+    Some((shares, messages))
+}
+
+/// The secret of a round: the exclusive-or of the chosen shares, cut into the key tag and the key. The tag binds the
+/// choice as well. `None` if there are no shares, or their lengths differ.
+pub(crate) fn close_round(agreement: &Agreement, positions: &[u8], shares: &[&[u8]]) -> Option<(SecretKey, Tag)> {
+    let (first, rest) = shares.split_first()?;
+    let mut secret = Zeroizing::new(first.to_vec());
+    for share in rest {
+        if share.len() != secret.len() {
+            return None;
+        }
+        xor_into(share, &mut secret);
+    }
+    let (u, key) = secret.split_at_checked(usize::try_from(U_BYTES).ok()?)?;
+    let mut context = agreement.context().ok()?;
+    context.extend_from_slice(positions);
+    let tag = key_tag(u.try_into().ok()?, &context, key);
+    Some((SecretKey(Zeroizing::new(key.to_vec())), tag))
+}
