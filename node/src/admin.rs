@@ -45,6 +45,10 @@ pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progre
         Request::Status
         | Request::KeyGet(_)
         | Request::KeyFetch { .. }
+        | Request::KeyFetchRun { .. }
+        | Request::StreamOpen(_)
+        | Request::StreamClose(_)
+        | Request::StreamNext { .. }
         | Request::Readmit { .. }
         | Request::Chaos(_) => Err(failure(
             "dske::node::unreachable",

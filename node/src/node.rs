@@ -250,11 +250,13 @@ impl Shared {
             events.extend(hub.events);
         }
         let (mut policy, mut sessions, mut identities) = (None, Vec::new(), Vec::new());
+        let mut streams = Vec::new();
         if let Some(client) = client {
             policy = Some(client.policy);
             peers.extend(client.peers);
             sessions = client.sessions;
             identities = client.identities;
+            streams = client.streams;
             events.extend(client.events);
             counters.validated = client.validated;
             counters.sent = client.sent;
@@ -290,6 +292,7 @@ impl Shared {
             sessions,
             identities,
             events,
+            streams,
             quotas,
             pads: self.upkeep.forecasts(),
             refusals,

@@ -34,6 +34,8 @@ pub struct Status {
     pub identities: Vec<IdentityStatus>,
     /// Latest notable events, newest first.
     pub events: Vec<Event>,
+    /// Streams of keys that are agreed ahead.
+    pub streams: Vec<StreamStatus>,
     /// What is spent of quotas, where something is.
     pub quotas: Vec<QuotaStatus>,
     /// Every pad with its rate of use.
@@ -166,6 +168,33 @@ pub struct SessionStatus {
     pub began_ms: u64,
 }
 
+/// A stream of keys that this node agrees ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Names of the receivers, or short ids.
+    pub with: Vec<String>,
+    /// What the keys are for.
+    pub purpose: String,
+    /// Bits of each key.
+    pub bits: u64,
+    /// With fewer keys than this, more are agreed.
+    pub low: u32,
+    /// Until there are so many.
+    pub high: u32,
+    /// Keys in the pool.
+    pub keys: u64,
+    /// Keys that are being agreed.
+    pub keys_out: u64,
+    /// Keys agreed since the start.
+    pub agreed: u64,
+    /// Keys handed out since the start.
+    pub handed_out: u64,
+    /// How its blocks are agreed now: `adapted`, `general`, or `waiting` for hubs or a negotiation key.
+    pub protocol: String,
+    /// Why the last block failed, where none has succeeded since.
+    pub problem: Option<String>,
+}
+
 /// Another client whose identity the hubs agree on (§2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityStatus {
@@ -231,4 +260,6 @@ pub struct Counters {
     pub requests_delayed: u64,
     /// Announcements that were not heard.
     pub gossip_refused: u64,
+    /// Bytes of messages sent to others, without what carries them.
+    pub sent_bytes: u64,
 }

@@ -25,13 +25,17 @@ pub const NEGOTIATION_BYTES_MAX: usize = 8 << 10;
 /// Rounds of one session at most.
 pub const ROUNDS_MAX: u32 = 4096;
 
-/// Bytes of negotiation key that so many rounds with n hubs take: l·(n + 2) bits each (§3).
+/// Bytes of negotiation key that so many rounds with n hubs take: l·(n + 3) bits each; the paper's l·(n + 2) (§3), and a
+/// tag key for the [`Confirmation`].
 pub fn negotiation_bytes(n: u8, rounds: u32) -> u32 {
     rounds.saturating_mul(round_bytes(n))
 }
 
+/// Messages of a round, each under a tag key of its own besides those of the shares.
+const MESSAGES: u32 = 3;
+
 fn round_bytes(n: u8) -> u32 {
-    (u32::from(n) + 2) * TAG_KEY_BYTES as u32
+    (u32::from(n) + MESSAGES) * TAG_KEY_BYTES as u32
 }
 
 /// Receiver to sender: these shares have come.
@@ -60,6 +64,18 @@ pub struct Choice {
     pub positions: Vec<u8>,
     /// The key tag of what they give.
     pub key_tag: Tag,
+}
+
+/// Receiver to sender: the key is durable here. Not in the paper, which leaves open how the sender learns it; without a
+/// tag whoever passes messages on could make a sender use a key that the receiver does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// The agreement whose key negotiates.
+    pub session: BlockId,
+    /// Which part of that key.
+    pub round: u32,
+    /// The round's own agreement.
+    pub block: BlockId,
 }
 
 /// A message of a negotiation.
@@ -93,6 +109,18 @@ impl Negotiated for Choice {
 
     fn positions(&self) -> impl Iterator<Item = u8> {
         self.positions.iter().copied()
+    }
+}
+
+impl Negotiated for Confirmation {
+    const KIND: u8 = 18;
+
+    fn names(&self) -> (BlockId, u32, BlockId) {
+        (self.session, self.round, self.block)
+    }
+
+    fn positions(&self) -> impl Iterator<Item = u8> {
+        std::iter::empty()
     }
 }
 
@@ -150,6 +178,8 @@ pub(crate) enum Part {
     Offer,
     /// The tag of the [`Choice`].
     Choice,
+    /// The tag of the [`Confirmation`].
+    Confirmation,
 }
 
 /// What has become of a round at this end.
@@ -256,7 +286,7 @@ impl Session {
     /// Erases all parts of a round.
     pub(crate) fn erase(&mut self, round: u32) {
         let n = self.agreement.n();
-        let parts = (0..n).map(Part::Share).chain([Part::Offer, Part::Choice]);
+        let parts = (0..n).map(Part::Share).chain([Part::Offer, Part::Choice, Part::Confirmation]);
         for place in parts.filter_map(|part| self.place(round, part)).collect::<Vec<_>>() {
             if let Some(bytes) = self.key.get_mut(place) {
                 bytes.zeroize();
@@ -273,8 +303,10 @@ impl Session {
             Part::Share(position) => usize::from(position),
             Part::Offer => n,
             Part::Choice => n + 1,
+            Part::Confirmation => n + 2,
         };
-        let start = (round as usize).checked_mul(n + 2)?.checked_add(at)?.checked_mul(TAG_KEY_BYTES)?;
-        (at < n + 2).then_some(start..start + TAG_KEY_BYTES)
+        let keys = n + MESSAGES as usize;
+        let start = (round as usize).checked_mul(keys)?.checked_add(at)?.checked_mul(TAG_KEY_BYTES)?;
+        (at < keys).then_some(start..start + TAG_KEY_BYTES)
     }
 }

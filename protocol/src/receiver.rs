@@ -104,6 +104,15 @@ pub enum ReceiverEffect {
         /// The sealed message.
         bytes: Vec<u8>,
     },
+    /// Tell the sender of a round that its key is durable here.
+    Confirm {
+        /// The round's agreement.
+        block: BlockId,
+        /// The sender.
+        to: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
     /// A round came for which there is no negotiation key: its sender should agree another.
     SessionLost {
         /// The sender.

@@ -91,6 +91,13 @@ pub enum SenderInput {
         /// The sealed message.
         bytes: Vec<u8>,
     },
+    /// A receiver says that it has the key of a round.
+    Confirmation {
+        /// The peer that is said to have sent it.
+        from: NodeId,
+        /// The sealed message.
+        bytes: Vec<u8>,
+    },
     /// The receiver does not know a session any more.
     SessionLost(BlockId),
     /// A hub answered, or could not be reached (`None`).
@@ -254,6 +261,7 @@ impl Sender {
             SenderInput::Start { id, wish } => self.start(id, wish, rng),
             SenderInput::Round { id, wish } => self.start_round(id, wish, rng),
             SenderInput::Offer { from, bytes } => self.offered(now, from, bytes),
+            SenderInput::Confirmation { from, bytes } => self.round_confirmed(now, from, bytes),
             SenderInput::SessionLost(session) => {
                 self.sessions.remove(&session);
             }
@@ -494,6 +502,8 @@ impl Sending {
             return;
         }
         match outcome {
+            // Of a round only the tagged word counts.
+            NoticeOutcome::Validated { .. } if self.round.is_some() => {}
             NoticeOutcome::Validated { shares, false_positions } => {
                 self.confirmed.insert(from);
                 self.arrived = self.arrived.max(shares.min(self.agreement.n()));

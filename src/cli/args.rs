@@ -19,6 +19,7 @@ use crate::{
         run::RunArgs,
         shell::{CompletionsArgs, ManArgs},
         status::{StatusArgs, TopArgs},
+        stream::StreamCommand,
         testnet::TestnetCommand,
         units,
     },
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// Agree keys with other clients, and take them
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Keys agreed ahead, so that they are there when they are asked for
+    #[command(subcommand)]
+    Stream(StreamCommand),
     /// What the running node is and has
     Status(StatusArgs),
     /// The dashboard of the running node

@@ -13,6 +13,7 @@ use crate::cli::{
     control,
     error::{CliError, Result, exit},
     key_list,
+    key_next::{self, NextArgs},
     key_out::{Encoding, KeyFile},
     key_report::{self, Placed},
     units,
@@ -23,6 +24,8 @@ use crate::cli::{
 pub(crate) enum KeyCommand {
     /// Agree a key with other clients
     Get(GetArgs),
+    /// Take the next key of a stream
+    Next(NextArgs),
     /// Take a key that another client agreed with this one
     Fetch(FetchArgs),
     /// The agreements of this client, newest first
@@ -90,7 +93,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Opens the place, before a key is asked for.
-    fn open(&self) -> Result<Placed> {
+    pub(crate) fn open(&self) -> Result<Placed> {
         if self.raw {
             if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
                 return Err(CliError::usage("--raw does not write to a terminal")
@@ -120,6 +123,7 @@ impl Place {
 pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<()> {
     match command {
         KeyCommand::Get(args) => get(args, context),
+        KeyCommand::Next(args) => key_next::run(args, context),
         KeyCommand::Fetch(args) => fetch(args, context),
         KeyCommand::Ls { limit } => key_list::run(*limit, context),
     }

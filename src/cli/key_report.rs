@@ -135,12 +135,12 @@ impl Report {
 }
 
 /// The report with the key in it. The text is written past the output's buffer and erased.
-fn print_with_key(report: &Report, key: &[u8]) -> Result<()> {
+pub(crate) fn print_with_key<R: Serialize>(report: &R, key: &[u8]) -> Result<()> {
     #[derive(Serialize)]
-    struct Document<'a> {
+    struct Document<'a, R> {
         schema_version: u32,
         #[serde(flatten)]
-        report: &'a Report,
+        report: &'a R,
         key_base64: &'a str,
     }
     /// Room for everything but the key, so that the text never moves and leaves no copy behind.

@@ -13,6 +13,7 @@ pub(crate) mod inspect;
 pub(crate) mod interrupt;
 pub(crate) mod key;
 pub(crate) mod key_list;
+pub(crate) mod key_next;
 pub(crate) mod key_out;
 pub(crate) mod key_report;
 pub(crate) mod logging;
@@ -26,6 +27,7 @@ pub(crate) mod seal;
 pub(crate) mod settings;
 pub(crate) mod shell;
 pub(crate) mod status;
+pub(crate) mod stream;
 pub(crate) mod testnet;
 pub(crate) mod units;
 
@@ -71,6 +73,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Enrol(command) => enrol::run(&command, context).map(done),
         Command::Pskm(command) => pskm::run(command, context).map(done),
         Command::Key(command) => key::run(&command, context).map(done),
+        Command::Stream(command) => stream::run(&command, context).map(done),
         Command::Status(args) => status::run(&args, context),
         Command::Top(args) => status::top(&args, context).map(done),
         Command::Readmit(args) => readmit::run(&args, context).map(done),

@@ -230,7 +230,7 @@ fn a_failed_sync_ends_the_store() {
         assert_eq!(commit(&world.engine, Transaction::default()), Err(poisoned.clone()));
         let key = KeyId { block: BlockId::new([1; 16]), index: 0 };
         assert_eq!(
-            run(&world.engine, |reply| Job::Take(key, reply)).err(),
+            run(&world.engine, |reply| Job::Take(key.into(), reply)).err(),
             Some(TakeError::Store(poisoned.clone()))
         );
         let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 64 };

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use dske_protocol::{
-    ids::{KeyId, PadRange, TableId},
+    ids::{PadRange, TableId},
     planted::{Fault, planted},
     quota::Account,
 };
@@ -20,7 +20,7 @@ use crate::{
     erasures::Erasure,
     error::{StoreError, TakeError},
     install::{NewTable, ReceiptRecord, put_receipt},
-    keys::{check_block, checked, find_key, mark_taken, put_block, run_bytes, with_checks},
+    keys::{KeyRange, check_block, checked, find_keys, mark_taken, put_block, run_bytes, with_checks},
     lane_header::Counts,
     layout,
     ledger::{Draft, block_key, clock_key, key, kind, lane_key, node_key, table_key},
@@ -38,7 +38,7 @@ use crate::{
 /// One request to the committer.
 pub(crate) enum Job {
     Commit(Box<Transaction>, Option<ReceiptRecord>, oneshot::Sender<Result<(), StoreError>>),
-    Take(KeyId, oneshot::Sender<Result<SecretBytes, TakeError>>),
+    Take(KeyRange, oneshot::Sender<Result<SecretBytes, TakeError>>),
     /// A table whose lanes are in place, with the records that came with it.
     Install(Box<NewTable>, oneshot::Sender<Result<(), StoreError>>),
     /// Save what changed without a request: forgery budgets, quarantines, dropped messages.
@@ -137,7 +137,7 @@ impl Engine {
                 Ok(table) => group.answers.push(Answer::Install(reply, Box::new(table))),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Job::Take(id, reply) => match self.add_take(group, id) {
+            Job::Take(keys, reply) => match self.add_take(group, keys) {
                 Ok(bytes) => group.answers.push(Answer::Take(reply, bytes)),
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -155,11 +155,11 @@ impl Engine {
         }
     }
 
-    fn add_take(&self, group: &mut Group<'_>, id: KeyId) -> Result<Zeroizing<Vec<u8>>, TakeError> {
+    fn add_take(&self, group: &mut Group<'_>, keys: KeyRange) -> Result<Zeroizing<Vec<u8>>, TakeError> {
         self.check()?;
-        let run = find_key(&group.draft, id)?;
-        let bytes = checked(self.key_spool.read(run)?, id)?;
-        mark_taken(&mut group.draft, id)?;
+        let run = find_keys(&group.draft, keys)?;
+        let bytes = checked(&self.key_spool.read(run)?, keys)?;
+        mark_taken(&mut group.draft, keys)?;
         group.erasures.push(Erasure::Key(run));
         Ok(bytes)
     }
@@ -332,10 +332,20 @@ fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreE
     for account in &wanted.budgets_full {
         draft.remove(budget_key(account)?);
     }
+    for record in &wanted.streams {
+        draft.put("stream", stream_key(&record.id()?), record)?;
+    }
+    for id in &wanted.streams_closed {
+        draft.remove(stream_key(id));
+    }
     if let Some(clock) = &wanted.clock {
         draft.put("clock", clock_key(), clock)?;
     }
     wanted.modules.iter().try_for_each(|record| put_module(draft, record))
+}
+
+fn stream_key(id: &[u8]) -> Vec<u8> {
+    key(kind::STREAM, &[id])
 }
 
 fn budget_key(account: &Account) -> Result<Vec<u8>, StoreError> {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{StoreError, TakeError},
-    ledger::{Draft, block_key, key, kind},
+    ledger::{Draft, Ledger, block_key, key, kind},
     records::{BlockRecord, BlockState},
     spool::Run,
     transaction::NewBlock,
@@ -64,23 +64,100 @@ pub(crate) fn with_checks(keys: &[u8], key_bytes: u32) -> Zeroizing<Vec<u8>> {
     run
 }
 
-/// Checks a key that was read, and takes its checksum off. Nothing is said about the key where it is wrong.
-pub(crate) fn checked(mut run: Zeroizing<Vec<u8>>, id: KeyId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let damaged = || StoreError::Damaged {
-        what: "an agreed key",
-        detail: format!("the bytes of {id} are not what was written: check the disk, and agree a new key"),
-    };
-    let (key, check) = run.split_at_checked(run.len().saturating_sub(CHECK_BYTES)).ok_or_else(damaged)?;
-    if crc32fast::hash(key).to_le_bytes() != check {
-        return Err(damaged());
+/// Checks keys that were read, and takes their checksums off. Nothing is said about a key where it is wrong.
+pub(crate) fn checked(run: &[u8], keys: KeyRange) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let each = run.len() / (keys.count as usize).max(1);
+    let mut plain = Zeroizing::new(Vec::with_capacity(run.len()));
+    for (index, key) in (keys.first..).zip(run.chunks(each.max(1))) {
+        let damaged = || {
+            let id = KeyId { block: keys.block, index };
+            let detail = format!("the bytes of {id} are not what was written: check the disk, and agree a new key");
+            StoreError::Damaged { what: "an agreed key", detail }
+        };
+        let (key, check) = key.split_at_checked(key.len().saturating_sub(CHECK_BYTES)).ok_or_else(damaged)?;
+        if crc32fast::hash(key).to_le_bytes() != check {
+            return Err(damaged());
+        }
+        plain.extend_from_slice(key);
     }
-    let len = key.len();
-    run.truncate(len);
-    Ok(run)
+    Ok(plain)
 }
 
-fn taken_key(id: KeyId) -> Vec<u8> {
-    key(kind::KEY_TAKEN, &[id.block.as_bytes(), &id.index.to_be_bytes()])
+/// Consecutive keys of one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) block: BlockId,
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+impl From<KeyId> for KeyRange {
+    fn from(id: KeyId) -> Self {
+        Self { block: id.block, first: id.index, count: 1 }
+    }
+}
+
+impl KeyRange {
+    /// The first of them.
+    pub(crate) fn id(&self) -> KeyId {
+        KeyId { block: self.block, index: self.first }
+    }
+
+    /// Index of the key after the last one; `None` where no block has so many.
+    fn end(&self) -> Option<u32> {
+        self.first.checked_add(self.count).filter(|end| self.count > 0 && *end <= KEYS_PER_BLOCK_MAX)
+    }
+}
+
+/// Which of so many keys are taken stands in one record: a bit for each.
+const KEYS_PER_MAP: u32 = 4096;
+
+/// Which keys of a stretch of a block are taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TakenMap(Vec<u8>);
+
+impl TakenMap {
+    fn none() -> Self {
+        Self(vec![0; (KEYS_PER_MAP / 8) as usize])
+    }
+
+    fn has(&self, at: u32) -> bool {
+        self.0.get((at / 8) as usize).is_some_and(|byte| byte >> (at % 8) & 1 == 1)
+    }
+
+    fn set(&mut self, at: u32) {
+        if let Some(byte) = self.0.get_mut((at / 8) as usize) {
+            *byte |= 1 << (at % 8);
+        }
+    }
+}
+
+fn taken_key(block: &BlockId, map: u32) -> Vec<u8> {
+    key(kind::KEY_TAKEN, &[block.as_bytes(), &map.to_be_bytes()])
+}
+
+/// Removes all that says which keys of a block are taken.
+fn forget_taken(draft: &mut Draft<'_>, block: &BlockId, keys: u32) {
+    (0..keys.div_ceil(KEYS_PER_MAP)).for_each(|map| draft.remove(taken_key(block, map)));
+}
+
+/// The runs of a block's keys that have not been taken, each as long as it can be.
+pub(crate) fn live_runs(ledger: &Ledger, block: &BlockId, stored: &KeyRun) -> Result<Vec<Run>, StoreError> {
+    let mut live: Vec<Run> = Vec::new();
+    let each = stored.run.len / u64::from(stored.keys);
+    for map in 0..stored.keys.div_ceil(KEYS_PER_MAP) {
+        let taken: TakenMap =
+            ledger.get("taken keys", &taken_key(block, map))?.unwrap_or_else(TakenMap::none);
+        let first = map * KEYS_PER_MAP;
+        for index in (first..stored.keys.min(first + KEYS_PER_MAP)).filter(|index| !taken.has(index - first)) {
+            let offset = stored.run.offset + u64::from(index) * each;
+            match live.last_mut() {
+                Some(last) if last.offset + last.len == offset => last.len += each,
+                _ => live.push(Run { segment: stored.run.segment, offset, len: each }),
+            }
+        }
+    }
+    Ok(live)
 }
 
 fn time_key(at_ms: u64, block: &BlockId) -> Vec<u8> {
@@ -118,43 +195,65 @@ pub(crate) fn put_block(
     Ok(())
 }
 
-/// Finds the bytes of a key that has not been taken.
-pub(crate) fn find_key(draft: &Draft<'_>, id: KeyId) -> Result<Run, TakeError> {
-    let record: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, &id.block))?;
+/// Finds the bytes of keys none of which has been taken.
+pub(crate) fn find_keys(draft: &Draft<'_>, keys: KeyRange) -> Result<Run, TakeError> {
+    let id = keys.id();
+    let record: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, &keys.block))?;
     let record = record.ok_or(TakeError::Unknown(id))?;
     match record.state {
         BlockState::Aborted { reason } => return Err(TakeError::Aborted { id, reason }),
         BlockState::Taken => return Err(TakeError::AlreadyTaken(id)),
         BlockState::Ready => {}
     }
-    let stored: Option<KeyRun> = draft.get("key run", &block_key(kind::KEY_RUN, &id.block))?;
-    let stored = stored.filter(|stored| id.index < stored.keys).ok_or(TakeError::Unknown(id))?;
-    if draft.get::<()>("taken key", &taken_key(id))?.is_some() {
-        return Err(TakeError::AlreadyTaken(id));
+    let stored: Option<KeyRun> = draft.get("key run", &block_key(kind::KEY_RUN, &keys.block))?;
+    let known = |stored: &KeyRun| keys.end().is_some_and(|end| end <= stored.keys);
+    let stored = stored.filter(known).ok_or(TakeError::Unknown(id))?;
+    for (map, indices) in maps(keys) {
+        let taken: Option<TakenMap> = draft.get("taken keys", &taken_key(&keys.block, map))?;
+        let taken = taken.unwrap_or_else(TakenMap::none);
+        if let Some(at) = indices.into_iter().find(|at| taken.has(*at)) {
+            let index = map * KEYS_PER_MAP + at;
+            return Err(TakeError::AlreadyTaken(KeyId { block: keys.block, index }));
+        }
     }
-    let len = run_bytes(record.key_bytes as usize, 1);
-    Ok(Run { segment: stored.run.segment, offset: stored.run.offset + u64::from(id.index) * len, len })
+    let each = run_bytes(record.key_bytes as usize, 1);
+    let offset = stored.run.offset + u64::from(keys.first) * each;
+    Ok(Run { segment: stored.run.segment, offset, len: u64::from(keys.count) * each })
 }
 
-/// Records that a key is taken; with the last one the block is.
-pub(crate) fn mark_taken(draft: &mut Draft<'_>, id: KeyId) -> Result<(), StoreError> {
+/// The maps that keys stand in, with their places there.
+fn maps(keys: KeyRange) -> impl Iterator<Item = (u32, std::ops::Range<u32>)> {
+    let end = keys.end().unwrap_or(keys.first);
+    (keys.first / KEYS_PER_MAP..end.div_ceil(KEYS_PER_MAP)).map(move |map| {
+        let start = map * KEYS_PER_MAP;
+        (map, keys.first.max(start) - start..end.min(start + KEYS_PER_MAP) - start)
+    })
+}
+
+/// Records that keys are taken; with its last one the block is.
+pub(crate) fn mark_taken(draft: &mut Draft<'_>, keys: KeyRange) -> Result<(), StoreError> {
     if planted(Fault::KeyTakenTwice) {
         return Ok(());
     }
-    let run_key = block_key(kind::KEY_RUN, &id.block);
+    let run_key = block_key(kind::KEY_RUN, &keys.block);
     let Some(mut stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(()) };
-    stored.taken += 1;
+    stored.taken += keys.count;
     if stored.taken < stored.keys {
-        draft.put("taken key", taken_key(id), &())?;
+        for (map, indices) in maps(keys) {
+            let map_key = taken_key(&keys.block, map);
+            let mut taken: TakenMap = draft.get("taken keys", &map_key)?.unwrap_or_else(TakenMap::none);
+            indices.for_each(|at| taken.set(at));
+            draft.put("taken keys", map_key, &taken)?;
+        }
         return draft.put("key run", run_key, &stored);
     }
-    let record_key = block_key(kind::BLOCK, &id.block);
+    let record_key = block_key(kind::BLOCK, &keys.block);
     if let Some(mut record) = draft.get::<BlockRecord>("block", &record_key)? {
         record.state = BlockState::Taken;
         draft.put("block", record_key, &record)?;
     }
     draft.remove(run_key);
-    (0..stored.keys).for_each(|index| draft.remove(taken_key(KeyId { block: id.block, index })));
+    forget_taken(draft, &keys.block, stored.keys);
     Ok(())
 }
 
@@ -163,6 +262,29 @@ pub(crate) fn waiting_blocks(draft: &Draft<'_>) -> Result<Vec<BlockId>, StoreErr
     let runs: Vec<(Vec<u8>, KeyRun)> = draft.ledger().pairs("key run", kind::KEY_RUN)?;
     let ids = runs.iter().filter_map(|(id, _)| id.as_slice().try_into().ok());
     Ok(ids.map(BlockId::new).collect())
+}
+
+/// A block with keys that wait to be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingBlock {
+    /// Its record.
+    pub record: BlockRecord,
+    /// Number of keys that it was cut into.
+    pub keys: u32,
+    /// How many of them are taken.
+    pub taken: u32,
+}
+
+/// All blocks with keys that wait, oldest first.
+pub(crate) fn waiting(ledger: &Ledger) -> Result<Vec<WaitingBlock>, StoreError> {
+    let runs: Vec<(Vec<u8>, KeyRun)> = ledger.pairs("key run", kind::KEY_RUN)?;
+    let mut blocks = Vec::with_capacity(runs.len());
+    for (id, run) in runs {
+        let record: Option<BlockRecord> = ledger.get("block", &key(kind::BLOCK, &[&id]))?;
+        blocks.extend(record.map(|record| WaitingBlock { record, keys: run.keys, taken: run.taken }));
+    }
+    blocks.sort_by_key(|block| (block.record.at_ms, block.record.block));
+    Ok(blocks)
 }
 
 /// Takes back the keys of a block that still wait; gives the run that held them.
@@ -179,6 +301,6 @@ pub(crate) fn void_block(
         draft.put("block", record_key, &record)?;
     }
     draft.remove(run_key);
-    (0..stored.keys).for_each(|index| draft.remove(taken_key(KeyId { block, index })));
+    forget_taken(draft, &block, stored.keys);
     Ok(Some(stored.run))
 }

@@ -29,6 +29,7 @@ pub(crate) mod kind {
     pub(crate) const BLOCK_BY_TIME: &[u8] = b"n";
     pub(crate) const KEY_RUN: &[u8] = b"K";
     pub(crate) const KEY_TAKEN: &[u8] = b"k";
+    pub(crate) const STREAM: &[u8] = b"S";
     pub(crate) const OUTBOX: &[u8] = b"o";
     pub(crate) const BUDGET: &[u8] = b"q";
 }

@@ -65,9 +65,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use disk_os::OsDisk;
 pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError};
+pub use keys::WaitingBlock;
 pub use records::{
     BlockRecord, BlockState, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord,
-    IdentityRecord, ModuleRecord, ModuleState, Side,
+    IdentityRecord, ModuleRecord, ModuleState, Side, StreamRecord,
 };
 pub use secret::SecretBytes;
 pub use status::{LaneStatus, TableSide, TableState, TableStatus, Use};

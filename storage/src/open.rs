@@ -7,7 +7,7 @@ use std::{
 };
 
 use dske_protocol::{
-    ids::{Lane, TableId},
+    ids::{BlockId, Lane, TableId},
     planted::{Fault, planted},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     error::StoreError,
     intervals::IntervalSet,
     journaled_log::JournaledLog,
-    keys::KeyRun,
+    keys::{KeyRun, live_runs},
     lane_file::{LaneFile, LaneProblem, lane_file_name},
     lane_header::Counts,
     lane_state::LaneState,
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Version of everything in the directory.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// Ids of messages: the number of times that the store was opened, then a count.
 const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;
@@ -292,18 +292,11 @@ fn live_keys(ledger: &Ledger) -> Result<Vec<crate::spool::Run>, StoreError> {
     let mut live = Vec::new();
     for (block, stored) in ledger.pairs::<KeyRun>("key run", kind::KEY_RUN)? {
         let stored = stored.check(&block)?;
-        let key_bytes = stored.run.len / u64::from(stored.keys);
-        let taken: Vec<(Vec<u8>, ())> = ledger.pairs("taken key", &key(kind::KEY_TAKEN, &[&block]))?;
-        let taken: std::collections::BTreeSet<u32> = taken
-            .iter()
-            .filter_map(|(index, ())| index.as_slice().try_into().ok().map(u32::from_be_bytes))
-            .collect();
-        let left = (0..stored.keys).filter(|index| !taken.contains(index));
-        live.extend(left.map(|index| crate::spool::Run {
-            segment: stored.run.segment,
-            offset: stored.run.offset + u64::from(index) * key_bytes,
-            len: key_bytes,
-        }));
+        let block = BlockId::new(block.as_slice().try_into().map_err(|_| StoreError::Damaged {
+            what: "the ledger's record of a key run",
+            detail: "it names no block".into(),
+        })?);
+        live.extend(live_runs(ledger, &block, &stored)?);
     }
     Ok(live)
 }

@@ -9,6 +9,8 @@ use dske_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::{codec::encode, error::StoreError};
+
 /// A client that this hub serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRecord {
@@ -174,4 +176,29 @@ pub struct BlockRecord {
     pub state: BlockState,
     /// When.
     pub at_ms: u64,
+}
+
+/// A stream of keys that this node, as the sender, agrees ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// The receivers, sorted.
+    pub receivers: Vec<NodeId>,
+    /// What the keys are for.
+    pub purpose: String,
+    /// Bytes of each key.
+    pub key_bytes: u32,
+    /// With fewer keys than this in the pool, more are agreed.
+    pub low: u32,
+    /// Until there are so many.
+    pub high: u32,
+}
+
+impl StreamRecord {
+    /// What tells it from other streams: receivers, purpose and length of the keys.
+    ///
+    /// # Errors
+    /// Never for a stream within the limits of an agreement.
+    pub fn id(&self) -> Result<Vec<u8>, StoreError> {
+        encode("stream", &(&self.receivers, &self.purpose, self.key_bytes))
+    }
 }

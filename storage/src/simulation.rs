@@ -25,7 +25,7 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::NewTable,
-    keys::{checked, find_key},
+    keys::{KeyRange, checked, find_keys},
     lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
     lane_header::LaneHeader,
@@ -332,7 +332,7 @@ impl SimStore {
                 }
                 SimJob::Take(id) => {
                     let (reply, answer) = oneshot::channel();
-                    requests.push(Job::Take(id, reply));
+                    requests.push(Job::Take(id.into(), reply));
                     answers.push(Pending::Take(answer));
                 }
             }
@@ -457,8 +457,9 @@ impl SimStore {
 
     /// The bytes of a key that waits, which stays where it is.
     pub fn peek_key(&self, id: KeyId) -> Option<SecretBytes> {
-        let run = find_key(&Draft::new(&self.engine.ledger), id).ok()?;
-        let mut bytes = checked(self.engine.key_spool.read(run).ok()?, id).ok()?;
+        let keys = KeyRange::from(id);
+        let run = find_keys(&Draft::new(&self.engine.ledger), keys).ok()?;
+        let mut bytes = checked(&self.engine.key_spool.read(run).ok()?, keys).ok()?;
         Some(SecretBytes::new(std::mem::take(&mut *bytes)))
     }
 

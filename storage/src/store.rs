@@ -28,13 +28,14 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::{NewTable, ReceiptRecord},
+    keys::{KeyRange, WaitingBlock, waiting},
     ledger::{block_key, clock_key, kind},
     lock::DirLock,
     lock_short,
     pads::MintOutcome,
     records::{
         BlockRecord, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord, IdentityRecord,
-        ModuleRecord,
+        ModuleRecord, StreamRecord,
     },
     secret::SecretBytes,
     status::TableStatus,
@@ -395,12 +396,30 @@ impl Store {
 
     /// Hands a key out, at most once ever: it is recorded as taken, durably, then released, then erased.
     pub fn take_key(&self, id: KeyId) -> Reply<Result<SecretBytes, TakeError>> {
+        self.take_keys(id, 1)
+    }
+
+    /// The same for so many consecutive keys of one block from `first` on: all of them, one after another, or none.
+    pub fn take_keys(&self, first: KeyId, count: u32) -> Reply<Result<SecretBytes, TakeError>> {
         let (reply, answer) = oneshot::channel();
+        let keys = KeyRange { block: first.block, first: first.index, count };
         match self.ready() {
-            Ok(open) => drop(open.commits.send(Job::Take(id, reply))),
+            Ok(open) => drop(open.commits.send(Job::Take(keys, reply))),
             Err(error) => drop(reply.send(Err(error.into()))),
         }
         answer
+    }
+
+    /// The blocks whose keys wait, wholly or in part, oldest first.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn waiting_blocks(&self) -> Result<Vec<WaitingBlock>, StoreError> {
+        waiting(&self.engine()?.ledger)
+    }
+
+    /// The streams that this node keeps filled.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn streams(&self) -> Result<Vec<StreamRecord>, StoreError> {
+        self.all("stream", kind::STREAM)
     }
 
     /// Why the store stopped, where it did.

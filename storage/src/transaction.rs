@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     records::{
         BlockRecord, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord, IdentityRecord,
-        ModuleRecord,
+        ModuleRecord, StreamRecord,
     },
     secret::SecretBytes,
     status::Use,
@@ -129,6 +129,10 @@ pub struct Transaction {
     pub budgets: Vec<BudgetRecord>,
     /// Accounts that are full again: their records are removed.
     pub budgets_full: Vec<dske_protocol::quota::Account>,
+    /// Streams to put.
+    pub streams: Vec<StreamRecord>,
+    /// Streams that are not kept filled any more, by [`StreamRecord::id`].
+    pub streams_closed: Vec<Vec<u8>>,
     /// The node's own clocks.
     pub clock: Option<ClockRecord>,
 }

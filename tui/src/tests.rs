@@ -104,6 +104,7 @@ fn status() -> Status {
         ],
         identities: vec![],
         events: vec![Event { at_ms: 67_862_000, level: Level::Crit, text: "p4 excluded\r\u{1b}[2J".into() }],
+        streams: Vec::new(),
         quotas: Vec::new(),
         pads: Vec::new(),
         refusals: std::collections::BTreeMap::new(),

@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use dske_protocol::{
     ReconstructJob, Reconstructed,
+    codec::Blob,
     identity::{IdentityEffect, IdentityInput},
     ids::{BlockId, NodeId, TableId},
     message::{Notice, Subject},
@@ -17,7 +18,7 @@ use rand_core::UnwrapErr;
 
 use super::{ClientActor, Names};
 use crate::{
-    network::Command,
+    network::{Command, LinkMessage},
     status::Level,
     sync::{SyncNews, findings},
 };
@@ -46,11 +47,12 @@ impl ClientActor {
                 SenderEffect::Send { block, hub, bytes } => {
                     self.sync.send(hub, bytes, |bytes| Command::Share { hub, block, bytes });
                 }
+                SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
                 SenderEffect::Began { agreement, .. } => {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.began(now, &agreement, |node| names.of(node));
                 }
-                SenderEffect::Ended { id, block, result } => self.key_got(now, id, block, result),
+                SenderEffect::Ended { id, block, result } => self.agreement_ended(now, id, block, result),
             }
         }
         self.sender_pads.execute(pad_effects);
@@ -75,6 +77,13 @@ impl ClientActor {
                     self.receiver.handle(now, input);
                 }
                 ReceiverEffect::Reconstruct { block, group, job } => self.reconstruct(block, group, job),
+                ReceiverEffect::Offer { to, bytes, .. } => self.link(to, LinkMessage::Offer(Blob(bytes))),
+                ReceiverEffect::Confirm { to, bytes, .. } => {
+                    self.link(to, LinkMessage::Confirmation(Blob(bytes)));
+                }
+                ReceiverEffect::SessionLost { sender, session } => {
+                    self.link(sender, LinkMessage::SessionLost(session));
+                }
                 ReceiverEffect::Began(agreement) => {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.began(now, &agreement, |node| names.of(node));
@@ -86,7 +95,12 @@ impl ClientActor {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));
                     let (sender, block) = (agreement.sender, agreement.block);
-                    self.send(Command::Notice { sender, notice: Notice { block, outcome } });
+                    let notice = Notice { block, outcome };
+                    if self.linked.contains(&sender) {
+                        self.send(Command::Notice { sender, notice });
+                    } else {
+                        self.link(sender, LinkMessage::Notice(notice));
+                    }
                     self.serve_waiters(&block);
                 }
             }

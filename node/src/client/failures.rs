@@ -62,6 +62,24 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
                 "the key was not used on either side; see `dske status` on the receiver for hubs that lied",
             )
         }
+        SendFailure::Unconfirmed { receiver } => failure(
+            "dske::key::unconfirmed",
+            3,
+            format!("{} did not confirm the key in time", name(receiver)),
+            "see at the receiver whether its node runs and reaches the hubs",
+        ),
+        SendFailure::TooFewMatch { matching, offered, k } => failure(
+            "dske::shares::false",
+            5,
+            format!("{matching} of the {offered} shares at the receiver are the sender's, {k} are needed"),
+            "hubs change shares, or damage them; see `dske status` at the sender for which",
+        ),
+        SendFailure::NoSession => failure(
+            "dske::round::key",
+            1,
+            "there is no key to negotiate another round with".into(),
+            "another is agreed by itself",
+        ),
         SendFailure::Busy => {
             failure("dske::node::busy", 1, error.to_string(), "try again when fewer keys are under way")
         }

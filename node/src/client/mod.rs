@@ -7,7 +7,9 @@ mod failures;
 mod fetch;
 mod hubs;
 mod inquiries;
+mod links;
 mod sessions;
+mod streams;
 mod wishes;
 
 use std::{
@@ -22,7 +24,7 @@ use dske_protocol::{
     codec::Blob,
     identity::{IdentityDesk, IdentityInput},
     ids::{BlockId, KeyId, Name, NodeId},
-    message::NoticeOutcome,
+    message::{Notice, NoticeOutcome},
     params::{AcceptancePolicy, Time},
     receiver::{Receiver, ReceiverCounters, ReceiverInput},
     refusal::Refusal,
@@ -43,17 +45,18 @@ use self::{
     hubs::Hubs,
     inquiries::{Asked, PendingInquiry},
     sessions::{Sessions, micros},
+    streams::{BatchReply, Streams},
     wishes::Wishes,
 };
 use crate::{
     batches::Batches,
     clock::Clock,
     config::PolicyConfig,
-    control::{Failure, KeyDelivery, KeyGet},
+    control::{Failure, KeyDelivery, KeyGet, StreamSpec},
     network::{ClientEvent, Command, Commands, Directory},
     pads::Pads,
     quotas::{quotas, shown, spending},
-    status::{Event, IdentityStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus},
+    status::{Event, IdentityStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus, StreamStatus},
     sync::Sync,
 };
 
@@ -73,6 +76,14 @@ pub(crate) enum ClientOrder {
     Get(KeyGet, KeyReply),
     /// Take a key that a sender agreed with us.
     Fetch { id: KeyId, wait: Duration, reply: KeyReply },
+    /// Take consecutive keys of one block.
+    FetchRun { first: KeyId, count: u32, reply: BatchReply },
+    /// Agree keys ahead.
+    StreamOpen(StreamSpec, oneshot::Sender<Result<(), Failure>>),
+    /// Do not any more.
+    StreamClose(StreamSpec, oneshot::Sender<Result<(), Failure>>),
+    /// Take the next keys that were.
+    StreamNext { spec: StreamSpec, count: u32, wait: Duration, reply: BatchReply },
     /// A module was imported.
     Hub(HubRecord),
     /// A hub is to be used again.
@@ -95,6 +106,7 @@ pub(crate) struct ClientView {
     pub(crate) counters: ReceiverCounters,
     pub(crate) sync_counters: SyncCounters,
     pub(crate) quotas: Vec<QuotaStatus>,
+    pub(crate) streams: Vec<StreamStatus>,
 }
 
 /// See the head of the file.
@@ -118,6 +130,9 @@ pub(crate) struct ClientActor {
     inquiries: Vec<PendingInquiry>,
     widen_due: Time,
     wishes: Wishes,
+    streams: Streams,
+    /// Whose turn it is to pass messages on.
+    relay_turn: usize,
     waiters: Waiters,
     linked: BTreeSet<NodeId>,
     batches: Batches,
@@ -180,6 +195,8 @@ impl ClientActor {
             inquiries: Vec::new(),
             widen_due: Time::ZERO,
             wishes: Wishes::default(),
+            streams: Streams::load(&store)?,
+            relay_turn: 0,
             waiters: Waiters::default(),
             linked: BTreeSet::new(),
             batches: Batches::default(),
@@ -273,16 +290,10 @@ impl ClientActor {
                 }
             }
             ClientEvent::Notices { id, from, notices } => {
-                for notice in notices {
-                    self.sessions.update(&notice.block, |session, _| {
-                        if let NoticeOutcome::Validated { shares, .. } = &notice.outcome {
-                            session.shares = session.shares.max(*shares);
-                        }
-                    });
-                    self.sender.handle(now, SenderInput::Notice { from, notice }, &mut self.rng);
-                }
+                notices.into_iter().for_each(|notice| self.noticed(now, from, notice));
                 self.send(Command::AnswerNotices { id });
             }
+            ClientEvent::Link { id, from, message } => self.link_message(id, from, message),
             ClientEvent::ShareAnswer { hub, block, answer } => {
                 if let Some(Err(refusal)) = answer {
                     tracing::debug!(hub = %hub.short(), %refusal, "a share was refused");
@@ -328,11 +339,27 @@ impl ClientActor {
         }
     }
 
+    /// A receiver tells how an agreement ended.
+    fn noticed(&mut self, now: Time, from: NodeId, notice: Notice) {
+        self.sessions.update(&notice.block, |session, _| {
+            if let NoticeOutcome::Validated { shares, .. } = &notice.outcome {
+                session.shares = session.shares.max(*shares);
+            }
+        });
+        self.sender.handle(now, SenderInput::Notice { from, notice }, &mut self.rng);
+    }
+
     fn order(&mut self, order: ClientOrder) {
         let now = self.clock.now();
         match order {
             ClientOrder::Get(get, reply) => self.key_get(now, get, reply),
             ClientOrder::Fetch { id, wait, reply } => self.fetch(now, id, wait, reply),
+            ClientOrder::FetchRun { first, count, reply } => self.fetch_run(first, count, reply),
+            ClientOrder::StreamOpen(spec, reply) => self.stream_open(now, spec, reply),
+            ClientOrder::StreamClose(spec, reply) => self.stream_close(&spec, reply),
+            ClientOrder::StreamNext { spec, count, wait, reply } => {
+                self.stream_next(&spec, count, wait, reply);
+            }
             ClientOrder::Hub(record) => {
                 let node = record.node;
                 self.send(Command::Acquaint { node, known: true });
@@ -390,6 +417,9 @@ impl ClientActor {
         self.widen(now);
         self.advance_wishes(now);
         self.waiters.expire(now);
+        self.open_streams(now);
+        self.serve_streams(now);
+        self.pump_streams(now);
     }
 
     fn view(&self, now: Time) -> ClientView {
@@ -422,6 +452,7 @@ impl ClientActor {
             aborted: self.sessions.aborted,
             counters: self.receiver.counters(),
             sync_counters: self.sync.counters(),
+            streams: self.stream_status(),
             quotas: {
                 let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                 shown(self.receiver.uses(now), |node| names.of(node))

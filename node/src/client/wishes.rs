@@ -59,6 +59,12 @@ struct UnderWay {
 }
 
 impl Wishes {
+    /// A name for the next agreement that this node begins.
+    pub(super) fn next_id(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
     /// Ends every wish for a name whose identity could not be established.
     pub(super) fn fail(&mut self, name: &Name, why: &Failure) {
         for wish in self.waiting.extract_if(.., |wish| wish.get.with.contains(name)) {
@@ -158,6 +164,7 @@ impl ClientActor {
             key_bytes: u32::try_from(wish.get.bits / 8).unwrap_or(u32::MAX),
             content: Content::Keys(1),
             keep: false,
+            confirm: false,
             purpose: wish.get.purpose,
             k: wish.get.k.unwrap_or(self.policy.k),
             hubs,
@@ -165,13 +172,25 @@ impl ClientActor {
             deadline: wish.began + timeout,
             notice_deadline: (now + patience).min(wish.began + timeout),
         };
-        let id = RequestId(self.wishes.next);
-        self.wishes.next += 1;
+        let id = self.wishes.next_id();
         self.wishes.under_way.insert(id, UnderWay { reply: wish.reply, began: wish.began });
         self.sender.handle(now, SenderInput::Start { id, wish: key_wish }, &mut self.rng);
     }
 
-    pub(super) fn key_got(
+    /// An agreement that this node began has ended.
+    pub(super) fn agreement_ended(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        block: Option<BlockId>,
+        result: Result<AgreedKey, SendFailure>,
+    ) {
+        if let Some(result) = self.stream_ended(now, id, result) {
+            self.key_got(now, id, block, result);
+        }
+    }
+
+    fn key_got(
         &mut self,
         now: Time,
         id: RequestId,
@@ -216,8 +235,8 @@ impl ClientActor {
                     burned_hubs: agreed.asked,
                     took_us,
                     key: SecretBytes::new({
-                        let mut key = agreed.key;
-                        std::mem::take(&mut *key.0)
+                        // A wish of `key get` keeps nothing.
+                        agreed.key.map(|mut key| std::mem::take(&mut *key.0)).unwrap_or_default()
                     }),
                 })
             }

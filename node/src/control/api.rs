@@ -68,11 +68,75 @@ pub enum Request {
     },
     /// Hub of a local testnet: behave badly.
     Chaos(Chaos),
+    /// Agree keys ahead with a set of receivers, or change the marks of a stream that is open.
+    StreamOpen(StreamSpec),
+    /// Agree no more of them.
+    StreamClose(StreamSpec),
+    /// The next keys of a stream: all of them or none.
+    StreamNext {
+        /// Which; its marks do not matter.
+        spec: StreamSpec,
+        /// How many.
+        count: u32,
+        /// How long to wait for them.
+        wait_ms: u64,
+    },
+    /// Consecutive keys of one block that a sender agreed with us.
+    KeyFetchRun {
+        /// The first.
+        first: KeyId,
+        /// How many.
+        count: u32,
+    },
     /// Take a module's table out of use for good.
     PskmRetire {
         /// The module.
         serial: String,
     },
+}
+
+/// A stream of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSpec {
+    /// The receivers, by name.
+    pub with: Vec<Name>,
+    /// What the keys are for; travels in the clear.
+    pub purpose: String,
+    /// Length of each key; a multiple of 8.
+    pub bits: u64,
+    /// With fewer keys than this in the pool, more are agreed.
+    pub low: u32,
+    /// Until there are so many.
+    pub high: u32,
+}
+
+/// Keys of one length.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyBatch {
+    /// Bytes of each key.
+    pub key_bytes: u32,
+    /// Where they come from, in order.
+    pub runs: Vec<KeyRun>,
+}
+
+impl KeyBatch {
+    /// The only key of the batch, as it is told of; `None` where it has another number of keys.
+    pub fn into_single(mut self) -> Option<KeyRun> {
+        let run = self.runs.pop()?;
+        (self.runs.is_empty() && run.count == 1).then_some(run)
+    }
+}
+
+/// Consecutive keys of one block.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyRun {
+    /// The id of the first; those that follow have the same block and the next indices.
+    pub first: KeyId,
+    /// How many.
+    pub count: u32,
+    /// The keys one after another. They are delivered once.
+    #[serde(with = "super::secret")]
+    pub keys: SecretBytes,
 }
 
 /// A request for a key.
@@ -135,6 +199,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::KeyGet`] and [`Request::KeyFetch`].
     Key(KeyDelivery),
+    /// To [`Request::StreamNext`] and [`Request::KeyFetchRun`].
+    Batch(KeyBatch),
     /// To [`Request::KeyList`], newest first.
     Keys(Vec<BlockRecord>),
     /// To [`Request::PskmMake`], [`Request::PskmAck`] and [`Request::PskmRetire`].

@@ -8,7 +8,9 @@ pub(crate) mod server;
 
 use dske_storage::StoreError;
 
-pub use api::{Chaos, Failure, KeyDelivery, KeyGet, Passphrase, Reply, Request, Seal};
+pub use api::{
+    Chaos, Failure, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal, StreamSpec,
+};
 pub use client::{Client, NotRunning};
 
 /// Puts a failure together; an empty `help` is none.

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    api::{Chaos, Reply, Request},
+    api::{Chaos, Failure, KeyBatch, Reply, Request},
     failure, frame, stopping,
 };
 use crate::{admin, client::ClientOrder, hub_actor::HubOrder, node::Shared};
@@ -136,7 +136,18 @@ async fn order(shared: &Arc<Shared>, request: Request) -> Reply {
         Request::KeyFetch { id, wait_ms } => {
             ClientOrder::Fetch { id, wait: Duration::from_millis(wait_ms), reply }
         }
-        Request::Readmit { hub } => return readmit(shared, hub).await,
+        Request::StreamNext { spec, count, wait_ms } => {
+            let wait = Duration::from_millis(wait_ms);
+            return batch(shared, |reply| ClientOrder::StreamNext { spec, count, wait, reply }).await;
+        }
+        Request::KeyFetchRun { first, count } => {
+            return batch(shared, |reply| ClientOrder::FetchRun { first, count, reply }).await;
+        }
+        Request::StreamOpen(spec) => return done(shared, |reply| ClientOrder::StreamOpen(spec, reply)).await,
+        Request::StreamClose(spec) => {
+            return done(shared, |reply| ClientOrder::StreamClose(spec, reply)).await;
+        }
+        Request::Readmit { hub } => return done(shared, |reply| ClientOrder::Readmit(hub, reply)).await,
         Request::Chaos(chaos) => return misbehave(shared, chaos).await,
         _ => return Reply::Failed(failure("dske::control::request", 1, "not a request".into(), "")),
     };
@@ -151,16 +162,41 @@ async fn order(shared: &Arc<Shared>, request: Request) -> Reply {
     }
 }
 
-async fn readmit(shared: &Arc<Shared>, hub: dske_protocol::ids::Name) -> Reply {
-    let Some(client) = &shared.client else { return not_a("client") };
+/// Has the client do something that gives keys.
+async fn batch(
+    shared: &Arc<Shared>,
+    order: impl FnOnce(oneshot::Sender<Result<KeyBatch, Failure>>) -> ClientOrder,
+) -> Reply {
+    match ask_client(shared, order).await {
+        Ok(batch) => Reply::Batch(batch),
+        Err(reply) => reply,
+    }
+}
+
+/// Has the client do something that tells nothing.
+async fn done(
+    shared: &Arc<Shared>,
+    order: impl FnOnce(oneshot::Sender<Result<(), Failure>>) -> ClientOrder,
+) -> Reply {
+    match ask_client(shared, order).await {
+        Ok(()) => Reply::Done,
+        Err(reply) => reply,
+    }
+}
+
+async fn ask_client<T>(
+    shared: &Arc<Shared>,
+    order: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> ClientOrder,
+) -> Result<T, Reply> {
+    let Some(client) = &shared.client else { return Err(not_a("client")) };
     let (reply, answer) = oneshot::channel();
-    if client.send(ClientOrder::Readmit(hub, reply)).await.is_err() {
-        return Reply::Failed(stopping());
+    if client.send(order(reply)).await.is_err() {
+        return Err(Reply::Failed(stopping()));
     }
     match answer.await {
-        Ok(Ok(())) => Reply::Done,
-        Ok(Err(why)) => Reply::Failed(why),
-        Err(_) => Reply::Failed(stopping()),
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(why)) => Err(Reply::Failed(why)),
+        Err(_) => Err(Reply::Failed(stopping())),
     }
 }
 

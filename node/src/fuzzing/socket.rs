@@ -263,6 +263,7 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
 fn status() -> Status {
     let (text, node) = (|| "text".to_owned(), NodeId::new([1; 32]));
     Status {
+        streams: Vec::new(),
         schema_version: SCHEMA_VERSION,
         node: NodeStatus {
             name: name("bob"),

@@ -41,6 +41,8 @@ pub(crate) struct Dropped {
     pub(crate) requests_delayed: AtomicU64,
     /// Announcements that were not heard.
     pub(crate) gossip_refused: AtomicU64,
+    /// Not dropped but sent: bytes of our own messages.
+    pub(crate) sent_bytes: AtomicU64,
 }
 
 impl Dropped {
@@ -53,9 +55,15 @@ impl Dropped {
             requests_refused: of(&self.requests_refused),
             requests_delayed: of(&self.requests_delayed),
             gossip_refused: of(&self.gossip_refused),
+            sent_bytes: of(&self.sent_bytes),
             ..Counters::default()
         }
     }
+}
+
+/// Adds so many.
+pub(super) fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 
 /// Adds one.

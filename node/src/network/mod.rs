@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use directory::Directory;
 pub(crate) use gate::Dropped;
+pub(crate) use wire::LinkMessage;
 pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
 
 /// What the actors ask of the network.
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Mark { peer: NodeId, table: TableId, bytes: Vec<u8> },
     /// Tell a sender how an agreement ended.
     Notice { sender: NodeId, notice: Notice },
+    /// A message for another client, directly or, where `via` is given, through that hub.
+    Link { to: NodeId, via: Option<NodeId>, message: LinkMessage },
     /// Answer a batch that came in.
     AnswerBatch { id: RequestId, results: Vec<Result<(), Refusal>> },
     /// Answer an identity request that came in.
@@ -91,6 +94,8 @@ pub(crate) enum ClientEvent {
     Instructions { id: RequestId, from: NodeId, messages: Vec<Blob> },
     /// Notices came in.
     Notices { id: RequestId, from: NodeId, notices: Vec<Notice> },
+    /// A message of another client, or of one that a hub says it is of.
+    Link { id: RequestId, from: NodeId, message: LinkMessage },
     /// A hub answered a key request; `None`: it could not be reached.
     ShareAnswer { hub: NodeId, block: BlockId, answer: Option<Result<(), Refusal>> },
     /// A hub answered an identity request.

@@ -34,6 +34,7 @@ use tokio::sync::mpsc;
 use super::{
     ClientEvent, Command, Directory, Dropped, HubEvent,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
+    gate::add,
     limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
     messages,
     outbound::{Outbound, Sent},
@@ -99,6 +100,8 @@ pub(crate) struct NetworkTask {
     /// When the messages that gather have had their moment.
     gathered_at: Option<Instant>,
     exchanges: BTreeMap<OutboundRequestId, (NodeId, Exchange)>,
+    /// Messages on their way to each client that were passed on to it.
+    relayed: BTreeMap<NodeId, usize>,
     inbound: BTreeMap<RequestId, Inbound>,
     inbound_bytes: usize,
     next_inbound: u64,
@@ -118,6 +121,10 @@ enum Exchange {
     Batch(Sent),
     Identity(InquiryId),
     Hello,
+    /// Of clients: what is lost is said again by those who need it.
+    Link,
+    /// Passed on for another client.
+    Relayed,
     SyncHello(TableId),
     /// A mark, and which end of the table sent it.
     Mark(TableId, Role),
@@ -163,6 +170,7 @@ impl NetworkTask {
             peers: BTreeMap::new(),
             gathered_at: None,
             exchanges: BTreeMap::new(),
+            relayed: BTreeMap::new(),
             inbound: BTreeMap::new(),
             inbound_bytes: 0,
             next_inbound: 0,
@@ -203,6 +211,10 @@ impl NetworkTask {
             Command::Instruction { receiver, ticket, bytes } => {
                 messages::note(true, &receiver, &bytes);
                 self.queue(receiver, |out| out.push_instruction(ticket, bytes));
+            }
+            Command::Link { to, via: None, message } => self.request(to, Exchange::Link, Request::Link(message)),
+            Command::Link { to, via: Some(hub), message } => {
+                self.request(hub, Exchange::Link, Request::Relay { to, message });
             }
             Command::Notice { sender, notice } => self.queue(sender, |out| out.push_notice(notice)),
             Command::Identity { hub, inquiry, bytes } => {
@@ -286,6 +298,7 @@ impl NetworkTask {
         };
         let Some(outbound) = self.peers.get_mut(&node) else { return };
         while let Some((sent, request)) = outbound.next_exchange(gathered) {
+            add(&self.dropped.sent_bytes, request.bytes());
             let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
             self.exchanges.insert(id, (node, Exchange::Batch(sent)));
         }
@@ -297,6 +310,7 @@ impl NetworkTask {
     fn request(&mut self, node: NodeId, exchange: Exchange, request: Request) {
         match peer_of(&node).filter(|peer| self.swarm.is_connected(peer)) {
             Some(peer) => {
+                add(&self.dropped.sent_bytes, request.bytes());
                 let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
                 self.exchanges.insert(id, (node, exchange));
             }
@@ -324,7 +338,8 @@ impl NetworkTask {
                     self.tell_hub(HubEvent::InstructionAnswer { receiver: node, ticket, answer: None });
                 }
             }
-            Exchange::Batch(Sent::Notices) => {}
+            Exchange::Batch(Sent::Notices) | Exchange::Link => {}
+            Exchange::Relayed => self.relay_ended(node),
             Exchange::Identity(inquiry) => {
                 self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes: None });
             }
@@ -356,6 +371,8 @@ impl NetworkTask {
                     self.tell_hub(HubEvent::InstructionAnswer { receiver: node, ticket, answer });
                 }
             }
+            (Exchange::Link, _) => {}
+            (Exchange::Relayed, _) => self.relay_ended(node),
             (Exchange::Identity(inquiry), Response::Identity(result)) => {
                 let bytes = result.ok().map(|blob| blob.0);
                 bytes.iter().for_each(|bytes| messages::note(false, &node, bytes));

@@ -11,8 +11,9 @@ use std::{
 
 use dske_protocol::{
     codec::{self, Blob},
-    ids::{Name, NodeId, TableId},
+    ids::{BlockId, Name, NodeId, TableId},
     message::Notice,
+    negotiation::NEGOTIATION_BYTES_MAX,
     params::MESSAGE_BYTES_MAX,
     refusal::Refusal,
     sync::SyncHello,
@@ -65,6 +66,48 @@ pub(crate) enum Request {
     SyncHello(SyncHello),
     /// Between the ends of a table: a sealed mark.
     Mark(Blob),
+    /// Between two clients: about a round, or how an agreement ended.
+    Link(LinkMessage),
+    /// Client to hub: pass this on to another client.
+    Relay {
+        /// For whom.
+        to: NodeId,
+        /// What is passed on.
+        message: LinkMessage,
+    },
+    /// Hub to client: another client sends this. That it does is the hub's word alone.
+    Relayed {
+        /// Whose it is said to be.
+        from: NodeId,
+        /// What was passed on.
+        message: LinkMessage,
+    },
+}
+
+/// What two clients say to each other, directly or through a hub: nothing here is believed without its own tag, and
+/// nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LinkMessage {
+    /// Receiver to sender: a sealed offer of the shares of a round.
+    Offer(Blob),
+    /// Sender to receiver: a sealed choice among them.
+    Choice(Blob),
+    /// Receiver to sender: a sealed word that the key of a round is durable.
+    Confirmation(Blob),
+    /// Receiver to sender: there is no key of this session here any more. Advice.
+    SessionLost(BlockId),
+    /// Receiver to sender: how an agreement ended. Advice.
+    Notice(Notice),
+}
+
+impl LinkMessage {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Offer(message) | Self::Choice(message) | Self::Confirmation(message) => message.0.len(),
+            Self::SessionLost(_) => size_of::<BlockId>(),
+            Self::Notice(_) => size_of::<Notice>(),
+        }
+    }
 }
 
 impl Request {
@@ -74,6 +117,7 @@ impl Request {
             Self::Shares(messages) | Self::Instructions(messages) => messages.iter().map(|m| m.0.len()).sum(),
             Self::Identity(message) => message.0.len(),
             Self::Mark(message) => message.0.len(),
+            Self::Link(message) | Self::Relay { message, .. } | Self::Relayed { message, .. } => message.bytes(),
             Self::Hello => 0,
             Self::SyncHello(_) => size_of::<SyncHello>(),
             Self::Notices(notices) => notices.len() * size_of::<Notice>(),
@@ -85,7 +129,12 @@ impl Request {
         let messages = match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.as_slice(),
             Self::Identity(message) | Self::Mark(message) => std::slice::from_ref(message),
-            Self::Hello | Self::Notices(_) | Self::SyncHello(_) => &[],
+            Self::Hello
+            | Self::Notices(_)
+            | Self::SyncHello(_)
+            | Self::Link(_)
+            | Self::Relay { .. }
+            | Self::Relayed { .. } => &[],
         };
         messages.iter().map(|message| message.0.as_slice())
     }
@@ -95,13 +144,23 @@ impl Request {
         match self {
             Self::Shares(messages) | Self::Instructions(messages) => messages.len(),
             Self::Notices(notices) => notices.len(),
-            Self::Identity(_) | Self::Hello | Self::SyncHello(_) | Self::Mark(_) => 1,
+            Self::Identity(_)
+            | Self::Hello
+            | Self::SyncHello(_)
+            | Self::Mark(_)
+            | Self::Link(_)
+            | Self::Relay { .. }
+            | Self::Relayed { .. } => 1,
         }
     }
 
     /// Whether there are not too many messages inside.
     pub(crate) fn is_within_limits(&self) -> bool {
-        self.messages() <= BATCH_MESSAGES_MAX
+        let link_bytes = match self {
+            Self::Link(message) | Self::Relay { message, .. } | Self::Relayed { message, .. } => message.bytes(),
+            _ => 0,
+        };
+        self.messages() <= BATCH_MESSAGES_MAX && link_bytes <= NEGOTIATION_BYTES_MAX
     }
 }
 
@@ -114,7 +173,7 @@ pub(crate) enum Response {
     Identity(Result<Blob, Refusal>),
     /// To `Hello`: the tables that the hub has active with the asker.
     Hello(Vec<TableId>),
-    /// To `Notices`, and to what the node does not serve.
+    /// To `Notices`, `Link`, `Relay` and `Relayed`, and to what the node does not serve.
     Done,
     /// To `SyncHello`: the hub's hello.
     SyncHello(Result<SyncHello, Refusal>),

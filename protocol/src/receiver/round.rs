@@ -9,7 +9,7 @@ use crate::{
     effect::SecretKey,
     ids::{BlockId, NodeId},
     message::{Agreement, Content},
-    negotiation::{Choice, Claimed, Offer, Part, Session, seal},
+    negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
     params::{OFFER_AGAIN, OFFER_GRACE, Time},
     refusal::AbortReason,
     sender::close_round,
@@ -29,6 +29,8 @@ pub(crate) struct Offered {
     /// The very message, to be sent again as it is.
     bytes: Vec<u8>,
     forged: u32,
+    /// The word that the key is here, to be sent once it is durable.
+    confirmation: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Offered {
@@ -119,7 +121,7 @@ impl Receiver {
         let Some(bytes) = sealed else { return self.abort(block, AbortReason::Internal) };
         let to = agreement.sender;
         let positions = offer.shares.iter().map(|(position, _)| *position).collect();
-        collection.offered = Some(Offered { group: at, positions, bytes: bytes.clone(), forged: 0 });
+        collection.offered = Some(Offered { group: at, positions, bytes: bytes.clone(), forged: 0, confirmation: None });
         self.offers_due.insert((now + OFFER_AGAIN, block));
         self.effects.push_back(ReceiverEffect::Offer { block, to, bytes });
     }
@@ -160,12 +162,7 @@ impl Receiver {
         }
         if collection.outcome.is_some() {
             // The sender has not heard of the end, or will in a moment.
-            if !collection.ending
-                && let Some(validated) = collection.validated()
-            {
-                self.announce(block, validated);
-            }
-            return;
+            return self.confirm(block);
         }
         let key = self.sessions.get(&of).and_then(|session| session.key(round, Part::Choice));
         let Some(choice) = key.and_then(|key| claimed.verify(key)) else {
@@ -180,6 +177,12 @@ impl Receiver {
         let (at, offered) = (offered.group, offered.positions.clone());
         match self.close(block, at, choice, least) {
             Some(key) => {
+                let confirmation = self.confirmation(of, round, block);
+                if let Some(offered) =
+                    self.collections.get_mut(&block).and_then(|collection| collection.offered.as_mut())
+                {
+                    offered.confirmation = confirmation;
+                }
                 let left_out =
                     offered.into_iter().filter(|position| !choice.positions.contains(position)).collect();
                 self.validate(block, at, agreement, key, left_out, choice.positions.clone());
@@ -189,6 +192,22 @@ impl Receiver {
                 let (k, n) = (agreement.k, agreement.n());
                 self.abort(block, AbortReason::NoneValidates { received, k, n, at_least: 1 });
             }
+        }
+    }
+
+    fn confirmation(&self, session: BlockId, round: u32, block: BlockId) -> Option<Vec<u8>> {
+        let key = self.sessions.get(&session)?.key(round, Part::Confirmation)?;
+        seal(&Confirmation { session, round, block }, key)
+    }
+
+    /// Tells the sender of a round that its key is durable here, if it is.
+    pub(super) fn confirm(&mut self, block: BlockId) {
+        let Some(collection) = self.collections.get(&block).filter(|collection| !collection.ending) else { return };
+        let validated = collection.outcome.as_ref().is_some_and(|outcome| outcome.validated.is_some());
+        let Some(offered) = collection.offered.as_ref().filter(|_| validated) else { return };
+        if let (Some(bytes), Some(group)) = (&offered.confirmation, collection.groups.get(offered.group)) {
+            let (to, bytes) = (group.agreement.sender, bytes.clone());
+            self.effects.push_back(ReceiverEffect::Confirm { block, to, bytes });
         }
     }
 

@@ -213,6 +213,7 @@ impl Receiver {
             }
         }
         self.announce(block, outcome);
+        self.confirm(block);
         self.retire_if_done(now, block);
     }
 

@@ -15,7 +15,7 @@ use crate::{
     hub::RequestId,
     ids::{BlockId, NodeId},
     message::{Agreement, Content},
-    negotiation::{Choice, Claimed, Offer, Part, Session, seal},
+    negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
     refusal::SendFailure,
 };
@@ -211,6 +211,22 @@ impl Sender {
                 sending.failed = Some(failure);
                 self.settle(now, block);
             }
+        }
+    }
+
+    /// A receiver's word that it has the key of a round: only one with a right tag counts.
+    pub(super) fn round_confirmed(&mut self, now: Time, from: NodeId, bytes: Vec<u8>) {
+        let Some(claimed) = Claimed::<Confirmation>::decode(bytes) else { return };
+        let (of, number, block) = claimed.names();
+        let Some(sending) = self.sending.get_mut(&block) else { return };
+        let Content::Round { session, round, .. } = sending.agreement.content else { return };
+        if session != of || round != number || !sending.agreement.receivers.contains(&from) {
+            return;
+        }
+        let key = self.sessions.get(&of).and_then(|session| session.key(round, Part::Confirmation));
+        if key.and_then(|key| claimed.verify(key)).is_some() {
+            sending.confirmed.insert(from);
+            self.settle(now, block);
         }
     }
 

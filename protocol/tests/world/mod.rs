@@ -334,6 +334,7 @@ impl World {
     pub(crate) fn deliver(&mut self, from: NodeId, to: NodeId, bytes: Vec<u8>) {
         let at = self.clients.iter().position(|client| client.id == to).unwrap();
         self.sender_input(at, SenderInput::Offer { from, bytes: bytes.clone() });
+        self.sender_input(at, SenderInput::Confirmation { from, bytes: bytes.clone() });
         let now = self.now;
         self.clients[at].receiver.handle(now, ReceiverInput::Choice { from, bytes });
     }
@@ -503,7 +504,9 @@ impl World {
                         self.clients.iter().position(|client| client.id == agreement.sender).unwrap();
                     self.sender_input(sender, SenderInput::Notice { from: me, notice });
                 }
-                ReceiverEffect::Offer { to, bytes, .. } => self.over_the_link(me, to, bytes),
+                ReceiverEffect::Offer { to, bytes, .. } | ReceiverEffect::Confirm { to, bytes, .. } => {
+                    self.over_the_link(me, to, bytes);
+                }
                 ReceiverEffect::SessionLost { sender, session } => {
                     let at = self.clients.iter().position(|client| client.id == sender).unwrap();
                     self.sender_input(at, SenderInput::SessionLost(session));

@@ -26,7 +26,7 @@ type Done = oneshot::Receiver<Result<(), StoreError>>;
 
 fn take() -> (Job, Taken) {
     let (reply, answer) = oneshot::channel();
-    (Job::Take(KeyId { block: BlockId::new([1; 16]), index: 0 }, reply), answer)
+    (Job::Take(KeyId { block: BlockId::new([1; 16]), index: 0 }.into(), reply), answer)
 }
 
 fn committed(transaction: Transaction) -> (Job, Done) {

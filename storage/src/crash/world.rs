@@ -309,7 +309,7 @@ impl World {
 
     pub(super) fn take(&mut self, id: u8) {
         let key = KeyId { block: BlockId::new([id; 16]), index: 0 };
-        match run(&self.engine, |reply| Job::Take(key, reply)) {
+        match run(&self.engine, |reply| Job::Take(key.into(), reply)) {
             Ok(bytes) => {
                 assert_eq!(bytes.expose(), [id; 32]);
                 let before = self.blocks.insert(id, true);

@@ -26,7 +26,7 @@ use dske_storage::{BlockState, TableSide, TakeError};
 use crate::{
     checker::Invariant,
     core::{About, Core, Done, Exchange, Machine},
-    packet::{Packet, Wire},
+    packet::{Link, Packet, Wire},
     shared::{MILLI, Micros, SECOND, Shared},
     sync::{Held, News, Sync},
 };
@@ -177,6 +177,18 @@ impl ClientRole {
             Packet::Notice(notice) => {
                 let input = SenderInput::Notice { from: peer, notice };
                 self.sender.handle(now, input, &mut shared.rng.0);
+            }
+            Packet::Link(Link::Offer(bytes)) => {
+                self.sender.handle(now, SenderInput::Offer { from: peer, bytes }, &mut shared.rng.0);
+            }
+            Packet::Link(Link::Choice(bytes)) => {
+                self.receiver.handle(now, ReceiverInput::Choice { from: peer, bytes });
+            }
+            Packet::Link(Link::Confirmation(bytes)) => {
+                self.sender.handle(now, SenderInput::Confirmation { from: peer, bytes }, &mut shared.rng.0);
+            }
+            Packet::Link(Link::SessionLost(session)) => {
+                self.sender.handle(now, SenderInput::SessionLost(session), &mut shared.rng.0);
             }
             Packet::KeyAnswer(wire, result) => {
                 self.answered(core, shared, from, wire, Some(Answer::Key(result)));

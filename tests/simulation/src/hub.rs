@@ -360,5 +360,6 @@ pub(crate) fn refusal_name(refusal: Refusal) -> &'static str {
         Refusal::ReceiverAway => "refused: receiver away",
         Refusal::QuotaExceeded => "refused: quota exceeded",
         Refusal::OutboxFull => "refused: outbox full",
+        Refusal::UnknownRound => "refused: unknown round",
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dske_protocol::{
-    ids::{PadRange, TableId},
+    ids::{BlockId, PadRange, TableId},
     message::{Notice, NoticeOutcome, claimed_range},
     refusal::Refusal,
     sync::SyncHello,
@@ -24,12 +24,39 @@ pub(crate) enum Packet {
     Instruction(Wire, Vec<u8>),
     InstructionAnswer(Wire, Result<(), Refusal>),
     Notice(Notice),
+    /// Between two clients, about a round.
+    Link(Link),
     Hello(Wire),
     HelloAnswer(Wire, Vec<TableId>),
     SyncHello(Wire, SyncHello),
     SyncHelloAnswer(Wire, Result<SyncHello, Refusal>),
     Mark(Wire, Vec<u8>),
     MarkAnswer(Wire, Result<Vec<u8>, Refusal>),
+}
+
+/// What two clients say about a round; whoever passes it on may be anybody.
+#[derive(Debug, Clone)]
+pub(crate) enum Link {
+    Offer(Vec<u8>),
+    Choice(Vec<u8>),
+    Confirmation(Vec<u8>),
+    SessionLost(BlockId),
+}
+
+impl Link {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Offer(bytes) | Self::Choice(bytes) | Self::Confirmation(bytes) => bytes,
+            Self::SessionLost(session) => session.as_bytes(),
+        }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Offer(bytes) | Self::Choice(bytes) | Self::Confirmation(bytes) => Some(bytes),
+            Self::SessionLost(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Packet {
@@ -77,6 +104,10 @@ impl Packet {
             Self::InstructionAnswer(..) => "instruction refused",
             Self::Notice(Notice { outcome: NoticeOutcome::Validated { .. }, .. }) => "notice: validated",
             Self::Notice(_) => "notice: aborted",
+            Self::Link(Link::Offer(_)) => "offer",
+            Self::Link(Link::Choice(_)) => "choice",
+            Self::Link(Link::Confirmation(_)) => "confirmation",
+            Self::Link(Link::SessionLost(_)) => "session lost",
             Self::Hello(_) => "hello",
             Self::HelloAnswer(..) => "hello answered",
             Self::SyncHello(..) => "sync hello",
@@ -109,6 +140,7 @@ impl Packet {
             | Self::Mark(_, bytes)
             | Self::MarkAnswer(_, Ok(bytes))
             | Self::IdentityAnswer(_, Ok(bytes)) => Some(bytes),
+            Self::Link(link) => link.bytes_mut(),
             _ => None,
         }
     }
@@ -128,7 +160,7 @@ impl Packet {
             | Self::SyncHelloAnswer(wire, _)
             | Self::Mark(wire, _)
             | Self::MarkAnswer(wire, _) => *wire = new,
-            Self::Notice(_) => {}
+            Self::Notice(_) | Self::Link(_) => {}
         }
         self
     }
@@ -143,6 +175,7 @@ impl Packet {
             | Self::InstructionAnswer(_, Err(refusal))
             | Self::IdentityAnswer(_, Err(refusal)) => digest.number(*refusal as u64),
             Self::Notice(notice) => digest.bytes(notice.block.as_bytes()),
+            Self::Link(link) => digest.bytes(link.bytes()),
             Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
                 digest.bytes(hello.table.as_bytes());
                 digest.number(hello.seen);

@@ -12,9 +12,9 @@ use super::super::{
     gate::count,
     limits::FAULT_POINTS,
     messages,
-    wire::{Request, Response},
+    wire::{LinkMessage, Request, Response},
 };
-use super::{Inbound, NetworkTask};
+use super::{Exchange, Inbound, NetworkTask};
 use crate::me::peer_of;
 
 /// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
@@ -22,6 +22,9 @@ use crate::me::peer_of;
 const INBOUND_MAX: usize = 1024;
 /// See [`INBOUND_MAX`].
 const INBOUND_BYTES_MAX: usize = 256 << 20;
+/// Messages on their way to one client that a hub passes on; further ones are dropped, and said again by those who
+/// need them. Each takes a stream of the connection, which a flood of them must not use up.
+const RELAYED_MAX: usize = 32;
 
 impl NetworkTask {
     pub(super) fn answer(&mut self, id: RequestId, response: Response) {
@@ -70,6 +73,12 @@ impl NetworkTask {
                     self.tell_hub(HubEvent::Mark { id, from, message })
                 }
                 Request::Mark(message) => self.tell_client(ClientEvent::Mark { id, from, message }),
+                Request::Link(message) => self.tell_client(ClientEvent::Link { id, from, message }),
+                Request::Relayed { from, message } => self.tell_client(ClientEvent::Link { id, from, message }),
+                Request::Relay { to, message } => {
+                    self.relay(from, to, message);
+                    false
+                }
                 Request::Notices(notices) => self.tell_client(ClientEvent::Notices { id, from, notices }),
             };
         if served {
@@ -77,6 +86,32 @@ impl NetworkTask {
             self.inbound_bytes += bytes;
         } else {
             let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+        }
+    }
+}
+
+impl NetworkTask {
+    /// A hub passes on what one of its clients sends another, if that is connected. It takes no part in it.
+    fn relay(&mut self, from: NodeId, to: NodeId, message: LinkMessage) {
+        let known = peer_of(&to).is_some_and(|peer| {
+            self.swarm.behaviour().guard.is_known(&peer) && self.swarm.is_connected(&peer)
+        });
+        let on_their_way = self.relayed.entry(to).or_default();
+        if self.hub.is_some() && known && *on_their_way < RELAYED_MAX {
+            *on_their_way += 1;
+            self.request(to, Exchange::Relayed, Request::Relayed { from, message });
+        } else {
+            count(&self.dropped.requests_refused);
+        }
+    }
+
+    /// A message that was passed on has arrived, or will not.
+    pub(super) fn relay_ended(&mut self, to: NodeId) {
+        if let Some(on_their_way) = self.relayed.get_mut(&to) {
+            *on_their_way = on_their_way.saturating_sub(1);
+            if *on_their_way == 0 {
+                self.relayed.remove(&to);
+            }
         }
     }
 }

@@ -217,6 +217,9 @@ impl Stage {
                 }
                 ReceiverEffect::Reconstruct { block, group, job } => self.jobs.push((block, group, job)),
                 ReceiverEffect::Began(_)
+                | ReceiverEffect::Offer { .. }
+                | ReceiverEffect::Confirm { .. }
+                | ReceiverEffect::SessionLost { .. }
                 | ReceiverEffect::LateShare { .. }
                 | ReceiverEffect::Progress { .. } => {}
             }

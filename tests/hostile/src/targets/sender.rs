@@ -126,6 +126,7 @@ impl Stage {
             key_bytes: u32::from(script.u16() % 300),
             content: Content::Keys(1),
             keep: false,
+            confirm: false,
             purpose: "y".repeat(usize::from(script.u8() % 70)),
             k,
             hubs: (0..script.u8() % (HUBS + 1))
@@ -173,7 +174,7 @@ impl Stage {
                     assert!(message.unverified().agreement.position(&hub).is_some());
                     self.sent.push((block, hub));
                 }
-                SenderEffect::Began { .. } => {}
+                SenderEffect::Began { .. } | SenderEffect::Choose { .. } => {}
                 SenderEffect::Ended { id, result, .. } => {
                     let k = self.open.remove(&id).expect("a wish ends once");
                     match &result {

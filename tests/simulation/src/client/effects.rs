@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dske_protocol::{
-    ids::KeyId,
+    ids::{KeyId, NodeId},
     message::{KeyInstruction, Notice, NoticeOutcome, Subject, claimed_range},
     params::LATE_SHARES,
     receiver::{ReceiverEffect, ReceiverInput},
@@ -18,7 +18,7 @@ use crate::{
     core::{About, Core, Machine},
     hub::refusal_name,
     lies::{self, Lie},
-    packet::Packet,
+    packet::{Link, Packet},
     shared::{Event, MILLI, SECOND, Shared},
     sync::Held,
 };
@@ -60,6 +60,7 @@ impl ClientRole {
                 };
                 self.sync.send(core, shared, Held::Ask { to, about: About::Key(block), bytes });
             }
+            SenderEffect::Choose { to, bytes, .. } => self.link(core, shared, &to, Link::Choice(bytes)),
             SenderEffect::Began { agreement, .. } => {
                 shared.count("agreements begun");
                 shared.checker.began(&agreement);
@@ -85,6 +86,13 @@ impl ClientRole {
         }
     }
 
+    /// Sends another client a message about a round.
+    fn link(&self, core: &mut Core, shared: &mut Shared, to: &NodeId, link: Link) {
+        if let Some(to) = shared.plan.index(to) {
+            core.send(shared, to, Packet::Link(link));
+        }
+    }
+
     fn sender_got(&mut self, core: &Core, shared: &mut Shared, agreed: &AgreedKey) {
         let block = agreed.agreement.block;
         let recorded = core.store.block(&block).ok().flatten();
@@ -92,7 +100,9 @@ impl ClientRole {
             let text = format!("node {} gave the key of block {block} out before its record", core.me);
             shared.checker.fail(Invariant::DurableFirst, text);
         }
-        shared.checker.handed_out(core.me, block, &agreed.key.0);
+        if let Some(key) = &agreed.key {
+            shared.checker.handed_out(core.me, block, &key.0);
+        }
         for receiver in &agreed.agreement.receivers {
             if let Some(receiver) = shared.plan.index(receiver) {
                 self.hear_of(shared, receiver, block);
@@ -137,6 +147,13 @@ impl ClientRole {
                     let delay = shared.rng.within(100..=20 * MILLI);
                     shared.after(delay, Event::Reconstructed { node, epoch, block, group, result });
                 }
+            }
+            ReceiverEffect::Offer { to, bytes, .. } => self.link(core, shared, &to, Link::Offer(bytes)),
+            ReceiverEffect::Confirm { to, bytes, .. } => {
+                self.link(core, shared, &to, Link::Confirmation(bytes));
+            }
+            ReceiverEffect::SessionLost { sender, session } => {
+                self.link(core, shared, &sender, Link::SessionLost(session));
             }
             ReceiverEffect::Began(_) | ReceiverEffect::LateShare { .. } => {}
             ReceiverEffect::Progress { agreement, outcome, .. } => {
@@ -234,6 +251,9 @@ fn abort_name(reason: &AbortReason) -> &'static str {
         AbortReason::SenderNotEstablished => "aborted: sender not established",
         AbortReason::Internal => "aborted: store failed",
         AbortReason::QuotaExceeded { .. } => "aborted: quota exceeded",
+        AbortReason::NoChoice { .. } => "aborted: no choice",
+        AbortReason::UnknownRound => "aborted: unknown round",
+        AbortReason::Unconfirmed => "aborted: unconfirmed",
     }
 }
 
@@ -247,5 +267,8 @@ fn failure_name(failure: &SendFailure) -> &'static str {
         SendFailure::Busy => "wish ended: busy",
         SendFailure::Internal => "wish ended: store failed",
         SendFailure::NotSynced { .. } => "wish ended: not synced",
+        SendFailure::Unconfirmed { .. } => "wish ended: unconfirmed",
+        SendFailure::TooFewMatch { .. } => "wish ended: too few match",
+        SendFailure::NoSession => "wish ended: no session",
     }
 }

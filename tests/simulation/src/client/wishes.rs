@@ -101,6 +101,7 @@ impl ClientRole {
             key_bytes: wanted.key_bytes,
             content: Content::Keys(1),
             keep: false,
+            confirm: false,
             purpose: "simulation".to_owned(),
             k: wanted.k,
             hubs,

@@ -1,0 +1,333 @@
+//! How a stream is filled: which blocks are agreed, when, and by which protocol.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use dske_protocol::{
+    hub::RequestId,
+    ids::{BlockId, NodeId},
+    message::Content,
+    negotiation::negotiation_bytes,
+    params::{KEY_BYTES_MAX, Time},
+    refusal::SendFailure,
+    sender::{AgreedKey, KeyWish, RoundWish, SenderInput},
+};
+
+use super::{ClientActor, Names, Stream, keys_in_block};
+use crate::{client::failures, status::Level};
+
+/// Blocks of one stream under way at once.
+const BLOCKS_AT_ONCE: usize = 4;
+
+/// Bytes of key under way at once, over all streams: each is held as a share per hub at both ends.
+const BYTES_AT_ONCE: u64 = 8 << 20;
+
+/// How long a block may take.
+const BLOCK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Rounds of a first session with a receiver, and of later ones: a session that is lost early should cost little.
+const ROUNDS_FIRST: u32 = 16;
+/// See [`ROUNDS_FIRST`].
+const ROUNDS_MOST: u32 = 512;
+
+/// A new session is agreed when no more rounds than this are left.
+const ROUNDS_LOW: u32 = 8;
+
+/// Rounds that may fail one after the other, and how long General agreements serve after that.
+const FAILURES_MAX: u32 = 3;
+/// See [`FAILURES_MAX`].
+const GENERAL_FOR: Duration = Duration::from_secs(30);
+
+/// After a failed block nothing is tried for so long, twice as long each time.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How blocks are agreed with one receiver.
+#[derive(Debug, Default)]
+pub(super) struct Path {
+    negotiating: bool,
+    /// Rounds that the last session had.
+    rounds: u32,
+    /// Rounds that failed since one succeeded.
+    failures: u32,
+    /// Until then General agreements serve.
+    general_until: Time,
+}
+
+/// A block or a session that is being agreed.
+pub(super) enum Filling {
+    Block {
+        receivers: Vec<NodeId>,
+        purpose: String,
+        key_bytes: u32,
+        keys: u32,
+        /// The receiver with whom it is a round.
+        round_with: Option<NodeId>,
+    },
+    Session {
+        with: NodeId,
+    },
+}
+
+/// What can be done for a stream now.
+enum Step {
+    Round(BlockId),
+    General,
+    Negotiate,
+    Wait,
+}
+
+impl ClientActor {
+    /// Agrees what streams lack, as far as may be under way at once.
+    pub(in crate::client) fn pump_streams(&mut self, now: Time) {
+        for at in 0..self.streams.streams.len() {
+            while self.pump_stream(now, at) {}
+        }
+    }
+
+    /// Starts one block or session for a stream; `false` where nothing is to be done now.
+    fn pump_stream(&mut self, now: Time, at: usize) -> bool {
+        let under_way: u64 = self.streams.under_way.values().map(Filling::bytes).sum();
+        let Some(stream) = self.streams.streams.get_mut(at) else { return false };
+        let asked: u64 = stream.waiting_keys();
+        let have = stream.pool.keys();
+        if have < u64::from(stream.record.low).max(asked.min(1)) || have < asked {
+            stream.filling = true;
+        }
+        let wanted = u64::from(stream.record.high).max(asked);
+        if have >= wanted {
+            stream.filling = false;
+        }
+        let missing = wanted.saturating_sub(have + stream.keys_out);
+        if !stream.filling || missing == 0 || stream.blocks_out >= BLOCKS_AT_ONCE || now < stream.pause_until {
+            return false;
+        }
+        let keys = keys_in_block(missing, stream.record.key_bytes, BLOCKS_AT_ONCE as u64);
+        let bytes = u64::from(keys) * u64::from(stream.record.key_bytes);
+        if under_way > 0 && under_way + bytes > BYTES_AT_ONCE {
+            return false;
+        }
+        let (receivers, purpose, key_bytes) =
+            (stream.record.receivers.clone(), stream.record.purpose.clone(), stream.record.key_bytes);
+        match self.step(now, &receivers) {
+            Step::Wait => false,
+            Step::Negotiate => {
+                self.negotiate(now, receivers);
+                true
+            }
+            step => {
+                let id = self.wishes.next_id();
+                let input = match step {
+                    Step::Round(session) => SenderInput::Round {
+                        id,
+                        wish: RoundWish {
+                            session,
+                            key_bytes: keys * key_bytes,
+                            keys,
+                            purpose: purpose.clone(),
+                            reachable: self.hubs.usable(&self.store),
+                            deadline: now + BLOCK_PATIENCE,
+                        },
+                    },
+                    _ => {
+                        let content = Content::Keys(keys);
+                        let wish = self.block_wish(now, &receivers, &purpose, content, keys * key_bytes);
+                        SenderInput::Start { id, wish }
+                    }
+                };
+                let round_with = match (&input, receivers.first()) {
+                    (SenderInput::Round { .. }, Some(with)) => Some(*with),
+                    _ => None,
+                };
+                let filling = Filling::Block { receivers, purpose, key_bytes, keys, round_with };
+                self.streams.under_way.insert(id, filling);
+                if let Some(stream) = self.streams.streams.get_mut(at) {
+                    stream.blocks_out += 1;
+                    stream.keys_out += u64::from(keys);
+                }
+                self.sender.handle(now, input, &mut self.rng);
+                true
+            }
+        }
+    }
+
+    /// By which protocol the next block is agreed.
+    fn step(&self, now: Time, receivers: &[NodeId]) -> Step {
+        let usable = self.hubs.usable(&self.store);
+        if usable.len() < usize::from(self.policy.k) {
+            return Step::Wait;
+        }
+        let [with] = receivers else { return Step::General };
+        let path = self.streams.paths.get(with);
+        // With n = k General is the Simple scheme: it sends indices only, too.
+        let serving = self.serving(receivers);
+        let n = self.hubs.choices(&usable, &serving, &[], self.policy.n).len();
+        if n <= usize::from(self.policy.k) || path.is_some_and(|path| now < path.general_until) {
+            return Step::General;
+        }
+        let sessions: Vec<_> = self.sender.sessions().filter(|(_, receiver, _)| receiver == with).collect();
+        let rounds: u32 = sessions.iter().map(|(_, _, rounds)| rounds).sum();
+        if rounds <= ROUNDS_LOW && !path.is_some_and(|path| path.negotiating) {
+            return Step::Negotiate;
+        }
+        match sessions.into_iter().find(|(_, _, rounds)| *rounds > 0) {
+            Some((session, ..)) => Step::Round(session),
+            None => Step::Wait,
+        }
+    }
+
+    /// The protocol that serves a stream now, for people.
+    pub(super) fn protocol_of(&self, stream: &Stream) -> &'static str {
+        match self.step(self.clock.now(), &stream.record.receivers) {
+            Step::Round(_) | Step::Negotiate => "adapted",
+            Step::General => "general",
+            Step::Wait => "waiting",
+        }
+    }
+
+    fn serving(&self, receivers: &[NodeId]) -> BTreeSet<NodeId> {
+        let mut serving = self.hubs.accepted();
+        for known in receivers.iter().filter_map(|receiver| self.identities.get(receiver)) {
+            serving.retain(|hub| known.hubs.contains(hub));
+        }
+        serving
+    }
+
+    fn negotiate(&mut self, now: Time, receivers: Vec<NodeId>) {
+        let Some(&with) = receivers.first() else { return };
+        let path = self.streams.paths.entry(with).or_default();
+        let usable = self.hubs.usable(&self.store);
+        path.negotiating = true;
+        path.rounds = (path.rounds * 2).clamp(ROUNDS_FIRST, ROUNDS_MOST);
+        let wanted = path.rounds;
+        let serving = self.serving(&receivers);
+        let n = self.hubs.choices(&usable, &serving, &[], self.policy.n).len();
+        let n = u8::try_from(n).unwrap_or(u8::MAX);
+        let longest = KEY_BYTES_MAX.min(self.policy.key_bits_max / 8) / u64::from(negotiation_bytes(n, 1));
+        let rounds = wanted.min(u32::try_from(longest).unwrap_or(u32::MAX)).max(1);
+        let wish = self.block_wish(now, &receivers, "", Content::Negotiation, negotiation_bytes(n, rounds));
+        let id = self.wishes.next_id();
+        self.streams.under_way.insert(id, Filling::Session { with });
+        self.sender.handle(now, SenderInput::Start { id, wish }, &mut self.rng);
+    }
+
+    fn block_wish(
+        &self,
+        now: Time,
+        receivers: &[NodeId],
+        purpose: &str,
+        content: Content,
+        key_bytes: u32,
+    ) -> KeyWish {
+        let usable = self.hubs.usable(&self.store);
+        let hubs = self.hubs.choices(&usable, &self.serving(receivers), &[], self.policy.n);
+        KeyWish {
+            receivers: receivers.to_vec(),
+            key_bytes,
+            content,
+            keep: true,
+            confirm: true,
+            purpose: purpose.to_owned(),
+            k: self.policy.k,
+            hubs,
+            linked: receivers.iter().filter(|node| self.linked.contains(node)).copied().collect(),
+            deadline: now + BLOCK_PATIENCE,
+            notice_deadline: now + BLOCK_PATIENCE,
+        }
+    }
+
+    /// An agreement of a stream has ended; gives the result back where it is none of a stream.
+    pub(in crate::client) fn stream_ended(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        result: Result<AgreedKey, SendFailure>,
+    ) -> Option<Result<AgreedKey, SendFailure>> {
+        let Some(filling) = self.streams.under_way.remove(&id) else { return Some(result) };
+        match filling {
+            Filling::Session { with } => self.session_ended(now, with, result.err()),
+            Filling::Block { receivers, purpose, key_bytes, keys, round_with } => {
+                if let Some(with) = round_with {
+                    self.round_ended(now, with, result.as_ref().err());
+                }
+                let at = self.streams.find(&receivers, &purpose, key_bytes);
+                // A stream that was closed meanwhile leaves its block to be fetched by id.
+                let stream = at.and_then(|at| self.streams.streams.get_mut(at));
+                if let Some(stream) = stream {
+                    stream.blocks_out -= 1;
+                    stream.keys_out -= u64::from(keys);
+                    match result {
+                        Ok(agreed) => {
+                            stream.failures = 0;
+                            stream.last_failure = None;
+                            stream.agreed += u64::from(keys);
+                            stream.pool.add(agreed.agreement.block, 0, keys);
+                        }
+                        Err(error) => {
+                            let names =
+                                Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                            let why = failures::send(&error, |node| names.of(node)).message;
+                            stream.failed(now, why);
+                        }
+                    }
+                }
+                self.serve_streams(now);
+            }
+        }
+        self.pump_streams(now);
+        None
+    }
+
+    fn session_ended(&mut self, now: Time, with: NodeId, failure: Option<SendFailure>) {
+        let path = self.streams.paths.entry(with).or_default();
+        path.negotiating = false;
+        if let Some(failure) = failure {
+            path.general_until = now + GENERAL_FOR;
+            let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+            let (who, why) = (names.of(&with), failures::send(&failure, |node| names.of(node)).message);
+            self.sessions.event(Level::Warn, format!("no key to negotiate rounds with {who}: {why}"));
+        }
+    }
+
+    fn round_ended(&mut self, now: Time, with: NodeId, failure: Option<&SendFailure>) {
+        let path = self.streams.paths.entry(with).or_default();
+        match failure {
+            None => path.failures = 0,
+            Some(_) => {
+                path.failures += 1;
+                path.rounds = 0;
+                if path.failures >= FAILURES_MAX {
+                    path.failures = 0;
+                    path.general_until = now + GENERAL_FOR;
+                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                    let who = names.of(&with);
+                    let text = format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
+                    self.sessions.event(Level::Warn, text);
+                }
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Keys that those who wait have asked for.
+    fn waiting_keys(&self) -> u64 {
+        self.waiting.iter().map(super::Waiting::count).sum()
+    }
+
+    fn failed(&mut self, now: Time, why: String) {
+        let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
+        self.failures += 1;
+        self.pause_until = now + pause;
+        self.last_failure = Some(why);
+    }
+}
+
+impl Filling {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Block { key_bytes, keys, .. } => u64::from(*key_bytes) * u64::from(*keys),
+            Self::Session { .. } => 0,
+        }
+    }
+}
