@@ -40,7 +40,7 @@ pub struct KeyWish {
     pub key_bytes: u32,
     /// What the secret serves for; not a round, which is begun by [`SenderInput::Round`].
     pub content: Content,
-    /// Whether the keys are kept until they are taken, instead of being handed out at once.
+    /// Whether the keys are kept until they are taken, instead of being handed out at once. A negotiation key never is.
     pub keep: bool,
     /// Whether there is no key unless every receiver says that it has it.
     pub confirm: bool,
@@ -434,7 +434,9 @@ impl Sender {
         let ticket = self.ticket();
         let Sending { id, agreement, .. } = sending;
         let (result, key) = match (&verdict, key) {
-            (Ok(()), Some(key)) if sending.terms.keep => (Ok(BlockKey::Keep(key)), None),
+            (Ok(()), Some(key)) if sending.terms.keep && agreement.content != Content::Negotiation => {
+                (Ok(BlockKey::Keep(key)), None)
+            }
             (Ok(()), key) => (Ok(BlockKey::Taken), key),
             (Err(SendFailure::ReceiverAborted { reason, .. }), _) => (Err(reason.clone()), None),
             (Err(SendFailure::Unconfirmed { .. }), _) => (Err(AbortReason::Unconfirmed), None),

@@ -288,6 +288,7 @@ impl World {
         let n = u8::try_from(self.hubs.len()).unwrap();
         let wish = KeyWish {
             content: Content::Negotiation,
+            keep: true,
             confirm: true,
             ..self.wish(k, dske_protocol::negotiation::negotiation_bytes(n, rounds))
         };

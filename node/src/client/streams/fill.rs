@@ -25,12 +25,15 @@ const BYTES_AT_ONCE: u64 = 8 << 20;
 const BLOCK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Rounds of a first session with a receiver, and of later ones: a session that is lost early should cost little.
-const ROUNDS_FIRST: u32 = 16;
+const ROUNDS_FIRST: u32 = 64;
 /// See [`ROUNDS_FIRST`].
 const ROUNDS_MOST: u32 = 512;
 
 /// A new session is agreed when no more rounds than this are left.
-const ROUNDS_LOW: u32 = 8;
+const ROUNDS_LOW: u32 = 16;
+
+/// Between two sessions with one receiver: whoever makes them useless must not have pad burned without end.
+const SESSION_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Rounds that may fail one after the other, and how long General agreements serve after that.
 const FAILURES_MAX: u32 = 3;
@@ -46,6 +49,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Path {
     negotiating: bool,
+    /// Not before this is another session agreed.
+    session_from: Time,
     /// Rounds that the last session had.
     rounds: u32,
     /// Rounds that failed since one succeeded.
@@ -167,7 +172,7 @@ impl ClientActor {
         }
         let sessions: Vec<_> = self.sender.sessions().filter(|(_, receiver, _)| receiver == with).collect();
         let rounds: u32 = sessions.iter().map(|(_, _, rounds)| rounds).sum();
-        if rounds <= ROUNDS_LOW && !path.is_some_and(|path| path.negotiating) {
+        if rounds <= ROUNDS_LOW && !path.is_some_and(|path| path.negotiating || now < path.session_from) {
             return Step::Negotiate;
         }
         match sessions.into_iter().find(|(_, _, rounds)| *rounds > 0) {
@@ -198,6 +203,7 @@ impl ClientActor {
         let path = self.streams.paths.entry(with).or_default();
         let usable = self.hubs.usable(&self.store);
         path.negotiating = true;
+        path.session_from = now + SESSION_INTERVAL;
         path.rounds = (path.rounds * 2).clamp(ROUNDS_FIRST, ROUNDS_MOST);
         let wanted = path.rounds;
         let serving = self.serving(&receivers);
