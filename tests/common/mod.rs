@@ -181,6 +181,11 @@ impl Net {
         });
     }
 
+    /// A command that gives a key.
+    pub(crate) fn try_key(&self, node: &str, arguments: &[&str]) -> Result<Key, Output> {
+        self.key(node, arguments, &[])
+    }
+
     fn key(&self, node: &str, arguments: &[&str], more: &[&str]) -> Result<Key, Output> {
         let file = tempfile::Builder::new().tempdir_in(self.dir.path()).unwrap();
         let path = file.path().join("key");

@@ -1,0 +1,119 @@
+//! Keys that are agreed ahead, on real processes: the same at both ends, with liars and dead hubs, through crashes of
+//! every node, for groups, and with receivers that only hubs can reach.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{
+    Key, Net, error, eventually,
+    ledgers::{assert_ledgers_agree, assert_no_byte_serves_twice},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const OPEN: [&str; 6] = ["--purpose", "test", "--low", "40", "--high", "80"];
+
+#[track_caller]
+fn open(net: &Net, with: &str) {
+    let output = net.at("alice", &["stream", "open", "--with", with]).args(OPEN).output().unwrap();
+    assert!(output.status.success(), "{}", error(&output));
+}
+
+fn stream(net: &Net) -> Value {
+    net.status("alice")["streams"][0].clone()
+}
+
+/// Takes the next key at the sender and the same one at every receiver.
+#[track_caller]
+fn take(net: &Net, with: &[&str]) -> Key {
+    let sent = next(net, &with.join(",")).unwrap_or_else(|why| panic!("{why}"));
+    for receiver in with {
+        assert_eq!(net.fetch(receiver, &sent.id).bytes, sent.bytes, "at {receiver}");
+    }
+    sent
+}
+
+fn next(net: &Net, with: &str) -> Result<Key, String> {
+    net.try_key("alice", &["key", "next", "--with", with, "--purpose", "test"]).map_err(|output| error(&output))
+}
+
+#[test]
+fn a_pool_fills_by_the_adapted_protocol_and_its_keys_are_the_same_at_both_ends() {
+    let net = Net::up(5, 2, 3, "8MiB");
+    open(&net, "bob");
+    eventually("the pool is full", || stream(&net)["keys"] == 80);
+    assert_eq!(stream(&net)["protocol"], "adapted");
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..5 {
+        let key = take(&net, &["bob"]);
+        assert!(seen.insert(key.bytes), "a key of its own");
+        assert!(net.try_fetch("alice", &key.id, None).is_err(), "taken once per side");
+        assert!(net.try_fetch("bob", &key.id, None).is_err(), "taken once per side");
+    }
+    assert_no_byte_serves_twice(&net);
+    assert_ledgers_agree(&net);
+}
+
+#[test]
+fn a_stream_bears_liars_dead_hubs_and_crashes_at_both_ends() {
+    let net = Net::up(5, 2, 3, "16MiB");
+    open(&net, "bob");
+    take(&net, &["bob"]);
+    net.testnet(&["chaos", "p1", "false-shares"]);
+    net.testnet(&["kill", "p2"]);
+    for _ in 0..100 {
+        take(&net, &["bob"]);
+    }
+    // A key that the sender has taken is there at the receiver after a crash of either.
+    for victim in ["bob", "alice"] {
+        eventually("keys lie ahead", || stream(&net)["keys"].as_u64() > Some(20));
+        let sent = next(&net, "bob").unwrap();
+        net.signal(victim, Signal::KILL).unwrap();
+        net.testnet(&["restart", victim]);
+        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes, "after {victim} was killed");
+        // The pool is on record; so is the stream, which goes on by itself.
+        for _ in 0..60 {
+            take(&net, &["bob"]);
+        }
+    }
+    net.testnet(&["restart", "p2"]);
+    eventually("the pool is full again", || stream(&net)["keys"] == 80);
+    assert_no_byte_serves_twice(&net);
+    assert_ledgers_agree(&net);
+}
+
+#[test]
+fn a_group_has_one_stream() {
+    let net = Net::up(3, 3, 2, "8MiB");
+    open(&net, "carol,bob");
+    for _ in 0..3 {
+        take(&net, &["bob", "carol"]);
+    }
+    assert_eq!(stream(&net)["protocol"], "general");
+    let close = net.at("alice", &["stream", "close", "--with", "bob,carol", "--purpose", "test"]).output().unwrap();
+    assert!(close.status.success(), "{}", error(&close));
+    assert!(next(&net, "bob,carol").is_err_and(|why| why.contains("dske::stream::unknown")));
+}
+
+#[test]
+fn hubs_pass_messages_on_between_clients_that_cannot_reach_each_other() {
+    let net = Net::up(5, 2, 3, "8MiB");
+    for client in ["alice", "bob"] {
+        // Nobody listens there, and nobody hears of another address.
+        let config = net.node_dir(client).join("config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let text = text.replacen("announce = []", "announce = [\"/ip4/127.0.0.1/tcp/1\"]", 1);
+        std::fs::write(&config, text).unwrap();
+        net.testnet(&["restart", client]);
+    }
+    open(&net, "bob");
+    for _ in 0..90 {
+        take(&net, &["bob"]);
+    }
+    assert_eq!(stream(&net)["protocol"], "adapted");
+    let bob = net.status("bob")["node"]["id"].as_str().unwrap().to_owned();
+    let after_restart = net.log("alice").rsplit(" is ready on ").next().unwrap().to_owned();
+    let linked = format!("connection node={} up=true", bob.get(..8).unwrap());
+    assert!(!after_restart.contains(&linked), "there was a direct link after all");
+}
