@@ -52,6 +52,10 @@ pub const OFFER_GRACE: Duration = Duration::from_millis(50);
 /// How long the sender's choice is awaited before the shares are offered again.
 pub const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long the receiver's confirmation is awaited before the choice is sent again: well within the time in which a
+/// receiver still remembers what it has ended ([`LATE_SHARES`]).
+pub const CHOICE_AGAIN: Duration = Duration::from_millis(700);
+
 /// Senders that one hub may name within [`UNKNOWN_SENDER_PAUSE`] that turn out to be unknown. Counted by
 /// hub, so that one that invents senders cannot keep others from introducing real ones.
 pub const UNKNOWN_SENDERS_PER_HUB_MAX: usize = 16;

@@ -288,6 +288,7 @@ impl Sender {
             }
             SenderInput::Pad(outcome) => self.pad(now, outcome),
             SenderInput::Tick => {
+                self.choose_again(now);
                 let due: Vec<_> =
                     self.sending.iter().filter(|(_, s)| s.next_deadline() <= now).map(|(&b, _)| b).collect();
                 due.into_iter().for_each(|block| self.settle(now, block));
@@ -518,7 +519,8 @@ impl Sending {
 
     fn next_deadline(&self) -> Time {
         let enough = self.accepted.len() >= usize::from(self.agreement.k);
-        if enough { self.terms.notice_deadline } else { self.terms.deadline }
+        let last = if enough { self.terms.notice_deadline } else { self.terms.deadline };
+        self.round.as_ref().and_then(Round::choice_due).map_or(last, |due| due.min(last))
     }
 
     /// `None` while there is something to wait for.

@@ -130,7 +130,19 @@ fn a_link_that_loses_at_first_only_delays() {
     world.link = Some(|_| !matches!(SENT.fetch_add(1, Ordering::Relaxed), 0 | 2));
     agree(&mut world, session);
     assert_eq!(world.negotiated[0], world.negotiated[1], "the same offer");
-    assert_eq!(world.negotiated[2], world.negotiated[4], "the same choice");
+    assert_eq!(world.negotiated[2], world.negotiated[3], "the same choice");
+}
+
+#[test]
+fn a_confirmation_that_is_lost_comes_again() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static LOST: AtomicBool = AtomicBool::new(false);
+    let mut world = World::new(9, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // 18 is the kind of a confirmation.
+    world.link = Some(|bytes| bytes[0] != 18 || LOST.swap(true, Ordering::Relaxed));
+    agree(&mut world, session);
+    assert!(LOST.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -211,6 +211,16 @@ impl Receiver {
         }
     }
 
+    /// Of a round that has ended only the word for its sender is kept; nothing is compared with its shares.
+    pub(super) fn keep_confirmation(&mut self, block: BlockId) {
+        if let Some(collection) = self.collections.get_mut(&block)
+            && collection.offered.is_some()
+        {
+            self.held_bytes -= collection.held_bytes();
+            collection.forget_shares();
+        }
+    }
+
     /// The key of the chosen shares, if they are enough, were offered, and give what the key tag says.
     fn close(&self, block: BlockId, at: usize, choice: &Choice, least: usize) -> Option<SecretKey> {
         let collection: &Collection = self.collections.get(&block)?;

@@ -214,6 +214,7 @@ impl Receiver {
         }
         self.announce(block, outcome);
         self.confirm(block);
+        self.keep_confirmation(block);
         self.retire_if_done(now, block);
     }
 
@@ -267,7 +268,9 @@ impl Receiver {
         if collection.outcome.is_none() || collection.ending {
             return;
         }
-        let done = collection.is_complete() || collection.deadline <= now;
+        // Until then the sender of a round may ask again whether it has come to a key.
+        let asked_for = collection.offered.is_some();
+        let done = (collection.is_complete() && !asked_for) || collection.deadline <= now;
         if done && !self.in_flight.contains_key(&block) {
             self.held_bytes -= collection.held_bytes();
             self.deadlines.remove(&(collection.deadline, block));

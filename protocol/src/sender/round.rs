@@ -16,7 +16,7 @@ use crate::{
     ids::{BlockId, NodeId},
     message::{Agreement, Content},
     negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
-    params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
+    params::{CHOICE_AGAIN, PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
     refusal::SendFailure,
 };
 
@@ -44,8 +44,8 @@ pub struct RoundWish {
 /// What the sender of a round holds until it has chosen.
 pub(super) struct Round {
     shares: Vec<(u8, Share)>,
-    /// The choice once it is made: sent again as it is.
-    choice: Option<Vec<u8>>,
+    /// The choice once it is made, and when it is sent again, as it is, for want of a confirmation.
+    choice: Option<(Vec<u8>, Time)>,
     forged: u32,
 }
 
@@ -64,6 +64,11 @@ struct Chosen {
 }
 
 impl Round {
+    /// When the choice is to be sent again.
+    pub(super) fn choice_due(&self) -> Option<Time> {
+        self.choice.as_ref().map(|(_, due)| *due)
+    }
+
     pub(super) fn share(
         agreement: &Agreement,
         hubs: &[NodeId],
@@ -183,7 +188,7 @@ impl Sender {
         if own != of || round != number || !sending.agreement.receivers.contains(&from) {
             return;
         }
-        if let Some(bytes) = &state.choice {
+        if let Some((bytes, _)) = &state.choice {
             // It has not arrived, or its answer has not: the very same once more.
             let again = SenderEffect::Choose { block, to: from, bytes: bytes.clone() };
             return self.effects.push_back(again);
@@ -200,7 +205,7 @@ impl Sender {
         };
         match state.choose(&sending.agreement, session, offer) {
             Ok(chosen) => {
-                state.choice = Some(chosen.bytes.clone());
+                state.choice = Some((chosen.bytes.clone(), now + CHOICE_AGAIN));
                 state.shares.clear();
                 sending.key = Some(chosen.key);
                 sending.arrived = chosen.offered;
@@ -210,6 +215,18 @@ impl Sender {
             Err(failure) => {
                 sending.failed = Some(failure);
                 self.settle(now, block);
+            }
+        }
+    }
+
+    /// Sends choices again whose confirmation has not come: it may have been lost.
+    pub(super) fn choose_again(&mut self, now: Time) {
+        for (block, sending) in &mut self.sending {
+            let (Some(round), [to]) = (&mut sending.round, sending.agreement.receivers.as_slice()) else { continue };
+            if let Some((bytes, due)) = round.choice.as_mut().filter(|(_, due)| *due <= now) {
+                *due = now + CHOICE_AGAIN;
+                let bytes = bytes.clone();
+                self.effects.push_back(SenderEffect::Choose { block: *block, to: *to, bytes });
             }
         }
     }

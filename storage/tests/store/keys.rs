@@ -114,3 +114,25 @@ fn neither_keys_nor_pads_stand_in_the_ledger_and_taken_keys_are_erased() {
     }
     assert!(contains(&all_bytes(&world.path("client").join("keys")), &kept));
 }
+
+#[test]
+fn runs_of_keys_are_taken_as_a_whole_once_and_across_a_restart() {
+    let mut world = World::empty();
+    let keys: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
+    put(&world, block(1, Some(&keys), 4)).expect("stored");
+    let take = |world: &World, first, count| get(world.client.take_keys(id(1, first), count));
+    assert_eq!(take(&world, 4000, 200).expect("across two maps").expose(), &keys[16_000..16_800]);
+    assert!(matches!(take(&world, 4199, 2), Err(TakeError::AlreadyTaken(key)) if key == id(1, 4199)));
+    assert_eq!(take(&world, 4200, 1).expect("that one was not taken").expose(), &keys[16_800..16_804]);
+    assert!(matches!(take(&world, 9_999, 2), Err(TakeError::Unknown(_))), "beyond the end");
+    assert!(matches!(take(&world, 0, 0), Err(TakeError::Unknown(_))), "none");
+    assert!(matches!(take(&world, 1, u32::MAX), Err(TakeError::Unknown(_))), "more than there can be");
+    let waiting = world.client.waiting_blocks().expect("listed");
+    assert_eq!(waiting.iter().map(|block| (block.keys, block.taken)).collect::<Vec<_>>(), [(10_000, 201)]);
+    world.reopen();
+    assert!(matches!(take(&world, 4100, 1), Err(TakeError::AlreadyTaken(_))));
+    assert_eq!(take(&world, 0, 4000).expect("the first").expose(), &keys[..16_000]);
+    assert_eq!(take(&world, 4201, 5_799).expect("the rest").expose(), &keys[16_804..]);
+    assert!(matches!(take(&world, 0, 1), Err(TakeError::AlreadyTaken(_))), "the block is taken");
+    assert!(world.client.waiting_blocks().expect("listed").is_empty());
+}
