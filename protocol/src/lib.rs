@@ -21,6 +21,7 @@ pub mod field;
 pub mod hub;
 pub mod identity;
 pub mod ids;
+mod kernel;
 pub mod message;
 pub mod pad;
 pub mod params;
