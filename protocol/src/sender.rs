@@ -497,9 +497,8 @@ fn share_out(
     let first: Vec<&[u8]> = first.iter().map(|pad| pad.as_slice()).collect();
     // Over the pads R_i this leaves Z_i = Y_i ⊕ R_i in place.
     let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
-    scheme.derive_onto(&first, &mut rest).ok()?;
     let mut secret = Zeroizing::new(vec![0; share_bytes]);
-    scheme.secret_onto(&first, &mut secret).ok()?;
+    scheme.split(&first, &mut rest, &mut secret).ok()?;
     let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
     let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
     let key = SecretKey(Zeroizing::new(key.to_vec()));

@@ -3,7 +3,8 @@
 //! Rows are cut into groups. A group goes over a strip of all inputs, which then lie in the nearest cache for the
 //! next group; an input's block is loaded and prepared once for all rows of the group. A row whose coefficients are
 //! all 1 multiplies nothing and travels with a group of others. What is shorter than a block goes through copies
-//! that are padded to one. Every function here is inlined into a function of the kernel's that has its instructions.
+//! that are padded to one. Every function here is inlined into a function of the kernel's that has its instructions, which
+//! closures and functions of the standard library would not be: so loops are written out.
 //!
 //! Addresses depend on positions alone, branches on coefficients and lengths.
 
@@ -21,13 +22,16 @@ pub(super) const BLOCK_BYTES: usize = 64;
 
 /// Bytes of each text that all groups go over before the next strip: of 20 texts and their tables this fills the
 /// nearest cache.
-const STRIP_BYTES: usize = 1024;
+const STRIP_BYTES: usize = 2048;
+
+/// How far ahead of where they are used bytes are asked for.
+const AHEAD_BYTES: usize = 1024;
 
 /// Most rows whose sums stay in registers.
 const GROUP_ROWS_MAX: usize = 5;
 
 /// Most rows of a group that one of plain exclusive-or can travel with.
-const SHARED_ROWS_MAX: usize = 4;
+const SHARED_ROWS_MAX: usize = 3;
 
 /// Multiplication of 64 bytes by one coefficient.
 ///
@@ -44,6 +48,8 @@ pub(super) trait Multiplier {
 
     fn factor(coefficient: u8) -> Self::Factor;
     unsafe fn zero() -> Self::Vector;
+    /// Asks for the 64 bytes at an address, or near it, without reading: any address will do.
+    fn prefetch(text: *const u8);
     unsafe fn load(text: *const u8) -> Self::Vector;
     unsafe fn store(text: *mut u8, vector: Self::Vector);
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -155,8 +161,12 @@ fn plan<M: Multiplier>(inputs: usize, rows: &[Row<'_>]) -> Vec<Group<M>> {
     let count = products.len().div_ceil(GROUP_ROWS_MAX).max(1);
     let mut groups: Vec<Group<M>> = Vec::with_capacity(count);
     for rows in products.chunks(products.len().div_ceil(count).max(1)) {
-        let pairs = (0..inputs).flat_map(|input| rows.iter().map(move |row| (*row, input)));
-        let factors = pairs.map(|(row, input)| M::factor(coefficient(row, input))).collect();
+        let mut factors = Vec::with_capacity(inputs * rows.len());
+        for input in 0..inputs {
+            for row in rows {
+                factors.push(M::factor(coefficient(*row, input)));
+            }
+        }
         groups.push(Group { rows: rows.to_vec(), sum: None, factors });
     }
     for sum in sums {
@@ -249,47 +259,63 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
     while at < to {
         // SAFETY: `at` is WIDTH blocks or more before `to`; the factor read is one of `ROWS` for each input.
         unsafe {
-            let mut products = targets.map(|target| begin::<M, WIDTH>(target, at));
-            let mut plain = sums.map(|target| begin::<M, WIDTH>(target, at));
+            let mut products = [[M::zero(); WIDTH]; ROWS];
+            let mut plain = [[M::zero(); WIDTH]; SUMS];
+            for row in 0..ROWS {
+                begin::<M, WIDTH>(&mut products[row], targets[row], at);
+            }
+            for row in 0..SUMS {
+                begin::<M, WIDTH>(&mut plain[row], sums[row], at);
+            }
             let mut factor = factors.as_ptr();
             for input in inputs {
-                let texts: [M::Vector; WIDTH] =
-                    std::array::from_fn(|w| M::load(input.add(at + w * BLOCK_BYTES)));
-                for sum in &mut plain {
-                    for w in 0..WIDTH {
-                        sum[w] = M::add(sum[w], texts[w]);
+                for w in 0..WIDTH {
+                    let text = M::load(input.add(at + w * BLOCK_BYTES));
+                    for row in 0..SUMS {
+                        plain[row][w] = M::add(plain[row][w], text);
                     }
-                }
-                if ROWS > 0 {
-                    let operands = texts.map(|text| M::operand(text));
-                    for product in &mut products {
-                        for w in 0..WIDTH {
-                            product[w] = M::add_product(product[w], &*factor, operands[w]);
+                    if ROWS > 0 {
+                        let operand = M::operand(text);
+                        for row in 0..ROWS {
+                            products[row][w] = M::add_product(products[row][w], &*factor.add(row), operand);
                         }
-                        factor = factor.add(1);
                     }
                 }
+                factor = factor.add(ROWS);
             }
-            for (target, vectors) in targets.iter().zip(products).chain(sums.iter().zip(plain)) {
-                for (w, vector) in vectors.into_iter().enumerate() {
-                    M::store(target.output.add(at + w * BLOCK_BYTES), vector);
-                }
+            for row in 0..ROWS {
+                end::<M, WIDTH>(&products[row], targets[row], at);
+            }
+            for row in 0..SUMS {
+                end::<M, WIDTH>(&plain[row], sums[row], at);
             }
         }
         at += WIDTH * BLOCK_BYTES;
     }
 }
 
-/// What a row's sum is added to.
+/// Loads what a row's sum is added to; zeros stay.
 ///
 /// # Safety
 /// As for [`walk`].
 #[inline(always)]
-unsafe fn begin<M: Multiplier, const WIDTH: usize>(target: Target, at: usize) -> [M::Vector; WIDTH] {
-    std::array::from_fn(|w| {
-        // SAFETY: a start that is not null has the block at `at + w` blocks.
-        unsafe {
-            if target.start.is_null() { M::zero() } else { M::load(target.start.add(at + w * BLOCK_BYTES)) }
+unsafe fn begin<M: Multiplier, const WIDTH: usize>(sum: &mut [M::Vector; WIDTH], target: Target, at: usize) {
+    if !target.start.is_null() {
+        for w in 0..WIDTH {
+            // SAFETY: a start that is not null has the block at `at + w` blocks.
+            sum[w] = unsafe { M::load(target.start.add(at + w * BLOCK_BYTES)) };
         }
-    })
+    }
+}
+
+/// Stores a row's sum.
+///
+/// # Safety
+/// As for [`walk`].
+#[inline(always)]
+unsafe fn end<M: Multiplier, const WIDTH: usize>(sum: &[M::Vector; WIDTH], target: Target, at: usize) {
+    for w in 0..WIDTH {
+        // SAFETY: an output has the block at `at + w` blocks.
+        unsafe { M::store(target.output.add(at + w * BLOCK_BYTES), sum[w]) };
+    }
 }

@@ -3,6 +3,10 @@
 //! The selection is inside a register: no address depends on a byte of a text.
 
 #![allow(unsafe_code, reason = "vector instructions")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "closures are compiled without the instructions of the kernel"
+)]
 
 use std::arch::aarch64::{
     uint8x16_t, vandq_u8, vdupq_n_u8, veorq_u8, vld1q_u8, vqtbl1q_u8, vshrq_n_u8, vst1q_u8,
@@ -53,21 +57,25 @@ impl Multiplier for Neon {
     #[inline(always)]
     unsafe fn load(text: *const u8) -> Self::Vector {
         // SAFETY: the caller vouches for NEON and for 64 bytes.
-        std::array::from_fn(|i| unsafe { vld1q_u8(text.add(16 * i)) })
+        unsafe { [vld1q_u8(text), vld1q_u8(text.add(16)), vld1q_u8(text.add(32)), vld1q_u8(text.add(48))] }
     }
 
     #[inline(always)]
     unsafe fn store(text: *mut u8, vector: Self::Vector) {
-        for (i, bytes) in vector.into_iter().enumerate() {
+        for i in 0..4 {
             // SAFETY: the caller vouches for NEON and for 64 bytes.
-            unsafe { vst1q_u8(text.add(16 * i), bytes) };
+            unsafe { vst1q_u8(text.add(16 * i), vector[i]) };
         }
     }
 
     #[inline(always)]
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        // SAFETY: the caller vouches for NEON.
-        std::array::from_fn(|i| unsafe { veorq_u8(a[i], b[i]) })
+        let mut sum = a;
+        for i in 0..4 {
+            // SAFETY: the caller vouches for NEON.
+            sum[i] = unsafe { veorq_u8(a[i], b[i]) };
+        }
+        sum
     }
 
     #[inline(always)]
@@ -75,7 +83,12 @@ impl Multiplier for Neon {
         // SAFETY: the caller vouches for NEON.
         unsafe {
             let half = vdupq_n_u8(0x0f);
-            [vector.map(|bytes| vandq_u8(bytes, half)), vector.map(|bytes| vshrq_n_u8::<4>(bytes))]
+            let mut operand = [vector, vector];
+            for i in 0..4 {
+                operand[0][i] = vandq_u8(vector[i], half);
+                operand[1][i] = vshrq_n_u8::<4>(vector[i]);
+            }
+            operand
         }
     }
 
@@ -84,10 +97,12 @@ impl Multiplier for Neon {
         // SAFETY: the caller vouches for NEON; each table is 16 bytes.
         unsafe {
             let (low, high) = (vld1q_u8(factor.low.as_ptr()), vld1q_u8(factor.high.as_ptr()));
-            std::array::from_fn(|i| {
+            let mut sum = sum;
+            for i in 0..4 {
                 let product = veorq_u8(vqtbl1q_u8(low, operand[0][i]), vqtbl1q_u8(high, operand[1][i]));
-                veorq_u8(sum[i], product)
-            })
+                sum[i] = veorq_u8(sum[i], product);
+            }
+            sum
         }
     }
 }
