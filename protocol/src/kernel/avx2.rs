@@ -5,13 +5,11 @@
 
 #![allow(unsafe_code, reason = "vector instructions")]
 
-use std::arch::{
-    asm,
-    x86_64::{
-    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_loadu_si256,
-    _mm256_set1_epi8, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_si256,
+use std::arch::x86_64::{
+    __m256i, _mm_load_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_loadu_si256,
+    _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256,
     _mm256_xor_si256,
-}};
+};
 
 use super::{
     Row,
@@ -55,12 +53,6 @@ impl Multiplier for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(text: *const u8) {
-        // SAFETY: a prefetch reads nothing, and has no effect where there is no memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(text.cast()) };
-    }
-
-    #[inline(always)]
     unsafe fn load(text: *const u8) -> Self::Vector {
         // SAFETY: the caller vouches for AVX2 and for 64 bytes.
         unsafe { [_mm256_loadu_si256(text.cast()), _mm256_loadu_si256(text.add(32).cast())] }
@@ -94,51 +86,17 @@ impl Multiplier for Avx2 {
 
     #[inline(always)]
     unsafe fn add_product(sum: Self::Vector, factor: &Nibbles, operand: Self::Operand) -> Self::Vector {
-        // SAFETY: the caller vouches for AVX2.
-        unsafe { add_product(sum, factor, operand) }
+        // SAFETY: the caller vouches for AVX2; each table is 16 bytes, aligned to 16.
+        unsafe {
+            let low = _mm256_broadcastsi128_si256(_mm_load_si128(factor.low.as_ptr().cast()));
+            let high = _mm256_broadcastsi128_si256(_mm_load_si128(factor.high.as_ptr().cast()));
+            let mut sum = sum;
+            for i in 0..2 {
+                let low = _mm256_shuffle_epi8(low, operand[0][i]);
+                let high = _mm256_shuffle_epi8(high, operand[1][i]);
+                sum[i] = _mm256_xor_si256(sum[i], _mm256_xor_si256(low, high));
+            }
+            sum
+        }
     }
-}
-
-/// The two halves' products for 32 bytes, then for the other 32.
-///
-/// Written out because order counts: look-ups and additions in pairs keep all four vector units busy where there are
-/// four and look-ups run on two of them (Zen 3), one of each in turn, as compilers put them, only three.
-///
-/// # Safety
-/// The processor has AVX2.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn add_product(
-    [mut sum_0, mut sum_1]: [__m256i; 2],
-    factor: &Nibbles,
-    [[low_0, low_1], [high_0, high_1]]: [[__m256i; 2]; 2],
-) -> [__m256i; 2] {
-    // SAFETY: it reads the 32 bytes of a factor and computes in registers.
-    unsafe {
-        asm!(
-            "vbroadcasti128 {low}, xmmword ptr [{factor}]",
-            "vbroadcasti128 {high}, xmmword ptr [{factor} + 16]",
-            "vpshufb {a}, {low}, {low_0}",
-            "vpshufb {b}, {high}, {high_0}",
-            "vpxor {sum_0}, {sum_0}, {a}",
-            "vpxor {sum_0}, {sum_0}, {b}",
-            "vpshufb {low}, {low}, {low_1}",
-            "vpshufb {high}, {high}, {high_1}",
-            "vpxor {sum_1}, {sum_1}, {low}",
-            "vpxor {sum_1}, {sum_1}, {high}",
-            factor = in(reg) &raw const *factor,
-            low_0 = in(ymm_reg) low_0,
-            low_1 = in(ymm_reg) low_1,
-            high_0 = in(ymm_reg) high_0,
-            high_1 = in(ymm_reg) high_1,
-            sum_0 = inout(ymm_reg) sum_0,
-            sum_1 = inout(ymm_reg) sum_1,
-            low = out(ymm_reg) _,
-            high = out(ymm_reg) _,
-            a = out(ymm_reg) _,
-            b = out(ymm_reg) _,
-            options(pure, readonly, nostack, preserves_flags)
-        );
-    }
-    [sum_0, sum_1]
 }

@@ -24,9 +24,6 @@ pub(super) const BLOCK_BYTES: usize = 64;
 /// nearest cache.
 const STRIP_BYTES: usize = 2048;
 
-/// How far ahead of where they are used bytes are asked for.
-const AHEAD_BYTES: usize = 1024;
-
 /// Most rows whose sums stay in registers.
 const GROUP_ROWS_MAX: usize = 5;
 
@@ -48,8 +45,6 @@ pub(super) trait Multiplier {
 
     fn factor(coefficient: u8) -> Self::Factor;
     unsafe fn zero() -> Self::Vector;
-    /// Asks for the 64 bytes at an address, or near it, without reading: any address will do.
-    fn prefetch(text: *const u8);
     unsafe fn load(text: *const u8) -> Self::Vector;
     unsafe fn store(text: *mut u8, vector: Self::Vector);
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;

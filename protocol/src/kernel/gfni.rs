@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::{
-    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_gf2p8mul_epi8, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setzero_si256,
+    __m256i, _mm256_gf2p8mul_epi8, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setzero_si256,
     _mm256_storeu_si256, _mm256_xor_si256,
 };
 
@@ -49,12 +49,6 @@ impl Multiplier for Gfni {
     unsafe fn zero() -> Self::Vector {
         // SAFETY: the caller vouches for AVX2.
         unsafe { [_mm256_setzero_si256(); 2] }
-    }
-
-    #[inline(always)]
-    fn prefetch(text: *const u8) {
-        // SAFETY: a prefetch reads nothing, and has no effect where there is no memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(text.cast()) };
     }
 
     #[inline(always)]
