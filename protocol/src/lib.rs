@@ -26,6 +26,7 @@ pub mod message;
 pub mod pad;
 pub mod params;
 pub mod planted;
+mod polyval;
 pub mod quota;
 pub mod receiver;
 pub mod reconstruct;
