@@ -48,7 +48,7 @@ fn with_pclmul(key: &Block, texts: &[&[u8]]) -> Block {
             let mut block = [0; BLOCK_BYTES];
             block[..rest.len()].copy_from_slice(rest);
             state = add_blocks(state, &[block], &powers);
-            block.zeroize();
+            block.as_mut_slice().zeroize();
         }
     }
     powers.as_flattened_mut().zeroize();

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _mm256_xor_si256, _mm256_zextsi128_si256,
 };
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use super::{
     BLOCK_BYTES, Block,
@@ -71,7 +71,7 @@ fn with_vpclmul(key: &Block, texts: &[&[u8]]) -> Block {
             let mut block = [0; BLOCK_BYTES];
             block[..rest.len()].copy_from_slice(rest);
             state = add_blocks(state, &[block], &powers);
-            block.zeroize();
+            block.as_mut_slice().zeroize();
         }
     }
     let mut hash = [0; BLOCK_BYTES];
@@ -79,15 +79,22 @@ fn with_vpclmul(key: &Block, texts: &[&[u8]]) -> Block {
     hash
 }
 
-/// Powers of the key, the highest first; the last is the key itself. Those that are not made are zero.
-#[derive(Zeroize, ZeroizeOnDrop)]
+/// Powers of the key, the highest first; the last is the key itself. Those that are not made are zero. Erased on drop.
 #[repr(C, align(32))]
 struct Powers {
     powers: [Block; POWERS_MAX],
     /// Of each power the sum of its halves, in both halves.
     folded: [Block; POWERS_MAX],
-    #[zeroize(skip)]
     count: usize,
+}
+
+impl Drop for Powers {
+    fn drop(&mut self) {
+        // As bytes of one slice, which are erased many at once; in nested arrays it would be one after the other.
+        let unused = POWERS_MAX - self.count;
+        self.powers[unused..].as_flattened_mut().zeroize();
+        self.folded[unused..].as_flattened_mut().zeroize();
+    }
 }
 
 impl Powers {
