@@ -3,8 +3,10 @@
 //! Rows are cut into groups. A group goes over a strip of all inputs, which then lie in the nearest cache for the
 //! next group; an input's block is loaded and prepared once for all rows of the group. A row whose coefficients are
 //! all 1 multiplies nothing and travels with a group of others. What is shorter than a block goes through copies
-//! that are padded to one. Every function here is inlined into a function of the kernel's that has its instructions, which
-//! closures and functions of the standard library would not be: so loops are written out.
+//! that are padded to one.
+//!
+//! Every function here is inlined into a function of the kernel's that has its instructions; closures and functions of
+//! the standard library would not be, so what handles vectors is written out in loops.
 //!
 //! Addresses depend on positions alone, branches on coefficients and lengths.
 
@@ -12,16 +14,20 @@
     unsafe_code,
     reason = "vector instructions, on addresses whose bounds are checked once for each call"
 )]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "what iterators call is compiled without the instructions of the kernel"
+)]
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use super::{Row, Start};
 
 /// Bytes of a [`Multiplier::Vector`].
 pub(super) const BLOCK_BYTES: usize = 64;
 
-/// Bytes of each text that all groups go over before the next strip: of 20 texts and their tables this fills the
-/// nearest cache.
+/// Bytes of each text that all groups go over before the next strip: a strip of some 15 texts stays in the nearest
+/// cache.
 const STRIP_BYTES: usize = 2048;
 
 /// Most rows whose sums stay in registers.
@@ -114,15 +120,15 @@ unsafe fn rest<M: Multiplier>(
         block[..bytes].copy_from_slice(&text[from..from + bytes]);
         block
     };
-    let inputs: Zeroizing<Vec<_>> = Zeroizing::new(inputs.iter().map(|input| padded(input)).collect());
+    let inputs = Padded(inputs.iter().map(|input| padded(input)).collect());
     let starts = rows.iter().map(|row| match row.start {
         Start::Zero => [0; BLOCK_BYTES],
         Start::Output => padded(row.output),
         Start::Text(text) => padded(text),
     });
-    let mut outputs: Zeroizing<Vec<_>> = Zeroizing::new(starts.collect());
-    let places: Vec<*const u8> = inputs.iter().map(|block| block.as_ptr()).collect();
-    let targets = outputs.iter_mut().map(|block| {
+    let mut outputs = Padded(starts.collect());
+    let places: Vec<*const u8> = inputs.0.iter().map(|block| block.as_ptr()).collect();
+    let targets = outputs.0.iter_mut().map(|block| {
         let output = block.as_mut_ptr();
         Target { output, start: output }
     });
@@ -131,8 +137,17 @@ unsafe fn rest<M: Multiplier>(
         // SAFETY: every place and target is one block, all of them apart from each other.
         unsafe { strip(group, &places, &targets, 0, BLOCK_BYTES) };
     }
-    for (row, block) in rows.iter_mut().zip(outputs.iter()) {
+    for (row, block) in rows.iter_mut().zip(&outputs.0) {
         row.output[from..from + bytes].copy_from_slice(&block[..bytes]);
+    }
+}
+
+/// Copies of what is shorter than a block. Erased on drop, as one slice: many bytes at once.
+struct Padded(Vec<[u8; BLOCK_BYTES]>);
+
+impl Drop for Padded {
+    fn drop(&mut self) {
+        self.0.as_flattened_mut().zeroize();
     }
 }
 
