@@ -21,8 +21,6 @@ const SECRET_BYTES: [usize; 2] = [16 << 10, 1 << 20];
 const MESSAGE_BYTES: [usize; 5] = [64, 1 << 10, 2 << 10, 16 << 10, 1 << 20];
 
 fn main() {
-    let only = std::env::args().nth(1);
-    let _ = only;
     println!("{:<52}{:>12}{:>12}{:>8}", "GB/s, one core", "dske", "other", "ratio");
     for len in SECRET_BYTES {
         for (n, k) in SCHEMES {
