@@ -41,6 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
         clean("field: rows of coefficients", rows),
         clean("field: exclusive-or", exclusive_or),
         clean("sharing: shares from pads", derive),
+        clean("sharing: shares and secret in one pass", split),
         clean("sharing: secret from the first k shares", secret_from_first),
         clean("sharing: secret from any k shares", secret_from_any),
         clean("sharing: a further share predicted", predict),
@@ -115,8 +116,21 @@ fn derive() -> Vec<u8> {
     })
 }
 
+fn split() -> Vec<u8> {
+    for_lengths(5, |texts, result| {
+        let mut others: Vec<Vec<u8>> = (0..4).map(|seed| secrets(result.len(), seed + 20)).collect();
+        let mut outputs: Vec<&mut [u8]> = others.iter_mut().map(Vec::as_mut_slice).collect();
+        scheme().split(texts, &mut outputs, result).expect("a valid call");
+        result.extend(others.into_iter().flatten());
+    })
+}
+
 fn secret_from_first() -> Vec<u8> {
-    for_lengths(5, |texts, result| scheme().secret_onto(texts, result).expect("a valid call"))
+    for_lengths(5, |texts, result| {
+        scheme().reconstruct(&[0, 1, 2, 3, 4], texts, result).expect("a valid call");
+        scheme().secret_onto(texts, result).expect("a valid call");
+        scheme().secret_onto(texts, result).expect("a valid call");
+    })
 }
 
 fn secret_from_any() -> Vec<u8> {

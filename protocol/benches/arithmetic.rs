@@ -7,6 +7,7 @@ use dske_protocol::{
     pad::TagKey,
     reconstruct::{WorkBound, reconstruct},
     sharing::Scheme,
+    tag::key_tag,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -45,19 +46,17 @@ fn sharing(criterion: &mut Criterion) {
             let first: Vec<&[u8]> = first.iter().map(Vec::as_slice).collect();
             let mut outputs: Vec<&mut [u8]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
             group.bench_function(BenchmarkId::new("split", len), |bencher| {
-                bencher.iter(|| {
-                    scheme.secret_onto(black_box(&first), black_box(&mut secret)).expect("a valid call");
-                    scheme.derive_onto(black_box(&first), &mut outputs).expect("a valid call");
-                });
+                bencher.iter(|| scheme.split(black_box(&first), &mut outputs, black_box(&mut secret)));
             });
             group.bench_function(BenchmarkId::new("reconstruct from the first k", len), |bencher| {
-                bencher.iter(|| scheme.secret_onto(black_box(&first), black_box(&mut secret)));
+                let positions: Vec<u8> = (0..k).collect();
+                bencher.iter(|| scheme.reconstruct(&positions, black_box(&first), black_box(&mut secret)));
             });
 
             let last: Vec<u8> = (n - k..n).collect();
             let given: Vec<&[u8]> = last.iter().map(|&i| shares[usize::from(i)].as_slice()).collect();
             group.bench_function(BenchmarkId::new("reconstruct from the last k", len), |bencher| {
-                bencher.iter(|| scheme.reconstruct_onto(&last, black_box(&given), black_box(&mut secret)));
+                bencher.iter(|| scheme.reconstruct(&last, black_box(&given), black_box(&mut secret)));
             });
         }
         group.finish();
@@ -76,27 +75,42 @@ fn tag(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Finding two liars among nine, from shares to secret; validating is a comparison, so that only the search
-/// counts.
+/// From nine shares to the secret, with the key tag and the comparison of all shares, by how many of them are false.
 fn false_shares(criterion: &mut Criterion) {
     let scheme = Scheme::new(9, 5).expect("a scheme");
-    let mut group = criterion.benchmark_group("two of nine shares false, k = 5");
-    for len in LENGTHS {
-        let mut shares = all_shares(&scheme, len);
-        let first: Vec<&[u8]> = shares.iter().take(5).map(Vec::as_slice).collect();
+    let mut group = criterion.benchmark_group("nine shares, k = 5");
+    for len in [1 << 10, 16 << 10, 1 << 20] {
+        let honest = all_shares(&scheme, len);
+        let first: Vec<&[u8]> = honest.iter().take(5).map(Vec::as_slice).collect();
         let mut secret = vec![0; len];
         scheme.secret_onto(&first, &mut secret).expect("a valid call");
-        for liar in [1, 6] {
-            shares[liar][len / 2] ^= 1;
-        }
-        let given: Vec<(u8, &[u8])> = (0..9).zip(shares.iter().map(Vec::as_slice)).collect();
-        let mut validates = |candidate: &[u8]| candidate == secret;
-        let bound = WorkBound::default();
-        let mut rng = StdRng::seed_from_u64(1);
+        let tag_of = |secret: &[u8]| {
+            let (u, key) = secret.split_first_chunk().expect("it begins with u");
+            key_tag(u, b"context", key)
+        };
+        let tag = tag_of(&secret);
         group.throughput(Throughput::Bytes(len as u64));
-        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
-            bencher.iter(|| reconstruct(&scheme, &given, &mut validates, &bound, &mut rng, &|| false));
-        });
+        // Liars among the first k and behind them, who replace all of their shares, or one byte each.
+        for (liars, everywhere) in
+            [(0, true), (1, true), (2, true), (2, false), (3, true), (3, false), (4, true)]
+        {
+            let mut shares = honest.clone();
+            for &liar in [1, 6, 3, 7].iter().take(liars) {
+                if everywhere {
+                    shares[liar] = bytes(len, 100 + liar);
+                } else {
+                    shares[liar][len * liar / 9] ^= 1;
+                }
+            }
+            let given: Vec<(u8, &[u8])> = (0..9).zip(shares.iter().map(Vec::as_slice)).collect();
+            let mut validates = |candidate: &[u8]| tag_of(candidate) == tag;
+            let bound = WorkBound::default();
+            let mut rng = StdRng::seed_from_u64(1);
+            let name = format!("{liars} false{}", if everywhere { "" } else { ", one byte each" });
+            group.bench_function(BenchmarkId::new(name, len), |bencher| {
+                bencher.iter(|| reconstruct(&scheme, &given, &mut validates, &bound, &mut rng, &|| false));
+            });
+        }
     }
     group.finish();
 }

@@ -2,12 +2,15 @@
 //!
 //! The clean path takes the first k shares, checks the key tag, and compares the other shares with the
 //! polynomial. Where the tag fails, the false shares are sought without trying every subset on the full
-//! length: each share is reduced to 16 bytes by one random linear map, so that shares of one polynomial
-//! stay on one polynomial; what agrees there is confirmed on the full length with the key tag. Only a
-//! secret that no further share supports takes a search of full-length subsets, under a bound on work.
+//! length: the differences of the other shares from the polynomial are reduced to 16 bytes each by one random linear
+//! map, so that shares of one polynomial stay on one polynomial; what agrees there is confirmed on the full length
+//! with the key tag. The first map takes little work and may miss a liar, with a probability that no liar can raise;
+//! the second, where it is needed, misses none. Only a secret that no further share supports takes a search of
+//! full-length subsets, under a bound on work.
 //!
-//! Must never branch on a secret: the search sees residuals only, which the false shares alone determine.
+//! Must never branch on a secret: the search sees differences only, which the false shares alone determine.
 
+mod compare;
 mod locate;
 mod reduce;
 mod residual;
@@ -18,20 +21,19 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use self::{
+    compare::Comparison,
+    reduce::{Density, is_long},
     residual::Residuals,
     subsets::{IndexSet, Subsets},
 };
-use crate::{
-    field::mul_add_rows,
-    sharing::{Scheme, SharingError, check_lengths},
-};
-
-/// Bytes of each share that are compared with the polynomial at once.
-const COMPARE_BYTES: usize = 4096;
+use crate::sharing::{Scheme, SharingError, check_lengths};
 
 /// Most sets of agreeing shares that are collected. Random errors give none and honest shares one; past this
 /// number liars have arranged them to cost memory, and looking them up costs more than trying subsets.
 const AGREEMENTS_MAX: usize = 1024;
+
+/// Most subsets that are looked at after a sparse reduction: what takes no longer than a dense one of long shares.
+const SPARSE_SUBSETS_MAX: u64 = 512;
 
 /// A secret that validates.
 pub struct Candidate {
@@ -63,7 +65,7 @@ pub enum Reconstruction {
 pub struct WorkBound {
     /// Bytes of secret to reconstruct and validate, over all subsets tried.
     pub full_length_bytes_max: u64,
-    /// Subsets of k shares to look at, in each of the two searches; with more than 256 coefficients each (s
+    /// Subsets of k shares to look at, in each of the two searches that may take long; with more than 256 coefficients each (s
     /// shares given times k) a subset counts in proportion.
     pub subsets_max: u64,
 }
@@ -109,14 +111,16 @@ pub fn reconstruct(
     shares.sort_unstable_by_key(|(position, _)| *position);
 
     let bytes_left = bound.full_length_bytes_max;
-    let mut search =
-        Search { scheme, validates, bytes_left, subsets_max: bound.subsets_max, rng, cancelled, tried: 0 };
-    let (secret, basis) = match search.find(&shares, None)? {
-        Outcome::Valid(secret, basis) => (secret, basis),
+    let subsets_max = bound.subsets_max;
+    let secret = Zeroizing::new(Vec::new());
+    let mut search = Search { scheme, validates, bytes_left, subsets_max, rng, cancelled, tried: 0, secret };
+    let basis = match search.find(&shares, None)? {
+        Outcome::Valid(basis) => basis,
         Outcome::Exhausted => return Ok(Reconstruction::None { tried: search.tried, exhausted: true }),
         Outcome::Stopped => return Ok(Reconstruction::None { tried: search.tried, exhausted: false }),
     };
-    let false_positions = off_polynomial(scheme, &basis, &shares);
+    let secret = std::mem::take(&mut search.secret);
+    let false_positions = Comparison::new(scheme, &basis, &shares).off();
     if false_positions.len() >= usize::from(scheme.k()) {
         shares.retain(|(position, _)| false_positions.contains(position));
         if let Outcome::Valid(..) = search.find(&shares, Some(&secret))? {
@@ -128,8 +132,8 @@ pub fn reconstruct(
 
 /// How a search ended.
 enum Outcome {
-    /// With a secret that validates, and the sorted positions that gave it.
-    Valid(Zeroizing<Vec<u8>>, Vec<u8>),
+    /// With a secret that validates, in `Search::secret`, and the sorted positions that gave it.
+    Valid(Vec<u8>),
     /// Nothing validates.
     Exhausted,
     /// Nothing validated until the bound was reached or the search cancelled.
@@ -144,6 +148,15 @@ struct Search<'a> {
     rng: &'a mut dyn CryptoRng,
     cancelled: &'a dyn Fn() -> bool,
     tried: u64,
+    /// What was reconstructed last: one buffer for all that is tried.
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        // A vector's contents are erased byte after byte, its spare room at once.
+        self.secret.clear();
+    }
 }
 
 impl Search<'_> {
@@ -158,35 +171,67 @@ impl Search<'_> {
         if indices == k {
             return Ok(Outcome::Exhausted);
         }
-        let residuals = Residuals::new(self.scheme, shares, self.rng)?;
-        // Each set lies on one polynomial whose secret is known not to validate.
-        let mut refuted = vec![residuals.agreeing(&first)];
-        if refuted.iter().any(|set| set.len() == indices.into()) {
+        let share_bytes = shares.first().map_or(0, |(_, share)| share.len());
+        let mut tried = vec![first];
+        if is_long(share_bytes) {
+            let residuals = Residuals::new(self.scheme, shares, Density::Sparse, self.rng);
+            if residuals.all_agree {
+                return Ok(Outcome::Exhausted);
+            }
+            let subsets_max = self.subsets_max.min(SPARSE_SUBSETS_MAX);
+            if let Some(outcome) =
+                self.try_agreeing(shares, &residuals, subsets_max, &mut tried, other_than)?
+            {
+                return Ok(outcome);
+            }
+        }
+        let residuals = Residuals::new(self.scheme, shares, Density::Dense, self.rng);
+        if residuals.all_agree {
             return Ok(Outcome::Exhausted);
         }
-        for set in locate::candidates(&residuals, self.cancelled) {
-            if refuted.contains(&set) {
-                continue;
-            }
-            if let Some(outcome) = self.try_set(shares, &set, other_than)? {
-                return Ok(outcome);
-            }
-            refuted.push(set);
+        if let Some(outcome) =
+            self.try_agreeing(shares, &residuals, self.subsets_max, &mut tried, other_than)?
+        {
+            return Ok(outcome);
         }
-        for set in self.agreements(&residuals, &refuted) {
-            if let Some(outcome) = self.try_set(shares, &set, other_than)? {
-                return Ok(outcome);
-            }
-            refuted.push(set);
-        }
+        // Each set lies on one polynomial whose secret is known not to validate.
+        let refuted: Vec<IndexSet> = tried.iter().map(|basis| residuals.agreeing(basis)).collect();
         self.try_subsets(shares, &refuted, other_than)
     }
 
+    /// Tries sets of more than k shares that agree on the reduced words: first those that decoding proposes. `tried`
+    /// holds bases whose secrets do not validate, and takes those that are tried here.
+    fn try_agreeing(
+        &mut self,
+        shares: &[(u8, &[u8])],
+        residuals: &Residuals,
+        subsets_max: u64,
+        tried: &mut Vec<Vec<u8>>,
+        other_than: Option<&[u8]>,
+    ) -> Result<Option<Outcome>, SharingError> {
+        let mut refuted: Vec<IndexSet> = tried.iter().map(|basis| residuals.agreeing(basis)).collect();
+        for set in locate::candidates(residuals, self.cancelled) {
+            if refuted.contains(&set) {
+                continue;
+            }
+            if let Some(outcome) = self.try_set(shares, &set, tried, other_than)? {
+                return Ok(Some(outcome));
+            }
+            refuted.push(set);
+        }
+        for set in self.agreements(residuals, subsets_max, &refuted) {
+            if let Some(outcome) = self.try_set(shares, &set, tried, other_than)? {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
     /// Sets of more than k shares that agree on the reduced words, the largest first, except given ones.
-    fn agreements(&mut self, residuals: &Residuals, known: &[IndexSet]) -> Vec<IndexSet> {
+    fn agreements(&mut self, residuals: &Residuals, subsets_max: u64, known: &[IndexSet]) -> Vec<IndexSet> {
         let k = self.scheme.k();
         let mut found: Vec<IndexSet> = Vec::new();
-        let mut subsets = self.subsets(residuals.len());
+        let mut subsets = self.subsets(residuals.len(), subsets_max);
         while let Some(subset) = subsets.next(self.rng) {
             if (self.cancelled)() || found.len() >= AGREEMENTS_MAX {
                 break;
@@ -210,7 +255,7 @@ impl Search<'_> {
         refuted: &[IndexSet],
         other_than: Option<&[u8]>,
     ) -> Result<Outcome, SharingError> {
-        let mut subsets = self.subsets(shares.len());
+        let mut subsets = self.subsets(shares.len(), self.subsets_max);
         while let Some(subset) = subsets.next(self.rng) {
             if refuted.iter().any(|set| set.contains_all(subset)) {
                 // Skipping takes no bytes, so that nothing else would notice a cancellation here.
@@ -226,11 +271,11 @@ impl Search<'_> {
         Ok(if subsets.is_exhaustive() { Outcome::Exhausted } else { Outcome::Stopped })
     }
 
-    /// The subsets of k out of s shares, as many as the bound allows.
-    fn subsets(&mut self, shares: usize) -> Subsets {
+    /// The subsets of k out of s shares, as many as a bound allows.
+    fn subsets(&mut self, shares: usize, subsets_max: u64) -> Subsets {
         let k = self.scheme.k();
         let cost = (shares as u64 * u64::from(k)).div_ceil(256);
-        Subsets::new(u8::try_from(shares).unwrap_or(u8::MAX), k, self.subsets_max / cost, self.rng)
+        Subsets::new(u8::try_from(shares).unwrap_or(u8::MAX), k, subsets_max / cost, self.rng)
     }
 
     /// Tries the first k of a set of shares that agree.
@@ -238,10 +283,13 @@ impl Search<'_> {
         &mut self,
         shares: &[(u8, &[u8])],
         set: &IndexSet,
+        tried: &mut Vec<Vec<u8>>,
         other_than: Option<&[u8]>,
     ) -> Result<Option<Outcome>, SharingError> {
         let basis: Vec<u8> = set.iter().take(self.scheme.k().into()).collect();
-        self.try_charged(shares, &basis, other_than)
+        let outcome = self.try_charged(shares, &basis, other_than)?;
+        tried.push(basis);
+        Ok(outcome)
     }
 
     /// Tries k shares unless cancelled or out of budget; `None` where they do not validate.
@@ -267,36 +315,13 @@ impl Search<'_> {
     ) -> Result<Option<Outcome>, SharingError> {
         let chosen = indices.iter().filter_map(|&index| shares.get(usize::from(index)));
         let (positions, texts): (Vec<u8>, Vec<&[u8]>) = chosen.copied().unzip();
-        let mut secret = Zeroizing::new(vec![0; texts.first().map_or(0, |text| text.len())]);
-        self.scheme.reconstruct_onto(&positions, &texts, &mut secret)?;
-        let is_known = other_than.is_some_and(|known| known.ct_eq(&secret).into());
-        if !is_known && (self.validates)(&secret) {
-            return Ok(Some(Outcome::Valid(secret, positions)));
+        self.secret.resize(texts.first().map_or(0, |text| text.len()), 0);
+        self.scheme.reconstruct(&positions, &texts, &mut self.secret)?;
+        let is_known = other_than.is_some_and(|known| known.ct_eq(&self.secret).into());
+        if !is_known && (self.validates)(&self.secret) {
+            return Ok(Some(Outcome::Valid(positions)));
         }
         self.tried += 1;
         Ok(None)
     }
-}
-
-/// Positions of the shares that lie off the polynomial through those at `basis`, exactly.
-fn off_polynomial(scheme: &Scheme, basis: &[u8], shares: &[(u8, &[u8])]) -> Vec<u8> {
-    let (inside, others): (Vec<_>, Vec<_>) =
-        shares.iter().copied().partition(|(position, _)| basis.contains(position));
-    let rows: Vec<_> = others.iter().map(|(target, _)| scheme.prediction_row(basis, *target)).collect();
-    let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-    let len = shares.first().map_or(0, |(_, share)| share.len());
-    let mut differences = vec![0; others.len()];
-    for start in (0..len).step_by(COMPARE_BYTES) {
-        let strip = start..len.min(start + COMPARE_BYTES);
-        let inputs: Vec<&[u8]> = inside.iter().map(|(_, share)| &share[strip.clone()]).collect();
-        let mut texts: Vec<_> =
-            others.iter().map(|(_, share)| Zeroizing::new(share[strip.clone()].to_vec())).collect();
-        let mut outputs: Vec<&mut [u8]> = texts.iter_mut().map(|text| text.as_mut_slice()).collect();
-        mul_add_rows(&rows, &inputs, &mut outputs);
-        for (difference, text) in differences.iter_mut().zip(&texts) {
-            *difference = text.iter().fold(*difference, |all, byte| all | byte);
-        }
-    }
-    let off = others.iter().zip(&differences).filter(|(_, difference)| **difference != 0);
-    off.map(|((position, _), _)| *position).collect()
 }

@@ -5,12 +5,14 @@
 //! `Y_i = λ_i · P(x_i)` with `λ_i` the Lagrange coefficient at 0 over x = 1..k, and `Y_i = P(x_i)` for the rest. So
 //! the secret is the exclusive-or of the first k shares, and n = k is the Simple scheme (§2.5.2).
 //!
-//! Everything is added onto the caller's bytes: onto zeros it gives a share or the secret, onto a pad the
-//! ciphertext. No branch and no memory address may depend on the bytes of a share or a secret.
+//! What ends in `_onto` is added onto the caller's bytes: onto a pad it gives the ciphertext, in place. The rest
+//! overwrites its outputs without reading them. Each call goes over every text once, whatever the number of outputs.
+//! No branch and no memory address may depend on the bytes of a share or a secret.
 
 use crate::{
     coefficients::{Coefficients, Field},
-    field::{Gf256, mul_add_rows},
+    field::{Gf256, mul_add_rows, mul_set_rows},
+    kernel::{Kernel, Row, Start},
 };
 
 /// What is wrong with a call to the sharing scheme.
@@ -138,6 +140,38 @@ impl Scheme {
         Ok(())
     }
 
+    /// All of a sender's work in one pass: `rest[j] ^= Y_(k+j)` and `secret =` the secret, given the first k shares.
+    /// At most n − k of the rest; over pads they become ciphertext in place.
+    ///
+    /// Each of the k shares is read once, each of the rest read and written once, the secret written once.
+    ///
+    /// # Errors
+    /// As for [`Self::derive_onto`].
+    pub fn split(
+        &self,
+        first: &[&[u8]],
+        rest: &mut [&mut [u8]],
+        secret: &mut [u8],
+    ) -> Result<(), SharingError> {
+        let possible = usize::from(self.n - self.k);
+        if rest.len() > possible {
+            return Err(SharingError::OutputCount { possible, given: rest.len() });
+        }
+        self.check_count(first)?;
+        check_lengths(first.iter().copied().chain(rest.iter().map(|text| &**text)).chain([&*secret]))?;
+        let derived: Vec<_> =
+            (self.k..self.n).take(rest.len()).map(|target| self.derivation_row(target)).collect();
+        let ones = vec![1; first.len()];
+        let mut rows: Vec<Row<'_>> = derived
+            .iter()
+            .zip(rest)
+            .map(|(coefficients, output)| Row { coefficients, start: Start::Output, output })
+            .collect();
+        rows.push(Row { coefficients: &ones, start: Start::Zero, output: secret });
+        Kernel::detect().rows(first, &mut rows);
+        Ok(())
+    }
+
     /// `secret ^=` the secret, given the first k shares: their exclusive-or.
     ///
     /// # Errors
@@ -164,6 +198,23 @@ impl Scheme {
         self.check_shares(positions, shares)?;
         check_lengths(shares.iter().copied().chain([&*secret]))?;
         mul_add_rows(&[&self.secret_row(positions)], shares, &mut [secret]);
+        Ok(())
+    }
+
+    /// `secret =` the secret, given any k shares and their distinct positions: as [`Self::reconstruct_onto`], but
+    /// what `secret` holds is overwritten and not read. Each share is read once, the secret written once.
+    ///
+    /// # Errors
+    /// As for [`Self::reconstruct_onto`].
+    pub fn reconstruct(
+        &self,
+        positions: &[u8],
+        shares: &[&[u8]],
+        secret: &mut [u8],
+    ) -> Result<(), SharingError> {
+        self.check_shares(positions, shares)?;
+        check_lengths(shares.iter().copied().chain([&*secret]))?;
+        mul_set_rows(&[&self.secret_row(positions)], shares, &mut [secret]);
         Ok(())
     }
 
@@ -313,6 +364,30 @@ mod tests {
     }
 
     #[test]
+    fn splitting_is_deriving_and_adding_up() {
+        for (n, k) in [(1, 1), (3, 2), (4, 4), (9, 5), (20, 10)] {
+            let scheme = Scheme::new(n, k).expect("a scheme");
+            let text = |seed: u8| -> Vec<u8> { (0..=200).map(|i: u8| i.wrapping_mul(seed) ^ seed).collect() };
+            let first: Vec<Vec<u8>> = (0..k).map(|i| text(2 * i + 3)).collect();
+            let first: Vec<&[u8]> = first.iter().map(Vec::as_slice).collect();
+            let pads: Vec<Vec<u8>> = (k..n).map(|i| text(2 * i + 3)).collect();
+            let (mut one, mut other) = (pads.clone(), pads);
+            let (mut secret, mut sum) = (vec![0xaa; 201], vec![0; 201]);
+            let mut outputs: Vec<&mut [u8]> = one.iter_mut().map(Vec::as_mut_slice).collect();
+            scheme.split(&first, &mut outputs, &mut secret).expect("a valid call");
+            let mut outputs: Vec<&mut [u8]> = other.iter_mut().map(Vec::as_mut_slice).collect();
+            scheme.derive_onto(&first, &mut outputs).expect("a valid call");
+            scheme.secret_onto(&first, &mut sum).expect("a valid call");
+            assert_eq!((one, &secret), (other, &sum), "({n},{k})");
+
+            let positions: Vec<u8> = (0..k).collect();
+            let mut again = vec![0xaa; 201];
+            scheme.reconstruct(&positions, &first, &mut again).expect("a valid call");
+            assert_eq!(again, secret);
+        }
+    }
+
+    #[test]
     fn bad_calls_are_errors() {
         let scheme = Scheme::new(4, 2).expect("a scheme");
         let (a, b, short): (&[u8], &[u8], &[u8]) = (&[1, 2], &[3, 4], &[5]);
@@ -334,6 +409,11 @@ mod tests {
         let (mut p, mut q, mut r) = ([0; 2], [0; 2], [0; 2]);
         let many = SharingError::OutputCount { possible: 2, given: 3 };
         assert_eq!(scheme.derive_onto(&[a, b], &mut [&mut p, &mut q, &mut r]), Err(many));
+        assert_eq!(scheme.split(&[a, b], &mut [&mut p, &mut q, &mut r], &mut out), Err(many));
+        assert_eq!(scheme.split(&[a], &mut [&mut p], &mut out), Err(count));
+        assert_eq!(scheme.split(&[a, b], &mut [&mut p], &mut r[..1]), Err(length));
+        assert_eq!(scheme.reconstruct(&[0], &[a, b], &mut out), Err(count));
+        assert_eq!(scheme.reconstruct(&[0, 1], &[a, short], &mut out), Err(length));
         assert_eq!(out, [0; 2]);
     }
 }

@@ -6,15 +6,19 @@
 
 use std::fmt;
 
-use polyval::{Block, Key, Polyval, universal_hash::UniversalHash};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
+
+use crate::polyval;
 
 /// Bytes of one POLYVAL block.
 const BLOCK_BYTES: u64 = 16;
 
-/// The leading block of a key tag: the coefficient 1 at the highest degree.
-const LEADING_ONE: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// What leads a key tag, with a gap of two blocks: the coefficient 1 at the highest degree, then zeros.
+const LEAD_OF_THREE: [u8; 48] = {
+    let mut lead = [0; 48];
+    lead[0] = 1;
+    lead
+};
 
 /// A tag of r = 128 bits. Public: it travels in the clear beside what it authenticates.
 ///
@@ -49,7 +53,7 @@ impl fmt::Debug for Tag {
 /// One forgery under a key that was used for one message succeeds with probability at most
 /// [`tag_blocks`]` / 2^128`.
 pub(crate) fn one_time_tag(key: &[u8; 32], aad: &[u8], message: &[u8]) -> Tag {
-    finish(start(key), key, aad, message)
+    finish(key, &[], aad, message)
 }
 
 /// The key tag (§2.3.2), which a receiver checks after reconstructing `u ‖ S`: `POLYVAL_c(H ‖
@@ -60,14 +64,9 @@ pub(crate) fn one_time_tag(key: &[u8; 32], aad: &[u8], message: &[u8]) -> Tag {
 /// their choice; a leading 1 at an odd degree with a gap under it makes the tag an algebraic manipulation
 /// detection code, so that each such attempt succeeds with probability at most `(blocks − 1) / 2^128`.
 pub fn key_tag(u: &[u8; 32], context: &[u8], key: &[u8]) -> Tag {
-    let mut hash = start(u);
-    let gap = Block::default();
-    hash.update(&[Block::from(LEADING_ONE), gap]);
     let blocks = 2 + tag_blocks(context.len() as u64, key.len() as u64);
-    if blocks.is_multiple_of(2) {
-        hash.update(&[gap]);
-    }
-    finish(hash, u, context, key)
+    let lead = if blocks.is_multiple_of(2) { &LEAD_OF_THREE[..] } else { &LEAD_OF_THREE[..32] };
+    finish(u, lead, context, key)
 }
 
 /// Number of 16-byte blocks that the tag of a message covers, lengths block included: the s in the
@@ -76,31 +75,14 @@ pub fn tag_blocks(aad_bytes: u64, message_bytes: u64) -> u64 {
     aad_bytes.div_ceil(BLOCK_BYTES).saturating_add(message_bytes.div_ceil(BLOCK_BYTES)).saturating_add(1)
 }
 
-/// A hash at the point `c = key[0..16]`.
-fn start(key: &[u8; 32]) -> Polyval {
-    let mut point = Key::default();
-    point.copy_from_slice(&key[..16]);
-    let hash = Polyval::new(&point);
-    point.as_mut_slice().zeroize();
-    hash
-}
-
-/// Takes in both texts and their lengths, then masks with `d = key[16..32]`.
-fn finish(mut hash: Polyval, key: &[u8; 32], aad: &[u8], message: &[u8]) -> Tag {
-    hash.update_padded(aad);
-    hash.update_padded(message);
-    let mut lengths = Block::default();
+/// The tag of what leads, of both texts and of their lengths: hashed at `c = key[0..16]`, masked with `d = key[16..32]`.
+fn finish(key: &[u8; 32], lead: &[u8], aad: &[u8], message: &[u8]) -> Tag {
+    let mut lengths = [0; 16];
     lengths[..8].copy_from_slice(&bits(aad).to_le_bytes());
     lengths[8..].copy_from_slice(&bits(message).to_le_bytes());
-    hash.update(&[lengths]);
-
-    let mut tag = [0; 16];
-    let mut unmasked = hash.finalize();
-    for ((tag, hashed), mask) in tag.iter_mut().zip(&unmasked).zip(&key[16..]) {
-        *tag = hashed ^ mask;
-    }
-    unmasked.as_mut_slice().zeroize();
-    Tag(tag)
+    let ([point, mask], []) = key.as_chunks() else { unreachable!("32 bytes are two blocks") };
+    let hash = polyval::hash(point, &[lead, aad, message, &lengths]);
+    Tag(std::array::from_fn(|i| hash[i] ^ mask[i]))
 }
 
 /// Length in bits. No slice in memory is long enough to overflow this.

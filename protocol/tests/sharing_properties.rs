@@ -275,6 +275,42 @@ fn decoding_needs_no_search() {
     }
 }
 
+/// Long shares are reduced strip by strip, sparsely first. Liars may lie everywhere or in one byte, in places of
+/// their own or in one, with unrelated errors or with one polynomial among them.
+#[test]
+fn false_shares_are_located_in_long_shares_wherever_they_differ() {
+    let rng = &mut StdRng::seed_from_u64(11);
+    let all: Vec<u8> = (0..9).collect();
+    for len in [16_384, 16_385, 100_000] {
+        for liars in [&[0][..], &[8], &[1, 3], &[2, 6], &[0, 4, 8], &[1, 2, 3, 4], &[0, 6, 7, 8]] {
+            for mode in 0..5 {
+                let mut agreement = Agreement::new(9, 5, len, rng);
+                match mode {
+                    0 => agreement.corrupt(liars, rng),
+                    1 => {
+                        agreement.inject(liars, rng);
+                    }
+                    // All in one place, of so many bytes that no errors cancel in the secret.
+                    2 => liars
+                        .iter()
+                        .for_each(|&i| rng.fill_bytes(&mut agreement.shares[usize::from(i)][len - 16..])),
+                    3 => liars
+                        .iter()
+                        .for_each(|&i| agreement.shares[usize::from(i)][len / 9 * usize::from(i)] ^= 1),
+                    // One everywhere, the others in one byte.
+                    _ => {
+                        agreement.corrupt(&liars[..1], rng);
+                        for &i in &liars[1..] {
+                            agreement.shares[usize::from(i)][len / 2 + usize::from(i)] ^= 0x80;
+                        }
+                    }
+                }
+                agreement.expect_found(&all, liars);
+            }
+        }
+    }
+}
+
 #[test]
 fn agreeing_liars_beyond_half_the_redundancy_are_outvoted_by_the_tag() {
     let rng = &mut StdRng::seed_from_u64(5);
@@ -286,10 +322,12 @@ fn agreeing_liars_beyond_half_the_redundancy_are_outvoted_by_the_tag() {
 
 #[test]
 fn shares_of_one_wrong_polynomial_are_given_up_at_once() {
-    let agreement = Agreement::new(20, 3, 64, &mut StdRng::seed_from_u64(6));
-    let positions: Vec<u8> = (0..20).collect();
-    let outcome = agreement.reconstruct_validating(&positions, &WorkBound::default(), &mut |_| false);
-    assert!(matches!(outcome, Reconstruction::None { tried: 1, exhausted: true }));
+    for len in [64, 40_000] {
+        let agreement = Agreement::new(20, 3, len, &mut StdRng::seed_from_u64(6));
+        let positions: Vec<u8> = (0..20).collect();
+        let outcome = agreement.reconstruct_validating(&positions, &WorkBound::default(), &mut |_| false);
+        assert!(matches!(outcome, Reconstruction::None { tried: 1, exhausted: true }), "{len} bytes");
+    }
 }
 
 #[test]

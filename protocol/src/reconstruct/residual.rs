@@ -1,4 +1,4 @@
-//! Residuals: what is left of the reduced shares without the polynomial through the first k of them.
+//! Residuals: the differences of the shares from the polynomial through the first k of them, reduced to words.
 //!
 //! A residual is a linear function of the errors in the shares alone: the secret cancels out. So whatever
 //! follows may branch on residuals and look up by them, which it must never do with a share.
@@ -6,12 +6,13 @@
 use rand_core::CryptoRng;
 
 use super::{
-    reduce::{Reduction, WORD_BYTES},
+    compare::Comparison,
+    reduce::{Density, Reduction, Sums, WORD_BYTES, is_long},
     subsets::IndexSet,
 };
 use crate::{
-    field::{Gf256, mul_add, mul_add_rows},
-    sharing::{Scheme, SharingError, x},
+    field::{Gf256, mul_add},
+    sharing::{Scheme, x},
 };
 
 /// 16 interleaved values of polynomials at one place.
@@ -23,35 +24,46 @@ pub(super) struct Residuals {
     pub(super) k: usize,
     pub(super) xs: Vec<Gf256>,
     pub(super) words: Vec<Word>,
+    /// Whether all shares lie on the polynomial, in full.
+    pub(super) all_agree: bool,
 }
 
 impl Residuals {
-    /// Draws a reduction and takes the residuals of shares of one length at distinct positions, k or more.
+    /// Draws a reduction and takes the residuals of shares of one length at distinct positions, sorted, k or more.
     pub(super) fn new(
         scheme: &Scheme,
         shares: &[(u8, &[u8])],
+        density: Density,
         rng: &mut dyn CryptoRng,
-    ) -> Result<Self, SharingError> {
+    ) -> Self {
         let k = usize::from(scheme.k());
-        let Some((first, others)) = shares.split_at_checked(k) else {
-            return Err(SharingError::ShareCount { needed: k, given: shares.len() });
-        };
-        let reduction = Reduction::draw(shares.first().map_or(0, |(_, share)| share.len()), rng);
-        let basis: Vec<u8> = first.iter().map(|(position, _)| *position).collect();
-        let inputs: Vec<_> = first.iter().map(|(_, share)| reduction.word(share)).collect();
-        let inputs: Vec<&[u8]> = inputs.iter().map(|word| word.as_slice()).collect();
-        let rows: Vec<_> = others.iter().map(|(target, _)| scheme.prediction_row(&basis, *target)).collect();
-        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-        let mut residuals: Vec<_> = others.iter().map(|(_, share)| reduction.word(share)).collect();
-        let mut outputs: Vec<&mut [u8]> = residuals.iter_mut().map(|word| word.as_mut_slice()).collect();
-        mul_add_rows(&rows, &inputs, &mut outputs);
-
-        let unscaled = others.iter().zip(&residuals).map(|((position, _), word)| {
-            let unscale = scheme.scale(*position).inv();
+        let len = shares.first().map_or(0, |(_, share)| share.len());
+        let basis: Vec<u8> = shares.iter().take(k).map(|(position, _)| *position).collect();
+        let comparison = Comparison::new(scheme, &basis, shares);
+        let others = comparison.positions().count();
+        let mut all_agree = true;
+        let mut texts = vec![Vec::new(); others];
+        if is_long(len) {
+            let mut sums = Sums::new(others, density);
+            comparison.for_each_difference(|strip| {
+                all_agree = false;
+                sums.add(strip, rng);
+            });
+            texts = sums.finish();
+        } else {
+            comparison.for_each_difference(|strip| {
+                all_agree = false;
+                texts = strip.iter().map(|difference| difference.to_vec()).collect();
+            });
+        }
+        let reduction = Reduction::draw(texts.iter().map(Vec::len).max().unwrap_or(0), rng);
+        let unscaled = comparison.positions().zip(&texts).map(|(position, text)| {
+            let unscale = scheme.scale(position).inv();
+            let word = if text.is_empty() { [0; WORD_BYTES] } else { reduction.word(text) };
             word.map(|byte| Gf256(byte).mul(unscale).0)
         });
         let words = std::iter::repeat_n([0; WORD_BYTES], k).chain(unscaled).collect();
-        Ok(Self { k, xs: shares.iter().map(|(position, _)| x(*position)).collect(), words })
+        Self { k, xs: shares.iter().map(|(position, _)| x(*position)).collect(), words, all_agree }
     }
 
     /// Number of shares.

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::{
     codec::Blob,
     effect::{Minted, SecretKey},
-    field::xor_into,
+    field::mul_set_rows,
     ids::{NodeId, PadRange},
     message::{Agreement, KeyRequest, NO_KEY_TAG, seal},
     pad::TagKey,
@@ -64,9 +64,8 @@ pub(super) fn share_out(
     let first: Vec<&[u8]> = first.iter().map(|pad| pad.as_slice()).collect();
     // Over the pads R_i this leaves Z_i = Y_i ⊕ R_i in place.
     let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
-    scheme.derive_onto(&first, &mut rest).ok()?;
     let mut secret = Zeroizing::new(vec![0; share_bytes]);
-    scheme.secret_onto(&first, &mut secret).ok()?;
+    scheme.split(&first, &mut rest, &mut secret).ok()?;
     let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
     let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
     let key = SecretKey(Zeroizing::new(key.to_vec()));
@@ -107,14 +106,12 @@ pub(super) fn share_round(
 /// The secret of a round: the exclusive-or of the chosen shares, cut into the key tag and the key. The tag binds the
 /// choice as well. `None` if there are no shares, or their lengths differ.
 pub(crate) fn close_round(agreement: &Agreement, positions: &[u8], shares: &[&[u8]]) -> Option<(SecretKey, Tag)> {
-    let (first, rest) = shares.split_first()?;
-    let mut secret = Zeroizing::new(first.to_vec());
-    for share in rest {
-        if share.len() != secret.len() {
-            return None;
-        }
-        xor_into(share, &mut secret);
+    let bytes = shares.first()?.len();
+    if shares.iter().any(|share| share.len() != bytes) {
+        return None;
     }
+    let mut secret = Zeroizing::new(vec![0; bytes]);
+    mul_set_rows(&[&vec![1; shares.len()]], shares, &mut [&mut secret]);
     let (u, key) = secret.split_at_checked(usize::try_from(U_BYTES).ok()?)?;
     let mut context = agreement.context().ok()?;
     context.extend_from_slice(positions);

@@ -1,0 +1,331 @@
+//! The walk that all vector kernels share: some rows at once over blocks of 64 bytes, their sums in registers.
+//!
+//! Rows are cut into groups. A group goes over a strip of all inputs, which then lie in the nearest cache for the
+//! next group; an input's block is loaded and prepared once for all rows of the group. A row whose coefficients are
+//! all 1 multiplies nothing and travels with a group of others. What is shorter than a block goes through copies
+//! that are padded to one.
+//!
+//! Every function here is inlined into a function of the kernel's that has its instructions; closures and functions of
+//! the standard library would not be, so what handles vectors is written out in loops.
+//!
+//! Addresses depend on positions alone, branches on coefficients and lengths.
+
+#![allow(
+    unsafe_code,
+    reason = "vector instructions, on addresses whose bounds are checked once for each call"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "what iterators call is compiled without the instructions of the kernel"
+)]
+
+use zeroize::Zeroize;
+
+use super::{Row, Start};
+
+/// Bytes of a [`Multiplier::Vector`].
+pub(super) const BLOCK_BYTES: usize = 64;
+
+/// Bytes of each text that all groups go over before the next strip: a strip of some 15 texts stays in the nearest
+/// cache.
+const STRIP_BYTES: usize = 2048;
+
+/// Most rows whose sums stay in registers.
+const GROUP_ROWS_MAX: usize = 5;
+
+/// Most rows of a group that one of plain exclusive-or can travel with.
+const SHARED_ROWS_MAX: usize = 3;
+
+/// Multiplication of 64 bytes by one coefficient.
+///
+/// # Safety
+/// All functions but [`Self::factor`] may be called only where the processor has the kernel's instructions. Those
+/// that take a text's address read or write [`BLOCK_BYTES`] there, aligned in any way.
+pub(super) trait Multiplier {
+    /// A coefficient, made ready.
+    type Factor: Copy;
+    /// 64 bytes in registers.
+    type Vector: Copy;
+    /// 64 bytes, made ready to be multiplied.
+    type Operand: Copy;
+
+    fn factor(coefficient: u8) -> Self::Factor;
+    unsafe fn zero() -> Self::Vector;
+    unsafe fn load(text: *const u8) -> Self::Vector;
+    unsafe fn store(text: *mut u8, vector: Self::Vector);
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    unsafe fn operand(vector: Self::Vector) -> Self::Operand;
+    /// `sum ⊕ factor · operand`.
+    unsafe fn add_product(sum: Self::Vector, factor: &Self::Factor, operand: Self::Operand) -> Self::Vector;
+}
+
+/// Rows that are computed in one go.
+struct Group<M: Multiplier> {
+    /// Indices of the rows that multiply.
+    rows: Vec<usize>,
+    /// Index of the row of plain exclusive-or.
+    sum: Option<usize>,
+    /// For each input in turn, a factor for each of `rows`.
+    factors: Vec<M::Factor>,
+}
+
+/// Where the bytes of a row stand.
+#[derive(Clone, Copy)]
+struct Target {
+    output: *mut u8,
+    /// Null for zeros.
+    start: *const u8,
+}
+
+/// Computes rows over the first `len` bytes of all texts.
+///
+/// # Safety
+/// The processor has the instructions of `M`, and no text is shorter than `len`.
+#[inline(always)]
+pub(super) unsafe fn rows<M: Multiplier>(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
+    let groups = plan::<M>(inputs.len(), rows);
+    let places: Vec<*const u8> = inputs.iter().map(|input| input.as_ptr()).collect();
+    let targets: Vec<Target> = rows.iter_mut().map(Target::of).collect();
+    let whole = len - len % BLOCK_BYTES;
+    let mut from = 0;
+    while from < whole {
+        let to = whole.min(from + STRIP_BYTES);
+        for group in &groups {
+            // SAFETY: every place and target has `len` bytes, and `to` is not beyond it. The outputs are borrowed
+            // exclusively, so that no two of them, nor one and an input, overlap; a start may be its own output.
+            unsafe { strip(group, &places, &targets, from, to) };
+        }
+        from = to;
+    }
+    if whole < len {
+        // SAFETY: as the caller vouches for.
+        unsafe { rest(&groups, inputs, rows, whole, len - whole) };
+    }
+}
+
+/// Computes what is left behind the last whole block, `bytes` at `from`.
+///
+/// # Safety
+/// As for [`rows`]; the texts have `from + bytes` bytes, and `bytes` is less than a block.
+#[inline(always)]
+unsafe fn rest<M: Multiplier>(
+    groups: &[Group<M>],
+    inputs: &[&[u8]],
+    rows: &mut [Row<'_>],
+    from: usize,
+    bytes: usize,
+) {
+    let padded = |text: &[u8]| {
+        let mut block = [0; BLOCK_BYTES];
+        block[..bytes].copy_from_slice(&text[from..from + bytes]);
+        block
+    };
+    let inputs = Padded(inputs.iter().map(|input| padded(input)).collect());
+    let starts = rows.iter().map(|row| match row.start {
+        Start::Zero => [0; BLOCK_BYTES],
+        Start::Output => padded(row.output),
+        Start::Text(text) => padded(text),
+    });
+    let mut outputs = Padded(starts.collect());
+    let places: Vec<*const u8> = inputs.0.iter().map(|block| block.as_ptr()).collect();
+    let targets = outputs.0.iter_mut().map(|block| {
+        let output = block.as_mut_ptr();
+        Target { output, start: output }
+    });
+    let targets: Vec<Target> = targets.collect();
+    for group in groups {
+        // SAFETY: every place and target is one block, all of them apart from each other.
+        unsafe { strip(group, &places, &targets, 0, BLOCK_BYTES) };
+    }
+    for (row, block) in rows.iter_mut().zip(&outputs.0) {
+        row.output[from..from + bytes].copy_from_slice(&block[..bytes]);
+    }
+}
+
+/// Copies of what is shorter than a block. Erased on drop, as one slice: many bytes at once.
+struct Padded(Vec<[u8; BLOCK_BYTES]>);
+
+impl Drop for Padded {
+    fn drop(&mut self) {
+        self.0.as_flattened_mut().zeroize();
+    }
+}
+
+impl Target {
+    fn of(row: &mut Row<'_>) -> Self {
+        let output = row.output.as_mut_ptr();
+        let start = match row.start {
+            Start::Zero => std::ptr::null(),
+            Start::Output => output.cast_const(),
+            Start::Text(text) => text.as_ptr(),
+        };
+        Self { output, start }
+    }
+}
+
+/// Cuts rows into groups of nearly one size; each row of plain exclusive-or joins a group that has room for it.
+fn plan<M: Multiplier>(inputs: usize, rows: &[Row<'_>]) -> Vec<Group<M>> {
+    let coefficient = |row: usize, input: usize| rows[row].coefficients.get(input).copied().unwrap_or(0);
+    let is_sum = |row: &usize| (0..inputs).all(|input| coefficient(*row, input) == 1);
+    let (sums, products): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(is_sum);
+    let count = products.len().div_ceil(GROUP_ROWS_MAX).max(1);
+    let mut groups: Vec<Group<M>> = Vec::with_capacity(count);
+    for rows in products.chunks(products.len().div_ceil(count).max(1)) {
+        let mut factors = Vec::with_capacity(inputs * rows.len());
+        for input in 0..inputs {
+            for row in rows {
+                factors.push(M::factor(coefficient(*row, input)));
+            }
+        }
+        groups.push(Group { rows: rows.to_vec(), sum: None, factors });
+    }
+    for sum in sums {
+        let room = |group: &&mut Group<M>| group.sum.is_none() && group.rows.len() <= SHARED_ROWS_MAX;
+        match groups.iter_mut().rev().find(room) {
+            Some(group) => group.sum = Some(sum),
+            None => groups.push(Group { rows: Vec::new(), sum: Some(sum), factors: Vec::new() }),
+        }
+    }
+    groups
+}
+
+/// One group over `from..to`, whole blocks.
+///
+/// # Safety
+/// The processor has the instructions of `M`; inputs, outputs and starts have `to` bytes, and none overlaps an output
+/// but a start its own.
+#[inline(always)]
+unsafe fn strip<M: Multiplier>(
+    group: &Group<M>,
+    inputs: &[*const u8],
+    targets: &[Target],
+    from: usize,
+    to: usize,
+) {
+    let sum = group.sum.map(|row| targets[row]);
+    let target = |row: usize| targets[group.rows[row]];
+    // SAFETY: the caller vouches for the texts; a group has as many factors for each input as rows.
+    unsafe {
+        match group.rows.len() {
+            0 => pass::<M, 0>(&group.factors, inputs, &[], sum, from, to),
+            1 => pass::<M, 1>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            2 => pass::<M, 2>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            3 => pass::<M, 3>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            4 => pass::<M, 4>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            _ => pass::<M, 5>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+        }
+    }
+}
+
+/// `ROWS` rows, and one of plain exclusive-or where `sum` is given, over `from..to`. One or no row has registers left for
+/// two blocks at once.
+///
+/// # Safety
+/// As for [`strip`], with `ROWS` factors for each input.
+#[inline(always)]
+unsafe fn pass<M: Multiplier, const ROWS: usize>(
+    factors: &[M::Factor],
+    inputs: &[*const u8],
+    targets: &[Target; ROWS],
+    sum: Option<Target>,
+    from: usize,
+    to: usize,
+) {
+    let wide = if ROWS < 2 { (to - from) / (2 * BLOCK_BYTES) } else { 0 };
+    let middle = from + wide * 2 * BLOCK_BYTES;
+    // SAFETY: as the caller vouches for.
+    unsafe {
+        match sum {
+            Some(sum) => {
+                if ROWS < 2 {
+                    walk::<M, ROWS, 1, 2>(factors, inputs, targets, &[sum], from, middle);
+                }
+                walk::<M, ROWS, 1, 1>(factors, inputs, targets, &[sum], middle, to);
+            }
+            None => {
+                if ROWS < 2 {
+                    walk::<M, ROWS, 0, 2>(factors, inputs, targets, &[], from, middle);
+                }
+                walk::<M, ROWS, 0, 1>(factors, inputs, targets, &[], middle, to);
+            }
+        }
+    }
+}
+
+/// `WIDTH` blocks at once.
+///
+/// # Safety
+/// As for [`pass`]; `to − from` is a multiple of `WIDTH` blocks.
+#[inline(always)]
+unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH: usize>(
+    factors: &[M::Factor],
+    inputs: &[*const u8],
+    targets: &[Target; ROWS],
+    sums: &[Target; SUMS],
+    from: usize,
+    to: usize,
+) {
+    let mut at = from;
+    while at < to {
+        // SAFETY: `at` is WIDTH blocks or more before `to`; the factor read is one of `ROWS` for each input.
+        unsafe {
+            let mut products = [[M::zero(); WIDTH]; ROWS];
+            let mut plain = [[M::zero(); WIDTH]; SUMS];
+            for row in 0..ROWS {
+                begin::<M, WIDTH>(&mut products[row], targets[row], at);
+            }
+            for row in 0..SUMS {
+                begin::<M, WIDTH>(&mut plain[row], sums[row], at);
+            }
+            let mut factor = factors.as_ptr();
+            for input in inputs {
+                for w in 0..WIDTH {
+                    let text = M::load(input.add(at + w * BLOCK_BYTES));
+                    for row in 0..SUMS {
+                        plain[row][w] = M::add(plain[row][w], text);
+                    }
+                    if ROWS > 0 {
+                        let operand = M::operand(text);
+                        for row in 0..ROWS {
+                            products[row][w] = M::add_product(products[row][w], &*factor.add(row), operand);
+                        }
+                    }
+                }
+                factor = factor.add(ROWS);
+            }
+            for row in 0..ROWS {
+                end::<M, WIDTH>(&products[row], targets[row], at);
+            }
+            for row in 0..SUMS {
+                end::<M, WIDTH>(&plain[row], sums[row], at);
+            }
+        }
+        at += WIDTH * BLOCK_BYTES;
+    }
+}
+
+/// Loads what a row's sum is added to; zeros stay.
+///
+/// # Safety
+/// As for [`walk`].
+#[inline(always)]
+unsafe fn begin<M: Multiplier, const WIDTH: usize>(sum: &mut [M::Vector; WIDTH], target: Target, at: usize) {
+    if !target.start.is_null() {
+        for w in 0..WIDTH {
+            // SAFETY: a start that is not null has the block at `at + w` blocks.
+            sum[w] = unsafe { M::load(target.start.add(at + w * BLOCK_BYTES)) };
+        }
+    }
+}
+
+/// Stores a row's sum.
+///
+/// # Safety
+/// As for [`walk`].
+#[inline(always)]
+unsafe fn end<M: Multiplier, const WIDTH: usize>(sum: &[M::Vector; WIDTH], target: Target, at: usize) {
+    for w in 0..WIDTH {
+        // SAFETY: an output has the block at `at + w` blocks.
+        unsafe { M::store(target.output.add(at + w * BLOCK_BYTES), sum[w]) };
+    }
+}
