@@ -8,13 +8,15 @@ use crate::{
     cli::units,
     experiment::plot::{
         Drawn, Figure,
-        axes::{Axes, dashes, log_bounds, log_ticks, number},
+        axes::{Axes, dashes, log_bounds, log_ticks, number, tick_label},
         palette::{BLACK, BLUE, GREY, ORANGE, VERMILION, WHITE, ink_on, viridis},
-        sketch::{Place, Sketch},
+        sketch::{Place, Sketch, text_width},
     },
 };
 
-const SIZE: (i32, i32) = (1720, 1330);
+const SIZE: (i32, i32) = (1720, 1370);
+/// Where the lines of the charts are named.
+const KEY_TOP: i32 = 1336;
 const MARGIN: i32 = 28;
 /// Left sides of the two maps, and of the charts below them.
 const COLUMNS: [i32; 2] = [110, 900];
@@ -128,7 +130,7 @@ impl Fig5Figure<'_> {
         for point in &self.document.points {
             let (n, k) = (i32::from(point.n), i32::from(point.k));
             let color = viridis(self.share(value(point)));
-            sketch.color(color).block((x(n), y(k + 1)), (x(n + 1), y(k)))?;
+            sketch.color(color).block((x(n) + 1, y(k + 1) + 1), (x(n + 1), y(k)))?;
             let middle = (i32::midpoint(x(n), x(n + 1)), i32::midpoint(y(k), y(k + 1)));
             sketch.color(ink_on(color)).text(&number(value(point)), middle, 14)?;
         }
@@ -165,7 +167,7 @@ impl Fig5Figure<'_> {
         for tick in log_ticks(self.bounds) {
             let (_, y) = scale.place(0.0, tick);
             sketch.color(BLACK).line([(BAR_LEFT + 24, y), (BAR_LEFT + 30, y)], 1)?;
-            sketch.from_left().text(&number(tick), (BAR_LEFT + 36, y), 18)?;
+            sketch.from_left().text(&tick_label(tick), (BAR_LEFT + 36, y), 18)?;
         }
         sketch.text("ms/Mbit", (BAR_LEFT + 30, MAP_TOP - 28), 18)
     }
@@ -198,8 +200,10 @@ impl Fig5Figure<'_> {
         for pair in paper_line.windows(2) {
             dashes(&sketch.color(GREY), pair[0], pair[1])?;
         }
+        if paper_k <= n_max {
+            sketch.color(BLACK).ring(by_k.place(f64::from(paper_k), paper), 9, 3)?;
+        }
         self.draw_series(sketch, &by_k, |point| (point.n == n_max).then_some(point.k))?;
-        self.draw_key(sketch, (COLUMNS[0] + 24, CHART_TOP + 26))?;
 
         title(COLUMNS[1], format!("Against n, with k = {fixed_k} shares needed"))?;
         by_n.draw(sketch, &ticks, "n, hubs", "ms per Mbit of key")?;
@@ -210,10 +214,9 @@ impl Fig5Figure<'_> {
         self.draw_series(sketch, &by_n, |point| (point.k == fixed_k).then_some(point.n))?;
         if paper_n <= n_max {
             let at = by_n.place(f64::from(paper_n), paper);
-            sketch.color(BLACK).ring(at, 8, 3)?;
-            sketch.from_left().text("the paper's example", (at.0 + 14, at.1 - 20), 18)?;
+            sketch.color(BLACK).ring(at, 9, 3)?;
         }
-        Ok(())
+        self.draw_key(sketch)
     }
 
     fn draw_series<B: DrawingBackend>(
@@ -234,18 +237,22 @@ impl Fig5Figure<'_> {
         Ok(())
     }
 
-    fn draw_key<B: DrawingBackend>(&self, sketch: &Sketch<'_, B>, (left, top): Place) -> Drawn {
-        let line = |at: i32| top + 28 * at;
-        let mut at = 0;
+    /// One line under both charts.
+    fn draw_key<B: DrawingBackend>(&self, sketch: &Sketch<'_, B>) -> Drawn {
+        let (mut x, y) = (COLUMNS[0], KEY_TOP);
         for series in &SERIES {
             let colored = sketch.color(series.color);
-            colored.line([(left, line(at)), (left + 40, line(at))], 2)?;
-            series.marker.draw(&colored, (left + 20, line(at)))?;
-            sketch.from_left().text(series.label, (left + 52, line(at)), 18)?;
-            at += 1;
+            colored.line([(x, y), (x + 40, y)], 2)?;
+            series.marker.draw(&colored, (x + 20, y))?;
+            sketch.from_left().text(series.label, (x + 50, y), 18)?;
+            x += 50 + text_width(series.label, 18)? + 40;
         }
-        dashes(&sketch.color(GREY), (left, line(at)), (left + 40, line(at)))?;
-        sketch.from_left().text("in proportion to k² through the paper's example", (left + 52, line(at)), 18)
+        sketch.color(BLACK).ring((x + 9, y), 9, 3)?;
+        let label = "the paper's example, n = 9, k = 5";
+        sketch.from_left().text(label, (x + 28, y), 18)?;
+        x += 28 + text_width(label, 18)? + 40;
+        dashes(&sketch.color(GREY), (x, y), (x + 40, y))?;
+        sketch.from_left().text("from there in proportion to k², whatever n", (x + 50, y), 18)
     }
 }
 

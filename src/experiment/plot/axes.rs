@@ -40,7 +40,7 @@ impl Axes {
         for value in log_ticks(self.y) {
             let (_, y) = self.place(self.x.0, value);
             sketch.color(PALE).line([(self.from.0, y), (self.to.0, y)], 1)?;
-            sketch.from_right().text(&number(value), (self.from.0 - 10, y), 18)?;
+            sketch.from_right().text(&tick_label(value), (self.from.0 - 10, y), 18)?;
         }
         for tick in x_ticks {
             let (x, _) = self.place(f64::from(*tick), self.y.0);
@@ -97,11 +97,13 @@ pub(crate) fn number(value: f64) -> String {
         v if v >= 0.0995 => 2,
         _ => 3,
     };
-    let text = format!("{value:.digits$}");
-    match text.strip_suffix(".0") {
-        Some(whole) if digits == 1 => whole.to_owned(),
-        _ => text,
-    }
+    format!("{value:.digits$}")
+}
+
+/// The digits of a value of [`log_ticks`] without zeros behind.
+pub(crate) fn tick_label(value: f64) -> String {
+    let text = format!("{value:.9}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "between two places in a figure")]
@@ -129,6 +131,7 @@ mod tests {
         assert_eq!(log_bounds(std::iter::empty()), (0.1, 1.0));
         assert_eq!(log_ticks((0.2, 5.0)), [0.2, 0.5, 1.0, 2.0, 5.0]);
         let words: Vec<_> = [0.021, 0.25, 1.0, 1.26, 14.2].into_iter().map(number).collect();
-        assert_eq!(words, ["0.021", "0.25", "1", "1.3", "14"]);
+        assert_eq!(words, ["0.021", "0.25", "1.0", "1.3", "14"]);
+        assert_eq!(log_ticks((0.02, 20.0)).into_iter().map(tick_label).collect::<Vec<_>>().join(" "), "0.02 0.05 0.1 0.2 0.5 1 2 5 10 20");
     }
 }

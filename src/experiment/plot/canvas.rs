@@ -74,8 +74,7 @@ impl DrawingBackend for Canvas<'_> {
     }
 
     fn draw_pixel(&mut self, at: BackendCoord, color: BackendColor) -> Drawn<Self::ErrorType> {
-        let (from, last) = (scaled(at), SCALE.cast_signed() - 1);
-        self.inner.draw_rect(from, (from.0 + last, from.1 + last), &color, true)
+        self.inner.draw_rect(scaled(at), scaled((at.0 + 1, at.1 + 1)), &color, true)
     }
 
     fn draw_line<S: BackendStyle>(
@@ -94,20 +93,7 @@ impl DrawingBackend for Canvas<'_> {
         style: &S,
         fill: bool,
     ) -> Drawn<Self::ErrorType> {
-        let (from, to) = (scaled(upper_left), scaled(lower_right));
-        if fill {
-            // The pixel of the lower right corner belongs to the next.
-            return self.inner.draw_rect(from, (to.0 - 1, to.1 - 1), &style.color(), true);
-        }
-        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
-        let half = (style.stroke_width() * SCALE / 2).cast_signed();
-        for side in corners.windows(2) {
-            let [(ax, ay), (bx, by)] = [side[0], side[1]];
-            let from = (ax.min(bx) - half, ay.min(by) - half);
-            let to = (ax.max(bx) + half - 1, ay.max(by) + half - 1);
-            self.inner.draw_rect(from, to, &style.color(), true)?;
-        }
-        Ok(())
+        self.inner.draw_rect(scaled(upper_left), scaled(lower_right), &Wide::of(style), fill)
     }
 
     fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(

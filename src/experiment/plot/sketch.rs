@@ -63,10 +63,17 @@ impl<'a, B: DrawingBackend> Sketch<'a, B> {
         Ok(self.area.draw(&Rectangle::new([from, to], ShapeStyle::from(&self.color).filled()))?)
     }
 
-    /// The outline of one.
-    pub(crate) fn frame(&self, from: Place, to: Place, width: u32) -> Drawn {
-        let style = ShapeStyle::from(&self.color).stroke_width(width);
-        Ok(self.area.draw(&Rectangle::new([from, to], style))?)
+    /// The outline of one, as wide to both sides of it. Four full ones: plotters has no width for it in SVG.
+    pub(crate) fn frame(&self, from: Place, to: Place, width: i32) -> Drawn {
+        let (before, behind) = (width / 2, width - width / 2);
+        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
+        corners.windows(2).try_for_each(|side| {
+            let [(ax, ay), (bx, by)] = [side[0], side[1]];
+            self.block(
+                (ax.min(bx) - before, ay.min(by) - before),
+                (ax.max(bx) + behind, ay.max(by) + behind),
+            )
+        })
     }
 
     /// A line through places.

@@ -26,7 +26,7 @@ const FOOT: i32 = 70;
 const TOP: i32 = 110;
 const LEGEND: i32 = 92;
 /// Schemes stand side by side up to this width.
-const WIDTH_MAX: i32 = 1640;
+const WIDTH_MAX: i32 = 1700;
 
 /// The schemes that were tried, each with its rows.
 pub(super) struct ThresholdsFigure<'a> {
@@ -126,7 +126,8 @@ impl Figure for ThresholdsFigure<'_> {
         words.color(GREY).text(
             &format!(
                 "{runs} agreements a cell; the black line is the prediction: every attack is borne up to \
-                 min(n − k + 1, k_B) − 1 bad hubs"
+                 min(n − k + 1, k_B) − 1 bad hubs; \
+                 k_B is the least k that the receiver accepts"
             ),
             (MARGIN, 76),
             20,
@@ -187,7 +188,13 @@ impl ThresholdsFigure<'_> {
             sketch.from_left().text(label, (x + CELL_HEIGHT + 6, y + CELL_HEIGHT / 2 - 2), 19)?;
             x += wide;
         }
-        Ok(())
+        let label = "not all alike: success rate";
+        if x + CELL_WIDTH + 8 + text_width(label, 19)? + MARGIN > self.size.0 {
+            (x, y) = (MARGIN, y + CELL_HEIGHT + 6);
+        }
+        let example = Counts { runs: 4, agreed: 1, too_few_shares: 3, ..Counts::default() };
+        draw_cell(sketch, (x - 1, y - 2), &example)?;
+        sketch.from_left().text(label, (x + CELL_WIDTH + 6, y + CELL_HEIGHT / 2 - 2), 19)
     }
 }
 

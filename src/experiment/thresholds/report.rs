@@ -10,7 +10,8 @@ use super::{Attack, Counts, Scheme};
 /// What the figures are, said with them.
 const MEASURED: &str = "agreements of 256-bit keys between one sender and one receiver over the program's own state \
     machines, in memory; which hubs are bad and the order in which their messages arrive are drawn for each agreement; \
-    agreed: both hold the sender's key; wrong_key: the receiver holds another; wrong_name: it takes the sender for \
+    agreed: both hold the sender's key; aborted: the receiver has none; sender_alone: of these, the sender took its key \
+    unconfirmed; wrong_key: the receiver holds another; wrong_name: it takes the sender for \
     somebody else";
 
 /// Where the paper puts the thresholds (§4.2).
@@ -38,6 +39,8 @@ pub(super) struct Row {
     /// Bad hubs that any attack must be borne with.
     pub(super) borne_predicted: u8,
     pub(super) success_rate: f64,
+    /// For all reasons together.
+    aborted: u32,
     #[serde(flatten)]
     pub(super) counts: Counts,
 }
@@ -52,6 +55,7 @@ impl Row {
             bad,
             borne_predicted: scheme.disruption() - 1,
             success_rate: f64::from(counts.agreed) / f64::from(counts.runs.max(1)),
+            aborted: counts.aborted(),
             counts,
         }
     }
@@ -73,8 +77,8 @@ impl Document {
 
     pub(super) fn csv(&self) -> String {
         let mut text = String::from(
-            "n,k,k_min,attack,bad,borne_predicted,success_rate,runs,agreed,too_few_shares,none_validates,ambiguous,\
-             unknown_sender,other,wrong_key,wrong_name\n",
+            "n,k,k_min,attack,bad,borne_predicted,success_rate,runs,agreed,aborted,too_few_shares,none_validates,ambiguous,\
+             unknown_sender,other,wrong_key,wrong_name,sender_alone\n",
         );
         for row in &self.rows {
             let Row { n, k, k_min, bad, borne_predicted, success_rate, counts, .. } = row;
@@ -84,16 +88,18 @@ impl Document {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "{n},{k},{k_min},{attack},{bad},{borne_predicted},{success_rate},{},{},{},{},{},{},{},{},{}",
+                "{n},{k},{k_min},{attack},{bad},{borne_predicted},{success_rate},{},{},{},{},{},{},{},{},{},{},{}",
                 c.runs,
                 c.agreed,
+                row.aborted,
                 c.too_few_shares,
                 c.none_validates,
                 c.ambiguous,
                 c.unknown_sender,
                 c.other,
                 c.wrong_key,
-                c.wrong_name
+                c.wrong_name,
+                c.sender_alone
             );
         }
         text
@@ -158,9 +164,9 @@ mod tests {
         let good = Document::new(4, 1, vec![row(0, 4, 0), row(1, 4, 0), row(2, 4, 0), row(3, 0, 4)]);
         assert_eq!(good.borne(Scheme { n: 5, k: 3, k_min: 3 }, Attack::Injection), 2);
         assert!(good.text().contains("every value is as predicted"));
-        assert_eq!(good.csv().lines().nth(4), Some("5,3,3,injection,3,2,0,4,0,0,0,0,0,0,4,0"));
+        assert_eq!(good.csv().lines().nth(4), Some("5,3,3,injection,3,2,0,4,0,0,0,0,0,0,0,4,0,0"));
         let columns = good.csv().lines().map(|line| line.split(',').count()).collect::<Vec<_>>();
-        assert_eq!(columns, [16; 5]);
+        assert_eq!(columns, [18; 5]);
         for bad in [row(2, 3, 0), row(2, 3, 1)] {
             assert!(Document::new(4, 1, vec![bad]).text().contains("1 values are not as predicted"));
         }

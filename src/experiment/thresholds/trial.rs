@@ -15,12 +15,19 @@ const KEY_BYTES: u32 = 32;
 pub(super) enum Outcome {
     /// Both sides hold the sender's key.
     Agreed,
-    /// Neither the receiver nor, where it has heard of that, the sender has a key.
+    /// The receiver has no key.
     Aborted(Reason),
     /// The receiver holds a key that is not the sender's.
     WrongKey,
     /// The receiver takes the sender for somebody else.
     WrongName,
+}
+
+/// One agreement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trial {
+    outcome: Outcome,
+    sender_alone: bool,
 }
 
 /// Why there is no key.
@@ -50,11 +57,14 @@ pub(super) struct Counts {
     pub(super) other: u32,
     pub(super) wrong_key: u32,
     pub(super) wrong_name: u32,
+    /// Of those that were aborted: the sender took its key all the same, without the receiver's word that it has it.
+    pub(super) sender_alone: u32,
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, Trial { outcome, sender_alone }: Trial) {
         self.runs += 1;
+        self.sender_alone += u32::from(sender_alone);
         *match outcome {
             Outcome::Agreed => &mut self.agreed,
             Outcome::Aborted(Reason::TooFewShares) => &mut self.too_few_shares,
@@ -79,17 +89,19 @@ impl Counts {
 }
 
 /// One agreement: who is bad, in what order the messages arrive and all bytes are drawn from the seed.
-pub(super) fn run(scheme: Scheme, attack: Attack, bad: u8, seed: u64) -> Outcome {
+pub(super) fn run(scheme: Scheme, attack: Attack, bad: u8, seed: u64) -> Trial {
     let mut rng = StdRng::seed_from_u64(seed);
     let conducts = attack.conducts(scheme.n, bad, &mut rng);
-    judge(&world::agree(Setup {
+    let ended = world::agree(Setup {
         k: scheme.k,
         k_min: scheme.k_min,
         key_bytes: KEY_BYTES,
         conducts,
         acquainted: !attack.needs_a_stranger(),
         seed: rng.next_u64(),
-    }))
+    });
+    let sender_alone = ended.receiver_key.is_none() && ended.sender.is_ok();
+    Trial { outcome: judge(&ended), sender_alone }
 }
 
 fn judge(ended: &Ended) -> Outcome {
