@@ -1,8 +1,11 @@
 //! `dske bench`: measurements that anybody can repeat on their own machine.
 
+mod arithmetic;
 mod percentile;
 mod report;
 mod session;
+mod shares;
+mod tags;
 
 use clap::Subcommand;
 
@@ -15,11 +18,17 @@ pub(crate) use self::session::SessionArgs;
 pub(crate) enum BenchCommand {
     /// Keys from end to end: asked for at one client, taken at both, compared
     Session(SessionArgs),
+    /// Splitting secrets and putting them together again, among false shares too; one core
+    Shares(shares::SharesArgs),
+    /// Tags of messages and of keys; one core
+    Tags(tags::TagsArgs),
 }
 
 /// Runs `dske bench …`.
 pub(crate) fn run(command: &BenchCommand, context: &Context) -> Result<()> {
     match command {
         BenchCommand::Session(args) => session::run(args, context),
+        BenchCommand::Shares(args) => shares::run(args, context),
+        BenchCommand::Tags(args) => tags::run(args, context),
     }
 }

@@ -141,7 +141,8 @@ impl Fig5Figure<'_> {
             sketch.color(BLACK).frame((x(n), y(k + 1)), (x(n + 1), y(k)), 2)?;
         }
         for number in 1..=count {
-            let (across, up) = (i32::midpoint(x(number), x(number + 1)), i32::midpoint(y(number), y(number + 1)));
+            let (across, up) =
+                (i32::midpoint(x(number), x(number + 1)), i32::midpoint(y(number), y(number + 1)));
             sketch.text(&number.to_string(), (across, bottom + 18), 17)?;
             sketch.from_right().text(&number.to_string(), (left - 8, up), 17)?;
         }
@@ -186,9 +187,7 @@ impl Fig5Figure<'_> {
             x: (0.5, f64::from(n_max) + 0.5),
             y: bounds,
         };
-        let title = |left: i32, text: String| {
-            sketch.from_left().text(&text, (left, CHART_TOP - 28), 24)
-        };
+        let title = |left: i32, text: String| sketch.from_left().text(&text, (left, CHART_TOP - 28), 24);
 
         let [by_k, by_n] = COLUMNS.map(axes);
         title(COLUMNS[0], format!("Against k, with n = {n_max} hubs"))?;

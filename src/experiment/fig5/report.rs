@@ -185,7 +185,9 @@ pub(super) mod tests {
         let point = document.at(9, 5).unwrap();
         assert!((point.sender_ms_per_mbit - 9.0 / 8.0).abs() < 1e-9);
         assert_eq!(document.csv().lines().count(), 46);
-        assert!(document.csv().ends_with("9,9,1.125000,1.125000,0.112500,2.250000,2.250000,1.125000,0.112500\n"));
+        assert!(
+            document.csv().ends_with("9,9,1.125000,1.125000,0.112500,2.250000,2.250000,1.125000,0.112500\n")
+        );
         assert!(document.text().contains("about 1"));
     }
 

@@ -132,6 +132,9 @@ mod tests {
         assert_eq!(log_ticks((0.2, 5.0)), [0.2, 0.5, 1.0, 2.0, 5.0]);
         let words: Vec<_> = [0.021, 0.25, 1.0, 1.26, 14.2].into_iter().map(number).collect();
         assert_eq!(words, ["0.021", "0.25", "1.0", "1.3", "14"]);
-        assert_eq!(log_ticks((0.02, 20.0)).into_iter().map(tick_label).collect::<Vec<_>>().join(" "), "0.02 0.05 0.1 0.2 0.5 1 2 5 10 20");
+        assert_eq!(
+            log_ticks((0.02, 20.0)).into_iter().map(tick_label).collect::<Vec<_>>().join(" "),
+            "0.02 0.05 0.1 0.2 0.5 1 2 5 10 20"
+        );
     }
 }

@@ -69,10 +69,7 @@ impl<'a, B: DrawingBackend> Sketch<'a, B> {
         let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
         corners.windows(2).try_for_each(|side| {
             let [(ax, ay), (bx, by)] = [side[0], side[1]];
-            self.block(
-                (ax.min(bx) - before, ay.min(by) - before),
-                (ax.max(bx) + behind, ay.max(by) + behind),
-            )
+            self.block((ax.min(bx) - before, ay.min(by) - before), (ax.max(bx) + behind, ay.max(by) + behind))
         })
     }
 

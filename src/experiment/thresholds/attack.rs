@@ -58,9 +58,8 @@ impl Attack {
 
     /// What each of n hubs does where `bad` of them, drawn at random, are bad.
     pub(super) fn conducts(self, n: u8, bad: u8, rng: &mut impl Rng) -> Vec<Conduct> {
-        let mut conducts: Vec<Conduct> = (0..n)
-            .map(|at| if at < bad { self.conduct(rng) } else { Conduct::Honest })
-            .collect();
+        let mut conducts: Vec<Conduct> =
+            (0..n).map(|at| if at < bad { self.conduct(rng) } else { Conduct::Honest }).collect();
         conducts.shuffle(rng);
         conducts
     }

@@ -4,10 +4,7 @@
 use plotters::{coord::Shift, drawing::DrawingArea, style::RGBColor};
 use plotters_backend::DrawingBackend;
 
-use super::{
-    Attack, Counts, Scheme,
-    report::Row,
-};
+use super::{Attack, Counts, Scheme, report::Row};
 use crate::experiment::plot::{
     Drawn, Figure,
     palette::{BLACK, BLUE, GREY, ORANGE, VERMILION, WHITE},
@@ -24,7 +21,7 @@ const HEAD: i32 = 78;
 /// Below them: numbers and what they are.
 const FOOT: i32 = 70;
 const TOP: i32 = 110;
-const LEGEND: i32 = 92;
+const LEGEND: i32 = 104;
 /// Schemes stand side by side up to this width.
 const WIDTH_MAX: i32 = 1700;
 
@@ -75,12 +72,9 @@ impl<'a> ThresholdsFigure<'a> {
             }
             match panels.iter_mut().find(|panel| panel.scheme == row.scheme()) {
                 Some(panel) => panel.rows.push(row),
-                None => panels.push(Panel {
-                    scheme: row.scheme(),
-                    rows: vec![row],
-                    at: (0, 0),
-                    labelled: false,
-                }),
+                None => {
+                    panels.push(Panel { scheme: row.scheme(), rows: vec![row], at: (0, 0), labelled: false })
+                }
             }
         }
         let count = i32::try_from(attacks.len()).unwrap_or(i32::MAX / 1000);

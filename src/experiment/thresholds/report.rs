@@ -15,7 +15,8 @@ const MEASURED: &str = "agreements of 256-bit keys between one sender and one re
     somebody else";
 
 /// Where the paper puts the thresholds (§4.2).
-const PREDICTED: &str = "borne by every attack: min(n - k + 1, k_B) - 1 bad hubs; nobody is deceived by fewer than k_B";
+const PREDICTED: &str =
+    "borne by every attack: min(n - k + 1, k_B) - 1 bad hubs; nobody is deceived by fewer than k_B";
 
 /// Everything that a run found.
 #[derive(Debug, Serialize)]
@@ -119,9 +120,9 @@ impl Document {
         }
         let mut table = Table::new();
         let head = ["ATTACK".to_owned()].into_iter();
-        table.load_style(presets::NOTHING).set_header(head.chain(
-            schemes.iter().map(|scheme| format!("({},{},{})", scheme.n, scheme.k, scheme.k_min)),
-        ));
+        table.load_style(presets::NOTHING).set_header(
+            head.chain(schemes.iter().map(|scheme| format!("({},{},{})", scheme.n, scheme.k, scheme.k_min))),
+        );
         for attack in &attacks {
             let cells = schemes.iter().map(|scheme| self.borne(*scheme, *attack).to_string());
             table.add_row([attack.label().to_owned()].into_iter().chain(cells));
@@ -155,7 +156,13 @@ mod tests {
     use super::*;
 
     fn row(bad: u8, agreed: u32, wrong_key: u32) -> Row {
-        let counts = Counts { runs: 4, agreed, wrong_key, too_few_shares: 4 - agreed - wrong_key, ..Counts::default() };
+        let counts = Counts {
+            runs: 4,
+            agreed,
+            wrong_key,
+            too_few_shares: 4 - agreed - wrong_key,
+            ..Counts::default()
+        };
         Row::new(Scheme { n: 5, k: 3, k_min: 3 }, Attack::Injection, bad, counts)
     }
 
