@@ -93,7 +93,7 @@ impl Figure for Fig5Figure<'_> {
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
         let sketch = Sketch::on(area);
-        let words = sketch.from_left();
+        let words = sketch.left_aligned();
         words.text("Processing time per Mbit of key", (MARGIN, 38), 32)?;
         let (n, k, paper) = PAPER_POINT;
         let line = format!(
@@ -126,7 +126,7 @@ impl Fig5Figure<'_> {
         // Cells share what room there is without gaps.
         let x = |n: i32| left + MAP.0 * (n - 1) / count;
         let y = |k: i32| bottom - MAP.1 * (k - 1) / count;
-        sketch.from_left().text(title, (left, MAP_TOP - 28), 24)?;
+        sketch.left_aligned().text(title, (left, MAP_TOP - 28), 24)?;
         for point in &self.document.points {
             let (n, k) = (i32::from(point.n), i32::from(point.k));
             let color = viridis(self.share(value(point)));
@@ -144,7 +144,7 @@ impl Fig5Figure<'_> {
             let (across, up) =
                 (i32::midpoint(x(number), x(number + 1)), i32::midpoint(y(number), y(number + 1)));
             sketch.text(&number.to_string(), (across, bottom + 18), 17)?;
-            sketch.from_right().text(&number.to_string(), (left - 8, up), 17)?;
+            sketch.right_aligned().text(&number.to_string(), (left - 8, up), 17)?;
         }
         sketch.text("n, hubs", (left + MAP.0 / 2, bottom + 46), 20)?;
         sketch.turned().text("k, shares needed", (left - 56, MAP_TOP + MAP.1 / 2), 20)
@@ -168,7 +168,7 @@ impl Fig5Figure<'_> {
         for tick in log_ticks(self.bounds) {
             let (_, y) = scale.place(0.0, tick);
             sketch.color(BLACK).line([(BAR_LEFT + 24, y), (BAR_LEFT + 30, y)], 1)?;
-            sketch.from_left().text(&tick_label(tick), (BAR_LEFT + 36, y), 18)?;
+            sketch.left_aligned().text(&tick_label(tick), (BAR_LEFT + 36, y), 18)?;
         }
         sketch.text("ms/Mbit", (BAR_LEFT + 30, MAP_TOP - 28), 18)
     }
@@ -187,7 +187,7 @@ impl Fig5Figure<'_> {
             x: (0.5, f64::from(n_max) + 0.5),
             y: bounds,
         };
-        let title = |left: i32, text: String| sketch.from_left().text(&text, (left, CHART_TOP - 28), 24);
+        let title = |left: i32, text: String| sketch.left_aligned().text(&text, (left, CHART_TOP - 28), 24);
 
         let [by_k, by_n] = COLUMNS.map(axes);
         title(COLUMNS[0], format!("Against k, with n = {n_max} hubs"))?;
@@ -243,15 +243,15 @@ impl Fig5Figure<'_> {
             let colored = sketch.color(series.color);
             colored.line([(x, y), (x + 40, y)], 2)?;
             series.marker.draw(&colored, (x + 20, y))?;
-            sketch.from_left().text(series.label, (x + 50, y), 18)?;
+            sketch.left_aligned().text(series.label, (x + 50, y), 18)?;
             x += 50 + text_width(series.label, 18)? + 40;
         }
         sketch.color(BLACK).ring((x + 9, y), 9, 3)?;
         let label = "the paper's example, n = 9, k = 5";
-        sketch.from_left().text(label, (x + 28, y), 18)?;
+        sketch.left_aligned().text(label, (x + 28, y), 18)?;
         x += 28 + text_width(label, 18)? + 40;
         dashes(&sketch.color(GREY), (x, y), (x + 40, y))?;
-        sketch.from_left().text("from there in proportion to k², whatever n", (x + 50, y), 18)
+        sketch.left_aligned().text("from there in proportion to k², whatever n", (x + 50, y), 18)
     }
 }
 

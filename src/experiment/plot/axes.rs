@@ -40,7 +40,7 @@ impl Axes {
         for value in log_ticks(self.y) {
             let (_, y) = self.place(self.x.0, value);
             sketch.color(PALE).line([(self.from.0, y), (self.to.0, y)], 1)?;
-            sketch.from_right().text(&tick_label(value), (self.from.0 - 10, y), 18)?;
+            sketch.right_aligned().text(&tick_label(value), (self.from.0 - 10, y), 18)?;
         }
         for tick in x_ticks {
             let (x, _) = self.place(f64::from(*tick), self.y.0);

@@ -13,13 +13,12 @@ use plotters::{
     backend::SVGBackend,
     coord::Shift,
     drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
-    style::{FontStyle, register_font},
 };
 use plotters_backend::DrawingBackend;
 
 use self::canvas::{Canvas, SCALE};
 
-/// The name under which the font is known to plotters and in the SVG.
+/// The name of the font in the SVG. Plotters itself sets no letters: the canvas does.
 const FONT: &str = "DejaVu Sans";
 
 /// See `font/LICENSE-DejaVu`.
@@ -61,7 +60,6 @@ pub(super) trait Figure {
 /// The figure as a document of its own.
 pub(super) fn svg(figure: &impl Figure) -> Result<String, PlotError> {
     let mut text = String::new();
-    register()?;
     {
         let area = SVGBackend::with_string(&mut text, figure.size()).into_drawing_area();
         draw(figure, &area)?;
@@ -79,7 +77,6 @@ pub(super) fn png(figure: &impl Figure) -> Result<Vec<u8>, PlotError> {
     let (wide, high) = (width * SCALE, height * SCALE);
     let bytes = usize::try_from(u64::from(wide) * u64::from(high) * 3).unwrap_or(usize::MAX);
     let mut pixels = vec![255; bytes];
-    register()?;
     {
         let area = Canvas::new(&mut pixels, (width, height), font()?).into_drawing_area();
         draw(figure, &area)?;
@@ -104,10 +101,6 @@ fn draw<B: DrawingBackend>(figure: &impl Figure, area: &DrawingArea<B, Shift>) -
 
 fn font() -> Result<FontRef<'static>, PlotError> {
     FontRef::try_from_slice(FONT_BYTES).map_err(|_| PlotError::Font)
-}
-
-fn register() -> Drawn {
-    register_font(FONT, FontStyle::Normal, FONT_BYTES).map_err(|_| PlotError::Font)
 }
 
 fn escaped(text: &str) -> String {

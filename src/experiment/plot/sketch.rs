@@ -36,12 +36,12 @@ impl<'a, B: DrawingBackend> Sketch<'a, B> {
     }
 
     /// Words begin at their place.
-    pub(crate) fn from_left(&self) -> Self {
+    pub(crate) fn left_aligned(&self) -> Self {
         Self { anchor: HPos::Left, ..*self }
     }
 
     /// Words end at their place.
-    pub(crate) fn from_right(&self) -> Self {
+    pub(crate) fn right_aligned(&self) -> Self {
         Self { anchor: HPos::Right, ..*self }
     }
 

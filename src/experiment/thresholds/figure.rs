@@ -114,7 +114,7 @@ impl Figure for ThresholdsFigure<'_> {
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
         let sketch = Sketch::on(area);
-        let words = sketch.from_left();
+        let words = sketch.left_aligned();
         words.text("How many bad hubs an agreement bears", (MARGIN, 38), 32)?;
         let runs = self.runs;
         words.color(GREY).text(
@@ -137,12 +137,12 @@ impl ThresholdsFigure<'_> {
     fn draw_panel<B: DrawingBackend>(&self, sketch: &Sketch<'_, B>, panel: &Panel<'_>) -> Drawn {
         let (left, top) = panel.at;
         let Scheme { n, k, k_min } = panel.scheme;
-        sketch.from_left().text(&format!("n = {n}, k = {k}, k_B = {k_min}"), (left, top - 54), 22)?;
+        sketch.left_aligned().text(&format!("n = {n}, k = {k}, k_B = {k_min}"), (left, top - 54), 22)?;
         let mut bottom = top;
         for (line, attack) in (0..).zip(&self.attacks) {
             let y = top + line * CELL_HEIGHT;
             if panel.labelled {
-                let words = sketch.from_right();
+                let words = sketch.right_aligned();
                 words.text(attack.label(), (left - 12, y + CELL_HEIGHT / 2), 19)?;
             }
             for row in panel.rows.iter().filter(|row| row.attack == *attack) {
@@ -164,9 +164,9 @@ impl ThresholdsFigure<'_> {
         // Beside the line, where there is room on that side.
         let fits = x - text_width(&label, 18)? - 8 >= left;
         if fits {
-            sketch.from_right().text(&label, (x - 8, top - 20), 18)
+            sketch.right_aligned().text(&label, (x - 8, top - 20), 18)
         } else {
-            sketch.from_left().text(&label, (x + 8, top - 20), 18)
+            sketch.left_aligned().text(&label, (x + 8, top - 20), 18)
         }
     }
 
@@ -179,7 +179,7 @@ impl ThresholdsFigure<'_> {
             }
             sketch.color(mark.color()).block((x, y), (x + CELL_HEIGHT - 4, y + CELL_HEIGHT - 4))?;
             mark.draw(sketch, (x + CELL_HEIGHT / 2 - 2, y + CELL_HEIGHT / 2 - 2))?;
-            sketch.from_left().text(label, (x + CELL_HEIGHT + 6, y + CELL_HEIGHT / 2 - 2), 19)?;
+            sketch.left_aligned().text(label, (x + CELL_HEIGHT + 6, y + CELL_HEIGHT / 2 - 2), 19)?;
             x += wide;
         }
         let label = "not all alike: success rate";
@@ -188,7 +188,7 @@ impl ThresholdsFigure<'_> {
         }
         let example = Counts { runs: 4, agreed: 1, too_few_shares: 3, ..Counts::default() };
         draw_cell(sketch, (x - 1, y - 2), &example)?;
-        sketch.from_left().text(label, (x + CELL_WIDTH + 6, y + CELL_HEIGHT / 2 - 2), 19)
+        sketch.left_aligned().text(label, (x + CELL_WIDTH + 6, y + CELL_HEIGHT / 2 - 2), 19)
     }
 }
 

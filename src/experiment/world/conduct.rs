@@ -1,11 +1,7 @@
 //! What can be wrong with a hub or with the ways to and from it (§4.1): the sites of attack.
 
-use clap::ValueEnum;
-use serde::Serialize;
-
 /// How a hub behaves, or what happens on its links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Conduct {
     /// As it should.
     Honest,

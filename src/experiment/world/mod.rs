@@ -15,7 +15,7 @@ use std::{
 };
 
 use dske_protocol::{
-    hub::{Hub, HubClient, HubFault},
+    hub::{Hub, HubClient, HubFault, RequestId},
     identity::{IdentityDesk, IdentityInput},
     ids::{Name, NodeId},
     message::{Identity, NoticeOutcome},
@@ -25,10 +25,10 @@ use dske_protocol::{
     sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderInput},
 };
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use subtle::ConstantTimeEq;
 
 pub(crate) use self::conduct::Conduct;
 use self::{adversary::Adversary, pads::Pads};
-use dske_protocol::hub::RequestId;
 
 /// How long everybody waits.
 const DEADLINE: Time = Time::from_secs(10);
@@ -210,7 +210,8 @@ impl World {
         let sender = self.ended.take().unwrap_or(Err(SendFailure::Internal));
         let mut held = self.pads.keys.iter().filter(|((node, _), _)| *node == self.receiver_id);
         let receiver_key = held.next().map(|((_, block), key)| {
-            sender.as_ref().is_ok_and(|agreed| agreed.agreement.block == *block && agreed.key.0 == key.0)
+            let equal = |agreed: &AgreedKey| agreed.key.0.ct_eq(&key.0).into();
+            sender.as_ref().is_ok_and(|agreed| agreed.agreement.block == *block && equal(agreed))
         });
         Ended {
             receiver_key,
