@@ -5,6 +5,7 @@
 mod bench;
 mod cli;
 mod demo;
+mod experiment;
 mod testnet;
 
 use std::process::ExitCode;

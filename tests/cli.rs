@@ -1,6 +1,9 @@
 //! The program from outside, without a running node: what it prints, what it refuses and with which exit
 //! status, and a module's way from hub to client and back.
 
+#[path = "cli/experiment.rs"]
+mod experiment;
+
 use std::{
     fs,
     io::{BufRead, BufReader},

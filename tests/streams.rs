@@ -35,7 +35,8 @@ fn take(net: &Net, with: &[&str]) -> Key {
 }
 
 fn next(net: &Net, with: &str) -> Result<Key, String> {
-    net.try_key("alice", &["key", "next", "--with", with, "--purpose", "test"]).map_err(|output| error(&output))
+    net.try_key("alice", &["key", "next", "--with", with, "--purpose", "test"])
+        .map_err(|output| error(&output))
 }
 
 #[test]
@@ -91,7 +92,8 @@ fn a_group_has_one_stream() {
         take(&net, &["bob", "carol"]);
     }
     assert_eq!(stream(&net)["protocol"], "general");
-    let close = net.at("alice", &["stream", "close", "--with", "bob,carol", "--purpose", "test"]).output().unwrap();
+    let close =
+        net.at("alice", &["stream", "close", "--with", "bob,carol", "--purpose", "test"]).output().unwrap();
     assert!(close.status.success(), "{}", error(&close));
     assert!(next(&net, "bob,carol").is_err_and(|why| why.contains("dske::stream::unknown")));
 }

@@ -13,8 +13,8 @@ use crate::{
     ids::{BlockId, Lane, Name, NodeId, PadRange},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::{
-        APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
-        PURPOSE_BYTES_MAX, RECEIVERS_MAX, ROSTER_MAX, burned_bytes, share_bytes,
+        APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, MESSAGE_BYTES_MAX,
+        PROTOCOL_VERSION, PURPOSE_BYTES_MAX, RECEIVERS_MAX, ROSTER_MAX, burned_bytes, share_bytes,
     },
     planted::{Fault, planted},
     tag::{Tag, tag_blocks},
@@ -292,7 +292,10 @@ impl Tagged for KeyRequest {
     fn is_well_formed(&self) -> bool {
         let share_fits =
             self.share.as_ref().is_none_or(|share| share.0.len() as u64 == self.agreement.share_bytes());
-        self.agreement.is_well_formed() && key_tag_fits(&self.agreement, &self.key_tag) && self.range.len == self.agreement.burned_bytes() && share_fits
+        self.agreement.is_well_formed()
+            && key_tag_fits(&self.agreement, &self.key_tag)
+            && self.range.len == self.agreement.burned_bytes()
+            && share_fits
     }
 }
 

@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
 
-use self::{round::Round, share_out::share_out};
 pub use self::round::RoundWish;
 pub(crate) use self::share_out::close_round;
+use self::{round::Round, share_out::share_out};
 use crate::{
     effect::{
         BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
@@ -312,7 +312,12 @@ impl Sender {
             Ok(agreement) => {
                 let hubs = wish.reachable_in(&agreement).collect();
                 let KeyWish { keep, confirm, linked, deadline, notice_deadline, .. } = wish;
-                self.mint(Minting { id, agreement, hubs, terms: Terms { keep, confirm, linked, deadline, notice_deadline } });
+                self.mint(Minting {
+                    id,
+                    agreement,
+                    hubs,
+                    terms: Terms { keep, confirm, linked, deadline, notice_deadline },
+                });
             }
         }
     }

@@ -1,7 +1,11 @@
 //! The Adapted protocol (§3): rounds under a negotiation key, with hubs that lie, are silent or are cut off, and a link
 //! that loses, changes, repeats and forges.
 
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first surprise"
+)]
 
 mod world;
 
@@ -67,7 +71,8 @@ fn up_to_n_minus_k_hubs_may_lie_or_be_silent_and_are_named() {
                     lie(&mut world, 0..bad);
                 }
                 agree(&mut world, session);
-                if let (false, NoticeOutcome::Validated { false_positions, .. }) = (silent, world.verdict(1)) {
+                if let (false, NoticeOutcome::Validated { false_positions, .. }) = (silent, world.verdict(1))
+                {
                     assert_eq!(false_positions.len(), bad, "({n}, {k}): the liars are named");
                 }
             }
@@ -108,11 +113,26 @@ fn a_link_that_changes_messages_gives_no_wrong_key() {
         let session = world.negotiate(2, 1);
         // The closure cannot capture: the place is in a table.
         world.link = Some(match at {
-            0 => |bytes| { bytes[0] ^= 1; true },
-            1 => |bytes| { bytes[1] ^= 1; true },
-            20 => |bytes| { bytes[20] ^= 1; true },
-            40 => |bytes| { bytes[40] ^= 1; true },
-            _ => |bytes| { *bytes.last_mut().unwrap() ^= 1; true },
+            0 => |bytes| {
+                bytes[0] ^= 1;
+                true
+            },
+            1 => |bytes| {
+                bytes[1] ^= 1;
+                true
+            },
+            20 => |bytes| {
+                bytes[20] ^= 1;
+                true
+            },
+            40 => |bytes| {
+                bytes[40] ^= 1;
+                true
+            },
+            _ => |bytes| {
+                *bytes.last_mut().unwrap() ^= 1;
+                true
+            },
         });
         let wish = world.round_wish(session, BLOCK_BYTES, 1);
         world.round(wish).expect_err("no key");

@@ -1,9 +1,12 @@
 //! `dske bench`: measurements that anybody can repeat on their own machine.
 
+mod arithmetic;
 mod percentile;
 mod report;
 mod session;
+mod shares;
 mod stream;
+mod tags;
 
 use clap::Subcommand;
 
@@ -18,6 +21,10 @@ pub(crate) enum BenchCommand {
     Session(SessionArgs),
     /// Keys agreed ahead: rate from end to end, memory, and bytes sent by the sender
     Stream(StreamArgs),
+    /// Splitting secrets and putting them together again, among false shares too; one core
+    Shares(shares::SharesArgs),
+    /// Tags of messages and of keys; one core
+    Tags(tags::TagsArgs),
 }
 
 /// Runs `dske bench …`.
@@ -25,5 +32,7 @@ pub(crate) fn run(command: &BenchCommand, context: &Context) -> Result<()> {
     match command {
         BenchCommand::Session(args) => session::run(args, context),
         BenchCommand::Stream(args) => stream::run(args, context),
+        BenchCommand::Shares(args) => shares::run(args, context),
+        BenchCommand::Tags(args) => tags::run(args, context),
     }
 }

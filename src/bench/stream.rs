@@ -135,7 +135,8 @@ async fn measure(net: &Descriptor, args: &StreamArgs) -> Result<Report> {
         low: high,
         high,
     };
-    match control::call(&mut sender, Request::StreamOpen(spec.clone()), &Progress::hidden(), KEY_WAIT).await? {
+    match control::call(&mut sender, Request::StreamOpen(spec.clone()), &Progress::hidden(), KEY_WAIT).await?
+    {
         Reply::Done => {}
         _ => return Err(CliError::strange_reply()),
     }
@@ -191,7 +192,8 @@ async fn take(sender: &mut Client, receiver: &mut Client, spec: &StreamSpec, cou
     let mut bytes = 0;
     for KeyRun { first, count, keys } in sent.runs {
         let request = Request::KeyFetchRun { first, count };
-        let Reply::Batch(received) = control::call(receiver, request, &Progress::hidden(), KEY_WAIT).await? else {
+        let Reply::Batch(received) = control::call(receiver, request, &Progress::hidden(), KEY_WAIT).await?
+        else {
             return Err(CliError::strange_reply());
         };
         let equal = received.runs.iter().all(|run| bool::from(run.keys.expose().ct_eq(keys.expose())));

@@ -24,6 +24,7 @@ use crate::{
         units,
     },
     demo::DemoArgs,
+    experiment::ExperimentCommand,
 };
 
 /// Distributed Symmetric Key Exchange: agree secret keys through several hubs, none of which learns them.
@@ -117,6 +118,9 @@ pub(crate) enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// The paper's results, measured again: CSV, JSON and figures
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),

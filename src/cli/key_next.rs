@@ -58,7 +58,12 @@ fn deliver(key: &KeyRun, with: &[Name], place: Placed, context: &Context) -> Res
     let bytes = u64::try_from(key.keys.len()).unwrap_or(u64::MAX);
     let mut report =
         Report { id: key.first.to_string(), bits: bytes.saturating_mul(8), confirmed: names, file: None };
-    let line = format!("key {}  {} of the pool with {}", report.id, units::bits(report.bits), report.confirmed.join(", "));
+    let line = format!(
+        "key {}  {} of the pool with {}",
+        report.id,
+        units::bits(report.bits),
+        report.confirmed.join(", ")
+    );
     match place {
         Placed::File(file, encoding, path) => {
             file.fill(key.keys.expose(), encoding)?;

@@ -45,7 +45,7 @@ use crate::{
         context::Context,
         error::{CliError, Result},
     },
-    demo,
+    demo, experiment,
 };
 
 /// Runs the program.
@@ -79,6 +79,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Readmit(args) => readmit::run(&args, context).map(done),
         Command::Testnet(command) => testnet::run(&command, context).map(done),
         Command::Bench(command) => bench::run(&command, context).map(done),
+        Command::Experiment(command) => experiment::run(&command, context).map(done),
         Command::Config(command) => config::run(&command, context).map(done),
         Command::Completions(args) => shell::completions(&args, context).map(done),
         Command::Man(args) => shell::man(&args, context).map(done),

@@ -104,9 +104,9 @@ fn list(context: &Context) -> Result<()> {
 
 fn table(streams: &[StreamStatus]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
-        "WITH", "PURPOSE", "BITS", "KEYS", "LOW", "HIGH", "AGREED", "TAKEN", "PROTOCOL",
-    ]);
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["WITH", "PURPOSE", "BITS", "KEYS", "LOW", "HIGH", "AGREED", "TAKEN", "PROTOCOL"]);
     for stream in streams {
         let with: Vec<String> = stream.with.iter().map(|name| printable(name)).collect();
         table.add_row([

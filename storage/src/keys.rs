@@ -71,7 +71,8 @@ pub(crate) fn checked(run: &[u8], keys: KeyRange) -> Result<Zeroizing<Vec<u8>>, 
     for (index, key) in (keys.first..).zip(run.chunks(each.max(1))) {
         let damaged = || {
             let id = KeyId { block: keys.block, index };
-            let detail = format!("the bytes of {id} are not what was written: check the disk, and agree a new key");
+            let detail =
+                format!("the bytes of {id} are not what was written: check the disk, and agree a new key");
             StoreError::Damaged { what: "an agreed key", detail }
         };
         let (key, check) = key.split_at_checked(key.len().saturating_sub(CHECK_BYTES)).ok_or_else(damaged)?;
@@ -149,7 +150,8 @@ pub(crate) fn live_runs(ledger: &Ledger, block: &BlockId, stored: &KeyRun) -> Re
         let taken: TakenMap =
             ledger.get("taken keys", &taken_key(block, map))?.unwrap_or_else(TakenMap::none);
         let first = map * KEYS_PER_MAP;
-        for index in (first..stored.keys.min(first + KEYS_PER_MAP)).filter(|index| !taken.has(index - first)) {
+        for index in (first..stored.keys.min(first + KEYS_PER_MAP)).filter(|index| !taken.has(index - first))
+        {
             let offset = stored.run.offset + u64::from(index) * each;
             match live.last_mut() {
                 Some(last) if last.offset + last.len == offset => last.len += each,

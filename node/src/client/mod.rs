@@ -56,7 +56,9 @@ use crate::{
     network::{ClientEvent, Command, Commands, Directory},
     pads::Pads,
     quotas::{quotas, shown, spending},
-    status::{Event, IdentityStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus, StreamStatus},
+    status::{
+        Event, IdentityStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus, StreamStatus,
+    },
     sync::Sync,
 };
 

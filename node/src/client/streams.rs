@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
     hub::RequestId,
-    message::Subject,
     ids::{KeyId, Name, NodeId},
+    message::Subject,
     params::{KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, PURPOSE_BYTES_MAX, RECEIVERS_MAX, Time},
 };
 use dske_storage::{Side, Store, StoreError, StreamRecord, Transaction};
@@ -159,7 +159,12 @@ impl ClientActor {
         let opened = self.stream_record(&spec).and_then(|record| {
             let known = self.streams.find(&record.receivers, &record.purpose, record.key_bytes);
             if known.is_none() && self.streams.streams.len() >= STREAMS_MAX {
-                return Err(failure("dske::stream::many", 1, format!("{STREAMS_MAX} streams are open"), "close one"));
+                return Err(failure(
+                    "dske::stream::many",
+                    1,
+                    format!("{STREAMS_MAX} streams are open"),
+                    "close one",
+                ));
             }
             Ok((record, known))
         });
@@ -231,7 +236,10 @@ impl ClientActor {
             return bad(format!("{} bits: a key has a multiple of 8 bits, {} at most", spec.bits, most * 8));
         }
         if spec.high == 0 || spec.low > spec.high || spec.high > HIGH_MAX {
-            return bad(format!("a pool is filled from {} to {} keys: the first must not be greater, and the second from 1 to {HIGH_MAX}", spec.low, spec.high));
+            return bad(format!(
+                "a pool is filled from {} to {} keys: the first must not be greater, and the second from 1 to {HIGH_MAX}",
+                spec.low, spec.high
+            ));
         }
         let mut receivers = Vec::with_capacity(spec.with.len());
         for name in &spec.with {
@@ -242,7 +250,13 @@ impl ClientActor {
             return bad("a receiver is named twice".into());
         }
         let key_bytes = u32::try_from(spec.bits / 8).unwrap_or(u32::MAX);
-        Ok(StreamRecord { receivers, purpose: spec.purpose.clone(), key_bytes, low: spec.low, high: spec.high })
+        Ok(StreamRecord {
+            receivers,
+            purpose: spec.purpose.clone(),
+            key_bytes,
+            low: spec.low,
+            high: spec.high,
+        })
     }
 
     fn client_named(&self, name: &Name) -> Result<NodeId, Failure> {
@@ -281,7 +295,9 @@ impl ClientActor {
     /// Takes consecutive keys of one block: those that a sender has taken of its stream.
     pub(super) fn fetch_run(&mut self, first: KeyId, count: u32, reply: BatchReply) {
         match self.store.block(&first.block) {
-            Ok(Some(record)) if count > 0 && u64::from(count) * u64::from(record.key_bytes) <= BATCH_BYTES_MAX => {
+            Ok(Some(record))
+                if count > 0 && u64::from(count) * u64::from(record.key_bytes) <= BATCH_BYTES_MAX =>
+            {
                 hand_out(&self.store, record.key_bytes, vec![(first, count)], reply);
             }
             Ok(Some(record)) => {

@@ -26,8 +26,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use directory::Directory;
 pub(crate) use gate::Dropped;
-pub(crate) use wire::LinkMessage;
 pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
+pub(crate) use wire::LinkMessage;
 
 /// What the actors ask of the network.
 #[derive(Debug)]

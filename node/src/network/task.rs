@@ -212,7 +212,9 @@ impl NetworkTask {
                 messages::note(true, &receiver, &bytes);
                 self.queue(receiver, |out| out.push_instruction(ticket, bytes));
             }
-            Command::Link { to, via: None, message } => self.request(to, Exchange::Link, Request::Link(message)),
+            Command::Link { to, via: None, message } => {
+                self.request(to, Exchange::Link, Request::Link(message))
+            }
             Command::Link { to, via: Some(hub), message } => {
                 self.request(hub, Exchange::Link, Request::Relay { to, message });
             }

@@ -117,7 +117,9 @@ impl Request {
             Self::Shares(messages) | Self::Instructions(messages) => messages.iter().map(|m| m.0.len()).sum(),
             Self::Identity(message) => message.0.len(),
             Self::Mark(message) => message.0.len(),
-            Self::Link(message) | Self::Relay { message, .. } | Self::Relayed { message, .. } => message.bytes(),
+            Self::Link(message) | Self::Relay { message, .. } | Self::Relayed { message, .. } => {
+                message.bytes()
+            }
             Self::Hello => 0,
             Self::SyncHello(_) => size_of::<SyncHello>(),
             Self::Notices(notices) => notices.len() * size_of::<Notice>(),
@@ -157,7 +159,9 @@ impl Request {
     /// Whether there are not too many messages inside.
     pub(crate) fn is_within_limits(&self) -> bool {
         let link_bytes = match self {
-            Self::Link(message) | Self::Relay { message, .. } | Self::Relayed { message, .. } => message.bytes(),
+            Self::Link(message) | Self::Relay { message, .. } | Self::Relayed { message, .. } => {
+                message.bytes()
+            }
             _ => 0,
         };
         self.messages() <= BATCH_MESSAGES_MAX && link_bytes <= NEGOTIATION_BYTES_MAX

@@ -111,17 +111,13 @@ impl Receiver {
         let tag = |(position, share): (u8, &crate::collect::ShareRef)| {
             Some((position, session.key(round, Part::Share(position))?.tag(&context, &share.0)))
         };
-        let offer = Offer {
-            session: of,
-            round,
-            block,
-            shares: shares.into_iter().filter_map(tag).collect(),
-        };
+        let offer = Offer { session: of, round, block, shares: shares.into_iter().filter_map(tag).collect() };
         let sealed = session.key(round, Part::Offer).and_then(|key| seal(&offer, key));
         let Some(bytes) = sealed else { return self.abort(block, AbortReason::Internal) };
         let to = agreement.sender;
         let positions = offer.shares.iter().map(|(position, _)| *position).collect();
-        collection.offered = Some(Offered { group: at, positions, bytes: bytes.clone(), forged: 0, confirmation: None });
+        collection.offered =
+            Some(Offered { group: at, positions, bytes: bytes.clone(), forged: 0, confirmation: None });
         self.offers_due.insert((now + OFFER_AGAIN, block));
         self.effects.push_back(ReceiverEffect::Offer { block, to, bytes });
     }
@@ -202,7 +198,9 @@ impl Receiver {
 
     /// Tells the sender of a round that its key is durable here, if it is.
     pub(super) fn confirm(&mut self, block: BlockId) {
-        let Some(collection) = self.collections.get(&block).filter(|collection| !collection.ending) else { return };
+        let Some(collection) = self.collections.get(&block).filter(|collection| !collection.ending) else {
+            return;
+        };
         let validated = collection.outcome.as_ref().is_some_and(|outcome| outcome.validated.is_some());
         let Some(offered) = collection.offered.as_ref().filter(|_| validated) else { return };
         if let (Some(bytes), Some(group)) = (&offered.confirmation, collection.groups.get(offered.group)) {

@@ -151,7 +151,8 @@ impl Sender {
         }
         let session = self.sessions.get_mut(&wish.session).ok_or(SendFailure::NoSession)?;
         let of = session.agreement().clone();
-        let hubs: Vec<NodeId> = of.roster.iter().filter(|hub| wish.reachable.contains(hub)).copied().collect();
+        let hubs: Vec<NodeId> =
+            of.roster.iter().filter(|hub| wish.reachable.contains(hub)).copied().collect();
         if hubs.len() < usize::from(of.k) {
             return Err(SendFailure::TooFewHubs { usable: hubs.len(), k: of.k });
         }
@@ -222,7 +223,9 @@ impl Sender {
     /// Sends choices again whose confirmation has not come: it may have been lost.
     pub(super) fn choose_again(&mut self, now: Time) {
         for (block, sending) in &mut self.sending {
-            let (Some(round), [to]) = (&mut sending.round, sending.agreement.receivers.as_slice()) else { continue };
+            let (Some(round), [to]) = (&mut sending.round, sending.agreement.receivers.as_slice()) else {
+                continue;
+            };
             if let Some((bytes, due)) = round.choice.as_mut().filter(|(_, due)| *due <= now) {
                 *due = now + CHOICE_AGAIN;
                 let bytes = bytes.clone();

@@ -18,7 +18,6 @@ use crate::{
 /// A message and the hub that it is for.
 pub(super) type SealedRequest = (NodeId, Vec<u8>);
 
-
 /// A share, which is a pad.
 pub(super) type Share = Zeroizing<Vec<u8>>;
 
@@ -84,7 +83,6 @@ pub(super) fn share_out(
     Some((key, messages))
 }
 
-
 /// A round of the Adapted protocol (§3): every pad is a share, and indices are all that is sent. `None` only if a run
 /// has a wrong length.
 pub(super) fn share_round(
@@ -98,14 +96,21 @@ pub(super) fn share_round(
     for (&hub, ((range, pad), tag_key)) in hubs.iter().zip(ranges.into_iter().zip(pads).zip(tag_keys)) {
         shares.push((agreement.position(&hub)?, pad));
         let agreement = agreement.clone();
-        messages.push((hub, seal(&KeyRequest { range, agreement, key_tag: NO_KEY_TAG, share: None }, tag_key).ok()?));
+        messages.push((
+            hub,
+            seal(&KeyRequest { range, agreement, key_tag: NO_KEY_TAG, share: None }, tag_key).ok()?,
+        ));
     }
     Some((shares, messages))
 }
 
 /// The secret of a round: the exclusive-or of the chosen shares, cut into the key tag and the key. The tag binds the
 /// choice as well. `None` if there are no shares, or their lengths differ.
-pub(crate) fn close_round(agreement: &Agreement, positions: &[u8], shares: &[&[u8]]) -> Option<(SecretKey, Tag)> {
+pub(crate) fn close_round(
+    agreement: &Agreement,
+    positions: &[u8],
+    shares: &[&[u8]],
+) -> Option<(SecretKey, Tag)> {
     let bytes = shares.first()?.len();
     if shares.iter().any(|share| share.len() != bytes) {
         return None;

@@ -104,7 +104,8 @@ impl ClientActor {
             stream.filling = false;
         }
         let missing = wanted.saturating_sub(have + stream.keys_out);
-        if !stream.filling || missing == 0 || stream.blocks_out >= BLOCKS_AT_ONCE || now < stream.pause_until {
+        if !stream.filling || missing == 0 || stream.blocks_out >= BLOCKS_AT_ONCE || now < stream.pause_until
+        {
             return false;
         }
         let keys = keys_in_block(missing, stream.record.key_bytes, BLOCKS_AT_ONCE as u64);
@@ -307,7 +308,8 @@ impl ClientActor {
                     path.general_until = now + GENERAL_FOR;
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     let who = names.of(&with);
-                    let text = format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
+                    let text =
+                        format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
                     self.sessions.event(Level::Warn, text);
                 }
             }

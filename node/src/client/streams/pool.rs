@@ -165,8 +165,14 @@ fn empty(stream: &Stream) -> Failure {
 }
 
 /// Takes runs of keys out of the store and gives them away together.
-pub(super) fn hand_out(store: &dske_storage::Store, key_bytes: u32, runs: Vec<(KeyId, u32)>, reply: BatchReply) {
-    let taken: Vec<_> = runs.into_iter().map(|(first, count)| (first, count, store.take_keys(first, count))).collect();
+pub(super) fn hand_out(
+    store: &dske_storage::Store,
+    key_bytes: u32,
+    runs: Vec<(KeyId, u32)>,
+    reply: BatchReply,
+) {
+    let taken: Vec<_> =
+        runs.into_iter().map(|(first, count)| (first, count, store.take_keys(first, count))).collect();
     tokio::spawn(async move {
         let mut batch = KeyBatch { key_bytes, runs: Vec::with_capacity(taken.len()) };
         for (first, count, taken) in taken {

@@ -74,7 +74,9 @@ impl NetworkTask {
                 }
                 Request::Mark(message) => self.tell_client(ClientEvent::Mark { id, from, message }),
                 Request::Link(message) => self.tell_client(ClientEvent::Link { id, from, message }),
-                Request::Relayed { from, message } => self.tell_client(ClientEvent::Link { id, from, message }),
+                Request::Relayed { from, message } => {
+                    self.tell_client(ClientEvent::Link { id, from, message })
+                }
                 Request::Relay { to, message } => {
                     self.relay(from, to, message);
                     false
