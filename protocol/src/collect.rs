@@ -11,6 +11,7 @@ use crate::{
     effect::SecretKey,
     ids::NodeId,
     message::{Agreement, NoticeOutcome},
+    pad::erase,
     params::{Time, U_BYTES},
     planted::{Fault, planted},
     reconstruct::{Reconstruction, WorkBound, reconstruct},
@@ -40,6 +41,15 @@ pub(crate) struct Group {
 /// A share that does not print.
 #[derive(Clone)]
 pub(crate) struct ShareRef(pub(crate) Share);
+
+impl Drop for ShareRef {
+    /// Erases the share with its last holder, many bytes at once.
+    fn drop(&mut self) {
+        if let Some(share) = Arc::get_mut(&mut self.0) {
+            erase(share);
+        }
+    }
+}
 
 impl std::fmt::Debug for ShareRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -270,11 +280,15 @@ impl ReconstructJob {
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();
         let bound = WorkBound::default();
         match reconstruct(&scheme, &shares, &mut validates, &bound, rng, cancelled) {
-            Ok(Reconstruction::Found(found)) => Reconstructed::Key {
-                key: SecretKey(Zeroizing::new(found.secret[u_bytes..].to_vec())),
-                false_positions: found.false_positions,
-                basis: found.basis,
-            },
+            Ok(Reconstruction::Found(mut found)) => {
+                // A secret that validates begins with u; what stays is the key, in the same buffer.
+                found.secret.drain(..u_bytes);
+                Reconstructed::Key {
+                    key: SecretKey(found.secret),
+                    false_positions: found.false_positions,
+                    basis: found.basis,
+                }
+            }
             Ok(Reconstruction::Ambiguous) => Reconstructed::Ambiguous,
             Ok(Reconstruction::None { exhausted: false, .. }) => Reconstructed::WorkBound,
             Ok(Reconstruction::None { .. }) | Err(_) => Reconstructed::Nothing,

@@ -25,9 +25,29 @@ pub const TAG_KEY_BYTES: usize = 32;
 /// Bytes of a tag (the paper's r = 128 bits).
 pub const TAG_BYTES: usize = 16;
 
+/// Erases bytes many at once. A vector that erases itself does it byte after byte, which for a megabyte takes longer than
+/// sharing or tagging it; what is spare room by then it erases at once.
+pub(crate) fn erase(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.spare_capacity_mut().zeroize();
+}
+
 /// A run of a lane, fresh from storage.
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct PadBytes(Vec<u8>);
+
+impl Zeroize for PadBytes {
+    fn zeroize(&mut self) {
+        erase(&mut self.0);
+    }
+}
+
+impl Drop for PadBytes {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for PadBytes {}
 
 impl PadBytes {
     /// Takes over bytes that storage read. Only storage may call this, once per run of a lane.
@@ -64,8 +84,21 @@ impl fmt::Debug for PadBytes {
 }
 
 /// The pad for one share (the paper's `R_i`).
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct OneTimePad(Vec<u8>);
+
+impl Zeroize for OneTimePad {
+    fn zeroize(&mut self) {
+        erase(&mut self.0);
+    }
+}
+
+impl Drop for OneTimePad {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for OneTimePad {}
 
 impl OneTimePad {
     /// Length in bytes.
@@ -147,6 +180,18 @@ mod tests {
         assert!(PadBytes::mint(vec![1; 31]).split().is_none());
         let (nothing, _) = PadBytes::mint(vec![1; 32]).split().expect("a tag key alone");
         assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn erasing_covers_what_a_vector_held() {
+        let mut bytes = vec![7; 100];
+        bytes.truncate(60);
+        erase(&mut bytes);
+        assert!(bytes.is_empty() && bytes.capacity() >= 100);
+        bytes.resize(100, 1);
+        let mut run = PadBytes::mint(bytes);
+        run.zeroize();
+        assert!(run.is_empty());
     }
 
     #[test]

@@ -26,7 +26,10 @@ use self::{
     residual::Residuals,
     subsets::{IndexSet, Subsets},
 };
-use crate::sharing::{Scheme, SharingError, check_lengths};
+use crate::{
+    pad::erase,
+    sharing::{Scheme, SharingError, check_lengths},
+};
 
 /// Most sets of agreeing shares that are collected. Random errors give none and honest shares one; past this
 /// number liars have arranged them to cost memory, and looking them up costs more than trying subsets.
@@ -154,8 +157,7 @@ struct Search<'a> {
 
 impl Drop for Search<'_> {
     fn drop(&mut self) {
-        // A vector's contents are erased byte after byte, its spare room at once.
-        self.secret.clear();
+        erase(&mut self.secret);
     }
 }
 

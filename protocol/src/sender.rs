@@ -22,6 +22,7 @@ use crate::{
     hub::RequestId,
     ids::{BlockId, NodeId},
     message::{Agreement, KeyRequest, Notice, NoticeOutcome, seal},
+    pad::erase,
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time, U_BYTES},
     planted::{Fault, planted},
     refusal::{AbortReason, Refusal, SendFailure},
@@ -502,11 +503,13 @@ fn share_out(
     let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
     let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
     let key = SecretKey(Zeroizing::new(key.to_vec()));
+    erase(&mut secret);
     let mut messages = Vec::with_capacity(hubs.len());
     let runs = ranges.into_iter().zip(pads).zip(tag_keys);
-    for (position, (&hub, ((range, pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
+    for (position, (&hub, ((range, mut pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
         // Only the derived positions travel; what stands in those buffers is ciphertext.
-        let share = (position >= k).then(|| Blob(pad.to_vec()));
+        let share = (position >= k).then(|| Blob(std::mem::take(&mut pad)));
+        erase(&mut pad);
         let request = KeyRequest { range, agreement: agreement.clone(), key_tag, share };
         messages.push((hub, seal(&request, tag_key).ok()?));
     }
