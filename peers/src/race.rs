@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 /// Turns of each side.
-const ROUNDS: u32 = 24;
+const ROUNDS: u32 = 150;
 
 /// How long one turn takes, about.
-const TURN: Duration = Duration::from_millis(8);
+const TURN: Duration = Duration::from_millis(1);
 
 /// Seconds for one call of each side: the best of all turns.
 pub(crate) fn race(mut one: impl FnMut(), mut other: impl FnMut()) -> (f64, f64) {

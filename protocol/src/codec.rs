@@ -38,6 +38,8 @@ pub fn encoded_bytes<T: Serialize>(value: &T) -> Result<usize, DecodeError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    // Room for all of it at once: growing would copy what may be a megabyte, and leave copies behind.
+    out.reserve(encoded_bytes(value)?);
     options().serialize_into(out, value).map_err(|_| DecodeError)
 }
 

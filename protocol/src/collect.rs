@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::{
     effect::SecretKey,
@@ -18,13 +17,14 @@ use crate::{
     refusal::AbortReason,
     sharing::Scheme,
     tag::{Tag, key_tag},
+    wiped::Wiped,
 };
 
 /// Reconstruction of so many bytes of shares is quicker done than carried to another thread.
 const LIGHT_BYTES_MAX: usize = 32 << 10;
 
 /// A decrypted share; erased on drop.
-pub(crate) type Share = Arc<Zeroizing<Vec<u8>>>;
+pub(crate) type Share = Arc<Wiped>;
 
 /// Shares under the same parameters and the same key tag: only these may be combined.
 #[derive(Debug)]
@@ -223,7 +223,7 @@ impl Group {
         let scheme = Scheme::new(self.agreement.n(), self.agreement.k).ok()?;
         let of = |at: &u8| self.shares.iter().find(|(p, _)| p == at).map(|(_, share)| share.0.as_slice());
         let shares: Vec<&[u8]> = basis.iter().map(of).collect::<Option<_>>()?;
-        let mut expected = Zeroizing::new(share.to_vec());
+        let mut expected = Wiped::new(share.to_vec());
         // Exclusive-or of the prediction into the share leaves zeros exactly if it is right.
         scheme.predict_onto(basis, &shares, position, &mut expected).ok()?;
         Some(expected.ct_eq(&vec![0; share.len()]).into())
@@ -283,11 +283,15 @@ impl ReconstructJob {
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();
         let bound = WorkBound::default();
         match reconstruct(&scheme, &shares, &mut validates, &bound, rng, cancelled) {
-            Ok(Reconstruction::Found(found)) => Reconstructed::Key {
-                key: SecretKey(Zeroizing::new(found.secret[u_bytes..].to_vec())),
-                false_positions: found.false_positions,
-                basis: found.basis,
-            },
+            Ok(Reconstruction::Found(mut found)) => {
+                // A secret that validates begins with u; what stays is the key, in the same buffer.
+                found.secret.drain(..u_bytes);
+                Reconstructed::Key {
+                    key: SecretKey(found.secret),
+                    false_positions: found.false_positions,
+                    basis: found.basis,
+                }
+            }
             Ok(Reconstruction::Ambiguous) => Reconstructed::Ambiguous,
             Ok(Reconstruction::None { exhausted: false, .. }) => Reconstructed::WorkBound,
             Ok(Reconstruction::None { .. }) | Err(_) => Reconstructed::Nothing,
@@ -322,7 +326,7 @@ mod tests {
     fn a_short_roster_of_one_liar_completes_nothing() {
         let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
         let tag = Tag::new([0; 16]);
-        let share = |position: u8| Some((position, Arc::new(Zeroizing::new(vec![1; 64]))));
+        let share = |position: u8| Some((position, Arc::new(Wiped::new(vec![1; 64]))));
         assert!(collection.add(node(5), agreement(&[5, 1, 2]), tag, share(0)));
         for (position, hub) in [1, 2].into_iter().enumerate() {
             let position = u8::try_from(position).unwrap();
@@ -338,7 +342,7 @@ mod tests {
     #[test]
     fn a_hub_has_one_voice() {
         let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
-        let share = |position: u8| Some((position, Arc::new(Zeroizing::new(vec![1; 64]))));
+        let share = |position: u8| Some((position, Arc::new(Wiped::new(vec![1; 64]))));
         assert!(collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([0; 16]), share(0)));
         assert!(!collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([1; 16]), share(0)));
         assert_eq!(collection.groups.len(), 1);

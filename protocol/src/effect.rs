@@ -9,8 +9,8 @@ use crate::{
     pad::PadBytes,
     quota::Spending,
     refusal::{AbortReason, Refusal},
+    wiped::Wiped,
 };
-use zeroize::Zeroizing;
 
 /// Names one pending request of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,7 +244,7 @@ pub enum BlockKey {
 }
 
 /// An agreed key. Erased on drop, not printed, not cloned by accident.
-pub struct SecretKey(pub Zeroizing<Vec<u8>>);
+pub struct SecretKey(pub Wiped);
 
 impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

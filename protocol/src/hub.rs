@@ -13,8 +13,6 @@ mod keys;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zeroize::Zeroizing;
-
 use crate::{
     effect::{PadEffect, PadOutcome, Record, Ticket, Usage},
     ids::{NodeId, PadRange},
@@ -23,6 +21,7 @@ use crate::{
     quota::{Budgets, Quotas, Spending, Use},
     refusal::Refusal,
     room::{OutboxLimits, Room},
+    wiped::Wiped,
 };
 
 /// Messages that a hub works on at once; each holds at most one message of the longest kind.
@@ -182,7 +181,7 @@ enum Job {
     },
 }
 
-struct SecretShare(Zeroizing<Vec<u8>>);
+struct SecretShare(Wiped);
 
 impl std::fmt::Debug for SecretShare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

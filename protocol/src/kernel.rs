@@ -13,8 +13,7 @@ mod blocks;
 mod gfni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod nibbles;
+pub(crate) mod nibbles;
 mod portable;
 
 /// What the sum of a row is added to.

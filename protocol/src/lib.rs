@@ -6,7 +6,7 @@
 //! | part | where |
 //! |---|---|
 //! | arithmetic (§2.5) | [`field`], [`coefficients`], [`sharing`], [`reconstruct`], [`tag`] |
-//! | things used once | [`pad`] |
+//! | things used once, things erased | [`pad`], [`wiped`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
 //! | state machines (§2.2 – §3) | [`sender`], [`hub`], [`receiver`], [`identity`], [`negotiation`] |
 //! | the guard against rollback | [`sync`] |
@@ -37,5 +37,6 @@ pub mod sender;
 pub mod sharing;
 pub mod sync;
 pub mod tag;
+pub mod wiped;
 
 pub use collect::{ReconstructJob, Reconstructed};

@@ -17,6 +17,7 @@ use crate::{
     message::{Agreement, Content},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     tag::Tag,
+    wiped::Wiped,
 };
 
 /// Longest message of a negotiation: 255 shares, each with its place and tag.
@@ -194,7 +195,7 @@ enum State {
 /// The negotiation key of one session, at one of its two ends.
 pub(crate) struct Session {
     agreement: Agreement,
-    key: Zeroizing<Vec<u8>>,
+    key: Wiped,
     rounds: Vec<State>,
 }
 

@@ -15,9 +15,12 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::tag::{Tag, one_time_tag};
+use crate::{
+    tag::{Tag, one_time_tag},
+    wiped::Wiped,
+};
 
 /// Bytes of tag key that each tagged message consumes (the paper's l = 256 bits).
 pub const TAG_KEY_BYTES: usize = 32;
@@ -26,13 +29,14 @@ pub const TAG_KEY_BYTES: usize = 32;
 pub const TAG_BYTES: usize = 16;
 
 /// A run of a lane, fresh from storage.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct PadBytes(Vec<u8>);
+pub struct PadBytes(Wiped);
+
+impl ZeroizeOnDrop for PadBytes {}
 
 impl PadBytes {
     /// Takes over bytes that storage read. Only storage may call this, once per run of a lane.
     pub fn mint(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(Wiped::new(bytes))
     }
 
     /// Length in bytes.
@@ -64,8 +68,9 @@ impl fmt::Debug for PadBytes {
 }
 
 /// The pad for one share (the paper's `R_i`).
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct OneTimePad(Vec<u8>);
+pub struct OneTimePad(Wiped);
+
+impl ZeroizeOnDrop for OneTimePad {}
 
 impl OneTimePad {
     /// Length in bytes.
@@ -84,15 +89,15 @@ impl OneTimePad {
     /// If the lengths differ, which is a bug of the caller: lengths of peers are checked on decoding.
     pub fn apply(self, text: &mut [u8]) {
         assert_eq!(self.0.len(), text.len(), "a pad covers exactly one share");
-        for (byte, pad) in text.iter_mut().zip(&self.0) {
+        for (byte, pad) in text.iter_mut().zip(self.0.iter()) {
             *byte ^= pad;
         }
     }
 
     /// Uses the pad itself as a share (`Y_i = R_i`, §2.3.1), or as the place where one is encrypted:
     /// exclusive-or of a share into these bytes gives `Z_i`.
-    pub fn into_bytes(mut self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(std::mem::take(&mut self.0))
+    pub fn into_bytes(self) -> Wiped {
+        self.0
     }
 }
 
@@ -152,9 +157,9 @@ mod tests {
     #[test]
     fn applying_twice_gives_the_text_back() {
         let mut text = *b"share";
-        OneTimePad(vec![9; 5]).apply(&mut text);
+        OneTimePad(Wiped::new(vec![9; 5])).apply(&mut text);
         assert_ne!(&text, b"share");
-        OneTimePad(vec![9; 5]).apply(&mut text);
+        OneTimePad(Wiped::new(vec![9; 5])).apply(&mut text);
         assert_eq!(&text, b"share");
     }
 

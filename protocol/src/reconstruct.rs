@@ -18,7 +18,6 @@ mod subsets;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use self::{
     compare::Comparison,
@@ -26,7 +25,10 @@ use self::{
     residual::Residuals,
     subsets::{IndexSet, Subsets},
 };
-use crate::sharing::{Scheme, SharingError, check_lengths};
+use crate::{
+    sharing::{Scheme, SharingError, check_lengths},
+    wiped::Wiped,
+};
 
 /// Most sets of agreeing shares that are collected. Random errors give none and honest shares one; past this
 /// number liars have arranged them to cost memory, and looking them up costs more than trying subsets.
@@ -38,7 +40,7 @@ const SPARSE_SUBSETS_MAX: u64 = 512;
 /// A secret that validates.
 pub struct Candidate {
     /// The secret, `u ‖ S`.
-    pub secret: Zeroizing<Vec<u8>>,
+    pub secret: Wiped,
     /// Positions of the shares that lie off the polynomial, sorted.
     pub false_positions: Vec<u8>,
     /// The k positions that the secret was reconstructed from, sorted.
@@ -112,7 +114,7 @@ pub fn reconstruct(
 
     let bytes_left = bound.full_length_bytes_max;
     let subsets_max = bound.subsets_max;
-    let secret = Zeroizing::new(Vec::new());
+    let secret = Wiped::new(Vec::new());
     let mut search = Search { scheme, validates, bytes_left, subsets_max, rng, cancelled, tried: 0, secret };
     let basis = match search.find(&shares, None)? {
         Outcome::Valid(basis) => basis,
@@ -149,14 +151,7 @@ struct Search<'a> {
     cancelled: &'a dyn Fn() -> bool,
     tried: u64,
     /// What was reconstructed last: one buffer for all that is tried.
-    secret: Zeroizing<Vec<u8>>,
-}
-
-impl Drop for Search<'_> {
-    fn drop(&mut self) {
-        // A vector's contents are erased byte after byte, its spare room at once.
-        self.secret.clear();
-    }
+    secret: Wiped,
 }
 
 impl Search<'_> {

@@ -10,9 +10,9 @@ use dske_protocol::{
     ids::{PadRange, TableId},
     planted::{Fault, planted},
     quota::Account,
+    wiped::Wiped,
 };
 use futures::channel::oneshot;
-use zeroize::Zeroizing;
 
 use crate::{
     codec::encode,
@@ -48,7 +48,7 @@ pub(crate) enum Job {
 /// Answers that wait for the group.
 enum Answer {
     Commit(oneshot::Sender<Result<(), StoreError>>),
-    Take(oneshot::Sender<Result<SecretBytes, TakeError>>, Zeroizing<Vec<u8>>),
+    Take(oneshot::Sender<Result<SecretBytes, TakeError>>, Wiped),
     Install(oneshot::Sender<Result<(), StoreError>>, Box<Table>),
 }
 
@@ -155,7 +155,7 @@ impl Engine {
         }
     }
 
-    fn add_take(&self, group: &mut Group<'_>, keys: KeyRange) -> Result<Zeroizing<Vec<u8>>, TakeError> {
+    fn add_take(&self, group: &mut Group<'_>, keys: KeyRange) -> Result<Wiped, TakeError> {
         self.check()?;
         let run = find_keys(&group.draft, keys)?;
         let bytes = checked(&self.key_spool.read(run)?, keys)?;

@@ -7,9 +7,9 @@ use dske_protocol::{
     ids::{BlockId, KeyId},
     params::KEYS_PER_BLOCK_MAX,
     planted::{Fault, planted},
+    wiped::Wiped,
 };
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::{
     error::{StoreError, TakeError},
@@ -52,11 +52,11 @@ pub(crate) fn run_bytes(bytes: usize, keys: u32) -> u64 {
 }
 
 /// Keys as they are written: each with its checksum behind it.
-pub(crate) fn with_checks(keys: &[u8], key_bytes: u32) -> Zeroizing<Vec<u8>> {
+pub(crate) fn with_checks(keys: &[u8], key_bytes: u32) -> Wiped {
     let key_bytes = (key_bytes as usize).max(1);
     let count = keys.len().div_ceil(key_bytes);
     // Room for all of it, so that the bytes never move and leave a copy behind.
-    let mut run = Zeroizing::new(Vec::with_capacity(keys.len() + count * CHECK_BYTES));
+    let mut run = Wiped::new(Vec::with_capacity(keys.len() + count * CHECK_BYTES));
     for key in keys.chunks(key_bytes) {
         run.extend_from_slice(key);
         run.extend_from_slice(&crc32fast::hash(key).to_le_bytes());
@@ -65,9 +65,9 @@ pub(crate) fn with_checks(keys: &[u8], key_bytes: u32) -> Zeroizing<Vec<u8>> {
 }
 
 /// Checks keys that were read, and takes their checksums off. Nothing is said about a key where it is wrong.
-pub(crate) fn checked(run: &[u8], keys: KeyRange) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+pub(crate) fn checked(run: &[u8], keys: KeyRange) -> Result<Wiped, StoreError> {
     let each = run.len() / (keys.count as usize).max(1);
-    let mut plain = Zeroizing::new(Vec::with_capacity(run.len()));
+    let mut plain = Wiped::new(Vec::with_capacity(run.len()));
     for (index, key) in (keys.first..).zip(run.chunks(each.max(1))) {
         let damaged = || {
             let id = KeyId { block: keys.block, index };

@@ -14,8 +14,8 @@ use std::{
 use dske_protocol::{
     ids::{Lane, TableId},
     planted::{Fault, planted},
+    wiped::Wiped,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     disk::{Disk, File},
@@ -53,7 +53,7 @@ struct Head {
 
 /// Blocks that were read, and the first that is wrong.
 struct Blocks {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped,
     bad: Option<Bad>,
 }
 
@@ -146,7 +146,7 @@ impl LaneFile {
     }
 
     /// Reads a run; `None` where it has been erased. Fails where it is not what was written.
-    pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Option<Wiped>, StoreError> {
         let (first, last) = (offset / BLOCK_BYTES, offset.saturating_add(bytes).div_ceil(BLOCK_BYTES));
         let mut read = self.read_blocks(first, last)?;
         if read.bad.is_some() {
@@ -158,13 +158,16 @@ impl LaneFile {
         }
         let start = usize::try_from(offset - first * BLOCK_BYTES).unwrap_or(usize::MAX);
         let len = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let run = read.bytes.get(start..start.saturating_add(len));
-        let run = run.ok_or_else(|| StoreError::invalid("a run outside its lane"))?;
+        if read.bytes.get(start..start.saturating_add(len)).is_none() {
+            return Err(StoreError::invalid("a run outside its lane"));
+        }
+        // In place: a second megabyte would cost more than the reading.
+        let mut run = read.bytes;
+        run.copy_within(start..start + len, 0);
+        run.truncate(len);
         match read.bad {
-            _ if looks_erased(run) => {
-                Ok(planted(Fault::ErasedPadAccepted).then(|| Zeroizing::new(run.to_vec())))
-            }
-            None => Ok(Some(Zeroizing::new(run.to_vec()))),
+            _ if looks_erased(&run) => Ok(planted(Fault::ErasedPadAccepted).then_some(run)),
+            None => Ok(Some(run)),
             Some(bad) => Err(StoreError::Damaged {
                 what: "a pad",
                 detail: format!(
@@ -182,7 +185,7 @@ impl LaneFile {
         let (start, end) = (first * BLOCK_BYTES, last.saturating_mul(BLOCK_BYTES).min(self.lane_bytes));
         let len = usize::try_from(end.saturating_sub(start));
         let len = len.map_err(|_| StoreError::invalid("a run longer than memory"))?;
-        let mut bytes = Zeroizing::new(vec![0; len]);
+        let mut bytes = Wiped::new(vec![0; len]);
         self.file.read_at(&mut bytes, DATA_OFFSET.saturating_add(start)).map_err(fail)?;
         let blocks = bytes.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
         let entries = read_entries(&*self.file, self.lane_bytes, first, blocks.len()).map_err(fail)?;

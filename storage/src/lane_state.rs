@@ -9,8 +9,9 @@ use dske_protocol::{
     ids::Lane,
     pad::PadBytes,
     planted::{Fault, planted},
+    wiped::Wiped,
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::{
     error::HoldRefusal, intervals::IntervalSet, lane_file::LaneFile, lane_header::Counts, status::LaneStatus,
@@ -42,7 +43,7 @@ pub(crate) struct LaneState {
     /// mark.
     pub(crate) told: u64,
     position: u64,
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Wiped,
     cursor: usize,
     held: BTreeMap<u64, u64>,
     /// A background refill is under way.
@@ -60,7 +61,7 @@ impl LaneState {
         used: IntervalSet,
     ) -> Self {
         let mark = if allocator { mark } else { 0 };
-        let buffer = Zeroizing::new(Vec::new());
+        let buffer = Wiped::new(Vec::new());
         let held = BTreeMap::new();
         Self {
             file,
@@ -168,17 +169,21 @@ impl LaneState {
     }
 
     /// Takes in bytes that have been reserved durably: `bytes` are those of `from..mark`.
-    pub(crate) fn install(&mut self, from: u64, mark: u64, bytes: &[u8]) {
+    pub(crate) fn install(&mut self, from: u64, mark: u64, bytes: Wiped) {
         if from > self.mark {
             // Passed over: what waited in memory is lost, and counts as skipped.
             self.discard();
             self.position = from;
         }
         let waiting = self.buffer.get(self.cursor..).unwrap_or_default();
-        let mut buffer = Zeroizing::new(Vec::with_capacity(waiting.len() + bytes.len()));
-        buffer.extend_from_slice(waiting);
-        buffer.extend_from_slice(bytes);
-        self.buffer = buffer;
+        self.buffer = if waiting.is_empty() {
+            bytes
+        } else {
+            let mut buffer = Wiped::new(Vec::with_capacity(waiting.len() + bytes.len()));
+            buffer.extend_from_slice(waiting);
+            buffer.extend_from_slice(&bytes);
+            buffer
+        };
         self.cursor = 0;
         self.mark = mark;
     }
@@ -201,7 +206,7 @@ impl LaneState {
     }
 
     fn discard(&mut self) {
-        self.buffer = Zeroizing::new(Vec::new());
+        self.buffer = Wiped::new(Vec::new());
         self.cursor = 0;
         self.position = self.mark;
     }
@@ -209,11 +214,18 @@ impl LaneState {
     /// Hands out the next bytes; `None` where fewer are reserved.
     pub(crate) fn take(&mut self, bytes: u64) -> Option<(u64, PadBytes)> {
         let end = self.cursor.checked_add(usize::try_from(bytes).ok()?)?;
-        let run = self.buffer.get_mut(self.cursor..end)?;
-        let pad = PadBytes::mint(run.to_vec());
-        run.zeroize();
+        let whole = self.cursor == 0 && end == self.buffer.len();
+        let pad = if whole {
+            // As with a message of its own reservation: the bytes stay where they are.
+            PadBytes::mint(std::mem::take(&mut self.buffer).into_vec())
+        } else {
+            let run = self.buffer.get_mut(self.cursor..end)?;
+            let pad = PadBytes::mint(run.to_vec());
+            run.zeroize();
+            pad
+        };
         let offset = self.position;
-        self.cursor = end;
+        self.cursor = if whole { 0 } else { end };
         self.position += bytes;
         Some((offset, pad))
     }
@@ -292,7 +304,7 @@ mod tests {
     #[test]
     fn every_byte_is_used_waiting_passed_over_or_left() {
         let mut lane = lane(true, BYTES, 0);
-        lane.install(0, 8192, &pad(0, 8192));
+        lane.install(0, 8192, pad(0, 8192).into());
         assert_eq!(take(&mut lane, 100), Some(0));
         lane.counts.add(Use::Key, 100);
         lane.used.insert(20_000, 20_032);
@@ -348,9 +360,9 @@ mod tests {
     fn what_waits_is_handed_out_in_order_before_what_comes_after_it() {
         let mut lane = lane(true, BYTES, 1000);
         assert_eq!(take(&mut lane, 40), None, "nothing is reserved");
-        lane.install(1000, 1100, &pad(1000, 1100));
+        lane.install(1000, 1100, pad(1000, 1100).into());
         assert_eq!(take(&mut lane, 60), Some(1000));
-        lane.install(1100, 1180, &pad(1100, 1180));
+        lane.install(1100, 1180, pad(1100, 1180).into());
         assert_eq!((lane.position(), lane.mark, lane.reserved()), (1060, 1180, 120));
         assert_eq!((take(&mut lane, 70), take(&mut lane, 51)), (Some(1060), None));
         assert_eq!((take(&mut lane, 50), lane.reserved()), (Some(1130), 0));
@@ -359,9 +371,9 @@ mod tests {
     #[test]
     fn what_waits_before_a_place_further_on_is_given_up() {
         let mut lane = lane(true, BYTES, 0);
-        lane.install(0, 100, &pad(0, 100));
+        lane.install(0, 100, pad(0, 100).into());
         lane.used.insert(100, 132);
-        lane.install(132, 300, &pad(132, 300));
+        lane.install(132, 300, pad(132, 300).into());
         assert_eq!((lane.position(), lane.reserved(), take(&mut lane, 50)), (132, 168, Some(132)));
         lane.skip(100);
         assert_eq!((lane.position(), take(&mut lane, 40)), (182, Some(182)), "there is no way back");

@@ -9,8 +9,8 @@ use dske_protocol::{
     ids::{Lane, PadRange, TableId},
     pad::PadBytes,
     planted::{Fault, planted},
+    wiped::Wiped,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     engine::{Engine, State},
@@ -93,7 +93,7 @@ impl Engine {
         file: &LaneFile,
         offset: u64,
         bytes: u64,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    ) -> Result<Option<Wiped>, StoreError> {
         let read = file.read(offset, bytes);
         if let Err(StoreError::Damaged { what, detail }) = &read {
             let mut state = lock_short(&self.state);
@@ -197,7 +197,7 @@ impl Engine {
             let mut state = lock_short(&self.state);
             let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
             let old_mark = entry.own_lane().mark;
-            match &read {
+            match read {
                 Some(run) => entry.own_lane_mut().install(from, mark, run),
                 None => {
                     entry.own_lane_mut().skip(mark);

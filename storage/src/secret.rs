@@ -2,16 +2,18 @@
 
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use dske_protocol::wiped::Wiped;
+use zeroize::ZeroizeOnDrop;
 
 /// Secret bytes of any length: an agreed key, or the keys of one block.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct SecretBytes(Vec<u8>);
+pub struct SecretBytes(Wiped);
+
+impl ZeroizeOnDrop for SecretBytes {}
 
 impl SecretBytes {
     /// Takes over secret bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(Wiped::new(bytes))
     }
 
     /// Reads the secret; the caller answers for every copy made of it.
@@ -32,7 +34,7 @@ impl SecretBytes {
 
 impl From<Vec<u8>> for SecretBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self::new(bytes)
     }
 }
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+
+use dske_protocol::wiped::Wiped;
 
 use crate::{
     disk::{Disk, File},
@@ -122,7 +123,7 @@ impl Spool {
     }
 
     /// Reads an item, or a part of one.
-    pub(crate) fn read(&self, run: Run) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    pub(crate) fn read(&self, run: Run) -> Result<Wiped, StoreError> {
         let len = usize::try_from(run.len).map_err(|_| StoreError::invalid("an item longer than memory"))?;
         let path = self.path(run.segment);
         let file = self.file(run)?;
@@ -133,7 +134,7 @@ impl Spool {
                 detail: "it is shorter than its records".into(),
             });
         }
-        let mut bytes = Zeroizing::new(vec![0; len]);
+        let mut bytes = Wiped::new(vec![0; len]);
         file.read_at(&mut bytes, run.offset).map_err(|error| StoreError::io("read", &path, &error))?;
         Ok(bytes)
     }
@@ -222,7 +223,7 @@ fn scrub(file: &dyn File, bytes: u64, live: &IntervalSet) -> std::io::Result<()>
             continue;
         }
         let piece = (live_start.min(bytes) - at).min(1 << 20);
-        let mut read = Zeroizing::new(vec![0; usize::try_from(piece).unwrap_or(0)]);
+        let mut read = Wiped::new(vec![0; usize::try_from(piece).unwrap_or(0)]);
         file.read_at(&mut read, at)?;
         if read.iter().any(|&byte| byte != 0) {
             write_zeros(file, at, piece)?;

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::pool::BatchReply;
 use self::{
-    fill::{Filling, Path},
+    fill::{BLOCK_BYTES_MAX, Filling, Path},
     pool::{BATCH_BYTES_MAX, Pool, Waiting, hand_out},
 };
 use super::{ClientActor, Names, failures};
@@ -327,7 +327,7 @@ fn unknown_stream(spec: &StreamSpec) -> Failure {
 
 /// Keys in a block of a stream that lacks so many: enough for a few blocks at once, and no more than one can hold.
 fn keys_in_block(missing: u64, key_bytes: u32, blocks_at_once: u64) -> u32 {
-    let most = (KEY_BYTES_MAX / u64::from(key_bytes.max(1))).clamp(1, u64::from(KEYS_PER_BLOCK_MAX));
+    let most = (BLOCK_BYTES_MAX / u64::from(key_bytes.max(1))).clamp(1, u64::from(KEYS_PER_BLOCK_MAX));
     u32::try_from(missing.div_ceil(blocks_at_once).clamp(1, most)).unwrap_or(1)
 }
 
@@ -339,7 +339,7 @@ mod tests {
     fn blocks_are_as_long_as_demand_asks_and_never_longer_than_an_agreement() {
         assert_eq!(keys_in_block(4, 32, 4), 1);
         assert_eq!(keys_in_block(4096, 32, 4), 1024);
-        assert_eq!(keys_in_block(u64::MAX, 32, 4), 32_768);
+        assert_eq!(keys_in_block(u64::MAX, 32, 4), 8192);
         assert_eq!(keys_in_block(u64::MAX, 1, 4), KEYS_PER_BLOCK_MAX);
         assert_eq!(keys_in_block(9, 1 << 20, 4), 1);
     }

@@ -304,11 +304,12 @@ where
     if length > bytes_max {
         return Err(invalid("a message is longer than allowed"));
     }
-    let mut bytes = Vec::with_capacity(length.min(64 << 10));
-    io.take(length as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    // Room for all of it only when as much as this is there: a length alone allocates little.
+    let mut bytes = vec![0; length.min(64 << 10)];
+    io.read_exact(&mut bytes).await?;
+    let first = bytes.len();
+    bytes.resize(length, 0);
+    io.read_exact(&mut bytes[first..]).await?;
     codec::decode(&bytes, bytes_max).map_err(|_| invalid("a message is malformed"))
 }
 

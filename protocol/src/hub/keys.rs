@@ -1,7 +1,5 @@
 //! Key requests: from the held run to the messages for the receivers.
 
-use zeroize::Zeroizing;
-
 use super::{Hub, HubEffect, HubFault, JOBS_MAX, Job, RequestId, SecretShare, claims};
 use crate::{
     codec::Blob,
@@ -13,6 +11,7 @@ use crate::{
     planted::{Fault, planted},
     quota::{Account, Spending},
     refusal::Refusal,
+    wiped::Wiped,
 };
 
 impl Hub {
@@ -65,7 +64,7 @@ impl Hub {
         let share = match &request.share {
             None => pad.into_bytes(),
             Some(ciphertext) => {
-                let mut share = Zeroizing::new(ciphertext.0.clone());
+                let mut share = Wiped::new(ciphertext.0.clone());
                 pad.apply(&mut share);
                 share
             }

@@ -217,8 +217,7 @@ unsafe fn strip<M: Multiplier>(
     }
 }
 
-/// `ROWS` rows, and one of plain exclusive-or where `sum` is given, over `from..to`. One or no row has registers left for
-/// two blocks at once.
+/// `ROWS` rows, and one of plain exclusive-or where `sum` is given, over `from..to`.
 ///
 /// # Safety
 /// As for [`strip`], with `ROWS` factors for each input.
@@ -231,24 +230,43 @@ unsafe fn pass<M: Multiplier, const ROWS: usize>(
     from: usize,
     to: usize,
 ) {
-    let wide = if ROWS < 2 { (to - from) / (2 * BLOCK_BYTES) } else { 0 };
-    let middle = from + wide * 2 * BLOCK_BYTES;
     // SAFETY: as the caller vouches for.
     unsafe {
         match sum {
-            Some(sum) => {
-                if ROWS < 2 {
-                    walk::<M, ROWS, 1, 2>(factors, inputs, targets, &[sum], from, middle);
-                }
-                walk::<M, ROWS, 1, 1>(factors, inputs, targets, &[sum], middle, to);
-            }
-            None => {
-                if ROWS < 2 {
-                    walk::<M, ROWS, 0, 2>(factors, inputs, targets, &[], from, middle);
-                }
-                walk::<M, ROWS, 0, 1>(factors, inputs, targets, &[], middle, to);
-            }
+            Some(sum) => wide::<M, ROWS, 1>(factors, inputs, targets, &[sum], from, to),
+            None => wide::<M, ROWS, 0>(factors, inputs, targets, &[], from, to),
         }
+    }
+}
+
+/// Goes over as many blocks at once as registers hold the sums of, then over what is left.
+///
+/// # Safety
+/// As for [`pass`].
+#[inline(always)]
+unsafe fn wide<M: Multiplier, const ROWS: usize, const SUMS: usize>(
+    factors: &[M::Factor],
+    inputs: &[*const u8],
+    targets: &[Target; ROWS],
+    sums: &[Target; SUMS],
+    from: usize,
+    to: usize,
+) {
+    let at_once = match ROWS + SUMS {
+        0 | 1 => 4,
+        2 => 2,
+        _ => 1,
+    };
+    let rest = (to - from) % (at_once * BLOCK_BYTES);
+    // SAFETY: as the caller vouches for.
+    unsafe {
+        match at_once {
+            4 => walk::<M, ROWS, SUMS, 4>(factors, inputs, targets, sums, from, to - rest),
+            2 => walk::<M, ROWS, SUMS, 2>(factors, inputs, targets, sums, from, to - rest),
+            _ => {}
+        }
+        let from = if at_once == 1 { from } else { to - rest };
+        walk::<M, ROWS, SUMS, 1>(factors, inputs, targets, sums, from, to);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Products of a coefficient with each half of a byte: the tables of kernels that look up 16 bytes at once in a
-//! register.
+//! register, and of products of two coefficients.
 
 use crate::field::Gf256;
 
@@ -13,7 +13,14 @@ pub(super) struct Nibbles {
     pub(super) high: [u8; 16],
 }
 
+/// The product of two coefficients, which are public: it is looked up by both.
+pub(crate) fn product(a: u8, b: u8) -> u8 {
+    let Nibbles { low, high } = &ALL[usize::from(a)];
+    low[usize::from(b & 15)] ^ high[usize::from(b >> 4)]
+}
+
 /// The tables of a coefficient, which is public: they are looked up by it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) fn of(coefficient: u8) -> Nibbles {
     ALL[usize::from(coefficient)]
 }

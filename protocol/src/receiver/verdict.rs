@@ -13,6 +13,7 @@ use crate::{
     planted::{Fault, planted},
     refusal::AbortReason,
     tag::Tag,
+    wiped::Wiped,
 };
 
 impl Receiver {
@@ -54,7 +55,7 @@ impl Receiver {
     pub(super) fn collect(&mut self, now: Time, from: NodeId, genuine: Genuine) {
         let KeyInstruction { agreement, key_tag, share, .. } = genuine.instruction.into_inner();
         let Some(position) = agreement.position(&from) else { return };
-        let mut share = zeroize::Zeroizing::new(share.0);
+        let mut share = Wiped::new(share.0);
         genuine.pad.apply(&mut share);
         let share: Share = Arc::new(share);
         let block = agreement.block;

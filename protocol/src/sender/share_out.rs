@@ -1,7 +1,5 @@
 //! From fresh pads to shares, keys and sealed messages (§2.3.1, §2.3.2).
 
-use zeroize::Zeroizing;
-
 use crate::{
     codec::Blob,
     effect::{Minted, SecretKey},
@@ -13,13 +11,14 @@ use crate::{
     planted::{Fault, planted},
     sharing::Scheme,
     tag::{Tag, key_tag},
+    wiped::Wiped,
 };
 
 /// A message and the hub that it is for.
 pub(super) type SealedRequest = (NodeId, Vec<u8>);
 
 /// A share, which is a pad.
-pub(super) type Share = Zeroizing<Vec<u8>>;
+pub(super) type Share = Wiped;
 
 /// The runs of one agreement, taken apart; `None` if one has a wrong length.
 struct Runs {
@@ -63,11 +62,11 @@ pub(super) fn share_out(
     let first: Vec<&[u8]> = first.iter().map(|pad| pad.as_slice()).collect();
     // Over the pads R_i this leaves Z_i = Y_i ⊕ R_i in place.
     let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
-    let mut secret = Zeroizing::new(vec![0; share_bytes]);
+    let mut secret = Wiped::new(vec![0; share_bytes]);
     scheme.split(&first, &mut rest, &mut secret).ok()?;
     let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
     let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
-    let key = SecretKey(Zeroizing::new(key.to_vec()));
+    let key = SecretKey(Wiped::new(key.to_vec()));
     let mut messages = Vec::with_capacity(hubs.len());
     let runs = ranges.into_iter().zip(pads).zip(tag_keys);
     for (position, (&hub, ((range, pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
@@ -115,11 +114,11 @@ pub(crate) fn close_round(
     if shares.iter().any(|share| share.len() != bytes) {
         return None;
     }
-    let mut secret = Zeroizing::new(vec![0; bytes]);
+    let mut secret = Wiped::new(vec![0; bytes]);
     mul_set_rows(&[&vec![1; shares.len()]], shares, &mut [&mut secret]);
     let (u, key) = secret.split_at_checked(usize::try_from(U_BYTES).ok()?)?;
     let mut context = agreement.context().ok()?;
     context.extend_from_slice(positions);
     let tag = key_tag(u.try_into().ok()?, &context, key);
-    Some((SecretKey(Zeroizing::new(key.to_vec())), tag))
+    Some((SecretKey(Wiped::new(key.to_vec())), tag))
 }
