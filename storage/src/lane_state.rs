@@ -23,6 +23,10 @@ pub(crate) const RUN_BYTES_MAX: u64 = 64 << 20;
 const CHUNK_BYTES_MIN: u64 = 4096;
 /// A lane is reserved in this many chunks at least, so that a crash wastes little of a small one.
 const CHUNKS_PER_LANE: u64 = 128;
+/// A chunk has room for so many messages as long as those of now, within this and the part of the lane.
+const MESSAGES_PER_CHUNK: u64 = 4;
+/// See [`MESSAGES_PER_CHUNK`].
+const CHUNK_BYTES_MOST: u64 = 4 << 20;
 /// The end of a lane is kept for the tag keys of marks, this part of it and so much at most: a table whose one
 /// lane is used up could otherwise not be compared any more, and its other lane not be used.
 const SYNC_PART_OF_LANE: u64 = 16;
@@ -46,6 +50,8 @@ pub(crate) struct LaneState {
     buffer: Wiped,
     cursor: usize,
     held: BTreeMap<u64, u64>,
+    /// Length of the messages of late, the long ones among them.
+    usual_bytes: u64,
     /// A background refill is under way.
     pub(crate) refilling: bool,
 }
@@ -76,13 +82,17 @@ impl LaneState {
             buffer,
             cursor: 0,
             held,
+            usual_bytes: 0,
             refilling: false,
         }
     }
 
-    /// Bytes that are reserved at once.
+    /// Bytes that are reserved at once: room for several messages of the length that is usual now, for each reservation costs
+    /// syncs here and an exchange of marks with the peer.
     pub(crate) fn chunk_bytes(&self, chunk_bytes_max: u64) -> u64 {
-        (self.bytes / CHUNKS_PER_LANE).min(chunk_bytes_max).max(CHUNK_BYTES_MIN)
+        let part = self.bytes / CHUNKS_PER_LANE;
+        let usual = self.usual_bytes.saturating_mul(MESSAGES_PER_CHUNK).min(CHUNK_BYTES_MOST);
+        part.min(chunk_bytes_max.max(usual)).max(CHUNK_BYTES_MIN)
     }
 
     /// Reserved bytes that wait in memory.
@@ -224,6 +234,7 @@ impl LaneState {
             run.zeroize();
             pad
         };
+        self.usual_bytes = bytes.max(self.usual_bytes - self.usual_bytes / 32);
         let offset = self.position;
         self.cursor = if whole { 0 } else { end };
         self.position += bytes;
@@ -299,6 +310,17 @@ mod tests {
         assert_eq!(lane(true, 128 * 8192, 0).chunk_bytes(65_536), 8192);
         assert_eq!(lane(true, 128 * 8192, 0).chunk_bytes(5000), 5000);
         assert_eq!(lane(true, 128 << 10, 0).chunk_bytes(65_536), 4096);
+        let mut long = lane(true, 128 << 20, 0);
+        assert_eq!(long.chunk_bytes(65_536), 65_536);
+        long.install(0, 200_000, vec![7; 200_000].into());
+        assert_eq!(
+            (take(&mut long, 200_000), long.chunk_bytes(65_536)),
+            (Some(0), 800_000),
+            "four such messages"
+        );
+        long.install(200_000, 210_000, vec![7; 10_000].into());
+        (0..100).for_each(|at| assert_eq!(take(&mut long, 100), Some(200_000 + at * 100)));
+        assert_eq!(long.chunk_bytes(65_536), 65_536, "none of late was so long");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use dske_protocol::{
     codec::Blob,
     identity::{IdentityEffect, IdentityInput},
     ids::{BlockId, NodeId, TableId},
-    message::{Notice, Subject},
+    message::{Notice, NoticeOutcome, Subject},
     params::Time,
     receiver::{ReceiverEffect, ReceiverInput},
     sender::{SenderEffect, SenderInput},
@@ -95,11 +95,13 @@ impl ClientActor {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));
                     let (sender, block) = (agreement.sender, agreement.block);
+                    // The sender of a round has a tagged word of its own, which needs no hub's.
+                    let told = agreement.is_round() && matches!(outcome, NoticeOutcome::Validated { .. });
                     let notice = Notice { block, outcome };
                     if self.linked.contains(&sender) {
                         self.send(Command::Notice { sender, notice });
-                    } else {
-                        self.link(sender, LinkMessage::Notice(notice));
+                    } else if !told {
+                        self.spread(sender, &notice);
                     }
                     self.serve_waiters(&block);
                 }

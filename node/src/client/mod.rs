@@ -44,6 +44,7 @@ use self::{
     fetch::Waiters,
     hubs::Hubs,
     inquiries::{Asked, PendingInquiry},
+    links::Hearsay,
     sessions::{Sessions, micros},
     streams::{BatchReply, Streams},
     wishes::Wishes,
@@ -135,6 +136,7 @@ pub(crate) struct ClientActor {
     streams: Streams,
     /// Whose turn it is to pass messages on.
     relay_turn: usize,
+    hearsay: Hearsay,
     waiters: Waiters,
     linked: BTreeSet<NodeId>,
     batches: Batches,
@@ -199,6 +201,7 @@ impl ClientActor {
             wishes: Wishes::default(),
             streams: Streams::load(&store)?,
             relay_turn: 0,
+            hearsay: Hearsay::default(),
             waiters: Waiters::default(),
             linked: BTreeSet::new(),
             batches: Batches::default(),
@@ -295,7 +298,7 @@ impl ClientActor {
                 notices.into_iter().for_each(|notice| self.noticed(now, from, notice));
                 self.send(Command::AnswerNotices { id });
             }
-            ClientEvent::Link { id, from, message } => self.link_message(id, from, message),
+            ClientEvent::Link { id, from, via, message } => self.link_message(id, from, via, message),
             ClientEvent::ShareAnswer { hub, block, answer } => {
                 if let Some(Err(refusal)) = answer {
                     tracing::debug!(hub = %hub.short(), %refusal, "a share was refused");

@@ -339,7 +339,7 @@ mod tests {
     fn blocks_are_as_long_as_demand_asks_and_never_longer_than_an_agreement() {
         assert_eq!(keys_in_block(4, 32, 4), 1);
         assert_eq!(keys_in_block(4096, 32, 4), 1024);
-        assert_eq!(keys_in_block(u64::MAX, 32, 4), 8192);
+        assert_eq!(keys_in_block(u64::MAX, 32, 4), 16_384);
         assert_eq!(keys_in_block(u64::MAX, 1, 4), KEYS_PER_BLOCK_MAX);
         assert_eq!(keys_in_block(9, 1 << 20, 4), 1);
     }

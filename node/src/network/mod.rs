@@ -94,8 +94,8 @@ pub(crate) enum ClientEvent {
     Instructions { id: RequestId, from: NodeId, messages: Vec<Blob> },
     /// Notices came in.
     Notices { id: RequestId, from: NodeId, notices: Vec<Notice> },
-    /// A message of another client, or of one that a hub says it is of.
-    Link { id: RequestId, from: NodeId, message: LinkMessage },
+    /// A message of another client, or of one that a hub (`via`) says it is of.
+    Link { id: RequestId, from: NodeId, via: Option<NodeId>, message: LinkMessage },
     /// A hub answered a key request; `None`: it could not be reached.
     ShareAnswer { hub: NodeId, block: BlockId, answer: Option<Result<(), Refusal>> },
     /// A hub answered an identity request.

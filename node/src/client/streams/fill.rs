@@ -16,11 +16,11 @@ use super::{ClientActor, Names, Stream, keys_in_block};
 use crate::{client::failures, status::Level};
 
 /// Blocks of one stream under way at once.
-const BLOCKS_AT_ONCE: usize = 8;
+const BLOCKS_AT_ONCE: usize = 6;
 
 /// Longest block. Its n shares are in the hands of several threads and processes at once; what stays in their caches goes
 /// faster than what fills exchanges better.
-pub(super) const BLOCK_BYTES_MAX: u64 = 256 << 10;
+pub(super) const BLOCK_BYTES_MAX: u64 = 512 << 10;
 
 /// Bytes of key under way at once, over all streams: each is held as a share per hub at both ends.
 const BYTES_AT_ONCE: u64 = 8 << 20;

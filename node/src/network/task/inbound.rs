@@ -73,9 +73,11 @@ impl NetworkTask {
                     self.tell_hub(HubEvent::Mark { id, from, message })
                 }
                 Request::Mark(message) => self.tell_client(ClientEvent::Mark { id, from, message }),
-                Request::Link(message) => self.tell_client(ClientEvent::Link { id, from, message }),
-                Request::Relayed { from, message } => {
-                    self.tell_client(ClientEvent::Link { id, from, message })
+                Request::Link(message) => {
+                    self.tell_client(ClientEvent::Link { id, from, via: None, message })
+                }
+                Request::Relayed { from: author, message } => {
+                    self.tell_client(ClientEvent::Link { id, from: author, via: Some(from), message })
                 }
                 Request::Relay { to, message } => {
                     self.relay(from, to, message);
