@@ -312,13 +312,13 @@ mod tests {
         assert_eq!(lane(true, 128 << 10, 0).chunk_bytes(65_536), 4096);
         let mut long = lane(true, 128 << 20, 0);
         assert_eq!(long.chunk_bytes(65_536), 65_536);
-        long.install(0, 200_000, vec![7; 200_000].into());
+        long.install(0, 200_000, pad(0, 200_000).into());
         assert_eq!(
             (take(&mut long, 200_000), long.chunk_bytes(65_536)),
             (Some(0), 800_000),
             "four such messages"
         );
-        long.install(200_000, 210_000, vec![7; 10_000].into());
+        long.install(200_000, 210_000, pad(200_000, 210_000).into());
         (0..100).for_each(|at| assert_eq!(take(&mut long, 100), Some(200_000 + at * 100)));
         assert_eq!(long.chunk_bytes(65_536), 65_536, "none of late was so long");
     }
