@@ -40,11 +40,12 @@ pub enum Fault {
     KeyTakenTwice,
     KeyBytesNotSynced,
     OutboxIdReused,
+    ConfirmedByNotice,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -78,6 +79,7 @@ impl Fault {
         Self::KeyTakenTwice,
         Self::KeyBytesNotSynced,
         Self::OutboxIdReused,
+        Self::ConfirmedByNotice,
     ];
 }
 

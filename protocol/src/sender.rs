@@ -28,6 +28,7 @@ use crate::{
     message::{Agreement, Content, Notice, NoticeOutcome},
     negotiation::Session,
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
+    planted::{Fault, planted},
     refusal::{AbortReason, Refusal, SendFailure},
 };
 
@@ -511,7 +512,8 @@ impl Sending {
         }
         match outcome {
             // Of a round only the tagged word counts.
-            NoticeOutcome::Validated { .. } if self.round.is_some() => {}
+            NoticeOutcome::Validated { .. } if self.round.is_some() && !planted(Fault::ConfirmedByNotice) => {
+            }
             NoticeOutcome::Validated { shares, false_positions } => {
                 self.confirmed.insert(from);
                 self.arrived = self.arrived.max(shares.min(self.agreement.n()));

@@ -52,6 +52,8 @@ pub(crate) struct ClientRole {
     asked: BTreeMap<(NodeId, NodeId), Time>,
     wishes: Vec<(usize, Time)>,
     under_way: BTreeMap<RequestId, usize>,
+    /// Wishes whose negotiation key is being agreed, and when they began.
+    negotiations: BTreeMap<RequestId, Time>,
     served: BTreeMap<u64, Served>,
     next: u64,
     look_at: Option<Micros>,
@@ -124,6 +126,7 @@ impl ClientRole {
         let me = plan.ids[core.me];
         Self {
             sender: Sender::new(me),
+            negotiations: BTreeMap::new(),
             receiver: Receiver::new(me, policy, identities.keys().copied()),
             desk: IdentityDesk::new(plan.k_min),
             sync: Sync::new(),

@@ -50,6 +50,8 @@ pub(crate) struct Shape {
     pub(crate) links: f64,
     /// Chance that a client's table still waits for the hub's word.
     pub(crate) pending: f64,
+    /// Whether most keys for one receiver are rounds of the Adapted protocol.
+    pub(crate) rounds: bool,
 }
 
 impl Default for Shape {
@@ -65,6 +67,7 @@ impl Default for Shape {
             established: 0.5,
             links: 0.7,
             pending: 0.0,
+            rounds: false,
         }
     }
 }

@@ -93,6 +93,8 @@ pub(crate) struct Plan {
     /// Chance that two clients have a link.
     pub(crate) established: bool,
     pub(crate) key_bytes_max: u64,
+    /// Whether most keys for one receiver are rounds of the Adapted protocol.
+    pub(crate) rounds: bool,
 }
 
 impl Plan {

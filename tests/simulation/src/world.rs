@@ -123,6 +123,7 @@ impl World {
             deadline: rng.within(2..=4) * SECOND,
             established: rng.chance(shape.established),
             key_bytes_max: KEY_BYTES_MAX,
+            rounds: scenario.world.rounds,
             kits,
         };
         let safe = bad < u64::from(k_min);

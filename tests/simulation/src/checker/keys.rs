@@ -87,10 +87,12 @@ impl Checker {
             if table.is_none_or(|truth| truth.hub != to) {
                 break 'check Some(apart(format!("hub {to} got a message under another hub's table")));
             }
-            if request.share.is_some() != (position >= block.agreement.k) {
+            if request.share.is_some() == block.agreement.takes_pad(position) {
                 break 'check Some(apart(format!("hub {to} got a share in the wrong form")));
             }
-            if position < block.agreement.k && block.positions.insert(position) {
+            // What the key of a round is, its sender chooses later.
+            let counts = position < block.agreement.k && !block.agreement.is_round();
+            if counts && block.positions.insert(position) {
                 let run = self.lanes.run(&request.range).unwrap_or_default();
                 block.secret.iter_mut().zip(run).for_each(|(byte, pad)| *byte ^= pad);
             }
@@ -133,6 +135,17 @@ impl Checker {
             self.fail(Invariant::KeyOnce, format!("node {node} handed the key of block {id} out again"));
         }
         self.holds(node, id, key.to_vec());
+    }
+
+    /// A sender uses the key of a round: its receiver must have it on record, whatever went wrong.
+    pub(crate) fn confirmed(&mut self, receiver: usize, id: BlockId) {
+        self.count("rounds confirmed");
+        let kept = self.facts[receiver].blocks.get(&id).is_some_and(|fact| fact.key.is_some());
+        let honest = !self.bad_clients.contains(&self.ids[receiver]);
+        if honest && !kept && !self.put_back.contains(&id) && !self.was_put_back[receiver] {
+            let text = format!("the key of block {id} is used, and node {receiver} has not recorded it");
+            self.fail(Invariant::NothingLost, text);
+        }
     }
 
     /// The sender has ended.
@@ -189,7 +202,8 @@ impl Checker {
     pub(crate) fn judge(&mut self, ids: &[NodeId], quiet: &BTreeSet<NodeId>) {
         let mut problems = Vec::new();
         for (id, block) in &self.blocks.blocks {
-            if self.bad_clients.contains(&block.agreement.sender) {
+            // In a round, whoever is late is not named, and the link between the two may be down.
+            if self.bad_clients.contains(&block.agreement.sender) || block.agreement.is_round() {
                 continue;
             }
             for (receiver, spoke) in &block.spoke {

@@ -313,7 +313,7 @@ impl Checker {
         };
         let (range, agreement) = (source.request.range, &source.request.agreement);
         let position = agreement.position(&self.ids[hub]);
-        let allowed = position.is_some_and(|at| (at >= agreement.k) == source.request.share.is_some())
+        let allowed = position.is_some_and(|at| agreement.takes_pad(at) != source.request.share.is_some())
             && self.ids[source.from] == agreement.sender
             && agreement.receivers.contains(&self.ids[to])
             && agreement.receivers.iter().all(|receiver| self.ids.contains(receiver));

@@ -74,6 +74,12 @@ impl ClientRole {
                     let ended = if result.is_ok() { Ended::Key } else { Ended::Nothing };
                     shared.checker.sender_ended(block, ended);
                 }
+                let negotiated = self.negotiations.remove(&id);
+                if let (Some(began), Ok(_)) = (negotiated, &result) {
+                    // Now the round.
+                    self.wishes.push((wish, began));
+                    return self.look_soon(shared);
+                }
                 let how = match &result {
                     Ok(agreed) => {
                         self.sender_got(core, shared, agreed);
@@ -87,7 +93,15 @@ impl ClientRole {
     }
 
     /// Sends another client a message about a round.
-    fn link(&self, core: &mut Core, shared: &mut Shared, to: &NodeId, link: Link) {
+    fn link(&self, core: &mut Core, shared: &mut Shared, to: &NodeId, mut link: Link) {
+        if !core.honest && shared.rng.chance(0.3) {
+            // A liar seals what it likes with its own keys, and has no others: the other end must bear nonsense.
+            let len = 1 + shared.rng.index(200);
+            let nonsense = shared.rng.bytes(len);
+            if let Some(bytes) = link.bytes_mut() {
+                bytes.splice(1..1, nonsense);
+            }
+        }
         if let Some(to) = shared.plan.index(to) {
             core.send(shared, to, Packet::Link(link));
         }
@@ -96,7 +110,8 @@ impl ClientRole {
     fn sender_got(&mut self, core: &Core, shared: &mut Shared, agreed: &AgreedKey) {
         let block = agreed.agreement.block;
         let recorded = core.store.block(&block).ok().flatten();
-        if recorded.is_none_or(|record| record.state != BlockState::Taken) {
+        let expected = if agreed.agreement.is_round() { BlockState::Ready } else { BlockState::Taken };
+        if recorded.is_none_or(|record| record.state != expected) {
             let text = format!("node {} gave the key of block {block} out before its record", core.me);
             shared.checker.fail(Invariant::DurableFirst, text);
         }
@@ -105,6 +120,9 @@ impl ClientRole {
         }
         for receiver in &agreed.agreement.receivers {
             if let Some(receiver) = shared.plan.index(receiver) {
+                if agreed.agreement.is_round() {
+                    shared.checker.confirmed(receiver, block);
+                }
                 self.hear_of(shared, receiver, block);
             }
         }

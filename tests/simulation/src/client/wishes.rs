@@ -6,8 +6,9 @@ use dske_protocol::{
     hub::RequestId,
     ids::NodeId,
     message::{Content, Subject},
+    negotiation::negotiation_bytes,
     params::Time,
-    sender::{HubChoice, KeyWish, SenderInput},
+    sender::{HubChoice, KeyWish, RoundWish, SenderInput},
 };
 
 use super::ClientRole;
@@ -112,7 +113,38 @@ impl ClientRole {
         self.next += 1;
         let id = RequestId(self.next);
         self.under_way.insert(id, wish);
-        self.sender.handle(now, SenderInput::Start { id, wish: key_wish }, &mut shared.rng.0);
+        let input = match key_wish.receivers.as_slice() {
+            [receiver] if shared.plan.rounds && wanted.key_bytes % 4 != 0 => {
+                let receiver = *receiver;
+                self.as_round(core, shared, id, key_wish, receiver, began)
+            }
+            _ => SenderInput::Start { id, wish: key_wish },
+        };
+        self.sender.handle(now, input, &mut shared.rng.0);
+    }
+
+    /// A wish as a round, where there is a key to negotiate it with, or for such a key.
+    fn as_round(
+        &mut self,
+        core: &Core,
+        shared: &Shared,
+        id: RequestId,
+        wish: KeyWish,
+        receiver: NodeId,
+        began: Time,
+    ) -> SenderInput {
+        let session = self.sender.sessions().find(|(_, other, rounds)| *other == receiver && *rounds > 0);
+        if let Some((session, ..)) = session {
+            let reachable = self.usable(core, shared).into_iter().map(|hub| shared.plan.ids[hub]).collect();
+            let KeyWish { key_bytes, purpose, deadline, .. } = wish;
+            let wish = RoundWish { session, key_bytes, keys: 1, purpose, reachable, deadline };
+            return SenderInput::Round { id, wish };
+        }
+        self.negotiations.insert(id, began);
+        let n = u8::try_from(wish.hubs.len()).unwrap_or(u8::MAX);
+        let key_bytes = negotiation_bytes(n, 3);
+        let content = Content::Negotiation;
+        SenderInput::Start { id, wish: KeyWish { key_bytes, content, confirm: true, ..wish } }
     }
 
     pub(super) fn wish_ended(&mut self, shared: &mut Shared, wish: usize, how: &'static str) {
