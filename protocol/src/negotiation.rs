@@ -33,10 +33,11 @@ pub fn negotiation_bytes(n: u8, rounds: u32) -> u32 {
 }
 
 /// Messages of a round, each under a tag key of its own besides those of the shares.
-const MESSAGES: u32 = 3;
+const MESSAGES: usize = 3;
 
 fn round_bytes(n: u8) -> u32 {
-    (u32::from(n) + MESSAGES) * TAG_KEY_BYTES as u32
+    // Within u32 for every n.
+    u32::try_from((usize::from(n) + MESSAGES) * TAG_KEY_BYTES).unwrap_or(u32::MAX)
 }
 
 /// Receiver to sender: these shares have come.
@@ -306,7 +307,7 @@ impl Session {
             Part::Choice => n + 1,
             Part::Confirmation => n + 2,
         };
-        let keys = n + MESSAGES as usize;
+        let keys = n + MESSAGES;
         let start = (round as usize).checked_mul(keys)?.checked_add(at)?.checked_mul(TAG_KEY_BYTES)?;
         (at < keys).then_some(start..start + TAG_KEY_BYTES)
     }

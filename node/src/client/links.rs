@@ -141,7 +141,7 @@ mod tests {
         assert!(!hearsay.hear(node(9), node(2), &notice(false), 2), "another word");
         assert!(!hearsay.hear(node(8), node(2), &notice(true), 2), "of another receiver");
         assert!(hearsay.hear(node(9), node(2), &notice(true), 2));
-        for id in 0..=HEARSAY_MAX as u32 {
+        for id in 0..=u32::try_from(HEARSAY_MAX).unwrap_or(u32::MAX) {
             let mut bytes = [7; 16];
             bytes[..4].copy_from_slice(&id.to_le_bytes());
             hearsay.hear(node(9), node(1), &Notice { block: BlockId::new(bytes), ..notice(true) }, 2);

@@ -20,6 +20,9 @@ pub(super) type SealedRequest = (NodeId, Vec<u8>);
 /// A share, which is a pad.
 pub(super) type Share = Wiped;
 
+/// A share and its roster position.
+pub(super) type Placed = (u8, Share);
+
 /// The runs of one agreement, taken apart; `None` if one has a wrong length.
 struct Runs {
     ranges: Vec<PadRange>,
@@ -88,7 +91,7 @@ pub(super) fn share_round(
     agreement: &Agreement,
     hubs: &[NodeId],
     minted: Vec<Minted>,
-) -> Option<(Vec<(u8, Share)>, Vec<SealedRequest>)> {
+) -> Option<(Vec<Placed>, Vec<SealedRequest>)> {
     let Runs { ranges, pads, tag_keys } = Runs::of(agreement, hubs, minted)?;
     let mut shares = Vec::with_capacity(hubs.len());
     let mut messages = Vec::with_capacity(hubs.len());

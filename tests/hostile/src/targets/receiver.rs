@@ -138,7 +138,12 @@ impl Stage {
     }
 
     fn trouble(&mut self, script: &mut Input<'_>) {
-        match script.u8() % 4 {
+        match script.u8() % 5 {
+            4 => {
+                let from = Agreed::draw(script, me()).agreement.sender;
+                let bytes = [&[17], script.chunk(), &[0; 16]].concat();
+                self.input(ReceiverInput::Choice { from, bytes });
+            }
             0 => self.input(ReceiverInput::ExcludeHub(hub(script.u8() % HUBS))),
             1 => self.receiver.accept_hub(hub(script.u8() % HUBS)),
             2 => self.pads.trouble.commit = true,

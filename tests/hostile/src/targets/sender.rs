@@ -11,9 +11,10 @@ use dske_protocol::{
     hub::RequestId,
     ids::{BlockId, Lane, NodeId},
     message::{Content, KeyRequest, Notice, NoticeOutcome, Unverified},
+    negotiation::negotiation_bytes,
     params::{MESSAGE_BYTES_MAX, Time},
     refusal::{AbortReason, Refusal},
-    sender::{HubChoice, KeyWish, Sender, SenderEffect, SenderInput},
+    sender::{HubChoice, KeyWish, RoundWish, Sender, SenderEffect, SenderInput},
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -100,7 +101,7 @@ impl Stage {
                     self.input(SenderInput::Notice { from: client(script.u8() % 4), notice });
                 }
             }
-            5 => self.input(SenderInput::Unlinked(client(script.u8() % 4))),
+            5 => self.link(script),
             6 => {
                 self.now += Time::from_millis(u64::from(script.u16()));
                 self.input(SenderInput::Tick);
@@ -115,23 +116,57 @@ impl Stage {
         }
     }
 
+    /// What comes over the link to a receiver, or through whoever passes it on: nothing under a right tag.
+    fn link(&mut self, script: &mut Input<'_>) {
+        let from = client(script.u8() % 4);
+        let sealed = |kind: u8, body: &[u8]| [&[kind], body, &[0; 16]].concat();
+        match script.u8() % 5 {
+            0 => self.input(SenderInput::Offer { from, bytes: sealed(16, script.chunk()) }),
+            1 => self.input(SenderInput::Confirmation { from, bytes: sealed(18, script.chunk()) }),
+            2 => {
+                let first = self.sender.sessions().next();
+                if let Some((session, ..)) = first {
+                    self.input(SenderInput::SessionLost(session));
+                }
+            }
+            3 => {
+                let first = self.sender.sessions().next();
+                let Some((session, ..)) = first else { return };
+                let wish = RoundWish {
+                    session,
+                    key_bytes: u32::from(script.u16() % 300),
+                    keys: u32::from(script.u8() % 4),
+                    purpose: String::new(),
+                    reachable: (0..HUBS).filter(|at| script.u8() >> at & 1 == 0).map(hub).collect(),
+                    deadline: self.now + Time::from_secs(u64::from(script.u8())),
+                };
+                self.next += 1;
+                let id = RequestId(self.next);
+                self.open.insert(id, 0);
+                self.input(SenderInput::Round { id, wish });
+            }
+            _ => self.input(SenderInput::Unlinked(from)),
+        }
+    }
+
     fn wish(&mut self, script: &mut Input<'_>) {
         let receivers: Vec<_> = (0..=script.u8() % 3).map(|at| client((1 + at) % (CLIENTS + 1))).collect();
         let linked = script.u8();
         let reach = script.u8();
         let k = script.u8() % 5;
+        let hubs = script.u8() % (HUBS + 1);
+        let negotiation = linked & 2 != 0;
+        let key_bytes = u32::from(script.u16() % 300);
         let wish = KeyWish {
             linked: receivers.iter().filter(|_| linked & 1 != 0).copied().collect(),
             receivers,
-            key_bytes: u32::from(script.u16() % 300),
-            content: Content::Keys(1),
+            key_bytes: if negotiation { negotiation_bytes(hubs, 2) } else { key_bytes },
+            content: if negotiation { Content::Negotiation } else { Content::Keys(1) },
             keep: false,
             confirm: false,
             purpose: "y".repeat(usize::from(script.u8() % 70)),
             k,
-            hubs: (0..script.u8() % (HUBS + 1))
-                .map(|at| HubChoice { node: hub(at), reachable: reach >> at & 1 == 0 })
-                .collect(),
+            hubs: (0..hubs).map(|at| HubChoice { node: hub(at), reachable: reach >> at & 1 == 0 }).collect(),
             deadline: self.now + Time::from_secs(u64::from(script.u8())),
             notice_deadline: self.now + Time::from_secs(u64::from(script.u8())),
         };
@@ -182,6 +217,7 @@ impl Stage {
                         Err(_) => self.reached.refused += 1,
                     }
                     if let Ok(agreed) = result {
+                        assert!(!agreed.agreement.is_round(), "nobody can have confirmed it");
                         let block = agreed.agreement.block;
                         let accepted = self.accepted.get(&block).map_or(0, BTreeSet::len);
                         let vouched = self.vouched.contains(&block);

@@ -114,7 +114,7 @@ impl ClientRole {
         let id = RequestId(self.next);
         self.under_way.insert(id, wish);
         let input = match key_wish.receivers.as_slice() {
-            [receiver] if shared.plan.rounds && wanted.key_bytes % 4 != 0 => {
+            [receiver] if shared.plan.rounds && !wanted.key_bytes.is_multiple_of(4) => {
                 let receiver = *receiver;
                 self.as_round(core, shared, id, key_wish, receiver, began)
             }
