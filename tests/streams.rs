@@ -52,6 +52,17 @@ fn a_pool_fills_by_the_adapted_protocol_and_its_keys_are_the_same_at_both_ends()
         assert!(net.try_fetch("alice", &key.id, None).is_err(), "taken once per side");
         assert!(net.try_fetch("bob", &key.id, None).is_err(), "taken once per side");
     }
+    // Closed and opened again, it goes on with what is there, while blocks are under way too.
+    let close = ["stream", "close", "--with", "bob", "--purpose", "test"];
+    let held = stream(&net)["keys"].as_u64().unwrap();
+    for _ in 0..3 {
+        assert!(net.at("alice", &close).output().unwrap().status.success());
+        open(&net, "bob");
+    }
+    assert!(stream(&net)["keys"].as_u64() >= Some(held), "nothing of the pool is lost");
+    for _ in 0..60 {
+        take(&net, &["bob"]);
+    }
     assert_no_byte_serves_twice(&net);
     assert_ledgers_agree(&net);
 }

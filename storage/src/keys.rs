@@ -273,8 +273,19 @@ pub struct WaitingBlock {
     pub record: BlockRecord,
     /// Number of keys that it was cut into.
     pub keys: u32,
-    /// How many of them are taken.
-    pub taken: u32,
+    /// Index of the first key behind all that are taken.
+    pub next: u32,
+}
+
+/// Index of the first key of a block behind all that are taken.
+fn behind_taken(ledger: &Ledger, block: &BlockId, keys: u32) -> Result<u32, StoreError> {
+    for map in (0..keys.div_ceil(KEYS_PER_MAP)).rev() {
+        let taken: Option<TakenMap> = ledger.get("taken keys", &taken_key(block, map))?;
+        if let Some(last) = taken.and_then(|taken| (0..KEYS_PER_MAP).rev().find(|at| taken.has(*at))) {
+            return Ok(map * KEYS_PER_MAP + last + 1);
+        }
+    }
+    Ok(0)
 }
 
 /// All blocks with keys that wait, oldest first.
@@ -283,7 +294,10 @@ pub(crate) fn waiting(ledger: &Ledger) -> Result<Vec<WaitingBlock>, StoreError> 
     let mut blocks = Vec::with_capacity(runs.len());
     for (id, run) in runs {
         let record: Option<BlockRecord> = ledger.get("block", &key(kind::BLOCK, &[&id]))?;
-        blocks.extend(record.map(|record| WaitingBlock { record, keys: run.keys, taken: run.taken }));
+        if let Some(record) = record {
+            let next = behind_taken(ledger, &record.block, run.keys)?;
+            blocks.push(WaitingBlock { record, keys: run.keys, next });
+        }
     }
     blocks.sort_by_key(|block| (block.record.at_ms, block.record.block));
     Ok(blocks)

@@ -130,6 +130,16 @@ pub(super) fn take(error: &TakeError) -> Failure {
     }
 }
 
+/// A key that its stream hands out in its turn.
+pub(super) fn in_a_pool(id: &KeyId) -> Failure {
+    failure(
+        "dske::key::pooled",
+        1,
+        format!("key {id} lies in the pool of a stream, which hands its keys out in order"),
+        "take the next one with `dske key next`, or close the stream first",
+    )
+}
+
 /// No such key, and none came in time.
 pub(super) fn unknown_key(id: &KeyId) -> Failure {
     failure(

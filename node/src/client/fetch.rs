@@ -35,6 +35,10 @@ impl Waiters {
 
 impl ClientActor {
     pub(super) fn fetch(&mut self, now: Time, id: KeyId, wait: Duration, reply: KeyReply) {
+        if self.streams.holds(id, 1) {
+            let _ = reply.send(Err(failures::in_a_pool(&id)));
+            return;
+        }
         match self.store.block(&id.block) {
             Err(error) => {
                 let _ = reply.send(Err(store_failure(&error)));

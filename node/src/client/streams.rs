@@ -16,7 +16,7 @@ use dske_protocol::{
     message::Subject,
     params::{KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, PURPOSE_BYTES_MAX, RECEIVERS_MAX, Time},
 };
-use dske_storage::{Side, Store, StoreError, StreamRecord, Transaction};
+use dske_storage::{Side, Store, StoreError, StreamRecord, Transaction, WaitingBlock};
 use tokio::sync::oneshot;
 
 pub(crate) use self::pool::BatchReply;
@@ -75,10 +75,19 @@ struct Opening {
 }
 
 impl Stream {
-    fn new(record: StreamRecord) -> Self {
+    /// A stream with what is left of its blocks, of those that wait: a pool's keys are taken in order.
+    fn new(record: StreamRecord, waiting: &[WaitingBlock]) -> Self {
+        let mut pool = Pool::default();
+        for block in waiting.iter().filter(|block| block.record.side == Side::Sender) {
+            let of = &block.record;
+            let same = sorted(&of.receivers) == record.receivers && of.purpose == record.purpose;
+            if same && of.key_bytes == record.key_bytes {
+                pool.add(of.block, block.next, block.keys);
+            }
+        }
         Self {
             record,
-            pool: Pool::default(),
+            pool,
             filling: true,
             blocks_out: 0,
             keys_out: 0,
@@ -95,23 +104,14 @@ impl Stream {
 impl Streams {
     /// The streams on record, with what is left in their pools.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
-        let mut streams: Vec<Stream> = store.streams()?.into_iter().map(Stream::new).collect();
-        for block in store.waiting_blocks()? {
-            let record = &block.record;
-            if record.side != Side::Sender {
-                continue;
-            }
-            let own = |stream: &&mut Stream| {
-                stream.record.receivers == sorted(&record.receivers)
-                    && stream.record.purpose == record.purpose
-                    && stream.record.key_bytes == record.key_bytes
-            };
-            if let Some(stream) = streams.iter_mut().find(own) {
-                // Keys of a pool are taken in order.
-                stream.pool.add(record.block, block.taken, block.keys);
-            }
-        }
+        let waiting = store.waiting_blocks()?;
+        let streams = store.streams()?.into_iter().map(|record| Stream::new(record, &waiting)).collect();
         Ok(Self { streams, ..Self::default() })
+    }
+
+    /// Whether one of so many keys lies in the pool of a stream: it is handed out in its turn, not by its id.
+    pub(super) fn holds(&self, first: KeyId, count: u32) -> bool {
+        self.streams.iter().any(|stream| stream.pool.holds(first, count))
     }
 
     fn find(&self, receivers: &[NodeId], purpose: &str, key_bytes: u32) -> Option<usize> {
@@ -177,7 +177,13 @@ impl ClientActor {
         };
         match known.and_then(|at| self.streams.streams.get_mut(at)) {
             Some(stream) => stream.record = record.clone(),
-            None => self.streams.streams.push(Stream::new(record.clone())),
+            None => match self.store.waiting_blocks() {
+                Ok(waiting) => self.streams.streams.push(Stream::new(record.clone(), &waiting)),
+                Err(error) => {
+                    let _ = reply.send(Err(store_failure(&error)));
+                    return;
+                }
+            },
         }
         self.commit_stream(Transaction { streams: vec![record], ..Transaction::default() }, reply);
         self.pump_streams(now);
@@ -197,6 +203,8 @@ impl ClientActor {
             }
         };
         let stream = self.streams.streams.remove(at);
+        // What is under way for it is kept when it comes, and belongs to nobody.
+        self.streams.under_way.retain(|_, filling| !filling.is_for(&stream.record));
         for waiting in stream.waiting {
             waiting.fail(unknown_stream(spec));
         }
@@ -294,6 +302,10 @@ impl ClientActor {
 impl ClientActor {
     /// Takes consecutive keys of one block: those that a sender has taken of its stream.
     pub(super) fn fetch_run(&mut self, first: KeyId, count: u32, reply: BatchReply) {
+        if self.streams.holds(first, count) {
+            let _ = reply.send(Err(failures::in_a_pool(&first)));
+            return;
+        }
         match self.store.block(&first.block) {
             Ok(Some(record))
                 if count > 0 && u64::from(count) * u64::from(record.key_bytes) <= BATCH_BYTES_MAX =>

@@ -105,7 +105,7 @@ impl LinkMessage {
         match self {
             Self::Offer(message) | Self::Choice(message) | Self::Confirmation(message) => message.0.len(),
             Self::SessionLost(_) => size_of::<BlockId>(),
-            Self::Notice(_) => size_of::<Notice>(),
+            Self::Notice(notice) => codec::encoded_bytes(notice).unwrap_or(usize::MAX),
         }
     }
 }

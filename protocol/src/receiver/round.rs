@@ -236,15 +236,19 @@ impl Receiver {
         bool::from(key_tag.as_bytes().ct_eq(choice.key_tag.as_bytes())).then_some(key)
     }
 
-    /// The part of a session that a round used goes with it, and the session with its last round.
-    pub(super) fn end_round(&mut self, agreement: &Agreement) {
-        let Content::Round { session, round, .. } = agreement.content else { return };
-        let Some(of) = self.sessions.get_mut(&session) else { return };
-        if of.is_begun_for(round, &agreement.block) {
-            of.erase(round);
-            if of.is_over() {
-                self.sessions.remove(&session);
-                self.session_order.retain(|(block, _)| *block != session);
+    /// The part of a session that the rounds of a block used goes with them, and the session with its last round. A liar
+    /// may have put the block into a group of its own: those are looked at as well.
+    pub(super) fn end_rounds(&mut self, block: BlockId) {
+        let Some(collection) = self.collections.get(&block) else { return };
+        for group in &collection.groups {
+            let Content::Round { session, round, .. } = group.agreement.content else { continue };
+            let Some(of) = self.sessions.get_mut(&session) else { continue };
+            if of.is_begun_for(round, &block) {
+                of.erase(round);
+                if of.is_over() {
+                    self.sessions.remove(&session);
+                    self.session_order.retain(|(known, _)| *known != session);
+                }
             }
         }
     }

@@ -171,7 +171,7 @@ impl Receiver {
         let shares = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
         let announce = NoticeOutcome::Validated { shares, false_positions: liars.iter().copied().collect() };
         collection.outcome = Some(Outcome { validated: Some((at, liars)), basis });
-        self.end_round(&agreement);
+        self.end_rounds(block);
         let (key, session) = match agreement.content {
             Content::Negotiation => (BlockKey::Taken, Session::new(agreement.clone(), key)),
             Content::Keys(_) | Content::Round { .. } => (BlockKey::Keep(key), None),
@@ -186,7 +186,7 @@ impl Receiver {
         let freed = collection.held_bytes();
         collection.forget_shares();
         self.held_bytes -= freed;
-        self.end_round(&agreement);
+        self.end_rounds(block);
         let ended = EndedBlock { agreement, sent: false, result: Err(reason.clone()) };
         self.end(block, ended, NoticeOutcome::Aborted(reason), None);
     }

@@ -128,7 +128,7 @@ fn runs_of_keys_are_taken_as_a_whole_once_and_across_a_restart() {
     assert!(matches!(take(&world, 0, 0), Err(TakeError::Unknown(_))), "none");
     assert!(matches!(take(&world, 1, u32::MAX), Err(TakeError::Unknown(_))), "more than there can be");
     let waiting = world.client.waiting_blocks().expect("listed");
-    assert_eq!(waiting.iter().map(|block| (block.keys, block.taken)).collect::<Vec<_>>(), [(10_000, 201)]);
+    assert_eq!(waiting.iter().map(|block| (block.keys, block.next)).collect::<Vec<_>>(), [(10_000, 4201)]);
     world.reopen();
     assert!(matches!(take(&world, 4100, 1), Err(TakeError::AlreadyTaken(_))));
     assert_eq!(take(&world, 0, 4000).expect("the first").expose(), &keys[..16_000]);

@@ -12,6 +12,8 @@ use dske_protocol::{
     sender::{AgreedKey, KeyWish, RoundWish, SenderInput},
 };
 
+use dske_storage::StreamRecord;
+
 use super::{ClientActor, Names, Stream, keys_in_block};
 use crate::{client::failures, status::Level};
 
@@ -262,7 +264,6 @@ impl ClientActor {
                     self.round_ended(now, with, result.as_ref().err());
                 }
                 let at = self.streams.find(&receivers, &purpose, key_bytes);
-                // A stream that was closed meanwhile leaves its block to be fetched by id.
                 let stream = at.and_then(|at| self.streams.streams.get_mut(at));
                 if let Some(stream) = stream {
                     stream.blocks_out -= 1;
@@ -336,6 +337,16 @@ impl Stream {
 }
 
 impl Filling {
+    /// Whether it is a block of this stream.
+    pub(super) fn is_for(&self, stream: &StreamRecord) -> bool {
+        match self {
+            Self::Block { receivers, purpose, key_bytes, .. } => {
+                (receivers, purpose, key_bytes) == (&stream.receivers, &stream.purpose, &stream.key_bytes)
+            }
+            Self::Session { .. } => false,
+        }
+    }
+
     fn bytes(&self) -> u64 {
         match self {
             Self::Block { key_bytes, keys, .. } => u64::from(*key_bytes) * u64::from(*keys),

@@ -43,6 +43,13 @@ impl Pool {
         }
     }
 
+    /// Whether one of so many keys is among those that are still to be handed out.
+    pub(super) fn holds(&self, first: KeyId, count: u32) -> bool {
+        let end = first.index.saturating_add(count);
+        let overlap = |block: &Pooled| first.index < block.end && block.next < end;
+        self.blocks.iter().any(|block| block.block == first.block && overlap(block))
+    }
+
     /// Number of keys.
     pub(super) fn keys(&self) -> u64 {
         self.keys
@@ -208,7 +215,14 @@ mod tests {
         assert_eq!(pool.keys(), 5);
         assert_eq!(pool.take(6), None);
         let id = |block, index| KeyId { block, index };
+        assert!(
+            pool.holds(id(a, 2), 1)
+                && pool.holds(id(a, 0), 3)
+                && !pool.holds(id(a, 0), 2)
+                && !pool.holds(id(a, 4), 9)
+        );
         assert_eq!(pool.take(1), Some(vec![(id(a, 2), 1)]));
+        assert!(!pool.holds(id(a, 2), 1), "it has been handed out");
         assert_eq!(pool.take(3), Some(vec![(id(a, 3), 1), (id(b, 0), 2)]));
         assert_eq!(pool.take(1), Some(vec![(id(b, 2), 1)]));
         assert_eq!((pool.keys(), pool.take(1)), (0, None));
