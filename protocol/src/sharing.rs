@@ -195,9 +195,8 @@ impl Scheme {
         shares: &[&[u8]],
         secret: &mut [u8],
     ) -> Result<(), SharingError> {
-        self.check_shares(positions, shares)?;
-        check_lengths(shares.iter().copied().chain([&*secret]))?;
-        mul_add_rows(&[&self.secret_row(positions)], shares, &mut [secret]);
+        let row = self.checked_secret_row(positions, shares, secret)?;
+        mul_add_rows(&[&row], shares, &mut [secret]);
         Ok(())
     }
 
@@ -212,10 +211,21 @@ impl Scheme {
         shares: &[&[u8]],
         secret: &mut [u8],
     ) -> Result<(), SharingError> {
-        self.check_shares(positions, shares)?;
-        check_lengths(shares.iter().copied().chain([&*secret]))?;
-        mul_set_rows(&[&self.secret_row(positions)], shares, &mut [secret]);
+        let row = self.checked_secret_row(positions, shares, secret)?;
+        mul_set_rows(&[&row], shares, &mut [secret]);
         Ok(())
+    }
+
+    /// The row that takes shares to the secret, where all of them fit together.
+    fn checked_secret_row(
+        &self,
+        positions: &[u8],
+        shares: &[&[u8]],
+        secret: &[u8],
+    ) -> Result<Vec<u8>, SharingError> {
+        self.check_shares(positions, shares)?;
+        check_lengths(shares.iter().copied().chain([secret]))?;
+        Ok(self.secret_row(positions))
     }
 
     /// `output ^=` the share of position `target` on the polynomial through any k shares: to check a further

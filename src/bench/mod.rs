@@ -1,6 +1,7 @@
 //! `dske bench`: measurements that anybody can repeat on their own machine.
 
 mod arithmetic;
+mod network;
 mod percentile;
 mod report;
 mod session;

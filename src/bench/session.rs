@@ -12,6 +12,7 @@ use dske_protocol::ids::Name;
 
 use crate::{
     bench::{
+        network::{Network, Size},
         percentile::Percentiles,
         report::{self, Run},
     },
@@ -22,7 +23,7 @@ use crate::{
         units,
     },
     demo::agree::{Order, agree, cost_bytes},
-    testnet::{Descriptor, Lifetime, Net, NodeEntry, Plan, await_node, private_root},
+    testnet::{Descriptor, NodeEntry, await_node},
 };
 
 /// How long a node gets to answer at the start.
@@ -77,36 +78,15 @@ impl SessionArgs {
 pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
-    // Held until the end: dropping it takes the private testnet down.
-    let mut private = None;
-    let net = match &context.globals.testnet {
-        Some(name) => Descriptor::load(name)?,
-        None => {
-            let (name, root) = private_root("bench")?;
-            let pad_bytes = args.pad_bytes()?;
-            let plan = Plan {
-                name,
-                root,
-                hubs: args.hubs,
-                clients: 2,
-                k: args.k,
-                pad_bytes,
-                deadline: None,
-                port: None,
-            };
-            context.out.note(format_args!(
-                "starting {} hubs and 2 clients, pads {}",
-                plan.hubs,
-                units::size(pad_bytes)
-            ));
-            private.insert(Net::up(&plan, Lifetime::Bound, &runtime, &interrupt)?).descriptor().clone()
-        }
-    };
-    let runs = runtime.block_on(interrupt.or(measure_all(&net, args)));
-    let ended = private.map_or(Ok(()), Net::down);
+    let net = Network::up(context, &runtime, &interrupt, || {
+        Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: args.pad_bytes()? })
+    })?;
+    let runs = runtime.block_on(interrupt.or(measure_all(&net.descriptor, args)));
+    let descriptor = net.descriptor.clone();
+    let ended = net.down();
     let runs = runs?;
     ended?;
-    report::print(&net, args.bits, &runs, context)
+    report::print(&descriptor, args.bits, &runs, context)
 }
 
 async fn measure_all(net: &Descriptor, args: &SessionArgs) -> Result<Vec<Run>> {

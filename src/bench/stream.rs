@@ -13,6 +13,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use crate::{
+    bench::network::{Network, Size},
     cli::{
         context::Context,
         control,
@@ -22,7 +23,7 @@ use crate::{
         units,
     },
     demo::agree::cost_bytes,
-    testnet::{Descriptor, Lifetime, Net, NodeEntry, Plan, await_node, private_root},
+    testnet::{Descriptor, NodeEntry, await_node},
 };
 
 /// How long a node gets to answer at the start.
@@ -86,34 +87,13 @@ pub(crate) fn run(args: &StreamArgs, context: &Context) -> Result<()> {
     }
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
-    // Held until the end: dropping it takes the private testnet down.
-    let mut private = None;
-    let net = match &context.globals.testnet {
-        Some(name) => Descriptor::load(name)?,
-        None => {
-            let (name, root) = private_root("bench")?;
-            let lane = args.bytes + cost_bytes(0) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
-            let plan = Plan {
-                name,
-                root,
-                hubs: args.hubs,
-                clients: 2,
-                k: args.k,
-                // A table has two lanes.
-                pad_bytes: lane * 2,
-                deadline: None,
-                port: None,
-            };
-            context.out.note(format_args!(
-                "starting {} hubs and 2 clients, pads {}",
-                plan.hubs,
-                units::size(plan.pad_bytes)
-            ));
-            private.insert(Net::up(&plan, Lifetime::Bound, &runtime, &interrupt)?).descriptor().clone()
-        }
-    };
-    let report = runtime.block_on(interrupt.or(measure(&net, args)));
-    let ended = private.map_or(Ok(()), Net::down);
+    let net = Network::up(context, &runtime, &interrupt, || {
+        let lane = args.bytes + cost_bytes(0) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
+        // A table has two lanes.
+        Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: lane * 2 })
+    })?;
+    let report = runtime.block_on(interrupt.or(measure(&net.descriptor, args)));
+    let ended = net.down();
     let report = report?;
     ended?;
     print(&report, context)

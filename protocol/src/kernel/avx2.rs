@@ -33,7 +33,7 @@ unsafe fn with_avx2(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
     unsafe { blocks::rows::<Avx2>(inputs, rows, len) }
 }
 
-struct Avx2;
+pub(super) struct Avx2;
 
 impl Multiplier for Avx2 {
     type Factor = Nibbles;

@@ -5,13 +5,11 @@
 
 #![allow(unsafe_code, reason = "vector instructions")]
 
-use std::arch::x86_64::{
-    __m256i, _mm256_gf2p8mul_epi8, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setzero_si256,
-    _mm256_storeu_si256, _mm256_xor_si256,
-};
+use std::arch::x86_64::{_mm256_gf2p8mul_epi8, _mm256_set1_epi8};
 
 use super::{
     Row,
+    avx2::Avx2,
     blocks::{self, Multiplier},
 };
 
@@ -37,8 +35,9 @@ struct Gfni;
 impl Multiplier for Gfni {
     /// The coefficient itself: one instruction loads it into every byte of a register.
     type Factor = u8;
-    type Vector = [__m256i; 2];
-    type Operand = [__m256i; 2];
+    /// The registers are those of AVX2.
+    type Vector = <Avx2 as Multiplier>::Vector;
+    type Operand = Self::Vector;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> u8 {
@@ -47,29 +46,26 @@ impl Multiplier for Gfni {
 
     #[inline(always)]
     unsafe fn zero() -> Self::Vector {
-        // SAFETY: the caller vouches for AVX2.
-        unsafe { [_mm256_setzero_si256(); 2] }
+        // SAFETY: as the caller vouches for.
+        unsafe { Avx2::zero() }
     }
 
     #[inline(always)]
     unsafe fn load(text: *const u8) -> Self::Vector {
-        // SAFETY: the caller vouches for AVX2 and for 64 bytes.
-        unsafe { [_mm256_loadu_si256(text.cast()), _mm256_loadu_si256(text.add(32).cast())] }
+        // SAFETY: as the caller vouches for.
+        unsafe { Avx2::load(text) }
     }
 
     #[inline(always)]
     unsafe fn store(text: *mut u8, vector: Self::Vector) {
-        // SAFETY: the caller vouches for AVX2 and for 64 bytes.
-        unsafe {
-            _mm256_storeu_si256(text.cast(), vector[0]);
-            _mm256_storeu_si256(text.add(32).cast(), vector[1]);
-        }
+        // SAFETY: as the caller vouches for.
+        unsafe { Avx2::store(text, vector) }
     }
 
     #[inline(always)]
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        // SAFETY: the caller vouches for AVX2.
-        unsafe { [_mm256_xor_si256(a[0], b[0]), _mm256_xor_si256(a[1], b[1])] }
+        // SAFETY: as the caller vouches for.
+        unsafe { Avx2::add(a, b) }
     }
 
     #[inline(always)]
