@@ -95,9 +95,10 @@ fn has_ended(node: &NodeEntry) -> bool {
     }
 }
 
-/// Asks nodes to stop, all at once, and ends those that do not.
+/// Asks nodes to stop, all at once, and ends those that do not. Waits for those as well that a crash has not
+/// quite ended: their locks would keep a new process out.
 pub(crate) fn stop<'a>(nodes: impl IntoIterator<Item = &'a NodeEntry>) -> Result<()> {
-    let running: Vec<&NodeEntry> = nodes.into_iter().filter(|node| is_running(node)).collect();
+    let running: Vec<&NodeEntry> = nodes.into_iter().filter(|node| !has_ended(node)).collect();
     for node in &running {
         signal(node, Signal::TERM)?;
     }

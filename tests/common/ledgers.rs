@@ -88,7 +88,11 @@ pub(crate) fn assert_ledgers_agree(net: &Net) {
     }
     for ((table, lane), claimed) in claimed {
         let logged = consumed(&messages, &table, &lane);
-        assert!(claimed <= logged, "table {table} {lane}: {claimed} claimed, {logged} in messages");
+        assert!(
+            claimed <= logged,
+            "table {table} {lane}: {claimed} claimed, {logged} in messages: {:?}",
+            messages.get(&(table.clone(), lane.clone()))
+        );
         let given = given[&(table.clone(), lane.clone())];
         assert!(logged <= given, "table {table} {lane}: {logged} in messages, {given} given out");
     }
