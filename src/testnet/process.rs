@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dske_storage::Store;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
@@ -79,8 +80,12 @@ pub(crate) fn is_running(node: &NodeEntry) -> bool {
 }
 
 /// Whether the node's process has let go of everything. A dying process loses its command line before its
-/// files and their locks, and those only with the last of its threads.
+/// files and their locks, and those only with the last of its threads, now and then a moment later still.
 fn has_ended(node: &NodeEntry) -> bool {
+    is_gone(node) && !Store::is_open_elsewhere(&node.data_dir().store())
+}
+
+fn is_gone(node: &NodeEntry) -> bool {
     let Some(pid) = node.pid else { return true };
     match fs::read(format!("/proc/{pid}/cmdline")) {
         Err(_) => true,

@@ -15,6 +15,12 @@ pub(crate) struct DirLock {
 }
 
 impl DirLock {
+    /// Whether a process has the lock.
+    pub(crate) fn is_taken(dir: &Path) -> bool {
+        File::open(dir.join("lock"))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Takes the lock, or says who has it.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("lock");
@@ -44,5 +50,24 @@ impl DirLock {
             .and_then(|()| write!(file, "{}", std::process::id()))
             .map_err(|error| fail(&error))?;
         Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_holder_and_others_see_that() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!DirLock::is_taken(dir.path()), "nobody was ever there");
+        let lock = DirLock::take(dir.path()).unwrap();
+        assert!(DirLock::is_taken(dir.path()));
+        let refused = DirLock::take(dir.path()).err().unwrap();
+        let me = std::process::id().to_string();
+        assert!(matches!(&refused, StoreError::Locked { pid, .. } if *pid == me), "{refused}");
+        drop(lock);
+        assert!(!DirLock::is_taken(dir.path()));
+        assert!(DirLock::take(dir.path()).is_ok());
     }
 }

@@ -111,6 +111,12 @@ impl Store {
         Self::start(engine, options, Some(lock))
     }
 
+    /// Whether a process has the store open. The system tells it of a process that was killed until the very
+    /// last of it is gone.
+    pub fn is_open_elsewhere(dir: &Path) -> bool {
+        DirLock::is_taken(dir)
+    }
+
     pub(crate) fn start(engine: Engine, options: Options, lock: Option<DirLock>) -> Result<Self, StoreError> {
         let engine = Arc::new(engine);
         let bell = Arc::new(EraserBell::default());
