@@ -263,9 +263,7 @@ impl Sender {
             SenderInput::Round { id, wish } => self.start_round(id, wish, rng),
             SenderInput::Offer { from, bytes } => self.offered(now, from, bytes),
             SenderInput::Confirmation { from, bytes } => self.round_confirmed(now, from, bytes),
-            SenderInput::SessionLost(session) => {
-                self.sessions.remove(&session);
-            }
+            SenderInput::SessionLost(session) => self.lose_session(now, session),
             SenderInput::HubAnswer { block, hub, answer } => {
                 if let Some(sending) = self.sending.get_mut(&block) {
                     sending.hub_answered(hub, answer);
@@ -398,6 +396,12 @@ impl Sender {
             }
             Err(MintRefusal::Internal) => return self.end(id, None, Err(SendFailure::Internal)),
         };
+        if let Content::Round { session, .. } = agreement.content
+            && !self.sessions.contains_key(&session)
+        {
+            // Its negotiation key went while the pads were fetched: nothing of them leaves.
+            return self.end(id, None, Err(SendFailure::NoSession));
+        }
         let shared = if agreement.is_round() {
             Round::share(&agreement, &hubs, minted).map(|(round, messages)| (None, Some(round), messages))
         } else {
@@ -446,7 +450,9 @@ impl Sender {
             }
             (Ok(()), key) => (Ok(BlockKey::Taken), key),
             (Err(SendFailure::ReceiverAborted { reason, .. }), _) => (Err(reason.clone()), None),
-            (Err(SendFailure::Unconfirmed { .. }), _) => (Err(AbortReason::Unconfirmed), None),
+            (Err(SendFailure::Unconfirmed { .. } | SendFailure::NoSession), _) => {
+                (Err(AbortReason::Unconfirmed), None)
+            }
             (Err(_), _) => {
                 let received = u8::try_from(sending.accepted.len()).unwrap_or(u8::MAX);
                 (Err(AbortReason::TooFewShares { received, k: agreement.k, n: agreement.n() }), None)

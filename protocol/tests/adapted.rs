@@ -166,6 +166,18 @@ fn a_confirmation_that_is_lost_comes_again() {
 }
 
 #[test]
+fn a_round_whose_receiver_has_forgotten_the_negotiation_key_ends_at_once() {
+    let mut world = World::new(11, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 2);
+    world.forget(1);
+    let (wish, before) = (world.round_wish(session, BLOCK_BYTES, 1), world.now);
+    assert_eq!(world.round(wish).unwrap_err(), SendFailure::NoSession);
+    assert_eq!(world.now, before, "nobody waited");
+    let session = world.negotiate(2, 2);
+    agree(&mut world, session);
+}
+
+#[test]
 fn what_is_repeated_or_forged_changes_nothing() {
     let mut world = World::new(6, 3, 2, 2, 4096, true);
     let session = world.negotiate(2, 2);

@@ -201,4 +201,9 @@ impl StreamRecord {
     pub fn id(&self) -> Result<Vec<u8>, StoreError> {
         encode("stream", &(&self.receivers, &self.purpose, self.key_bytes))
     }
+
+    /// Whether these tell it from others; receivers in order.
+    pub fn is_of(&self, receivers: &[NodeId], purpose: &str, key_bytes: u32) -> bool {
+        self.receivers == receivers && self.purpose == purpose && self.key_bytes == key_bytes
+    }
 }

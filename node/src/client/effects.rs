@@ -82,6 +82,7 @@ impl ClientActor {
                     self.link(to, LinkMessage::Confirmation(Blob(bytes)));
                 }
                 ReceiverEffect::SessionLost { sender, session } => {
+                    tracing::debug!(%session, of = %sender.short(), "a round without a negotiation key");
                     self.link(sender, LinkMessage::SessionLost(session));
                 }
                 ReceiverEffect::Began(agreement) => {

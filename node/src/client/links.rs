@@ -62,6 +62,8 @@ impl ClientActor {
         let via = if linked { None } else { self.relay_for(&to) };
         if via.is_some() || linked {
             self.send(Command::Link { to, via, message });
+        } else {
+            tracing::debug!(to = %to.short(), "no way to tell another client something");
         }
     }
 
@@ -106,6 +108,8 @@ impl ClientActor {
             LinkMessage::SessionLost(session) => {
                 // Anybody may claim it: it costs the sender another negotiation key at most, and those are rationed.
                 if self.sender.session(&session).is_some_and(|of| of.receivers.contains(&from)) {
+                    tracing::debug!(session = %session, by = %from.short(), "a negotiation key is not known any more");
+                    self.path_failed(now, from);
                     self.sender.handle(now, SenderInput::SessionLost(session), &mut self.rng);
                 }
             }

@@ -424,6 +424,7 @@ impl ClientActor {
         self.waiters.expire(now);
         self.open_streams(now);
         self.serve_streams(now);
+        self.note_late_blocks(now);
         self.pump_streams(now);
     }
 

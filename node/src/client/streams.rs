@@ -58,6 +58,8 @@ struct Stream {
     /// Blocks that are being agreed, and their keys.
     blocks_out: usize,
     keys_out: u64,
+    /// Further blocks under way that are not counted on any more.
+    blocks_late: usize,
     /// After a failure nothing is tried before this, longer each time.
     pause_until: Time,
     failures: u32,
@@ -91,6 +93,7 @@ impl Stream {
             filling: true,
             blocks_out: 0,
             keys_out: 0,
+            blocks_late: 0,
             pause_until: Time::ZERO,
             failures: 0,
             agreed: 0,
@@ -115,10 +118,7 @@ impl Streams {
     }
 
     fn find(&self, receivers: &[NodeId], purpose: &str, key_bytes: u32) -> Option<usize> {
-        self.streams.iter().position(|stream| {
-            let record = &stream.record;
-            record.receivers == receivers && record.purpose == purpose && record.key_bytes == key_bytes
-        })
+        self.streams.iter().position(|stream| stream.record.is_of(receivers, purpose, key_bytes))
     }
 }
 

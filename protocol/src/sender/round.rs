@@ -250,6 +250,27 @@ impl Sender {
         }
     }
 
+    /// The receiver has lost a negotiation key. No round under it can come to a good end any more.
+    pub(super) fn lose_session(&mut self, now: Time, lost: BlockId) {
+        self.sessions.remove(&lost);
+        let mut blocks = Vec::new();
+        for (block, sending) in &mut self.sending {
+            let under =
+                matches!(sending.agreement.content, Content::Round { session, .. } if session == lost);
+            if !under || sending.failed.is_some() {
+                continue;
+            }
+            // One that has chosen may have given the receiver the key.
+            let chosen = sending.round.as_ref().is_some_and(|round| round.choice.is_some());
+            sending.failed = Some(match sending.agreement.receivers.first() {
+                Some(&receiver) if chosen => SendFailure::Unconfirmed { receiver },
+                _ => SendFailure::NoSession,
+            });
+            blocks.push(*block);
+        }
+        blocks.into_iter().for_each(|block| self.settle(now, block));
+    }
+
     /// The part of a session that a round used goes with it, and the session with its last round.
     pub(super) fn end_round(&mut self, agreement: &Agreement) {
         let Content::Round { session, round, .. } = agreement.content else { return };

@@ -167,6 +167,9 @@ pub(crate) struct World {
     pub(crate) excluded: Vec<(NodeId, NodeId)>,
     pub(crate) widened: Vec<EstablishedIdentity>,
     pub(crate) contradicted: Vec<NodeId>,
+    /// What receivers start with.
+    policy: AcceptancePolicy,
+    known: Vec<NodeId>,
     rng: StdRng,
     next_request: u64,
     ended: BTreeMap<RequestId, Result<AgreedKey, SendFailure>>,
@@ -228,9 +231,10 @@ impl World {
             }
             (hub_id(at), hub)
         };
+        let (hubs, clients) = ((0..hubs).map(make_hub).collect(), (0..clients).map(make_client).collect());
         Self {
-            hubs: (0..hubs).map(make_hub).collect(),
-            clients: (0..clients).map(make_client).collect(),
+            hubs,
+            clients,
             pads: Pads { tables, ended: BTreeSet::new(), keys: BTreeMap::new(), forged_blocks: 0 },
             now: Time::ZERO,
             cut: BTreeSet::new(),
@@ -241,6 +245,8 @@ impl World {
             excluded: Vec::new(),
             widened: Vec::new(),
             contradicted: Vec::new(),
+            policy,
+            known,
             rng,
             next_request: 0,
             ended: BTreeMap::new(),
@@ -312,6 +318,12 @@ impl World {
             reachable: self.hubs.iter().map(|(hub, _)| *hub).collect(),
             deadline: self.now + DEADLINE + DEADLINE,
         }
+    }
+
+    /// A client loses what its receiver held in memory, as in a restart.
+    pub(crate) fn forget(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        client.receiver = Receiver::new(client.id, self.policy.clone(), self.known.iter().copied());
     }
 
     /// Has client 0 agree one block of a session, to the end.

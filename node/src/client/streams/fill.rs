@@ -14,7 +14,7 @@ use dske_protocol::{
 
 use dske_storage::StreamRecord;
 
-use super::{ClientActor, Names, Stream, keys_in_block};
+use super::{ClientActor, Names, Stream, Streams, keys_in_block};
 use crate::{client::failures, status::Level};
 
 /// Blocks of one stream under way at once.
@@ -29,6 +29,13 @@ const BYTES_AT_ONCE: u64 = 8 << 20;
 
 /// How long a block may take.
 const BLOCK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A block that takes longer is not counted on: others are agreed in its place, and it serves when it comes. Without
+/// this a receiver that was killed would hold the stream up for the patience of all that were under way.
+const BLOCK_LATE: Duration = Duration::from_secs(1);
+
+/// Late blocks of one stream; with more of them nothing new is begun, for then everything is slow.
+const LATE_AT_ONCE: usize = 2 * BLOCKS_AT_ONCE;
 
 /// Rounds of a first session with a receiver, and of later ones: a session that is lost early should cost little.
 const ROUNDS_FIRST: u32 = 64;
@@ -54,7 +61,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// How blocks are agreed with one receiver.
 #[derive(Debug, Default)]
 pub(super) struct Path {
-    negotiating: bool,
+    /// Since when a session is being agreed.
+    negotiating: Option<Time>,
     /// Not before this is another session agreed.
     session_from: Time,
     /// Rounds that the last session had.
@@ -74,6 +82,8 @@ pub(super) enum Filling {
         keys: u32,
         /// The receiver with whom it is a round.
         round_with: Option<NodeId>,
+        begun: Time,
+        late: bool,
     },
     Session {
         with: NodeId,
@@ -96,6 +106,27 @@ impl ClientActor {
         }
     }
 
+    /// Counts no longer on blocks that take too long.
+    pub(in crate::client) fn note_late_blocks(&mut self, now: Time) {
+        let Streams { streams, under_way, .. } = &mut self.streams;
+        for filling in under_way.values_mut() {
+            let Filling::Block { receivers, purpose, key_bytes, keys, begun, late, .. } = filling else {
+                continue;
+            };
+            if *late || now < *begun + BLOCK_LATE {
+                continue;
+            }
+            *late = true;
+            let stream =
+                streams.iter_mut().find(|stream| stream.record.is_of(receivers, purpose, *key_bytes));
+            if let Some(stream) = stream {
+                stream.blocks_out -= 1;
+                stream.keys_out -= u64::from(*keys);
+                stream.blocks_late += 1;
+            }
+        }
+    }
+
     /// Starts one block or session for a stream; `false` where nothing is to be done now.
     fn pump_stream(&mut self, now: Time, at: usize) -> bool {
         let under_way: u64 = self.streams.under_way.values().map(Filling::bytes).sum();
@@ -110,8 +141,8 @@ impl ClientActor {
             stream.filling = false;
         }
         let missing = wanted.saturating_sub(have + stream.keys_out);
-        if !stream.filling || missing == 0 || stream.blocks_out >= BLOCKS_AT_ONCE || now < stream.pause_until
-        {
+        let enough = stream.blocks_out >= BLOCKS_AT_ONCE || stream.blocks_late >= LATE_AT_ONCE;
+        if !stream.filling || missing == 0 || enough || now < stream.pause_until {
             return false;
         }
         let keys = keys_in_block(missing, stream.record.key_bytes, BLOCKS_AT_ONCE as u64);
@@ -151,7 +182,15 @@ impl ClientActor {
                     (SenderInput::Round { .. }, Some(with)) => Some(*with),
                     _ => None,
                 };
-                let filling = Filling::Block { receivers, purpose, key_bytes, keys, round_with };
+                let filling = Filling::Block {
+                    receivers,
+                    purpose,
+                    key_bytes,
+                    keys,
+                    round_with,
+                    begun: now,
+                    late: false,
+                };
                 self.streams.under_way.insert(id, filling);
                 if let Some(stream) = self.streams.streams.get_mut(at) {
                     stream.blocks_out += 1;
@@ -179,11 +218,13 @@ impl ClientActor {
         }
         let sessions: Vec<_> = self.sender.sessions().filter(|(_, receiver, _)| receiver == with).collect();
         let rounds: u32 = sessions.iter().map(|(_, _, rounds)| rounds).sum();
-        if rounds <= ROUNDS_LOW && !path.is_some_and(|path| path.negotiating || now < path.session_from) {
+        let negotiating = path.and_then(|path| path.negotiating);
+        if rounds <= ROUNDS_LOW && negotiating.is_none() && path.is_none_or(|path| now >= path.session_from) {
             return Step::Negotiate;
         }
         match sessions.into_iter().find(|(_, _, rounds)| *rounds > 0) {
             Some((session, ..)) => Step::Round(session),
+            None if negotiating.is_some_and(|since| now >= since + BLOCK_LATE) => Step::General,
             None => Step::Wait,
         }
     }
@@ -209,7 +250,7 @@ impl ClientActor {
         let Some(&with) = receivers.first() else { return };
         let path = self.streams.paths.entry(with).or_default();
         let usable = self.hubs.usable(&self.store);
-        path.negotiating = true;
+        path.negotiating = Some(now);
         path.session_from = now + SESSION_INTERVAL;
         path.rounds = (path.rounds * 2).clamp(ROUNDS_FIRST, ROUNDS_MOST);
         let wanted = path.rounds;
@@ -259,15 +300,19 @@ impl ClientActor {
         let Some(filling) = self.streams.under_way.remove(&id) else { return Some(result) };
         match filling {
             Filling::Session { with } => self.session_ended(now, with, result.err()),
-            Filling::Block { receivers, purpose, key_bytes, keys, round_with } => {
+            Filling::Block { receivers, purpose, key_bytes, keys, round_with, late, .. } => {
                 if let Some(with) = round_with {
                     self.round_ended(now, with, result.as_ref().err());
                 }
                 let at = self.streams.find(&receivers, &purpose, key_bytes);
                 let stream = at.and_then(|at| self.streams.streams.get_mut(at));
                 if let Some(stream) = stream {
-                    stream.blocks_out -= 1;
-                    stream.keys_out -= u64::from(keys);
+                    if late {
+                        stream.blocks_late -= 1;
+                    } else {
+                        stream.blocks_out -= 1;
+                        stream.keys_out -= u64::from(keys);
+                    }
                     match result {
                         Ok(agreed) => {
                             stream.failures = 0;
@@ -292,7 +337,7 @@ impl ClientActor {
 
     fn session_ended(&mut self, now: Time, with: NodeId, failure: Option<SendFailure>) {
         let path = self.streams.paths.entry(with).or_default();
-        path.negotiating = false;
+        path.negotiating = None;
         if let Some(failure) = failure {
             path.general_until = now + GENERAL_FOR;
             let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
@@ -302,22 +347,26 @@ impl ClientActor {
     }
 
     fn round_ended(&mut self, now: Time, with: NodeId, failure: Option<&SendFailure>) {
-        let path = self.streams.paths.entry(with).or_default();
         match failure {
-            None => path.failures = 0,
-            Some(_) => {
-                path.failures += 1;
-                path.rounds = 0;
-                if path.failures >= FAILURES_MAX {
-                    path.failures = 0;
-                    path.general_until = now + GENERAL_FOR;
-                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
-                    let who = names.of(&with);
-                    let text =
-                        format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
-                    self.sessions.event(Level::Warn, text);
-                }
-            }
+            None => self.streams.paths.entry(with).or_default().failures = 0,
+            // All rounds under one negotiation key ended with it: that was one failure, and has been noted.
+            Some(SendFailure::NoSession) => {}
+            Some(_) => self.path_failed(now, with),
+        }
+    }
+
+    /// Rounds with a receiver do not succeed; where that goes on, General agreements serve for a while.
+    pub(in crate::client) fn path_failed(&mut self, now: Time, with: NodeId) {
+        let path = self.streams.paths.entry(with).or_default();
+        path.failures += 1;
+        path.rounds = 0;
+        if path.failures >= FAILURES_MAX {
+            path.failures = 0;
+            path.general_until = now + GENERAL_FOR;
+            let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+            let who = names.of(&with);
+            let text = format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
+            self.sessions.event(Level::Warn, text);
         }
     }
 }
@@ -328,11 +377,15 @@ impl Stream {
         self.waiting.iter().map(super::Waiting::count).sum()
     }
 
+    /// Notes that a block failed. Those that were under way together fail together, and count as one.
     fn failed(&mut self, now: Time, why: String) {
+        self.last_failure = Some(why);
+        if now < self.pause_until {
+            return;
+        }
         let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
         self.failures += 1;
         self.pause_until = now + pause;
-        self.last_failure = Some(why);
     }
 }
 
@@ -340,9 +393,7 @@ impl Filling {
     /// Whether it is a block of this stream.
     pub(super) fn is_for(&self, stream: &StreamRecord) -> bool {
         match self {
-            Self::Block { receivers, purpose, key_bytes, .. } => {
-                (receivers, purpose, key_bytes) == (&stream.receivers, &stream.purpose, &stream.key_bytes)
-            }
+            Self::Block { receivers, purpose, key_bytes, .. } => stream.is_of(receivers, purpose, *key_bytes),
             Self::Session { .. } => false,
         }
     }
