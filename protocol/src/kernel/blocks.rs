@@ -2,8 +2,8 @@
 //!
 //! Rows are cut into groups. A group goes over a strip of all inputs, which then lie in the nearest cache for the
 //! next group; an input's block is loaded and prepared once for all rows of the group. A row whose coefficients are
-//! all 1 multiplies nothing and travels with a group of others. What is shorter than a block goes through copies
-//! that are padded to one.
+//! all 1 multiplies nothing and travels with a group of others, whose blocks it finds in the nearest cache. What is
+//! shorter than a block goes through copies that are padded to one.
 //!
 //! Every function here is inlined into a function of the kernel's that has its instructions; closures and functions of
 //! the standard library would not be, so what handles vectors is written out in loops.
@@ -26,15 +26,16 @@ use super::{Row, Start};
 /// Bytes of a [`Multiplier::Vector`].
 pub(super) const BLOCK_BYTES: usize = 64;
 
-/// Bytes of each text that all groups go over before the next strip: a strip of some 15 texts stays in the nearest
-/// cache.
-const STRIP_BYTES: usize = 2048;
+/// Bytes of each text that all groups go over before the next strip: long enough that the processor sees what comes
+/// next of each text, short enough that a strip of some tens of texts stays in the second cache.
+const STRIP_BYTES: usize = 8192;
 
 /// Most rows whose sums stay in registers.
 const GROUP_ROWS_MAX: usize = 5;
 
-/// Most rows of a group that one of plain exclusive-or can travel with.
-const SHARED_ROWS_MAX: usize = 3;
+/// Rows of a group beside whose sums there is no register for a row of plain exclusive-or: that one follows, block by
+/// block.
+const ROWS_ALONE_MIN: usize = 4;
 
 /// Multiplication of 64 bytes by one coefficient.
 ///
@@ -163,7 +164,7 @@ impl Target {
     }
 }
 
-/// Cuts rows into groups of nearly one size; each row of plain exclusive-or joins a group that has room for it.
+/// Cuts rows into groups of nearly one size; each row of plain exclusive-or joins a group that has none.
 fn plan<M: Multiplier>(inputs: usize, rows: &[Row<'_>]) -> Vec<Group<M>> {
     let coefficient = |row: usize, input: usize| rows[row].coefficients.get(input).copied().unwrap_or(0);
     let is_sum = |row: &usize| (0..inputs).all(|input| coefficient(*row, input) == 1);
@@ -180,8 +181,7 @@ fn plan<M: Multiplier>(inputs: usize, rows: &[Row<'_>]) -> Vec<Group<M>> {
         groups.push(Group { rows: rows.to_vec(), sum: None, factors });
     }
     for sum in sums {
-        let room = |group: &&mut Group<M>| group.sum.is_none() && group.rows.len() <= SHARED_ROWS_MAX;
-        match groups.iter_mut().rev().find(room) {
+        match groups.iter_mut().rev().find(|group| group.sum.is_none()) {
             Some(group) => group.sum = Some(sum),
             None => groups.push(Group { rows: Vec::new(), sum: Some(sum), factors: Vec::new() }),
         }
@@ -283,24 +283,29 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
     from: usize,
     to: usize,
 ) {
+    let together = ROWS < ROWS_ALONE_MIN;
     let mut at = from;
     while at < to {
         // SAFETY: `at` is WIDTH blocks or more before `to`; the factor read is one of `ROWS` for each input.
         unsafe {
             let mut products = [[M::zero(); WIDTH]; ROWS];
-            let mut plain = [[M::zero(); WIDTH]; SUMS];
             for row in 0..ROWS {
                 begin::<M, WIDTH>(&mut products[row], targets[row], at);
             }
-            for row in 0..SUMS {
-                begin::<M, WIDTH>(&mut plain[row], sums[row], at);
+            let mut plain = [[M::zero(); WIDTH]; SUMS];
+            if together {
+                for row in 0..SUMS {
+                    begin::<M, WIDTH>(&mut plain[row], sums[row], at);
+                }
             }
             let mut factor = factors.as_ptr();
             for input in inputs {
                 for w in 0..WIDTH {
                     let text = M::load(input.add(at + w * BLOCK_BYTES));
-                    for row in 0..SUMS {
-                        plain[row][w] = M::add(plain[row][w], text);
+                    if together {
+                        for row in 0..SUMS {
+                            plain[row][w] = M::add(plain[row][w], text);
+                        }
                     }
                     if ROWS > 0 {
                         let operand = M::operand(text);
@@ -313,6 +318,16 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
             }
             for row in 0..ROWS {
                 end::<M, WIDTH>(&products[row], targets[row], at);
+            }
+            if !together {
+                for row in 0..SUMS {
+                    begin::<M, WIDTH>(&mut plain[row], sums[row], at);
+                    for input in inputs {
+                        for w in 0..WIDTH {
+                            plain[row][w] = M::add(plain[row][w], M::load(input.add(at + w * BLOCK_BYTES)));
+                        }
+                    }
+                }
             }
             for row in 0..SUMS {
                 end::<M, WIDTH>(&plain[row], sums[row], at);
