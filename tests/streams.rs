@@ -130,3 +130,22 @@ fn hubs_pass_messages_on_between_clients_that_cannot_reach_each_other() {
     let linked = format!("connection node={} up=true", bob.get(..8).unwrap());
     assert!(!after_restart.contains(&linked), "there was a direct link after all");
 }
+
+#[test]
+fn a_pool_is_measured_and_its_keys_are_compared() {
+    let net = Net::up(3, 2, 2, "8MiB");
+    let arguments =
+        ["--testnet", "dev", "--json", "bench", "pool", "--keys", "600", "--batch", "2", "--parallel", "4"];
+    let output = net.dske(&arguments).output().unwrap();
+    assert!(output.status.success(), "{}", error(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["keys"], 600);
+    assert!(report["keys_per_second"].as_u64() > Some(0) && report["request"]["p50_us"].as_u64() > Some(0));
+    for client in ["alice", "bob"] {
+        assert_eq!(
+            net.status(client)["streams"].as_array().unwrap().len(),
+            0,
+            "the stream is closed at {client}"
+        );
+    }
+}

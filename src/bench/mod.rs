@@ -3,6 +3,7 @@
 mod arithmetic;
 mod network;
 mod percentile;
+mod pool;
 mod report;
 mod session;
 mod shares;
@@ -22,6 +23,8 @@ pub(crate) enum BenchCommand {
     Session(SessionArgs),
     /// Keys agreed ahead: rate from end to end, memory, and bytes sent by the sender
     Stream(StreamArgs),
+    /// Keys out of a pool that was filled before: rate and time of a request
+    Pool(pool::PoolArgs),
     /// Splitting secrets and putting them together again, among false shares too; one core
     Shares(shares::SharesArgs),
     /// Tags of messages and of keys; one core
@@ -33,6 +36,7 @@ pub(crate) fn run(command: &BenchCommand, context: &Context) -> Result<()> {
     match command {
         BenchCommand::Session(args) => session::run(args, context),
         BenchCommand::Stream(args) => stream::run(args, context),
+        BenchCommand::Pool(args) => pool::run(args, context),
         BenchCommand::Shares(args) => shares::run(args, context),
         BenchCommand::Tags(args) => tags::run(args, context),
     }

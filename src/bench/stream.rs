@@ -9,6 +9,7 @@ use dske_node::{
     control::{Client, KeyRun, Reply, Request, StreamSpec},
     status::Status,
 };
+use dske_protocol::ids::KeyId;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
@@ -27,9 +28,9 @@ use crate::{
 };
 
 /// How long a node gets to answer at the start.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// How long keys are awaited before the measurement is given up.
-const KEY_WAIT: Duration = Duration::from_secs(60);
+pub(super) const KEY_WAIT: Duration = Duration::from_secs(60);
 /// Bytes of key that are taken at once.
 const BATCH_BYTES: u64 = 1 << 20;
 /// Bytes of key that the pool holds.
@@ -115,11 +116,7 @@ async fn measure(net: &Descriptor, args: &StreamArgs) -> Result<Report> {
         low: high,
         high,
     };
-    match control::call(&mut sender, Request::StreamOpen(spec.clone()), &Progress::hidden(), KEY_WAIT).await?
-    {
-        Reply::Done => {}
-        _ => return Err(CliError::strange_reply()),
-    }
+    order(&mut sender, Request::StreamOpen(spec.clone())).await?;
     let count = u32::try_from((BATCH_BYTES / each.max(1)).max(1)).unwrap_or(u32::MAX);
     // The first pool, and whatever is agreed only once.
     for _ in 0..POOL_BYTES / BATCH_BYTES {
@@ -141,8 +138,7 @@ async fn measure(net: &Descriptor, args: &StreamArgs) -> Result<Report> {
     }
     let took = began.elapsed();
     let after = status(&mut sender).await?;
-    let close = control::call(&mut sender, Request::StreamClose(spec), &Progress::hidden(), KEY_WAIT).await?;
-    debug_assert!(matches!(close, Reply::Done), "the stream was open");
+    order(&mut sender, Request::StreamClose(spec)).await?;
     let sent = after.counters.sent_bytes.saturating_sub(before.counters.sent_bytes);
     // What was agreed meanwhile: the pool may be fuller or emptier than at the beginning.
     let agreed = |status: &Status| status.streams.iter().map(|stream| stream.agreed).sum::<u64>() * each;
@@ -165,12 +161,8 @@ async fn measure(net: &Descriptor, args: &StreamArgs) -> Result<Report> {
 
 /// Takes keys at both ends and compares them; gives how many bytes they were.
 async fn take(sender: &mut Client, receiver: &mut Client, spec: &StreamSpec, count: u32) -> Result<u64> {
-    let request = Request::StreamNext { spec: spec.clone(), count, wait_ms: units::millis(KEY_WAIT) };
-    let Reply::Batch(sent) = control::call(sender, request, &Progress::hidden(), KEY_WAIT * 2).await? else {
-        return Err(CliError::strange_reply());
-    };
     let mut bytes = 0;
-    for KeyRun { first, count, keys } in sent.runs {
+    for KeyRun { first, count, keys } in next_keys(sender, spec, count).await? {
         let request = Request::KeyFetchRun { first, count };
         let Reply::Batch(received) = control::call(receiver, request, &Progress::hidden(), KEY_WAIT).await?
         else {
@@ -178,15 +170,36 @@ async fn take(sender: &mut Client, receiver: &mut Client, spec: &StreamSpec, cou
         };
         let equal = received.runs.iter().all(|run| bool::from(run.keys.expose().ct_eq(keys.expose())));
         if received.runs.len() != 1 || !equal {
-            let text = format!("the two sides hold different keys from {first} on");
-            return Err(CliError::new("dske::bench::differ", 5, text));
+            return Err(differ(first));
         }
         bytes += u64::try_from(keys.len()).unwrap_or(0);
     }
     Ok(bytes)
 }
 
-async fn status(client: &mut Client) -> Result<Box<Status>> {
+/// The next keys of a stream, taken at the sender.
+pub(super) async fn next_keys(sender: &mut Client, spec: &StreamSpec, count: u32) -> Result<Vec<KeyRun>> {
+    let request = Request::StreamNext { spec: spec.clone(), count, wait_ms: units::millis(KEY_WAIT) };
+    match control::call(sender, request, &Progress::hidden(), KEY_WAIT * 2).await? {
+        Reply::Batch(batch) => Ok(batch.runs),
+        _ => Err(CliError::strange_reply()),
+    }
+}
+
+/// Has a node do something that it answers with nothing but that it is done.
+pub(super) async fn order(client: &mut Client, request: Request) -> Result<()> {
+    match control::call(client, request, &Progress::hidden(), KEY_WAIT).await? {
+        Reply::Done => Ok(()),
+        _ => Err(CliError::strange_reply()),
+    }
+}
+
+pub(super) fn differ(first: KeyId) -> CliError {
+    let text = format!("the two sides hold different keys from {first} on");
+    CliError::new("dske::bench::differ", 5, text)
+}
+
+pub(super) async fn status(client: &mut Client) -> Result<Box<Status>> {
     match control::call(client, Request::Status, &Progress::hidden(), CONNECT_WAIT).await? {
         Reply::Status(status) => Ok(status),
         _ => Err(CliError::strange_reply()),
