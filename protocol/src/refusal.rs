@@ -190,6 +190,36 @@ pub enum AbortReason {
 }
 
 impl AbortReason {
+    /// The stable names of all reasons.
+    pub const NAMES: [&str; 10] = [
+        "too-few-shares",
+        "none-validates",
+        "ambiguous",
+        "work-bound",
+        "sender-not-established",
+        "internal",
+        "quota-exceeded",
+        "no-choice",
+        "unknown-round",
+        "unconfirmed",
+    ];
+
+    /// A stable name, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooFewShares { .. } => "too-few-shares",
+            Self::NoneValidates { .. } => "none-validates",
+            Self::Ambiguous => "ambiguous",
+            Self::WorkBound { .. } => "work-bound",
+            Self::SenderNotEstablished => "sender-not-established",
+            Self::Internal => "internal",
+            Self::QuotaExceeded { .. } => "quota-exceeded",
+            Self::NoChoice { .. } => "no-choice",
+            Self::UnknownRound => "unknown-round",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+
     /// Whether the reason speaks of an attack rather than of a failure.
     pub fn is_security_event(&self) -> bool {
         matches!(self, Self::NoneValidates { .. } | Self::Ambiguous | Self::WorkBound { .. })
@@ -271,4 +301,38 @@ pub enum SendFailure {
     /// The store failed.
     #[error("the node cannot record anything at the moment")]
     Internal,
+}
+
+impl SendFailure {
+    /// The stable names of all failures.
+    pub const NAMES: [&str; 11] = [
+        "too-few-hubs",
+        "parameters",
+        "pad-low",
+        "not-synced",
+        "too-few-accepted",
+        "receiver-aborted",
+        "unconfirmed",
+        "too-few-match",
+        "no-session",
+        "busy",
+        "internal",
+    ];
+
+    /// A stable name, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooFewHubs { .. } => "too-few-hubs",
+            Self::Parameters(_) => "parameters",
+            Self::PadLow { .. } => "pad-low",
+            Self::NotSynced { .. } => "not-synced",
+            Self::TooFewAccepted { .. } => "too-few-accepted",
+            Self::ReceiverAborted { .. } => "receiver-aborted",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::TooFewMatch { .. } => "too-few-match",
+            Self::NoSession => "no-session",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+        }
+    }
 }

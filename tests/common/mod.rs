@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+pub(crate) mod http;
 pub(crate) mod ledgers;
 
 use std::{
@@ -40,6 +41,20 @@ impl Net {
     /// Starts one. Every node logs the messages that it sends and receives.
     pub(crate) fn up(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
         Self::up_with_log(hubs, clients, k, pads, LOG)
+    }
+
+    /// Starts one whose nodes answer monitoring.
+    pub(crate) fn up_with_metrics(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
+        let net = Self::empty();
+        let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
+        let sizes = ["--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
+        net.testnet(&[&["up", "--metrics"], &sizes[..]].concat());
+        net
+    }
+
+    /// The port on which a node answers monitoring.
+    pub(crate) fn metrics_port(&self, node: &str) -> u16 {
+        self.entry(node)["metrics"].as_u64().unwrap().try_into().unwrap()
     }
 
     /// Starts one whose nodes log what this filter lets through.
