@@ -11,6 +11,7 @@ use crate::{
     cli::{
         config::ConfigCommand,
         enrol::EnrolCommand,
+        explain::ExplainArgs,
         init::InitArgs,
         key::KeyCommand,
         output::ColorChoice,
@@ -121,6 +122,8 @@ pub(crate) enum Command {
     /// The paper's results, measured again: CSV, JSON and figures
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// What an error means and what to do about it
+    Explain(ExplainArgs),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
