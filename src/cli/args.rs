@@ -10,6 +10,7 @@ use crate::{
     bench::BenchCommand,
     cli::{
         config::ConfigCommand,
+        doctor::DoctorArgs,
         enrol::EnrolCommand,
         explain::ExplainArgs,
         init::InitArgs,
@@ -122,6 +123,8 @@ pub(crate) enum Command {
     /// The paper's results, measured again: CSV, JSON and figures
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Look at what a node needs, and say what to do
+    Doctor(DoctorArgs),
     /// What an error means and what to do about it
     Explain(ExplainArgs),
     /// The configuration file
