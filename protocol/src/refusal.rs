@@ -85,6 +85,34 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The stable names of all refusals.
+    pub const NAMES: [&str; 24] = [
+        "malformed",
+        "unknown-table",
+        "table-pending",
+        "table-inactive",
+        "out-of-range",
+        "pad-used",
+        "bad-tag",
+        "not-in-roster",
+        "unknown-sender",
+        "unknown-receiver",
+        "not-for-me",
+        "k-too-small",
+        "hub-not-accepted",
+        "sender-not-established",
+        "block-known",
+        "too-large",
+        "pad-low",
+        "busy",
+        "internal",
+        "not-synced",
+        "receiver-away",
+        "quota-exceeded",
+        "outbox-full",
+        "unknown-round",
+    ];
+
     /// A stable name, for counting.
     pub fn name(self) -> &'static str {
         match self {
@@ -334,5 +362,23 @@ impl SendFailure {
             Self::Busy => "busy",
             Self::Internal => "internal",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_all_in_the_lists() {
+        for names in [&Refusal::NAMES[..], &AbortReason::NAMES, &SendFailure::NAMES] {
+            let mut distinct = names.to_vec();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), names.len());
+        }
+        assert!(Refusal::NAMES.contains(&Refusal::UnknownRound.name()));
+        assert!(AbortReason::NAMES.contains(&AbortReason::Unconfirmed.name()));
+        assert!(SendFailure::NAMES.contains(&SendFailure::Internal.name()));
     }
 }

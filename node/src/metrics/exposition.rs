@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use dske_protocol::refusal::Refusal;
 use dske_storage::{OutboxEntry, TableState, TableStatus};
 use prometheus::Result;
 
@@ -331,7 +332,10 @@ fn turned_away(families: &Families, status: &Status) -> Result<()> {
         "dske_messages_refused_total",
         "Messages that were refused, by reason",
         ["reason"],
-        status.refusals.iter().map(|(reason, count)| ([reason.as_str()], *count)),
+        Refusal::NAMES
+            .into_iter()
+            .map(|reason| ([reason], 0))
+            .chain(status.refusals.iter().map(|(reason, count)| ([reason.as_str()], *count))),
     )?;
     let counters = &status.counters;
     let all = [

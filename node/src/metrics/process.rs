@@ -1,6 +1,6 @@
 //! What the process takes of the machine, under the names that Prometheus has for it.
 
-use std::{fs, time::SystemTime};
+use std::{fs, sync::OnceLock, time::SystemTime};
 
 use prometheus::Result;
 use rustix::{
@@ -10,6 +10,8 @@ use rustix::{
 };
 
 use super::families::Families;
+
+static STARTED: OnceLock<f64> = OnceLock::new();
 
 /// Adds the process's figures. One that the system does not give is left out.
 pub(super) fn describe(families: &Families, uptime_ms: u64) -> Result<()> {
@@ -26,9 +28,12 @@ pub(super) fn describe(families: &Families, uptime_ms: u64) -> Result<()> {
     if let Some(most) = getrlimit(Resource::Nofile).current {
         families.gauge("process_max_fds", "Most file descriptors that may be open", most as f64)?;
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let started = now.as_secs_f64() - uptime_ms as f64 / 1e3;
-    families.gauge("process_start_time_seconds", "When the node started, since the epoch", started.round())
+    // Reckoned once: a figure that wavers, or follows the calendar, would look like restarts.
+    let started = STARTED.get_or_init(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (now.as_secs_f64() - uptime_ms as f64 / 1e3).round()
+    });
+    families.gauge("process_start_time_seconds", "When the node started, since the epoch", *started)
 }
 
 fn cpu_seconds(seconds: f64) -> Result<prometheus::Counter> {
