@@ -69,7 +69,7 @@ pub(crate) struct Globals {
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: ColorChoice,
-    /// Form of the log on standard error
+    /// Form and place of the log: lines or JSON on standard error, or the journal
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) log_format: LogFormat,
     /// Give up waiting for the node after this long
@@ -85,6 +85,8 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// The journal of systemd, with priorities and fields.
+    Journald,
 }
 
 /// The commands.

@@ -1,13 +1,16 @@
-//! The log, on standard error. `RUST_LOG` overrides the flags.
+//! The log, on standard error or in the journal. `RUST_LOG` overrides the flags.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::cli::args::{Cli, Command, LogFormat};
+use crate::cli::{
+    args::{Cli, Command, LogFormat},
+    error::{CliError, Result, exit},
+};
 
 /// Starts the log: a node tells what it does, other commands only what goes wrong.
-pub(crate) fn start(cli: &Cli) {
+pub(crate) fn start(cli: &Cli) -> Result<()> {
     let globals = &cli.globals;
     let level = match (globals.quiet, globals.verbose) {
         (true, _) => "error",
@@ -22,14 +25,21 @@ pub(crate) fn start(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let color = crate::cli::output::Output::new(false, false, globals.color).color_stderr;
+    let ansi = color && std::io::stderr().is_terminal();
     // With `log_internal_errors` a closed standard error would panic.
-    let builder = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color && std::io::stderr().is_terminal())
-        .log_internal_errors(false);
+    let lines = || fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).log_internal_errors(false);
+    let log = tracing_subscriber::registry().with(filter);
     match globals.log_format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => log.with(lines().with_target(false)).init(),
+        LogFormat::Json => log.with(lines().json().flatten_event(true)).init(),
+        LogFormat::Journald => {
+            let journal = tracing_journald::layer().map_err(|error| {
+                CliError::new("dske::log::journald", exit::OTHER, "there is no journal to log to")
+                    .because(error)
+                    .help("choose another --log-format; `text` on standard error does everywhere")
+            })?;
+            log.with(journal.with_field_prefix(Some("DSKE".into()))).init();
+        }
     }
+    Ok(())
 }
