@@ -88,20 +88,6 @@ fn a_node_says_that_it_is_up_how_it_is_that_it_lives_and_that_it_stops() {
 }
 
 #[test]
-fn without_a_journal_it_says_so_and_does_not_start() {
-    if Path::new("/run/systemd/journal/socket").exists() {
-        eprintln!("skipped: there is a journal here");
-        return;
-    }
-    let manager = Manager::new();
-    let mut run = manager.dske(&["run", "--log-format", "journald"]);
-    let output = run.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("dske::log::journald") && said.contains("--log-format"), "{said}");
-}
-
-#[test]
 fn systemd_rates_the_unit_as_well_confined() {
     let mut analyze = Command::new("systemd-analyze");
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/dske@.service");

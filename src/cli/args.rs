@@ -69,7 +69,7 @@ pub(crate) struct Globals {
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: ColorChoice,
-    /// Form and place of the log: lines or JSON on standard error, or the journal
+    /// Form of the log on standard error
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) log_format: LogFormat,
     /// Give up waiting for the node after this long
@@ -85,7 +85,7 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-    /// The journal of systemd, with priorities and fields.
+    /// Lines that begin with a priority, as systemd takes them from a service for its journal.
     Journald,
 }
 

@@ -58,9 +58,9 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     // Nothing that this program makes is for others to read, sled's files included.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let logging = logging::start(&cli);
+    logging::start(&cli);
     let context = Context::new(cli.globals);
-    match logging.and_then(|()| dispatch(cli.command, &context)) {
+    match dispatch(cli.command, &context) {
         Ok(status) => status,
         Err(error) => report(&error, &context),
     }
