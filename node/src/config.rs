@@ -39,7 +39,7 @@ pub struct Config {
     #[serde(default)]
     pub pads: PadsConfig,
     /// What monitoring may ask.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "MetricsConfig::is_off")]
     pub metrics: MetricsConfig,
 }
 
@@ -179,6 +179,13 @@ pub struct MetricsConfig {
     /// Address and port, such as `127.0.0.1:9464`; without it there is no listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+}
+
+impl MetricsConfig {
+    /// A table without entries would be in the way of one that is appended to the file.
+    fn is_off(&self) -> bool {
+        self.listen.is_none()
+    }
 }
 
 /// Inquiries burn 32 bytes each: 2048 in an hour.
