@@ -32,8 +32,10 @@ use crate::{
 /// Distributed Symmetric Key Exchange: agree secret keys through several hubs, none of which learns them.
 #[derive(Debug, Parser)]
 #[command(name = "dske", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Start with `dske demo`. Exit status: 0 ok, 1 other, 2 usage, 3 unreachable, \
-    4 fewer than k shares, 5 validation abort (a security event), 6 pad low, 7 configuration, 8 unsafe pad state.")]
+#[command(
+    after_help = "Start with `dske demo`; `dske explain CODE` says more about an error. Exit status: 0 ok, 1 other, 2 usage, 3 unreachable, \
+    4 fewer than k shares, 5 validation abort (a security event), 6 pad low, 7 configuration, 8 unsafe pad state."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,

@@ -45,11 +45,7 @@ impl Net {
 
     /// Starts one whose nodes answer monitoring.
     pub(crate) fn up_with_metrics(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
-        let net = Self::empty();
-        let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
-        let sizes = ["--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
-        net.testnet(&[&["up", "--metrics"], &sizes[..]].concat());
-        net
+        Self::up_with(hubs, clients, k, pads, LOG, &["--metrics"])
     }
 
     /// The port on which a node answers monitoring.
@@ -59,10 +55,15 @@ impl Net {
 
     /// Starts one whose nodes log what this filter lets through.
     pub(crate) fn up_with_log(hubs: u8, clients: u8, k: u8, pads: &str, log: &str) -> Self {
+        Self::up_with(hubs, clients, k, pads, log, &[])
+    }
+
+    /// Starts one with further options.
+    pub(crate) fn up_with(hubs: u8, clients: u8, k: u8, pads: &str, log: &str, more: &[&str]) -> Self {
         let net = Self::empty();
         let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
         let arguments = ["testnet", "up", "--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
-        let output = net.dske(&arguments).env("RUST_LOG", log).output().unwrap();
+        let output = net.dske(&arguments).args(more).env("RUST_LOG", log).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         net
     }

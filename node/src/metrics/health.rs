@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
-use crate::{config::Role, node::Shared, status::Status};
+use crate::{node::Shared, status::Status};
 
 /// A task that has not answered by then hangs. A busy node answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,12 +36,20 @@ impl Health {
 
     /// Asks every task of the node, and judges what they say.
     pub(crate) async fn ask(shared: &Shared) -> Self {
-        let mut health = match timeout(PATIENCE, shared.status()).await {
+        let (status, network) =
+            tokio::join!(timeout(PATIENCE, shared.status()), timeout(PATIENCE, shared.ping()));
+        let mut health = match status {
             Ok(status) => Self::of(&status),
             Err(_) => Self { dead: vec!["an actor does not answer".into()], ..Self::default() },
         };
-        if timeout(PATIENCE, shared.ping()).await != Ok(true) {
+        if network != Ok(true) {
             health.dead.push("the network does not answer".into());
+        }
+        if shared.hub.as_ref().is_some_and(mpsc::Sender::is_closed) {
+            health.dead.push("the hub's task has ended".into());
+        }
+        if shared.client.as_ref().is_some_and(mpsc::Sender::is_closed) {
+            health.dead.push("the client's task has ended".into());
         }
         health
     }
@@ -52,15 +60,9 @@ impl Health {
         if let Some(fault) = &status.node.store_fault {
             health.dead.push(format!("the store has stopped: {fault}"));
         }
-        match &status.policy {
-            Some(policy) if policy.usable < policy.k => health.unready.push(format!(
-                "{} of {} hubs usable, {} are needed for a key",
-                policy.usable, policy.n, policy.k
-            )),
-            None if status.node.roles.contains(&Role::Client) => {
-                health.dead.push("the client's task has ended".into());
-            }
-            _ => {}
+        if let Some(policy) = status.policy.filter(|policy| policy.usable < policy.k) {
+            let (usable, n, k) = (policy.usable, policy.n, policy.k);
+            health.unready.push(format!("{usable} of {n} hubs usable, {k} are needed for a key"));
         }
         health
     }
