@@ -88,6 +88,31 @@ fn a_node_says_that_it_is_up_how_it_is_that_it_lives_and_that_it_stops() {
 }
 
 #[test]
+fn logs_are_json_or_lines_with_priorities_where_that_is_wanted() {
+    let manager = Manager::new();
+    let init = ["init", "--role", "client", "--name", "alice", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    assert!(manager.dske(&init).status().unwrap().success());
+    let log = |form: &str| {
+        let mut run = manager.dske(&["run", "--quiet", "--log-format", form]);
+        run.env("RUST_LOG", "info").env("NOTIFY_SOCKET", manager.dir.path().join("notify"));
+        let node = run.stderr(Stdio::piped()).spawn().unwrap();
+        manager.until("READY=1");
+        kill_process(Pid::from_child(&node), Signal::TERM).unwrap();
+        String::from_utf8(node.wait_with_output().unwrap().stderr).unwrap()
+    };
+    let json = log("json");
+    let lines: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let up = lines.iter().find(|line| line["message"] == "up").expect("it says that it is up");
+    assert!(up["level"] == "INFO" && up["node"].is_string() && up["timestamp"].is_string(), "{up}");
+    let journal = log("journald");
+    assert!(journal.lines().any(|line| line.starts_with("<6>up node=")), "{journal}");
+    assert!(journal.lines().all(|line| line.starts_with('<')), "{journal}");
+}
+
+#[test]
 fn systemd_rates_the_unit_as_well_confined() {
     let mut analyze = Command::new("systemd-analyze");
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/dske@.service");

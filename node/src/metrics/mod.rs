@@ -9,6 +9,8 @@ mod health;
 mod measures;
 mod process;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use health::Health;
 pub(crate) use measures::{Measures, Side};
