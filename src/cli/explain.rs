@@ -12,6 +12,9 @@ use crate::cli::{
 /// A section for each code.
 const ERRORS: &str = include_str!("../../docs/ERRORS.md");
 
+/// Longest line, as far as the terminal has it.
+const COLUMNS: u16 = 100;
+
 /// Arguments of `dske explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
@@ -39,7 +42,18 @@ pub(crate) fn run(args: &ExplainArgs, context: &Context) -> Result<()> {
     if context.out.json {
         return context.out.document(&found);
     }
-    context.out.line(format_args!("{}\n\n{}\n\n{}", found.code, found.summary, found.remedy))
+    let width = usize::from(dske_tui::terminal::width().unwrap_or(COLUMNS)).min(usize::from(COLUMNS));
+    let wrapped = |text: &str| {
+        let paragraphs =
+            text.split("\n\n").map(|paragraph| textwrap::fill(&paragraph.replace('\n', " "), width));
+        paragraphs.collect::<Vec<_>>().join("\n\n")
+    };
+    context.out.line(format_args!(
+        "{}\n\n{}\n\n{}",
+        found.code,
+        wrapped(found.summary),
+        wrapped(found.remedy)
+    ))
 }
 
 fn list(context: &Context) -> Result<()> {
