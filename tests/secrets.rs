@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-use common::{Net, needles::Needles};
+use common::{Net, http, needles::Needles};
 use sha2::Digest;
 
 /// Everything that commands print.
@@ -65,7 +65,7 @@ fn agree(net: &Net, from: &str, with: &str) -> Vec<u8> {
 
 #[test]
 fn nothing_that_is_logged_printed_or_kept_in_the_open_holds_a_secret() {
-    let net = Net::up_with_log(3, 2, 2, "128KiB", "trace");
+    let net = Net::up_with(3, 2, 2, "128KiB", "trace", &["--metrics"]);
     let mut needles = Needles::new();
     pads(&net, &mut needles);
     assert!(needles.len() > 3 * 2 * 2 * 8192 / 2, "pads are known: {} pieces", needles.len());
@@ -107,7 +107,7 @@ fn nothing_that_is_logged_printed_or_kept_in_the_open_holds_a_secret() {
         command.env("DSKE_PASSPHRASE", passphrase);
         command
     };
-    let show: [(&str, &[&str]); 19] = [
+    let show: [(&str, &[&str]); 21] = [
         ("alice", &["key", "get", "--with", "nobody"]),
         ("alice", &["key", "get", "--with", "bob", "-k", "9"]),
         ("alice", &["key", "get", "--with", "bob", "--bits", "8Mbit"]),
@@ -120,6 +120,8 @@ fn nothing_that_is_logged_printed_or_kept_in_the_open_holds_a_secret() {
         ("p1", &["status", "--json"]),
         ("alice", &["top", "--once"]),
         ("alice", &["config", "show"]),
+        ("alice", &["doctor", "--json"]),
+        ("p1", &["doctor"]),
         ("p1", &["pskm", "make", "--for", "alice", "--size", "64KiB", "-o", "more.pskm"]),
         ("alice", &["pskm", "import", "more.pskm", "--key-file", "no.key"]),
         ("alice", &["pskm", "inspect", "more.pskm"]),
@@ -165,6 +167,11 @@ fn nothing_that_is_logged_printed_or_kept_in_the_open_holds_a_secret() {
         needles.add("a key", &sent.bytes);
     }
 
+    for node in ["alice", "bob", "p1", "p2"] {
+        let (status, text) = http::get(net.metrics_port(node), "/metrics");
+        assert!(status == 200 && text.contains("dske_table_burnt_bytes_total"), "{text}");
+        said.0.push((format!("metrics of {node}"), text.into()));
+    }
     // The nodes end, so that everything that they would write is written.
     net.nodes().iter().filter(|node| *node != "p3").for_each(|node| net.stop(node));
     let mut searched = 0;

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,6 +38,9 @@ pub struct Config {
     /// When to warn that pads run out.
     #[serde(default)]
     pub pads: PadsConfig,
+    /// What monitoring may ask.
+    #[serde(default, skip_serializing_if = "MetricsConfig::is_off")]
+    pub metrics: MetricsConfig,
 }
 
 /// `[node]`
@@ -168,6 +172,22 @@ impl Default for PadsConfig {
     }
 }
 
+/// `[metrics]`: the HTTP listener for monitoring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Address and port, such as `127.0.0.1:9464`; without it there is no listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+}
+
+impl MetricsConfig {
+    /// A table without entries would be in the way of one that is appended to the file.
+    fn is_off(&self) -> bool {
+        self.listen.is_none()
+    }
+}
+
 /// Inquiries burn 32 bytes each: 2048 in an hour.
 const IDENTITY_USE_DEFAULT: Quota = Quota::per_hour(64 << 10);
 
@@ -236,6 +256,7 @@ impl Config {
             policy: PolicyConfig::default(),
             outbox: OutboxConfig::default(),
             pads: PadsConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 

@@ -46,6 +46,9 @@ pub enum NodeError {
     /// The network cannot be set up.
     #[error("{0}")]
     Network(String),
+    /// The listener for monitoring cannot be set up.
+    #[error("{0}")]
+    Metrics(String),
 }
 
 impl From<NetworkConfigError> for NodeError {
@@ -94,6 +97,12 @@ impl NodeError {
                 3,
                 self.to_string(),
                 "choose other addresses under [network] listen, or stop what uses them",
+            ),
+            Self::Metrics(_) => failure(
+                "dske::metrics::setup",
+                3,
+                self.to_string(),
+                "choose another address under [metrics] listen, or stop what uses it",
             ),
         }
     }

@@ -18,12 +18,14 @@ mod hardening;
 mod hub_actor;
 mod mailbox;
 mod me;
+mod metrics;
 mod network;
 mod node;
 mod pad_watch;
 mod pads;
 mod quotas;
 pub mod status;
+mod supervision;
 mod sync;
 mod upkeep;
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
+    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     sync::Arc,
     time::{Duration, Instant},
@@ -22,8 +23,10 @@ use crate::{
     hardening::hardening,
     hub_actor::{HubActor, HubConfig, HubOrder},
     me,
-    network::{Directory, Dropped, NetworkTask, Setup},
+    metrics::{Measures, MetricsServer},
+    network::{Command, Commands, Directory, Dropped, NetworkTask, Setup},
     status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
+    supervision,
     upkeep::Upkeep,
 };
 
@@ -40,6 +43,8 @@ pub struct NodeReady {
     pub listen: Vec<Multiaddr>,
     /// Its id.
     pub node: NodeId,
+    /// Where monitoring is listened for, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What the control socket works with.
@@ -53,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) dropped: Arc<Dropped>,
     pub(crate) upkeep: Upkeep,
+    pub(crate) commands: Commands,
     pub(crate) began: Instant,
 }
 
@@ -156,6 +162,7 @@ pub async fn run(
     let client = if is(Role::Client) {
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
         let policy = config.policy.clone();
+        let measures = Measures::new().map_err(|error| NodeError::Metrics(error.to_string()))?;
         let actor = ClientActor::new(
             (me.node, config.node.name.clone()),
             policy,
@@ -163,6 +170,7 @@ pub async fn run(
             clock,
             commands.clone(),
             directory,
+            measures,
         )?;
         tasks.spawn(actor.run(client_events_in, orders_in));
         Some(orders)
@@ -175,7 +183,17 @@ pub async fn run(
     let socket = dir.control_socket();
     let server =
         Server::bind(&socket).map_err(|source| NodeError::File { action: "create", path: socket, source })?;
-    let up = NodeReady { listen: listen.clone(), node: me.node };
+    let metrics = match config.metrics.listen {
+        Some(address) => Some(MetricsServer::bind(address).await.map_err(|source| {
+            NodeError::Metrics(format!("cannot listen on {address} for metrics: {source}"))
+        })?),
+        None => None,
+    };
+    let up = NodeReady {
+        listen: listen.clone(),
+        node: me.node,
+        metrics: metrics.as_ref().map(MetricsServer::address),
+    };
     let shared = Shared {
         dir,
         store: store.clone(),
@@ -186,15 +204,22 @@ pub async fn run(
         listen,
         dropped,
         upkeep: upkeep.clone(),
+        commands: commands.clone(),
         began: Instant::now(),
     };
-    let server = tokio::spawn(server.run(Arc::new(shared)));
+    let shared = Arc::new(shared);
+    let server = tokio::spawn(server.run(Arc::clone(&shared)));
+    let metrics = metrics.map(|metrics| tokio::spawn(metrics.run(Arc::clone(&shared))));
     ready(&up);
+    let supervised = tokio::spawn(supervision::run(shared));
     tracing::info!(node = %up.node.short(), listen = ?up.listen, "up");
 
     shutdown.await;
     tracing::info!("stopping");
+    supervised.abort();
+    supervision::stopping();
     server.abort();
+    metrics.iter().for_each(tokio::task::JoinHandle::abort);
     looking.abort();
     network.abort();
     drop(commands);
@@ -224,8 +249,19 @@ fn tell_hardening() {
 }
 
 impl Shared {
+    /// Whether the network task still takes commands and executes them.
+    pub(crate) async fn ping(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Ping(reply)).is_ok() && answer.await.is_ok()
+    }
+
     /// A snapshot of everything.
     pub(crate) async fn status(&self) -> Status {
+        self.observe().await.0
+    }
+
+    /// A snapshot, and how a client's agreements went.
+    pub(crate) async fn observe(&self) -> (Status, Option<Measures>) {
         let hub = match &self.hub {
             Some(hub) => ask(hub, HubOrder::Status).await,
             None => None,
@@ -250,9 +286,11 @@ impl Shared {
             events.extend(hub.events);
         }
         let (mut policy, mut sessions, mut identities) = (None, Vec::new(), Vec::new());
+        let mut measures = None;
         let mut streams = Vec::new();
         if let Some(client) = client {
             policy = Some(client.policy);
+            measures = Some(client.measures);
             peers.extend(client.peers);
             sessions = client.sessions;
             identities = client.identities;
@@ -271,7 +309,7 @@ impl Shared {
         }
         events.extend(self.upkeep.events());
         events.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
-        Status {
+        let status = Status {
             schema_version: SCHEMA_VERSION,
             node: NodeStatus {
                 name: self.config.node.name.clone(),
@@ -297,7 +335,8 @@ impl Shared {
             pads: self.upkeep.forecasts(),
             refusals,
             counters,
-        }
+        };
+        (status, measures)
     }
 
     /// Tells the actors what an administrative request has changed.

@@ -85,6 +85,34 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The stable names of all refusals.
+    pub const NAMES: [&str; 24] = [
+        "malformed",
+        "unknown-table",
+        "table-pending",
+        "table-inactive",
+        "out-of-range",
+        "pad-used",
+        "bad-tag",
+        "not-in-roster",
+        "unknown-sender",
+        "unknown-receiver",
+        "not-for-me",
+        "k-too-small",
+        "hub-not-accepted",
+        "sender-not-established",
+        "block-known",
+        "too-large",
+        "pad-low",
+        "busy",
+        "internal",
+        "not-synced",
+        "receiver-away",
+        "quota-exceeded",
+        "outbox-full",
+        "unknown-round",
+    ];
+
     /// A stable name, for counting.
     pub fn name(self) -> &'static str {
         match self {
@@ -190,6 +218,36 @@ pub enum AbortReason {
 }
 
 impl AbortReason {
+    /// The stable names of all reasons.
+    pub const NAMES: [&str; 10] = [
+        "too-few-shares",
+        "none-validates",
+        "ambiguous",
+        "work-bound",
+        "sender-not-established",
+        "internal",
+        "quota-exceeded",
+        "no-choice",
+        "unknown-round",
+        "unconfirmed",
+    ];
+
+    /// A stable name, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooFewShares { .. } => "too-few-shares",
+            Self::NoneValidates { .. } => "none-validates",
+            Self::Ambiguous => "ambiguous",
+            Self::WorkBound { .. } => "work-bound",
+            Self::SenderNotEstablished => "sender-not-established",
+            Self::Internal => "internal",
+            Self::QuotaExceeded { .. } => "quota-exceeded",
+            Self::NoChoice { .. } => "no-choice",
+            Self::UnknownRound => "unknown-round",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+
     /// Whether the reason speaks of an attack rather than of a failure.
     pub fn is_security_event(&self) -> bool {
         matches!(self, Self::NoneValidates { .. } | Self::Ambiguous | Self::WorkBound { .. })
@@ -271,4 +329,56 @@ pub enum SendFailure {
     /// The store failed.
     #[error("the node cannot record anything at the moment")]
     Internal,
+}
+
+impl SendFailure {
+    /// The stable names of all failures.
+    pub const NAMES: [&str; 11] = [
+        "too-few-hubs",
+        "parameters",
+        "pad-low",
+        "not-synced",
+        "too-few-accepted",
+        "receiver-aborted",
+        "unconfirmed",
+        "too-few-match",
+        "no-session",
+        "busy",
+        "internal",
+    ];
+
+    /// A stable name, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooFewHubs { .. } => "too-few-hubs",
+            Self::Parameters(_) => "parameters",
+            Self::PadLow { .. } => "pad-low",
+            Self::NotSynced { .. } => "not-synced",
+            Self::TooFewAccepted { .. } => "too-few-accepted",
+            Self::ReceiverAborted { .. } => "receiver-aborted",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::TooFewMatch { .. } => "too-few-match",
+            Self::NoSession => "no-session",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_all_in_the_lists() {
+        for names in [&Refusal::NAMES[..], &AbortReason::NAMES, &SendFailure::NAMES] {
+            let mut distinct = names.to_vec();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), names.len());
+        }
+        assert!(Refusal::NAMES.contains(&Refusal::UnknownRound.name()));
+        assert!(AbortReason::NAMES.contains(&AbortReason::Unconfirmed.name()));
+        assert!(SendFailure::NAMES.contains(&SendFailure::Internal.name()));
+    }
 }

@@ -34,7 +34,8 @@ impl Network {
         }
         let Size { hubs, k, pad_bytes } = size()?;
         let (name, root): (Name, _) = private_root("bench")?;
-        let plan = Plan { name, root, hubs, clients: 2, k, pad_bytes, deadline: None, port: None };
+        let plan =
+            Plan { name, root, hubs, clients: 2, k, pad_bytes, deadline: None, port: None, metrics: false };
         context.out.note(format_args!("starting {hubs} hubs and 2 clients, pads {}", units::size(pad_bytes)));
         let net = Net::up(&plan, Lifetime::Bound, runtime, interrupt)?;
         Ok(Self { descriptor: net.descriptor().clone(), own: Some(net) })

@@ -10,7 +10,9 @@ use crate::{
     bench::BenchCommand,
     cli::{
         config::ConfigCommand,
+        doctor::DoctorArgs,
         enrol::EnrolCommand,
+        explain::ExplainArgs,
         init::InitArgs,
         key::KeyCommand,
         output::ColorChoice,
@@ -30,8 +32,10 @@ use crate::{
 /// Distributed Symmetric Key Exchange: agree secret keys through several hubs, none of which learns them.
 #[derive(Debug, Parser)]
 #[command(name = "dske", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Start with `dske demo`. Exit status: 0 ok, 1 other, 2 usage, 3 unreachable, \
-    4 fewer than k shares, 5 validation abort (a security event), 6 pad low, 7 configuration, 8 unsafe pad state.")]
+#[command(
+    after_help = "Start with `dske demo`; `dske explain CODE` says more about an error. Exit status: 0 ok, 1 other, 2 usage, 3 unreachable, \
+    4 fewer than k shares, 5 validation abort (a security event), 6 pad low, 7 configuration, 8 unsafe pad state."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
@@ -83,6 +87,8 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// Lines that begin with a priority, as systemd takes them from a service for its journal.
+    Journald,
 }
 
 /// The commands.
@@ -121,6 +127,10 @@ pub(crate) enum Command {
     /// The paper's results, measured again: CSV, JSON and figures
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Look at what a node needs, and say what to do
+    Doctor(DoctorArgs),
+    /// What an error means and what to do about it
+    Explain(ExplainArgs),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -65,7 +65,7 @@ fn offline(context: &Context, dir: &DataDir, request: Request, progress: &Progre
 }
 
 /// Opens the store of a node that does not run, works on it, and closes it in any case.
-fn on_store<T>(dir: &DataDir, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+pub(crate) fn on_store<T>(dir: &DataDir, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
     let store = Store::open(&dir.store(), Options::default()).map_err(NodeError::from)?;
     let result = work(&store);
     let closed = store.close().map_err(NodeError::from);

@@ -2,9 +2,22 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        self, FmtContext,
+        format::{FormatEvent, FormatFields, Writer},
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
-use crate::cli::args::{Cli, Command, LogFormat};
+use crate::cli::{
+    args::{Cli, Command, LogFormat},
+    output::printable,
+};
 
 /// Starts the log: a node tells what it does, other commands only what goes wrong.
 pub(crate) fn start(cli: &Cli) {
@@ -22,14 +35,83 @@ pub(crate) fn start(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let color = crate::cli::output::Output::new(false, false, globals.color).color_stderr;
+    let ansi = color && std::io::stderr().is_terminal();
     // With `log_internal_errors` a closed standard error would panic.
-    let builder = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color && std::io::stderr().is_terminal())
-        .log_internal_errors(false);
+    let lines = || fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).log_internal_errors(false);
+    let log = tracing_subscriber::registry().with(filter);
     match globals.log_format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => log.with(lines().with_target(false)).init(),
+        LogFormat::Json => log.with(lines().json().flatten_event(true)).init(),
+        LogFormat::Journald => {
+            let form = Journal(fmt::format().without_time().with_level(false).with_target(false));
+            log.with(lines().with_ansi(false).event_format(form)).init();
+        }
+    }
+}
+
+/// A line with its priority in front; the journal has the time itself.
+struct Journal<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Journal<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        // A second line could bring a priority of its own.
+        writeln!(out, "<{}>{}", priority(*event.metadata().level()), printable(line.trim_end()))
+    }
+}
+
+/// As syslog counts: 3 is an error, 7 is for debugging.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_journal_gets_one_line_with_priority_and_fields() {
+        let kept = Kept::default();
+        let form = Journal(fmt::format().without_time().with_level(false).with_target(false));
+        let writer = kept.clone();
+        let layer = fmt::layer().with_writer(move || writer.clone()).with_ansi(false).event_format(form);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(peer = %"p1\n<0>all is lost", "a tag is wrong");
+            tracing::error!("the store stops");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "<4>a tag is wrong peer=p1\\n<0>all is lost\n<3>the store stops\n");
     }
 }

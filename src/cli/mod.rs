@@ -6,8 +6,10 @@ pub(crate) mod config;
 pub(crate) mod config_error;
 pub(crate) mod context;
 pub(crate) mod control;
+pub(crate) mod doctor;
 pub(crate) mod enrol;
 pub(crate) mod error;
+pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod interrupt;
@@ -80,6 +82,8 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Testnet(command) => testnet::run(&command, context).map(done),
         Command::Bench(command) => bench::run(&command, context).map(done),
         Command::Experiment(command) => experiment::run(&command, context).map(done),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Explain(args) => explain::run(&args, context).map(done),
         Command::Config(command) => config::run(&command, context).map(done),
         Command::Completions(args) => shell::completions(&args, context).map(done),
         Command::Man(args) => shell::man(&args, context).map(done),

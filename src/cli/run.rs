@@ -66,6 +66,9 @@ fn serve(dir: DataDir, config: Config, out: Output) -> Result<()> {
     let ready = move |ready: &NodeReady| {
         let listen: Vec<String> = ready.listen.iter().map(ToString::to_string).collect();
         out.note(format_args!("{name} {} is ready on {}", ready.node.short(), listen.join(", ")));
+        if let Some(metrics) = ready.metrics {
+            out.note(format_args!("metrics on http://{metrics}/metrics"));
+        }
     };
     let shutdown = async move { interrupt.raised().await };
     Ok(runtime.block_on(dske_node::run(dir, config, ready, shutdown))?)

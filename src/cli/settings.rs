@@ -2,7 +2,7 @@
 //!
 //! Only settings that differ from start to start are here; the rest of the policy lives in the file alone.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
 use clap::Args;
 use dske_node::config::{Config, ConfigError};
@@ -20,6 +20,9 @@ pub(crate) struct NodeFlags {
     /// Address to listen on, such as /ip4/0.0.0.0/tcp/7001; may be repeated
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
+    /// Answer monitoring over HTTP here, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Hubs used for a key; 0 for all
     #[arg(short, value_name = "N")]
     pub(crate) n: Option<u8>,
@@ -67,7 +70,7 @@ struct Knob {
     set: fn(&mut Config, &str) -> std::result::Result<(), String>,
 }
 
-const KNOBS: [Knob; 6] = [
+const KNOBS: [Knob; 7] = [
     Knob {
         key: "node.name",
         variable: "DSKE_NAME",
@@ -84,6 +87,13 @@ const KNOBS: [Knob; 6] = [
             let addresses = text.split(',').map(|one| parse(one.trim()));
             assign(&mut config.network.listen, addresses.collect())
         },
+    },
+    Knob {
+        key: "metrics.listen",
+        variable: "DSKE_METRICS",
+        flag: "--metrics",
+        text: |flags| flags.metrics.map(|address| address.to_string()),
+        set: |config, text| assign(&mut config.metrics.listen, parse(text).map(Some)),
     },
     Knob {
         key: "policy.n",

@@ -108,6 +108,9 @@ pub(crate) struct UpArgs {
     /// First of a run of ports; free ones otherwise
     #[arg(long)]
     port: Option<u16>,
+    /// Have every node answer monitoring over HTTP, on a port of its own
+    #[arg(long)]
+    metrics: bool,
 }
 
 /// `dske testnet chaos NODE …`
@@ -138,8 +141,8 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
     let began = Instant::now();
     let name = args.net.name(context).clone();
     let root = Descriptor::root_of(&name)?;
-    let UpArgs { hubs, clients, k, pads: pad_bytes, port, .. } = *args;
-    let plan = Plan { name, root, hubs, clients, k, pad_bytes, deadline: None, port };
+    let UpArgs { hubs, clients, k, pads: pad_bytes, port, metrics, .. } = *args;
+    let plan = Plan { name, root, hubs, clients, k, pad_bytes, deadline: None, port, metrics };
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
     let net = Net::up(&plan, Lifetime::Detached, &runtime, &interrupt)?.keep();

@@ -75,6 +75,7 @@ pub(crate) fn run(args: &DemoArgs, context: &Context) -> Result<ExitCode> {
         pad_bytes: args.pads,
         deadline: Some(DEADLINE),
         port: None,
+        metrics: false,
     };
     let mut report = Report::new(context.out);
     report.opening(&plan)?;

@@ -50,6 +50,9 @@ pub(crate) struct NodeEntry {
     pub(crate) log: PathBuf,
     /// The port that it listens on, on 127.0.0.1.
     pub(crate) port: u16,
+    /// The port on which it answers monitoring, on 127.0.0.1, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metrics: Option<u16>,
     /// Its libp2p peer id.
     pub(crate) peer_id: String,
     /// Its process, while it runs and perhaps after.
@@ -173,6 +176,7 @@ mod tests {
             dir: dir.path().join("p1"),
             log: dir.path().join("p1.log"),
             port: 7001,
+            metrics: Some(9464),
             peer_id: "12D3".into(),
             pid: None,
         };

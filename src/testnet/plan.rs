@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) deadline: Option<Duration>,
     /// First of a run of ports, or whichever are free.
     pub(crate) port: Option<u16>,
+    /// Whether nodes answer monitoring, each on a port of its own.
+    pub(crate) metrics: bool,
 }
 
 impl Plan {
@@ -75,9 +77,11 @@ impl Plan {
         hubs.chain(clients).collect()
     }
 
-    /// A loopback port for each node: the run that was asked for, if all of it is free, or free ones.
+    /// A loopback port for each node, then another for each where they answer monitoring: the run that was asked for, if
+    /// all of it is free, or free ones.
     pub(crate) fn ports(&self) -> Result<Vec<u16>> {
-        let count = u16::from(self.hubs) + u16::from(self.clients);
+        let nodes = u16::from(self.hubs) + u16::from(self.clients);
+        let count = if self.metrics { 2 * nodes } else { nodes };
         // All are held until the last is found, so that none comes twice.
         let mut held = Vec::new();
         for place in 0..count {
@@ -129,6 +133,7 @@ mod tests {
             pad_bytes: 1 << 20,
             deadline: None,
             port: None,
+            metrics: false,
         }
     }
 
@@ -153,6 +158,8 @@ mod tests {
     fn ports_are_distinct_and_a_taken_one_is_named() {
         let ports = plan(5, 3, 3).ports().expect("free ports");
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 8);
+        let with_metrics = Plan { metrics: true, ..plan(5, 3, 3) };
+        assert_eq!(with_metrics.ports().expect("free ports").len(), 16);
         let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = taken.local_addr().expect("its address").port();
         let error = Plan { port: Some(port), ..plan(1, 1, 1) }.ports().expect_err("taken");

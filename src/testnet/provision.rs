@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::Ipv4Addr,
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -48,10 +49,11 @@ pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor
     let mut net = Descriptor::new(plan.name.clone(), root, plan.k, plan.pad_bytes);
     let nodes = plan.nodes();
     let ports = plan.ports()?;
+    let mut metrics = ports.iter().skip(nodes.len()).copied();
     let mut open = BTreeMap::new();
-    for ((name, role), port) in nodes.into_iter().zip(ports) {
+    for ((name, role), &port) in nodes.into_iter().zip(&ports) {
         interrupt.check()?;
-        let (entry, node) = make_node(&net, plan, name, role, port)?;
+        let (entry, node) = make_node(&net, plan, name, role, (port, metrics.next()))?;
         open.insert(entry.name.clone(), node);
         net.nodes.push(entry);
     }
@@ -69,13 +71,14 @@ fn make_node(
     plan: &Plan,
     name: Name,
     role: Role,
-    port: u16,
+    (port, metrics): (u16, Option<u16>),
 ) -> Result<(NodeEntry, Provisioned)> {
     let dir = DataDir::new(net.root.join(name.as_str()));
     let mut config = Config::new(name.clone(), [role]);
     let listen = format!("/ip4/127.0.0.1/tcp/{port}");
     config.network.listen =
         vec![listen.parse().map_err(|error| CliError::usage(format!("{listen}: {error}")))?];
+    config.metrics.listen = metrics.map(|port| (Ipv4Addr::LOCALHOST, port).into());
     config.policy.k = plan.k;
     config.policy.k_min = plan.k;
     if let Some(deadline) = plan.deadline {
@@ -86,7 +89,8 @@ fn make_node(
     let store = Store::open(&dir.store(), Options::default()).map_err(NodeError::from)?;
     let log = net.root.join(format!("{name}.log"));
     let path = dir.path().to_owned();
-    let entry = NodeEntry { name, role, dir: path, log, port, peer_id: me.peer_id.clone(), pid: None };
+    let entry =
+        NodeEntry { name, role, dir: path, log, port, metrics, peer_id: me.peer_id.clone(), pid: None };
     Ok((entry, Provisioned { dir, config, me, store }))
 }
 

@@ -5,7 +5,11 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use rustix::{
@@ -19,6 +23,24 @@ use crate::disk::{Disk, File};
 pub(crate) const FILE_MODE: u32 = 0o600;
 /// Mode of every directory.
 pub(crate) const DIR_MODE: u32 = 0o700;
+
+static SYNCS: AtomicU64 = AtomicU64::new(0);
+static SYNC_MICROS: AtomicU64 = AtomicU64::new(0);
+
+/// Syncs that this process has waited for, and the microseconds that they took together.
+pub fn syncs() -> (u64, u64) {
+    (SYNCS.load(Ordering::Relaxed), SYNC_MICROS.load(Ordering::Relaxed))
+}
+
+/// Counts a sync and its time.
+pub(crate) fn timed<T>(sync: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = sync();
+    SYNCS.fetch_add(1, Ordering::Relaxed);
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    SYNC_MICROS.fetch_add(micros, Ordering::Relaxed);
+    result
+}
 
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +58,7 @@ impl File for OsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        timed(|| self.0.sync_data())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -101,7 +123,7 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+        timed(|| fs::File::open(path)?.sync_all())
     }
 }
 

@@ -63,7 +63,7 @@ mod worker;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use disk_os::OsDisk;
+pub use disk_os::{OsDisk, syncs};
 pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError};
 pub use keys::WaitingBlock;
 pub use records::{

@@ -157,7 +157,8 @@ impl Log for SledLog {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.flush()?;
-        self.file.sync_data().map_err(|error| StoreError::io("sync the ledger in", &self.dir, &error))
+        crate::disk_os::timed(|| self.file.sync_data())
+            .map_err(|error| StoreError::io("sync the ledger in", &self.dir, &error))
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+pub(crate) mod http;
 pub(crate) mod ledgers;
 
 use std::{
@@ -42,12 +43,27 @@ impl Net {
         Self::up_with_log(hubs, clients, k, pads, LOG)
     }
 
+    /// Starts one whose nodes answer monitoring.
+    pub(crate) fn up_with_metrics(hubs: u8, clients: u8, k: u8, pads: &str) -> Self {
+        Self::up_with(hubs, clients, k, pads, LOG, &["--metrics"])
+    }
+
+    /// The port on which a node answers monitoring.
+    pub(crate) fn metrics_port(&self, node: &str) -> u16 {
+        self.entry(node)["metrics"].as_u64().unwrap().try_into().unwrap()
+    }
+
     /// Starts one whose nodes log what this filter lets through.
     pub(crate) fn up_with_log(hubs: u8, clients: u8, k: u8, pads: &str, log: &str) -> Self {
+        Self::up_with(hubs, clients, k, pads, log, &[])
+    }
+
+    /// Starts one with further options.
+    pub(crate) fn up_with(hubs: u8, clients: u8, k: u8, pads: &str, log: &str, more: &[&str]) -> Self {
         let net = Self::empty();
         let (hubs, clients, k) = (hubs.to_string(), clients.to_string(), k.to_string());
         let arguments = ["testnet", "up", "--hubs", &hubs, "--clients", &clients, "-k", &k, "--pads", pads];
-        let output = net.dske(&arguments).env("RUST_LOG", log).output().unwrap();
+        let output = net.dske(&arguments).args(more).env("RUST_LOG", log).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         net
     }

@@ -4,11 +4,9 @@ use dske_node::status::{PolicyStatus, Status};
 
 use crate::text;
 
-/// How many more hubs may lie, fail or be cut off while keys are still agreed: min(u − k + 1, k_B) − 1 with u
-/// usable hubs. `None` where fewer than k hubs are left, so that no key can be agreed at all.
+/// The live fault margin: see [`PolicyStatus::margin`].
 pub fn margin(policy: &PolicyStatus) -> Option<u8> {
-    let spare = policy.usable.min(policy.n).checked_sub(policy.k)?.saturating_add(1);
-    Some(spare.min(policy.k_min).saturating_sub(1))
+    policy.margin()
 }
 
 /// The header, over as many lines as the width asks for.

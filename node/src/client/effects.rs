@@ -18,6 +18,7 @@ use rand_core::UnwrapErr;
 
 use super::{ClientActor, Names};
 use crate::{
+    metrics::Side,
     network::{Command, LinkMessage},
     status::Level,
     sync::{SyncNews, findings},
@@ -50,7 +51,7 @@ impl ClientActor {
                 SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
                 SenderEffect::Began { agreement, .. } => {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
-                    self.sessions.began(now, &agreement, |node| names.of(node));
+                    self.sessions.began(now, Side::Sender, &agreement, |node| names.of(node));
                 }
                 SenderEffect::Ended { id, block, result } => self.agreement_ended(now, id, block, result),
             }
@@ -87,7 +88,7 @@ impl ClientActor {
                 }
                 ReceiverEffect::Began(agreement) => {
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
-                    self.sessions.began(now, &agreement, |node| names.of(node));
+                    self.sessions.began(now, Side::Receiver, &agreement, |node| names.of(node));
                 }
                 ReceiverEffect::LateShare { block, shares } => {
                     self.sessions.update(&block, |session, _| session.shares = shares);

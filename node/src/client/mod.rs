@@ -54,6 +54,7 @@ use crate::{
     clock::Clock,
     config::PolicyConfig,
     control::{Failure, KeyDelivery, KeyGet, StreamSpec},
+    metrics::Measures,
     network::{ClientEvent, Command, Commands, Directory},
     pads::Pads,
     quotas::{quotas, shown, spending},
@@ -107,6 +108,7 @@ pub(crate) struct ClientView {
     pub(crate) sent: u64,
     pub(crate) aborted: u64,
     pub(crate) counters: ReceiverCounters,
+    pub(crate) measures: Measures,
     pub(crate) sync_counters: SyncCounters,
     pub(crate) quotas: Vec<QuotaStatus>,
     pub(crate) streams: Vec<StreamStatus>,
@@ -161,6 +163,7 @@ impl ClientActor {
         clock: Clock,
         commands: Commands,
         directory: Directory,
+        measures: Measures,
     ) -> Result<Self, StoreError> {
         let mut hubs = Hubs::new(policy.hubs.clone());
         for record in store.hubs()? {
@@ -207,7 +210,7 @@ impl ClientActor {
             batches: Batches::default(),
             work: FuturesUnordered::new(),
             stopping: Arc::new(AtomicBool::new(false)),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(measures),
             me,
             hubs,
             identities,
@@ -458,6 +461,7 @@ impl ClientActor {
             aborted: self.sessions.aborted,
             counters: self.receiver.counters(),
             sync_counters: self.sync.counters(),
+            measures: self.sessions.measures.clone(),
             streams: self.stream_status(),
             quotas: {
                 let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };

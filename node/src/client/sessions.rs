@@ -11,6 +11,7 @@ use dske_protocol::{
 use crate::{
     clock::now_ms,
     events::Events,
+    metrics::{Measures, Side},
     status::{Event, Level, SessionStatus},
 };
 
@@ -18,18 +19,32 @@ use crate::{
 const SESSIONS_MAX: usize = 64;
 
 /// See the head of the file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     sessions: VecDeque<(SessionStatus, Time)>,
     events: Events,
     pub(super) validated: u64,
     pub(super) sent: u64,
     pub(super) aborted: u64,
+    pub(super) measures: Measures,
 }
 
 impl Sessions {
+    /// None so far.
+    pub(super) fn new(measures: Measures) -> Self {
+        let (validated, sent, aborted) = (0, 0, 0);
+        Self { sessions: VecDeque::new(), events: Events::default(), validated, sent, aborted, measures }
+    }
+
     /// An agreement has begun. `name` gives the name of a node, or its short id.
-    pub(super) fn began(&mut self, now: Time, agreement: &Agreement, name: impl Fn(&NodeId) -> String) {
+    pub(super) fn began(
+        &mut self,
+        now: Time,
+        side: Side,
+        agreement: &Agreement,
+        name: impl Fn(&NodeId) -> String,
+    ) {
+        self.measures.began(side, agreement.block, now);
         if self.sessions.len() >= SESSIONS_MAX {
             self.sessions.pop_back();
         }
@@ -93,8 +108,12 @@ impl Sessions {
             self.event(Level::Crit, format!("{short}: the share of {liar} is false"));
         }
         match outcome {
-            NoticeOutcome::Validated { .. } => self.validated += u64::from(first),
+            NoticeOutcome::Validated { .. } => {
+                self.validated += u64::from(first);
+                self.measures.validated(Side::Receiver, agreement.block, now);
+            }
             NoticeOutcome::Aborted(reason) => {
+                self.measures.aborted(Side::Receiver, Some(agreement.block), reason.name());
                 self.aborted += 1;
                 let level = if reason.is_security_event() { Level::Crit } else { Level::Warn };
                 self.event(level, format!("{short}: aborted: {reason}"));

@@ -17,6 +17,7 @@ use super::{ClientActor, KeyReply, Names, failures, micros};
 use crate::{
     config::PolicyConfig,
     control::{Failure, KeyDelivery, KeyGet, failure},
+    metrics::Side,
 };
 
 /// How long a direct link to a receiver is awaited before a first key: it only brings the receiver's
@@ -185,6 +186,12 @@ impl ClientActor {
         block: Option<BlockId>,
         result: Result<AgreedKey, SendFailure>,
     ) {
+        match (&result, block) {
+            (Ok(agreed), _) => {
+                self.sessions.measures.validated(Side::Sender, agreed.agreement.block, now);
+            }
+            (Err(error), block) => self.sessions.measures.aborted(Side::Sender, block, error.name()),
+        }
         if let Some(result) = self.stream_ended(now, id, result) {
             self.key_got(now, id, block, result);
         }

@@ -28,6 +28,7 @@ use crate::{
     control::{Chaos, KeyGet, Passphrase, Reply, Request, Seal, frame, server::serve},
     enrol::{EnrolmentRequest, FORMAT},
     hub_actor::{HubActor, HubConfig},
+    metrics::Measures,
     network::{ClientEvent, Directory, HubEvent},
     node::Shared,
     peer_of,
@@ -73,7 +74,9 @@ impl Socket {
         let identity = (me.node, config.node.name.clone());
         let directory = Directory::default();
         let policy = config.policy.clone();
-        let client = ClientActor::new(identity, policy, store.clone(), clock, commands, directory);
+        let measures = Measures::new().expect("counters");
+        let client =
+            ClientActor::new(identity, policy, store.clone(), clock, commands.clone(), directory, measures);
         let client = client.expect("a client");
         runtime.spawn(hub.run(hub_events_in, hub_orders_in));
         runtime.spawn(client.run(client_events_in, client_orders_in));
@@ -88,6 +91,7 @@ impl Socket {
             listen: Vec::new(),
             dropped: Arc::default(),
             upkeep: Upkeep::new(shared_store, clock, PadsConfig::default()),
+            commands,
             began: Instant::now(),
         };
         Self { runtime, shared: Arc::new(shared), _events: (hub_events, client_events) }

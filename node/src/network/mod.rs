@@ -22,7 +22,7 @@ use dske_protocol::{
     sync::SyncHello,
 };
 use libp2p::Multiaddr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use directory::Directory;
 pub(crate) use gate::Dropped;
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Dial { node: NodeId, addresses: Vec<Multiaddr> },
     /// This node has, or has no more, to do with a peer: it is not a stranger.
     Acquaint { node: NodeId, known: bool },
+    /// Say that the task still works.
+    Ping(oneshot::Sender<()>),
 }
 
 /// What the network tells a hub.

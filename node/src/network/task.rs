@@ -250,6 +250,8 @@ impl NetworkTask {
             Command::AnswerNotices { id } => self.answer(id, Response::Done),
             Command::Dial { node, addresses } => self.dial(node, addresses),
             Command::Acquaint { node, known } => self.acquaint(node, known),
+            // An asker that has gone needs no answer.
+            Command::Ping(reply) => drop(reply.send(())),
         }
     }
 
