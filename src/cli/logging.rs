@@ -1,10 +1,21 @@
 //! The log, on standard error. `RUST_LOG` overrides the flags.
 
-use std::io::IsTerminal;
+use std::{
+    fs::{File, OpenOptions},
+    io::IsTerminal,
+    os::unix::fs::OpenOptionsExt,
+    sync::Arc,
+};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::writer::BoxMakeWriter,
+};
 
-use crate::cli::args::{Cli, Command, LogFormat};
+use crate::cli::{
+    args::{Cli, Command, LogFormat},
+    context::Context,
+};
 
 /// Starts the log: a node tells what it does, other commands only what goes wrong.
 pub(crate) fn start(cli: &Cli) {
@@ -21,15 +32,31 @@ pub(crate) fn start(cli: &Cli) {
         (false, _) => "debug,dske=trace,dske_node=trace,dske_storage=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let file = if shows_screen(cli) { log_file(cli) } else { None };
     let color = crate::cli::output::Output::new(false, false, globals.color).color_stderr;
     // With `log_internal_errors` a closed standard error would panic.
-    let builder = fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color && std::io::stderr().is_terminal())
+        .with_ansi(color && file.is_none() && std::io::stderr().is_terminal())
         .log_internal_errors(false);
+    let writer = match file {
+        Some(file) => BoxMakeWriter::new(Arc::new(file)),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let builder = builder.with_writer(writer);
     match globals.log_format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+}
+
+/// Whether the terminal belongs to the dashboard, and not to the log.
+fn shows_screen(cli: &Cli) -> bool {
+    matches!(&cli.command, Command::Run(args) if args.tui)
+}
+
+/// `node.log` in the data directory. Where it cannot be written, the command itself finds out why.
+fn log_file(cli: &Cli) -> Option<File> {
+    let dir = Context::new(cli.globals.clone()).dir().ok()?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.path().join("node.log")).ok()
 }

@@ -214,6 +214,11 @@ impl App {
             || self.model.nodes.values().filter_map(|node| node.live()).any(status)
     }
 
+    /// Whether the mouse is to be listened to.
+    pub fn wants_mouse(&self) -> bool {
+        self.settings.mouse
+    }
+
     /// The last status of every node.
     pub fn statuses(&self) -> impl Iterator<Item = &Status> {
         self.model.nodes.values().filter_map(|node| node.status.as_deref())

@@ -5,11 +5,12 @@ mod screen;
 use std::io::{self, IsTerminal, Write};
 
 use ratatui::crossterm::{
-    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    event::{self, KeyCode, KeyEventKind, KeyModifiers},
     terminal::{disable_raw_mode, enable_raw_mode, size},
 };
 use zeroize::Zeroizing;
 
+pub use ratatui::crossterm::event::Event;
 pub use screen::{Screen, next_event};
 
 /// Longest secret that is read, in bytes. It bounds the buffer, which thus never moves and leaves no copy.

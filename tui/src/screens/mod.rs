@@ -15,7 +15,7 @@ use crate::{glyphs::Glyphs, model::Model, text, theme::Tone};
 
 pub(crate) use help::lines as help_lines;
 pub(crate) use pads::forecasts;
-pub(crate) use sessions::{narrow, streams};
+pub(crate) use sessions::streams;
 
 /// The screens in the order of their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +64,8 @@ pub(crate) type Spans = Vec<(String, Tone)>;
 pub(crate) enum Cell {
     /// Text.
     Text(Spans),
+    /// Steps with their names, and as marks alone where there is too little room.
+    Steps { full: Spans, brief: Spans },
     /// A bar as wide as the column.
     Gauge { part: u64, whole: u64, tone: Tone },
 }
@@ -116,7 +118,7 @@ impl Entry {
     pub(crate) fn matches(&self, words: &[String]) -> bool {
         let mut shown = String::new();
         for cell in &self.cells {
-            if let Cell::Text(spans) = cell {
+            if let Cell::Text(spans) | Cell::Steps { full: spans, .. } = cell {
                 spans.iter().for_each(|(text, _)| shown.push_str(text));
                 shown.push(' ');
             }

@@ -141,7 +141,11 @@ impl<'a> Module<'a> {
                 plain(record.hub_name.to_string()),
                 plain(record.client_name.to_string()),
                 plain(text::short_size(record.bytes)),
-                Cell::Text(self.custody(context.glyphs)),
+                {
+                    let full = self.custody(context.glyphs);
+                    let brief = full.iter().skip(1).step_by(3).cloned().collect();
+                    Cell::Steps { full, brief }
+                },
                 Cell::Gauge { part: used, whole: record.bytes, tone: Tone::Plain },
                 cell(state, tone),
                 cell(ago(context.now_ms, changed), Tone::Dim),

@@ -30,9 +30,6 @@ const STEPS: [(Step, &str, &str); 5] = [
     (Step::Validation, "val", "validation"),
 ];
 
-/// In a column of this width, steps have names.
-const NAMED_FROM: usize = 12;
-
 fn names(context: &Context<'_>, session: &SessionStatus) -> String {
     let name = |called: &String| text::printable(&context.model.name(called));
     let to: Vec<String> = session.receivers.iter().map(name).collect();
@@ -92,11 +89,16 @@ fn shares(merged: &Merged<'_>, glyphs: &Glyphs) -> Spans {
     marks.map(|(mark, tone)| (mark.to_owned(), tone)).collect()
 }
 
-fn state(phase: &str) -> (&'static str, Tone) {
-    match phase {
-        "validated" => ("validated", Tone::Good),
-        "aborted" => ("ABORTED", Tone::Crit),
-        _ => ("agreeing", Tone::Accent),
+/// How it ended, or the step that it is in.
+fn state(phase: &str, step: Step) -> (&'static str, Tone) {
+    match (phase, step) {
+        ("validated", _) => ("validated", Tone::Good),
+        ("aborted", _) => ("ABORTED", Tone::Crit),
+        (_, Step::Identity) => ("identity", Tone::Accent),
+        (_, Step::Generation) => ("sharing", Tone::Accent),
+        (_, Step::Distribution) => ("distrib.", Tone::Accent),
+        (_, Step::Reconstruction) => ("reconstr.", Tone::Accent),
+        (_, Step::Validation) => ("validat.", Tone::Accent),
     }
 }
 
@@ -127,14 +129,10 @@ pub(super) fn entries(context: &Context<'_>) -> Vec<Entry> {
 fn entry(context: &Context<'_>, merged: &Merged<'_>) -> Option<Entry> {
     let (session, glyphs) = (merged.session()?, context.glyphs);
     let (n, k, shares_in) = (session.n, session.k, merged.shares());
-    let (state, tone) = state(merged.phase());
+    let (state, tone) = state(merged.phase(), merged.step());
     let enough = if shares_in >= k { (glyphs.at_least, Tone::Good) } else { ("<", Tone::Warn) };
     let (took, bits) = (merged.took_us(), session.key_bytes.saturating_mul(8));
     let (names, (why, why_tone)) = (names(context, session), why(merged));
-    let full = steps(merged, glyphs);
-    let width: usize = full.iter().map(|(text, _)| text::width(text)).sum();
-    // Rosters too long for the column are told as figures.
-    let roster = if width <= usize::from(COLUMNS[2].width.1) { full } else { brief(merged, glyphs) };
     Some(Entry {
         key: session.block.to_string(),
         ranks: vec![
@@ -151,7 +149,7 @@ fn entry(context: &Context<'_>, merged: &Merged<'_>) -> Option<Entry> {
         cells: vec![
             cell(session.block.short(), Tone::Dim),
             cell(names, Tone::Accent),
-            Cell::Text(roster),
+            Cell::Steps { full: steps(merged, glyphs), brief: shares(merged, glyphs) },
             Cell::Text(vec![
                 (format!("{shares_in}/{n} "), Tone::Plain),
                 (format!("{}k", enough.0), enough.1),
@@ -167,26 +165,12 @@ fn entry(context: &Context<'_>, merged: &Merged<'_>) -> Option<Entry> {
     })
 }
 
-/// The steps as marks alone.
-fn brief(merged: &Merged<'_>, glyphs: &Glyphs) -> Spans {
-    let names = STEPS.map(|(_, name, _)| name);
-    let mut spans = steps(merged, glyphs);
-    spans.retain(|(text, _)| text != " " && !names.contains(&text.as_str()));
-    spans
-}
-
-/// The steps of an entry for a narrow column: of named ones only the marks.
-pub(crate) fn narrow(spans: &[(String, Tone)], width: usize) -> Spans {
-    let marks = |(text, _): &&(String, Tone)| text::width(text) == 1 && text != " ";
-    if width >= NAMED_FROM { spans.to_vec() } else { spans.iter().filter(marks).cloned().collect() }
-}
-
 fn wish_entry(context: &Context<'_>, node: &Name, at: usize, wish: &WishStatus) -> Entry {
     let with: Vec<&str> = wish.with.iter().map(Name::as_str).collect();
     let names = format!("{node}{}{}", context.glyphs.arrow, with.join(","));
     let (_, step, words) = STEPS.into_iter().find(|(step, ..)| *step == wish.step).unwrap_or(STEPS[0]);
     Entry {
-        key: format!("wish {node} {at}"),
+        key: wish_key(node, at),
         ranks: vec![
             Rank::Text(String::new()),
             Rank::Text(names.clone()),
@@ -214,13 +198,38 @@ fn wish_entry(context: &Context<'_>, node: &Name, at: usize, wish: &WishStatus) 
     }
 }
 
+fn wish_detail(context: &Context<'_>, key: &str) -> Option<Vec<Spans>> {
+    let known = context.model.known(context.focus);
+    let mut wishes = known.flat_map(|(node, _, status)| {
+        status.wishes.iter().enumerate().map(move |(at, wish)| (wish_key(node, at), node, wish))
+    });
+    let (_, node, wish) = wishes.find(|(other, ..)| other == key)?;
+    let with: Vec<&str> = wish.with.iter().map(Name::as_str).collect();
+    let words = match wish.step {
+        Step::Identity => "waits until the hubs have said who the receivers are, and enough hubs can be used",
+        _ => "pads are being taken and shares made",
+    };
+    Some(vec![
+        heading(&format!("{node}{}{}", context.glyphs.arrow, with.join(","))),
+        fact("wanted", format!("{} bits, for {}", wish.key_bytes.saturating_mul(8), text::short_time(wish.waiting_us)), Tone::Plain),
+        vec![(words.to_owned(), Tone::Accent)],
+    ])
+}
+
+fn wish_key(node: &Name, at: usize) -> String {
+    format!("wish {node} {at}")
+}
+
 pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
+    if let Some(lines) = wish_detail(context, key) {
+        return lines;
+    }
     let all = Merged::all(context.model, context.focus);
     let found = all.iter().find(|merged| merged.session().is_some_and(|s| s.block.to_string() == key));
     let Some((merged, session)) = found.and_then(|merged| Some((merged, merged.session()?))) else {
         return Vec::new();
     };
-    let (phase, tone) = state(merged.phase());
+    let (phase, tone) = state(merged.phase(), merged.step());
     let mut lines = vec![
         heading(&names(context, session)),
         fact("block", session.block.to_string(), Tone::Dim),
@@ -295,18 +304,4 @@ pub(crate) fn streams(context: &Context<'_>) -> Vec<Spans> {
 
 fn bar(glyphs: &Glyphs, part: u64, whole: u64) -> String {
     text::gauge_with(part, whole, 10, glyphs.full, glyphs.empty)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn narrow_columns_keep_the_marks() {
-        let spans = [("dist", "■"), (" ", "rec"), ("□", "val")];
-        let spans: Spans = spans.into_iter().flat_map(|(a, b)| [(a.to_owned(), Tone::Dim), (b.to_owned(), Tone::Dim)]).collect();
-        let marks: String = narrow(&spans, 6).into_iter().map(|(text, _)| text).collect();
-        assert_eq!(marks, "■□");
-        assert_eq!(narrow(&spans, 20).len(), spans.len());
-    }
 }

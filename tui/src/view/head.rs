@@ -73,7 +73,7 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
         parts.push(one(format!("hubs {usable}/{n}"), if usable < n { Tone::Warn } else { Tone::Plain }));
         parts.push(one(format!("n{n} k{k} kB{k_min}"), Tone::Plain));
     }
-    parts.push(one(rate(app), Tone::Plain));
+    parts.extend(rate(app).map(|rate| one(rate, Tone::Plain)));
     parts
 }
 
@@ -97,15 +97,17 @@ fn margin_part(app: &App, name: &Name, policy: &PolicyStatus) -> Spans {
     vec![(who, Tone::Accent), (told, tone)]
 }
 
-/// Keys in a second, of all nodes in focus.
-fn rate(app: &App) -> String {
+/// Keys in a second, of all nodes in focus, where there are any.
+fn rate(app: &App) -> Option<String> {
     let nodes = app.shown().known(app.focus()).filter(|(_, node, _)| node.away.is_none());
     let rates = nodes.filter_map(|(_, node, _)| node.history.keys().per_s_milli(RATE_MS));
     // Each key is counted by its sender and by each receiver where both are watched.
     let both = if app.kind() == Kind::Net && app.focus().is_none() { 2 } else { 1 };
     match rates.sum::<u64>() / both {
-        milli @ 1..100_000 => format!("{}.{} keys/s", milli / 1_000, milli / 100 % 10),
-        milli => format!("{} keys/s", milli / 1_000),
+        0 => None,
+        milli @ 1..100 => Some(format!("{} keys/min", milli * 60 / 1_000)),
+        milli @ 100..100_000 => Some(format!("{}.{} keys/s", milli / 1_000, milli / 100 % 10)),
+        milli => Some(format!("{} keys/s", milli / 1_000)),
     }
 }
 

@@ -5,10 +5,13 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::pen::Pen;
 use crate::{
     app::{App, Areas},
-    screens::{self, Cell, Column, Entry, Screen},
+    screens::{Cell, Column, Entry, Screen, Spans},
     text,
     theme::Tone,
 };
+
+/// Columns of this rank and above are left out before others have less room than they can use.
+const EXTRA: u8 = 5;
 
 /// Which columns there are, where and how wide.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,28 +26,39 @@ impl Places {
             needed.get(at).map_or(most, |needed| (*needed).clamp(least, most))
         };
         let mut shown: Vec<usize> = (0..columns.len()).collect();
-        let total = |shown: &[usize]| -> u16 {
-            let widths = shown.iter().map(|&at| columns[at].width.0.saturating_add(1));
+        let total = |shown: &[usize], wide: &dyn Fn(usize) -> u16| -> u16 {
+            let widths = shown.iter().map(|&at| wide(at).saturating_add(1));
             widths.fold(0, u16::saturating_add).saturating_sub(1)
         };
-        while total(&shown) > width {
+        let least = |at: usize| columns[at].width.0;
+        loop {
             let Some(last) = shown.iter().copied().max_by_key(|&at| (columns[at].rank, at)) else { break };
+            // What is nice to have does not take room from what is needed.
+            let extra = columns[last].rank >= EXTRA;
+            let comfortable = |at: usize| if columns[at].rank == 0 { want(at) } else { least(at) };
+            let taken = if extra { total(&shown, &comfortable) } else { total(&shown, &least) };
+            if taken <= width {
+                break;
+            }
             if columns[last].rank == 0 {
                 break;
             }
             shown.retain(|&at| at != last);
         }
         let mut widths: Vec<u16> = shown.iter().map(|&at| columns[at].width.0).collect();
-        let mut spare = width.saturating_sub(total(&shown));
-        // One column each in turn, so that no one takes all.
-        let mut grown = true;
-        while spare > 0 && grown {
-            grown = false;
-            for (&at, wide) in shown.iter().zip(&mut widths) {
-                if spare > 0 && *wide < want(at) {
-                    *wide += 1;
-                    spare -= 1;
-                    grown = true;
+        let mut spare = width.saturating_sub(total(&shown, &least));
+        let top = columns.iter().map(|column| column.rank).max().unwrap_or(0);
+        for rank in 0..=top {
+            // Among equals, one column each in turn, so that no one takes all.
+            let mut grown = true;
+            while spare > 0 && grown {
+                grown = false;
+                for (&at, wide) in shown.iter().zip(&mut widths) {
+                    if spare > 0 && columns[at].rank == rank && *wide < want(at) {
+                        *wide += 1;
+                        spare -= 1;
+                        grown = true;
+                    }
                 }
             }
         }
@@ -124,15 +138,21 @@ fn paint_cell(app: &App, pen: Pen, buffer: &mut Buffer, place: (u16, u16, u16), 
             let bar = text::gauge_with(*part, *whole, columns, full, empty);
             pen.write(buffer, (x, y), wide, &[(bar, *tone)]);
         }
-        Cell::Text(spans) => {
-            let steps = column.title == "STEPS" || column.title == "CUSTODY";
-            let spans = if steps { screens::narrow(spans, columns) } else { spans.clone() };
-            let taken: usize = spans.iter().map(|(text, _)| text::width(text)).sum();
+        Cell::Text(spans) | Cell::Steps { full: spans, .. } => {
+            let spans = match cell {
+                Cell::Steps { full, brief } if wide_of(full) > columns => brief,
+                _ => spans,
+            };
+            let taken = wide_of(spans);
             let before = if column.right { columns.saturating_sub(taken) } else { 0 };
             let before = u16::try_from(before).unwrap_or(0);
-            pen.write(buffer, (x + before, y), wide - before, &spans);
+            pen.write(buffer, (x + before, y), wide - before, spans);
         }
     }
+}
+
+fn wide_of(spans: &Spans) -> usize {
+    spans.iter().map(|(text, _)| text::width(text)).sum()
 }
 
 /// How wide the longest text of each column is, its title included.
@@ -140,7 +160,7 @@ fn needed(screen: Screen, entries: &[Entry]) -> Vec<u16> {
     let columns = screen.columns();
     let wide = |cell: &Cell| match cell {
         Cell::Gauge { .. } => usize::MAX,
-        Cell::Text(spans) => spans.iter().map(|(text, _)| text::width(text)).sum(),
+        Cell::Text(spans) | Cell::Steps { full: spans, .. } => wide_of(spans),
     };
     let column = |at: usize| {
         let title = text::width(columns[at].title) + 1;
