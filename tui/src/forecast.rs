@@ -2,9 +2,15 @@
 //! how long any k of them can.
 
 use dske_node::status::Status;
-use dske_protocol::{ids::Lane, pad::TAG_KEY_BYTES};
+use dske_protocol::{
+    ids::{Lane, Name},
+    pad::TAG_KEY_BYTES,
+};
 
-use crate::text;
+use crate::{history::History, text};
+
+/// The rate of late is over this long.
+pub(crate) const RATE_MS: u64 = 30_000;
 
 /// The pad of a client with one hub in one direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +34,13 @@ pub(crate) struct Forecast {
 
 impl Forecast {
     /// Of the lane that a client sends on (up) or receives on (down).
-    pub(crate) fn new(status: &Status, lane: Lane) -> Option<Self> {
+    pub(crate) fn new(status: &Status, history: &History, lane: Lane) -> Option<Self> {
         let k = status.policy.as_ref()?.k;
+        let late = |peer: &Name| -> u64 {
+            let tables = status.tables.iter().filter(|table| table.peer_name == *peer);
+            let growths = tables.filter_map(|table| history.lane(&table.table, lane));
+            growths.filter_map(|growth| growth.per_s_milli(RATE_MS)).sum::<u64>() / 1_000
+        };
         let mut pads: Vec<Pad> = status
             .pads
             .iter()
@@ -37,7 +48,9 @@ impl Forecast {
             .map(|pad| Pad {
                 hub: pad.peer.to_string(),
                 left_bytes: pad.left_bytes,
-                empty_in_s: pad.empty_in_s,
+                empty_in_s: Some(pad.bytes_per_s.max(late(&pad.peer)))
+                    .filter(|rate| *rate > 0)
+                    .map(|rate| pad.left_bytes / rate),
             })
             .collect();
         pads.sort_by_key(|pad| (pad.empty_in_s.unwrap_or(u64::MAX), pad.left_bytes));

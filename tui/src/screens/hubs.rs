@@ -9,7 +9,7 @@ use dske_node::{
 use dske_protocol::ids::Name;
 use dske_storage::TableState;
 
-use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain};
+use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching};
 use crate::{merged::Merged, model::Node, once::margin, text, theme::Tone};
 
 pub(super) const COLUMNS: [Column; 9] = [
@@ -17,7 +17,7 @@ pub(super) const COLUMNS: [Column; 9] = [
     column("ROLE", (6, 6), false, 3),
     column("STATE", (8, 24), false, 0),
     column("LINKS", (5, 5), true, 2),
-    column("LEAST PAD", (9, 20), false, 4),
+    stretching("LEAST PAD", (9, 9), 4, 30),
     column("KEYS", (7, 7), true, 5),
     column("FALSE", (5, 5), true, 2),
     column("WAIT", (5, 5), true, 6),

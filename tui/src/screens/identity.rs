@@ -133,7 +133,9 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
             if let Some(known) = known {
                 lines.push(heading(&format!("{} as {node} knows it", known.name)));
                 lines.push(fact("id", known.node.short(), Tone::Plain));
-                lines.push(fact("alike", format!("{} hubs: {}", known.claims, known.hubs.join(", ")), Tone::Good));
+                let mut hubs: Vec<String> = known.hubs.iter().map(|hub| text::printable(hub)).collect();
+                hubs.sort_unstable();
+                lines.push(fact("alike", format!("{} hubs: {}", known.claims, hubs.join(", ")), Tone::Good));
             }
             let Some(inquiry) = inquiry else {
                 lines.push(vec![("From the node's records; hubs were not asked since its start.".to_owned(), Tone::Dim)]);

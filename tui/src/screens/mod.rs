@@ -50,10 +50,17 @@ pub(crate) struct Column {
     pub(crate) right: bool,
     /// Where there is too little room, columns of the highest rank go first; those of rank 0 stay.
     pub(crate) rank: u8,
+    /// How much wider it may become where nobody else needs the room.
+    pub(crate) stretch: u16,
 }
 
 const fn column(title: &'static str, width: (u16, u16), right: bool, rank: u8) -> Column {
-    Column { title, width, right, rank }
+    Column { title, width, right, rank, stretch: 0 }
+}
+
+/// A column that takes what others leave.
+const fn stretching(title: &'static str, width: (u16, u16), rank: u8, stretch: u16) -> Column {
+    Column { title, width, right: false, rank, stretch }
 }
 
 /// Pieces of text in a row.

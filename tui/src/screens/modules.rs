@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dske_protocol::ids::{Name, TableId};
 use dske_storage::{ModuleRecord, ModuleState, TableState, TableStatus};
 
-use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, ago, cell, column, fact, heading, plain};
+use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, ago, cell, column, fact, heading, plain, stretching};
 use crate::{glyphs::Glyphs, text, theme::Tone};
 
 pub(super) const COLUMNS: [Column; 8] = [
@@ -14,7 +14,7 @@ pub(super) const COLUMNS: [Column; 8] = [
     column("CLIENT", (6, 12), false, 3),
     column("SIZE", (6, 7), true, 2),
     column("CUSTODY", (5, 34), false, 0),
-    column("USED", (8, 20), false, 3),
+    stretching("USED", (8, 8), 3, 30),
     column("STATE", (5, 12), false, 0),
     column("SINCE", (5, 6), true, 5),
 ];

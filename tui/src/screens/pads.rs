@@ -4,9 +4,9 @@ use dske_node::status::{Level, PadForecast, Status};
 use dske_protocol::ids::{Lane, Name};
 use dske_storage::{LaneStatus, TableSide, TableState, TableStatus};
 
-use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain};
+use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching};
 use crate::{
-    forecast::{Forecast, keys},
+    forecast::{Forecast, RATE_MS, keys},
     history::Growth,
     text,
     theme::Tone,
@@ -17,7 +17,7 @@ pub(super) const COLUMNS: [Column; 11] = [
     column("HUB", (4, 12), false, 0),
     column("LANE", (4, 4), false, 2),
     column("MODULE", (8, 12), false, 6),
-    column("PAD", (4, 34), false, 0),
+    stretching("PAD", (4, 10), 0, 40),
     column("%", (4, 4), true, 3),
     column("LEFT", (7, 7), true, 4),
     column("USE/s", (7, 7), true, 3),
@@ -29,8 +29,6 @@ pub(super) const COLUMNS: [Column; 11] = [
 /// The column of the time to empty.
 pub(super) const EMPTY: usize = 9;
 
-/// The rate in the list is over this long.
-const RATE_MS: u64 = 30_000;
 
 /// A lane of a table, as one of its ends knows it.
 struct Pad<'a> {
@@ -43,7 +41,8 @@ struct Pad<'a> {
 
 impl Pad<'_> {
     fn key(&self) -> String {
-        format!("{} {} {}", self.table.table, self.lane.lane, self.node)
+        let (client, hub) = self.ends();
+        format!("{client} {hub} {} {} {}", self.lane.lane, self.table.table, self.node)
     }
 
     fn ends(&self) -> (String, String) {
@@ -55,9 +54,11 @@ impl Pad<'_> {
         self.lane.left.saturating_add(self.lane.reserved)
     }
 
-    /// Seconds until this lane is empty, at the node's average of all tables with the peer.
+    /// Seconds until this lane is empty, at the faster of the rate of late and the node's average.
     fn empty_in_s(&self) -> Option<u64> {
-        let rate = self.forecast.map(|forecast| forecast.bytes_per_s).filter(|rate| *rate > 0)?;
+        let average = self.forecast.map_or(0, |forecast| forecast.bytes_per_s);
+        let late = self.growth.and_then(|growth| growth.per_s_milli(RATE_MS)).unwrap_or(0) / 1_000;
+        let rate = Some(average.max(late)).filter(|rate| *rate > 0)?;
         (self.table.state == TableState::Active).then(|| self.left() / rate)
     }
 
@@ -99,7 +100,8 @@ impl Pad<'_> {
                 Rank::Number(many),
                 // What is not in use is not the next to be empty.
                 Rank::Number(match self.table.state {
-                    TableState::Active => empty.unwrap_or(u64::MAX - 1),
+                    // Of those that are not used, the lowest is.
+                    TableState::Active => empty.unwrap_or(u64::MAX - 1_001 + left.saturating_mul(1_000) / bytes.max(1)),
                     _ => u64::MAX,
                 }),
                 Rank::Text(state.to_owned()),
@@ -213,9 +215,9 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
 /// What the pads of clients in focus are good for: a line for sending, and one for receiving where that ends sooner.
 pub(crate) fn forecasts(context: &Context<'_>) -> Vec<Spans> {
     let mut all: Vec<(u64, Spans)> = Vec::new();
-    for (node, _, status) in context.model.known(context.focus) {
+    for (node, known, status) in context.model.known(context.focus) {
         for (lane, does) in [(Lane::Up, "sends"), (Lane::Down, "receives")] {
-            if let Some(forecast) = Forecast::new(status, lane) {
+            if let Some(forecast) = Forecast::new(status, &known.history, lane) {
                 let tone = worst(status, lane);
                 let end = forecast.first.empty_in_s.unwrap_or(u64::MAX);
                 let line = vec![

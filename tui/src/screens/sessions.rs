@@ -232,7 +232,7 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
     let (phase, tone) = state(merged.phase(), merged.step());
     let mut lines = vec![
         heading(&names(context, session)),
-        fact("block", session.block.to_string(), Tone::Dim),
+        vec![(session.block.to_string(), Tone::Dim)],
         fact("state", format!("{phase} in {}", text::short_time(merged.took_us())), tone),
         fact("key", format!("{} bits, n {} k {}", session.key_bytes.saturating_mul(8), session.n, session.k), Tone::Plain),
     ];

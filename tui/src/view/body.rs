@@ -124,7 +124,7 @@ fn list_part(
 ) {
     let dash = app.glyphs().line;
     let mut title = vec![(format!(" {} ", app.screen.title()), Tone::Head)];
-    title.push((format!("{dash} {} ", rows.len()), Tone::Dim));
+    title.push((format!("{dash} {}/{} ", (chosen + 1).min(rows.len()), rows.len()), Tone::Dim));
     if !app.filter.is_empty() {
         title.push((format!("{dash} /{} ", text::printable(&app.filter)), Tone::Accent));
     }

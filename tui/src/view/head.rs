@@ -1,5 +1,7 @@
 //! The head of the screen: what is watched, the fault margin beside the four thresholds (§4.2), and the tabs.
 
+use std::collections::BTreeSet;
+
 use dske_node::status::{PolicyStatus, Status};
 use dske_protocol::ids::Name;
 use ratatui::{buffer::Buffer, layout::Rect};
@@ -12,6 +14,9 @@ use crate::{
     text,
     theme::Tone,
 };
+
+/// A hub counts as a liar for so many agreements after its last false share.
+const LATE_SESSIONS: usize = 10;
 
 /// The rate of keys is over this long.
 const RATE_MS: u64 = 10_000;
@@ -44,9 +49,9 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
         Some(format!("{name}: STORE STOPPED {}", text::printable(status.node.store_fault.as_deref()?)))
     });
     parts.extend(faults.take(1).map(|fault| one(fault, Tone::Crit)));
-    let worst = worst_policy(app);
-    if let Some((name, policy)) = worst {
-        parts.push(margin_part(app, name, policy));
+    let worst = worst_client(app);
+    if let Some((name, policy, liars)) = &worst {
+        parts.push(margin_part(app, name, policy, liars));
     }
     if app.kind() == Kind::Net {
         let down = model.nodes.values().filter(|node| node.away.is_some()).count();
@@ -67,7 +72,8 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
     {
         parts.push(one(format!("DOWN: {}", text::printable(why)), Tone::Crit));
     }
-    if let Some((_, PolicyStatus { n, k, k_min, leakage, malleability, injection, disruption, usable })) = worst {
+    if let Some((_, policy, _)) = worst {
+        let PolicyStatus { n, k, k_min, leakage, malleability, injection, disruption, usable } = policy;
         let thresholds = format!("leak {leakage} mall {malleability} inj {injection} disr {disruption}");
         parts.push(one(thresholds, Tone::Plain));
         parts.push(one(format!("hubs {usable}/{n}"), if usable < n { Tone::Warn } else { Tone::Plain }));
@@ -77,23 +83,41 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
     parts
 }
 
-/// The client with the least to spare.
-fn worst_policy(app: &App) -> Option<(&Name, &PolicyStatus)> {
-    let policies = app.shown().known(app.focus()).filter_map(|(name, node, status): (_, _, &Status)| {
-        node.away.is_none().then_some((name, status.policy.as_ref()?))
+/// The client with the least to spare, and the hubs that have lied to it of late.
+fn worst_client(app: &App) -> Option<(&Name, &PolicyStatus, BTreeSet<&str>)> {
+    let clients = app.shown().known(app.focus()).filter_map(|(name, node, status)| {
+        node.away.is_none().then_some(())?;
+        Some((name, status.policy.as_ref()?, liars(status)))
     });
-    policies.min_by_key(|(_, policy)| (margin(policy), policy.usable))
+    clients.min_by_key(|(_, policy, liars)| (live(policy, liars), policy.usable))
 }
 
-fn margin_part(app: &App, name: &Name, policy: &PolicyStatus) -> Spans {
+/// Hubs whose share was false in one of the last agreements, and that are still used.
+fn liars(status: &Status) -> BTreeSet<&str> {
+    let used = |hub: &&str| status.peers.iter().any(|peer| peer.name.as_str() == *hub && peer.excluded.is_none());
+    let last = status.sessions.iter().take(LATE_SESSIONS);
+    last.flat_map(|session| session.liars.iter().map(String::as_str)).filter(used).collect()
+}
+
+/// What is left of the margin with those that lie already.
+fn live(policy: &PolicyStatus, liars: &BTreeSet<&str>) -> Option<u8> {
+    margin(policy)?.checked_sub(u8::try_from(liars.len()).unwrap_or(u8::MAX))
+}
+
+fn margin_part(app: &App, name: &Name, policy: &PolicyStatus, liars: &BTreeSet<&str>) -> Spans {
     // With all n hubs there, it is one less than what it takes to disrupt.
     let full = policy.disruption.saturating_sub(1);
     let who = if app.kind() == Kind::Net && app.focus().is_none() { format!("{name} ") } else { String::new() };
-    let (told, tone) = match margin(policy) {
-        None => ("margin none: NO KEY !".to_owned(), Tone::Crit),
+    let (mut told, tone) = match live(policy, liars) {
+        None if margin(policy).is_some() => ("margin NONE: too many lie !".to_owned(), Tone::Crit),
+        None => ("margin NONE: no key !".to_owned(), Tone::Crit),
         Some(margin) if margin < full => (format!("margin {margin} of {full} !"), Tone::Warn),
         Some(margin) => (format!("margin {margin} of {full}"), Tone::Good),
     };
+    if !liars.is_empty() {
+        let names: Vec<String> = liars.iter().take(3).map(|liar| text::printable(liar)).collect();
+        told.push_str(&format!(" ({} lied)", names.join(",")));
+    }
     vec![(who, Tone::Accent), (told, tone)]
 }
 

@@ -62,6 +62,11 @@ impl Places {
                 }
             }
         }
+        for (&at, wide) in shown.iter().zip(&mut widths) {
+            let more = columns[at].stretch.min(spare);
+            *wide += more;
+            spare -= more;
+        }
         let mut x = 0;
         let mut places = Vec::new();
         for (at, wide) in shown.into_iter().zip(widths) {
