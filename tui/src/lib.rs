@@ -14,6 +14,7 @@ mod export;
 mod forecast;
 mod glyphs;
 mod history;
+mod margins;
 mod merged;
 mod model;
 mod once;

@@ -10,7 +10,13 @@ use dske_protocol::ids::Name;
 use dske_storage::TableState;
 
 use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching};
-use crate::{merged::Merged, model::Node, once::margin, text, theme::Tone};
+use crate::{
+    margins::{liars, live},
+    merged::Merged,
+    model::Node,
+    text,
+    theme::Tone,
+};
 
 pub(super) const COLUMNS: [Column; 9] = [
     column("NODE", (5, 12), false, 0),
@@ -127,7 +133,7 @@ impl<'a> Row<'a> {
             Some(Status { node, .. }) if node.fault.is_some() => {
                 (text::printable(node.fault.as_deref().unwrap_or_default()), Tone::Crit)
             }
-            Some(Status { policy: Some(policy), .. }) => (policy_note(policy), policy_tone(policy)),
+            Some(status @ Status { policy: Some(policy), .. }) => policy_note(status, policy),
             Some(Status { counters, .. }) if counters.forged > 0 => {
                 (format!("{} messages under wrong tags", counters.forged), Tone::Warn)
             }
@@ -190,19 +196,19 @@ fn pad_tone(permille: u64) -> Tone {
     }
 }
 
-fn policy_note(policy: &PolicyStatus) -> String {
-    let hubs = format!("{} of {} hubs usable", policy.usable, policy.n);
-    match margin(policy) {
-        None => format!("NO KEY: {hubs}, k is {}", policy.k),
-        Some(margin) => format!("margin {margin}: {hubs}"),
+/// What a client can still bear.
+fn policy_note(status: &Status, policy: &PolicyStatus) -> (String, Tone) {
+    let liars = liars(status);
+    let mut hubs = format!("{} of {} hubs usable", policy.usable, policy.n);
+    if !liars.is_empty() {
+        hubs.push_str(&format!(", {} of them lied", liars.len()));
     }
-}
-
-fn policy_tone(policy: &PolicyStatus) -> Tone {
-    match margin(policy) {
-        None => Tone::Crit,
-        Some(_) if policy.usable < policy.n => Tone::Warn,
-        Some(_) => Tone::Plain,
+    match live(policy, &liars) {
+        None => (format!("NO KEY: {hubs}, k is {}", policy.k), Tone::Crit),
+        Some(margin) if policy.usable < policy.n || !liars.is_empty() => {
+            (format!("margin {margin}: {hubs}"), Tone::Warn)
+        }
+        Some(margin) => (format!("margin {margin}: {hubs}"), Tone::Plain),
     }
 }
 
@@ -252,11 +258,8 @@ fn own(status: &Status, lines: &mut Vec<Spans>) {
         lines.push(fact("malleate", format!("{} make two sides differ", policy.malleability), Tone::Plain));
         lines.push(fact("inject", format!("{} plant a key", policy.injection), Tone::Plain));
         lines.push(fact("disrupt", format!("{} stop a key", policy.disruption), Tone::Plain));
-        let now = match margin(policy) {
-            None => "no key can be agreed now".to_owned(),
-            Some(margin) => format!("{margin} more may lie or fail now"),
-        };
-        lines.push(fact("margin", now, policy_tone(policy)));
+        let (now, tone) = policy_note(status, policy);
+        lines.push(fact("now", now, tone));
     }
     lines.push(heading("Since its start"));
     let counts = [

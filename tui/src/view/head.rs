@@ -2,21 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use dske_node::status::{PolicyStatus, Status};
+use dske_node::status::PolicyStatus;
 use dske_protocol::ids::Name;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::pen::Pen;
 use crate::{
     app::{App, Kind},
+    margins::{liars, live},
     once::margin,
     screens::{Screen, Spans},
     text,
     theme::Tone,
 };
-
-/// A hub counts as a liar for so many agreements after its last false share.
-const LATE_SESSIONS: usize = 10;
 
 /// The rate of keys is over this long.
 const RATE_MS: u64 = 10_000;
@@ -90,18 +88,6 @@ fn worst_client(app: &App) -> Option<(&Name, &PolicyStatus, BTreeSet<&str>)> {
         Some((name, status.policy.as_ref()?, liars(status)))
     });
     clients.min_by_key(|(_, policy, liars)| (live(policy, liars), policy.usable))
-}
-
-/// Hubs whose share was false in one of the last agreements, and that are still used.
-fn liars(status: &Status) -> BTreeSet<&str> {
-    let used = |hub: &&str| status.peers.iter().any(|peer| peer.name.as_str() == *hub && peer.excluded.is_none());
-    let last = status.sessions.iter().take(LATE_SESSIONS);
-    last.flat_map(|session| session.liars.iter().map(String::as_str)).filter(used).collect()
-}
-
-/// What is left of the margin with those that lie already.
-fn live(policy: &PolicyStatus, liars: &BTreeSet<&str>) -> Option<u8> {
-    margin(policy)?.checked_sub(u8::try_from(liars.len()).unwrap_or(u8::MAX))
 }
 
 fn margin_part(app: &App, name: &Name, policy: &PolicyStatus, liars: &BTreeSet<&str>) -> Spans {
