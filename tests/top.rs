@@ -218,7 +218,8 @@ fn a_stream_tells_what_happens_line_by_line() {
     kill_process(Pid::from_child(&stream), Signal::TERM).unwrap();
     assert!(stream.wait().unwrap().success());
     // Who reads no more is no error.
-    let mut stream = net.dske(&["top", "--stream", "--testnet", "dev"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stream =
+        net.dske(&["top", "--stream", "--testnet", "dev"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(stream.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().contains(" node "));
     drop(lines);

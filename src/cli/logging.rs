@@ -7,10 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tracing_subscriber::{
-    EnvFilter,
-    fmt::writer::BoxMakeWriter,
-};
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
 use crate::cli::{
     args::{Cli, Command, LogFormat},

@@ -11,7 +11,7 @@ use std::{
 
 use pty_process::{
     Size,
-    blocking::{Pty, Pts},
+    blocking::{Pts, Pty},
 };
 use rustix::{
     process::{Pid, Signal, kill_process},

@@ -6,11 +6,7 @@ mod orders;
 
 use dske_node::status::{Level, Status};
 use dske_protocol::ids::Name;
-use ratatui::{
-    Frame,
-    crossterm::event::Event,
-    layout::Rect,
-};
+use ratatui::{Frame, crossterm::event::Event, layout::Rect};
 
 pub(crate) use self::list::List;
 use crate::{

@@ -90,7 +90,9 @@ pub(crate) struct Key {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BindingError {
     /// See the text.
-    #[error("{0:?} is no key: a character, or one of enter, esc, tab, space, up, down, f1 and the like, after ctrl- or alt-")]
+    #[error(
+        "{0:?} is no key: a character, or one of enter, esc, tab, space, up, down, f1 and the like, after ctrl- or alt-"
+    )]
     Key(String),
     /// See the text.
     #[error("{0:?} is no action: `dske top` shows them all on its help screen")]
@@ -209,7 +211,9 @@ impl Bindings {
             bindings.0.retain(|(_, bound)| *bound != action);
             for key in keys {
                 let key: Key = key.parse()?;
-                if let Some((_, other)) = changed.iter().find(|(bound, other)| *bound == key && *other != action) {
+                if let Some((_, other)) =
+                    changed.iter().find(|(bound, other)| *bound == key && *other != action)
+                {
                     return Err(BindingError::Twice(key.to_string(), name_of(*other).into(), name.clone()));
                 }
                 changed.push((key, action));
@@ -254,7 +258,9 @@ mod tests {
 
     #[test]
     fn keys_are_written_as_they_are_read() {
-        for text in ["q", "G", "?", "ctrl-c", "alt-x", "shift-tab", "space", "f1", "pagedown", "ctrl-alt-up", "-"] {
+        for text in
+            ["q", "G", "?", "ctrl-c", "alt-x", "shift-tab", "space", "f1", "pagedown", "ctrl-alt-up", "-"]
+        {
             assert_eq!(key(text).to_string(), text);
         }
         for text in ["", "f13", "hyper-x", "ctrl-", "two"] {

@@ -76,9 +76,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         "sort" => Command::Sort(one(verb, &mut words)?.to_owned()),
         "filter" => Command::Filter(std::mem::take(&mut words).join(" ")),
         "bits" => Command::Bits(bits(one(verb, &mut words)?)?),
-        "palette" => {
-            Command::Palette(one(verb, &mut words)?.parse().map_err(|error| format!("{error}"))?)
-        }
+        "palette" => Command::Palette(one(verb, &mut words)?.parse().map_err(|error| format!("{error}"))?),
         "export" => Command::Export((!words.is_empty()).then(|| std::mem::take(&mut words).join(" "))),
         other => match Screen::ALL.into_iter().find(|screen| screen.title().eq_ignore_ascii_case(other)) {
             Some(screen) => Command::Show(screen),

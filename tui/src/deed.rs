@@ -61,7 +61,10 @@ impl Order {
                 bits / 8 + 32
             ),
             Deed::Key { bits, out: Some(file), .. } => {
-                format!("It burns {} bytes of pad with every hub. The key is written to {file}.", bits / 8 + 32)
+                format!(
+                    "It burns {} bytes of pad with every hub. The key is written to {file}.",
+                    bits / 8 + 32
+                )
             }
             Deed::Readmit { hub } => {
                 format!("{node} trusts {hub} again: only where you have found out why it was excluded.")

@@ -68,10 +68,15 @@ fn line(buffer: &Buffer, y: u16, svg: &mut String) {
         let wide = columns * CELL.0;
         // Writing to a string does not fail.
         if let Some(paper) = paper {
-            let _ = writeln!(svg, "<rect x=\"{left}\" y=\"{top}\" width=\"{wide}\" height=\"{}\" fill=\"{paper}\"/>", CELL.1);
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{left}\" y=\"{top}\" width=\"{wide}\" height=\"{}\" fill=\"{paper}\"/>",
+                CELL.1
+            );
         }
         let bold = if first.modifier.contains(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
-        let under = if first.modifier.contains(Modifier::UNDERLINED) { " text-decoration=\"underline\"" } else { "" };
+        let under =
+            if first.modifier.contains(Modifier::UNDERLINED) { " text-decoration=\"underline\"" } else { "" };
         let dim = if first.modifier.contains(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
         let _ = writeln!(
             svg,

@@ -49,7 +49,8 @@ impl Growth {
         let width_ms = (WINDOW_MS / (columns as u64).max(1)).max(1);
         for ((_, before), (at_ms, value)) in self.0.iter().zip(self.0.iter().skip(1)) {
             let ago = usize::try_from(last_ms.saturating_sub(*at_ms) / width_ms).unwrap_or(usize::MAX);
-            if let Some(slice) = columns.checked_sub(ago.saturating_add(1)).and_then(|at| slices.get_mut(at)) {
+            if let Some(slice) = columns.checked_sub(ago.saturating_add(1)).and_then(|at| slices.get_mut(at))
+            {
                 *slice += value.saturating_sub(*before);
             }
         }

@@ -3,8 +3,9 @@
 use dske_node::{
     config::Role,
     status::{
-        Counters, Event, HubShare, HubWordStatus, IdentityStatus, InquiryStatus, Level, NodeStatus, PadForecast,
-        PeerStatus, PolicyStatus, SCHEMA_VERSION, SessionStatus, ShareState, Status, Step, StreamStatus, WishStatus,
+        Counters, Event, HubShare, HubWordStatus, IdentityStatus, InquiryStatus, Level, NodeStatus,
+        PadForecast, PeerStatus, PolicyStatus, SCHEMA_VERSION, SessionStatus, ShareState, Status, Step,
+        StreamStatus, WishStatus,
     },
 };
 use dske_protocol::ids::{BlockId, Lane, Name, NodeId, TableId};
@@ -49,7 +50,12 @@ pub(crate) fn session(phase: &str, shares: u8, reason: Option<&str>) -> SessionS
         shares,
         hubs: hub_shares(shares),
         step: Step::Validation,
-        steps_us: vec![(Step::Identity, 0), (Step::Generation, 900), (Step::Distribution, 2_000), (Step::Validation, 9_000)],
+        steps_us: vec![
+            (Step::Identity, 0),
+            (Step::Generation, 900),
+            (Step::Distribution, 2_000),
+            (Step::Validation, 9_000),
+        ],
         phase: phase.into(),
         liars: vec!["p4".into()],
         reason: reason.map(str::to_owned),
@@ -162,7 +168,11 @@ pub(crate) fn client() -> Status {
             words: vec![
                 HubWordStatus { hub: "p1".into(), says: "bob is 04040404".into(), agrees: Some(true) },
                 HubWordStatus { hub: "p3".into(), says: "no answer".into(), agrees: None },
-                HubWordStatus { hub: "p4".into(), says: "bob is 66666666\u{202e}".into(), agrees: Some(false) },
+                HubWordStatus {
+                    hub: "p4".into(),
+                    says: "bob is 66666666\u{202e}".into(),
+                    agrees: Some(false),
+                },
             ],
         }],
         events: vec![Event { at_ms: 67_862_000, level: Level::Crit, text: "p4 excluded\r\u{1b}[2J".into() }],
@@ -190,7 +200,6 @@ pub(crate) fn client() -> Status {
         counters: Counters::default(),
     }
 }
-
 
 /// A hub that was told to lie.
 pub(crate) fn hub(hub: &str) -> Status {
@@ -231,7 +240,8 @@ pub(crate) fn hostile(words: &str) -> Status {
     let text = || words.to_owned();
     for session in &mut status.sessions {
         (session.sender, session.purpose, session.phase) = (text(), text(), text());
-        (session.receivers, session.liars, session.reason) = (vec![text(); 40], vec![text(); 40], Some(text()));
+        (session.receivers, session.liars, session.reason) =
+            (vec![text(); 40], vec![text(); 40], Some(text()));
         session.hubs = vec![HubShare { hub: text(), state: ShareState::False }; 255];
     }
     for word in status.inquiries.iter_mut().flat_map(|inquiry| &mut inquiry.words) {

@@ -11,8 +11,7 @@ use ratatui::{
 };
 
 use crate::{
-    App, Deed, Effect, Kind, Order, Palette, Settings, Setup, Update, samples, screen_text,
-    screens::Screen,
+    App, Deed, Effect, Kind, Order, Palette, Settings, Setup, Update, samples, screen_text, screens::Screen,
     svg,
 };
 
@@ -105,9 +104,14 @@ fn no_size_and_no_words_break_it() {
         for ascii in [false, true] {
             let mut app = app(Kind::Net, Settings { ascii, ..Settings::default() });
             let status = samples::hostile(words);
-            app.update(NOW_MS, Update::Status { node: samples::name("mallory"), at_ms: NOW_MS, status: Box::new(status) });
+            app.update(
+                NOW_MS,
+                Update::Status { node: samples::name("mallory"), at_ms: NOW_MS, status: Box::new(status) },
+            );
             app.done(NOW_MS, false, words);
-            for (width, height) in [(1, 1), (2, 3), (5, 5), (17, 7), (40, 12), (80, 24), (120, 40), (300, 100)] {
+            for (width, height) in
+                [(1, 1), (2, 3), (5, 5), (17, 7), (40, 12), (80, 24), (120, 40), (300, 100)]
+            {
                 for screen in Screen::ALL {
                     app.screen = screen;
                     let buffer = paint(&mut app, width, height);
@@ -179,7 +183,10 @@ fn a_held_picture_does_not_move_until_it_is_let_go() {
     let mut status = samples::client();
     status.tables[1].lanes[0].left = 1;
     status.tables[1].lanes[0].used_key += (5 << 20) - 1;
-    app.update(NOW_MS, Update::Status { node: samples::name("alice"), at_ms: NOW_MS + 1_000, status: Box::new(status) });
+    app.update(
+        NOW_MS,
+        Update::Status { node: samples::name("alice"), at_ms: NOW_MS + 1_000, status: Box::new(status) },
+    );
     let held = screen_text(&paint(&mut app, 120, 40));
     assert!(held.contains("PAUSED") && held.matches("62%").count() == before.matches("62%").count());
     press(&mut app, "p");
@@ -219,7 +226,10 @@ fn filter_and_sort_are_typed() {
     let mut app = app(Kind::Node, Settings::default());
     press(&mut app, "/P2 up\n");
     let screen = screen_text(&paint(&mut app, 120, 20));
-    assert!(screen.contains("/P2 up") && screen.contains("p2-0001") && !screen.contains("p1-0001"), "{screen}");
+    assert!(
+        screen.contains("/P2 up") && screen.contains("p2-0001") && !screen.contains("p1-0001"),
+        "{screen}"
+    );
     press(&mut app, "\u{1b}:sort left\n");
     assert!(screen_text(&paint(&mut app, 120, 20)).contains("LEFT↑"));
     press(&mut app, "r:sort nothing\n");
@@ -244,7 +254,8 @@ fn a_picture_is_painted_anew_only_when_something_has_changed() {
     let mut app = app(Kind::Node, Settings::default());
     paint(&mut app, 80, 24);
     app.tick(NOW_MS + 500);
-    let same = Update::Status { node: samples::name("alice"), at_ms: NOW_MS, status: Box::new(samples::client()) };
+    let same =
+        Update::Status { node: samples::name("alice"), at_ms: NOW_MS, status: Box::new(samples::client()) };
     app.update(NOW_MS + 500, same);
     assert!(!app.is_dirty());
     app.tick(NOW_MS + 1_000);

@@ -148,7 +148,8 @@ impl Changes {
         for table in &status.tables {
             let before = self.tables.insert(table.table, table.state.clone());
             if before.is_some_and(|before| before != table.state) {
-                let (serial, state) = (text::printable(&table.serial), text::printable(&table.state.to_string()));
+                let (serial, state) =
+                    (text::printable(&table.serial), text::printable(&table.state.to_string()));
                 tell(at_ms, "table", Level::Warn, format!("{serial} is {state}"));
             }
         }
@@ -157,7 +158,8 @@ impl Changes {
 
 fn session_line(session: &SessionStatus, status: &Status) -> String {
     let own = status.node.id.short();
-    let name = |name: &String| if *name == own { status.node.name.to_string() } else { text::printable(name) };
+    let name =
+        |name: &String| if *name == own { status.node.name.to_string() } else { text::printable(name) };
     let to: Vec<String> = session.receivers.iter().map(name).collect();
     let mut line = format!(
         "{} {}>{} {} {}/{} k{} {} {}bit",

@@ -115,8 +115,7 @@ impl Sessions {
         if kept.status.phase != "agreeing" {
             return;
         }
-        kept.status.shares =
-            u8::try_from(kept.status.hubs.iter().filter(there).count()).unwrap_or(u8::MAX);
+        kept.status.shares = u8::try_from(kept.status.hubs.iter().filter(there).count()).unwrap_or(u8::MAX);
         if kept.status.sent && kept.status.shares >= kept.status.k {
             // What is left to a sender is the receivers' word.
             self.step(now, block, Step::Validation);
@@ -124,12 +123,7 @@ impl Sessions {
     }
 
     /// The agreement of a sender has ended; `liars` are hubs whose share was false, by their names.
-    pub(super) fn ended(
-        &mut self,
-        now: Time,
-        block: &BlockId,
-        result: Result<(u8, Vec<String>), String>,
-    ) {
+    pub(super) fn ended(&mut self, now: Time, block: &BlockId, result: Result<(u8, Vec<String>), String>) {
         self.update(block, |session, began| {
             session.took_us = micros(now.saturating_sub(began));
             match result {

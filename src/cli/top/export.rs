@@ -18,7 +18,8 @@ pub(super) fn write<'a>(
     screen: &Screen,
     statuses: impl Iterator<Item = &'a Status>,
 ) -> (bool, String) {
-    let path = path.map_or_else(|| PathBuf::from(format!("dske-top-{}.txt", now_ms() / 1_000)), PathBuf::from);
+    let path =
+        path.map_or_else(|| PathBuf::from(format!("dske-top-{}.txt", now_ms() / 1_000)), PathBuf::from);
     let text = match path.extension().and_then(|ending| ending.to_str()) {
         Some("svg") => Ok(svg(screen.last())),
         Some("json") => serde_json::to_string_pretty(&statuses.collect::<Vec<_>>()).map_err(io::Error::other),

@@ -20,8 +20,8 @@ use dske_node::{
 use dske_protocol::ids::Name;
 use dske_tui::{App, Kind, Palette, Setup};
 
-use self::screen::Running;
 pub(crate) use self::inside::{Inside, Shown};
+use self::screen::Running;
 use crate::{
     cli::{
         context::Context,
@@ -148,7 +148,8 @@ pub(crate) fn check_terminal() -> Result<()> {
     if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb {
         return Ok(());
     }
-    let what = if dumb { "this terminal is a dumb one" } else { "standard input or output is not a terminal" };
+    let what =
+        if dumb { "this terminal is a dumb one" } else { "standard input or output is not a terminal" };
     Err(CliError::new("dske::top::terminal", exit::USAGE, format!("the dashboard needs a screen: {what}"))
         .help("`dske top --once` prints one screen as text, `dske top --stream` lines as things happen"))
 }

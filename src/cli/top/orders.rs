@@ -40,10 +40,12 @@ async fn carry_out(running: &Running, order: &Order) -> Result<String> {
             done(ask(running, target()?, Request::Readmit { hub: hub.clone() }).await?)?;
             Ok(format!("{hub} is used again by {}", order.node))
         }
-        Deed::Retire { serial } => match ask(running, target()?, Request::PskmRetire { serial: serial.clone() }).await? {
-            Reply::Module(module) => Ok(format!("{} is retired at {}", module.serial, order.node)),
-            _ => Err(CliError::strange_reply()),
-        },
+        Deed::Retire { serial } => {
+            match ask(running, target()?, Request::PskmRetire { serial: serial.clone() }).await? {
+                Reply::Module(module) => Ok(format!("{} is retired at {}", module.serial, order.node)),
+                _ => Err(CliError::strange_reply()),
+            }
+        }
         Deed::Stop => {
             let node = descriptor(running)?.node(&order.node)?.clone();
             blocking(move || testnet::stop([&node])).await?;
@@ -86,8 +88,9 @@ async fn ask(running: &Running, target: &Target, request: Request) -> Result<Rep
 }
 
 async fn ask_for(target: &Target, request: Request, wait: Duration) -> Result<Reply> {
-    let mut client =
-        Client::connect(&target.dir).await.map_err(|error| control::not_running(&target.dir).because(error))?;
+    let mut client = Client::connect(&target.dir)
+        .await
+        .map_err(|error| control::not_running(&target.dir).because(error))?;
     control::call(&mut client, request, &Progress::hidden(), wait).await
 }
 
@@ -108,7 +111,8 @@ async fn key(
         purpose: String::new(),
         timeout_ms: units::millis(running.timeout),
     };
-    let delivery = match ask_for(target, Request::KeyGet(get), running.timeout.saturating_add(MARGIN)).await? {
+    let delivery = match ask_for(target, Request::KeyGet(get), running.timeout.saturating_add(MARGIN)).await?
+    {
         Reply::Key(delivery) => delivery,
         _ => return Err(CliError::strange_reply()),
     };

@@ -17,9 +17,8 @@ use crate::cli::{
 /// Reads them all.
 pub(super) fn load(look: &Look, context: &Context) -> Result<Settings> {
     let mut settings = match &look.settings {
-        Some(path) => read(path)?.ok_or_else(|| {
-            CliError::file("read", path, io::Error::from(io::ErrorKind::NotFound))
-        })?,
+        Some(path) => read(path)?
+            .ok_or_else(|| CliError::file("read", path, io::Error::from(io::ErrorKind::NotFound)))?,
         None => match default_path() {
             Some(path) => read(&path)?.unwrap_or_default(),
             None => Settings::default(),

@@ -39,7 +39,9 @@ impl App {
                 let question = question.clone();
                 match event.code {
                     KeyCode::Char('y' | 'Y') => self.confirmed(now_ms, question),
-                    KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => self.mode = Mode::Normal,
+                    KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => {
+                        self.mode = Mode::Normal
+                    }
                     _ => {}
                 }
             }
@@ -115,12 +117,9 @@ impl App {
                 self.toast = None;
             }
             Action::Quit => self.quit(),
-            Action::Key
-            | Action::Readmit
-            | Action::Retire
-            | Action::Stop
-            | Action::Restart
-            | Action::Lie => self.act(now_ms, action),
+            Action::Key | Action::Readmit | Action::Retire | Action::Stop | Action::Restart | Action::Lie => {
+                self.act(now_ms, action)
+            }
         }
     }
 
@@ -171,7 +170,11 @@ impl App {
         });
         match id {
             Some(id) => {
-                self.toast(now_ms, Tone::Good, format!("{id} is in the clipboard, where the terminal allows it"));
+                self.toast(
+                    now_ms,
+                    Tone::Good,
+                    format!("{id} is in the clipboard, where the terminal allows it"),
+                );
                 self.effects.push(Effect::Copy(id));
             }
             None => self.toast(now_ms, Tone::Warn, "this row has no id".to_owned()),
@@ -240,7 +243,9 @@ impl App {
             MouseEventKind::Down(MouseButton::Left) if self.mode == Mode::Normal => {
                 if let Some((_, screen)) = self.areas.tabs.iter().find(|(area, _)| area.contains(at)) {
                     self.screen = *screen;
-                } else if let Some((_, column)) = self.areas.columns.iter().find(|(area, _)| area.contains(at)) {
+                } else if let Some((_, column)) =
+                    self.areas.columns.iter().find(|(area, _)| area.contains(at))
+                {
                     let column = *column;
                     self.list_mut().sort_by(column);
                 } else if self.areas.rows.contains(at) {

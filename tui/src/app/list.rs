@@ -53,7 +53,9 @@ impl List {
     pub(crate) fn place(&self, entries: &[Entry]) -> usize {
         let chosen = self.chosen.as_ref();
         let found = chosen.and_then(|chosen| entries.iter().position(|entry| entry.key == *chosen));
-        found.unwrap_or_else(|| if chosen.is_some() { self.at } else { 0 }).min(entries.len().saturating_sub(1))
+        found
+            .unwrap_or_else(|| if chosen.is_some() { self.at } else { 0 })
+            .min(entries.len().saturating_sub(1))
     }
 
     /// Chooses a row by its place.

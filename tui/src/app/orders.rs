@@ -69,14 +69,12 @@ impl App {
     /// Where something is to be done, if it was not said.
     fn place_of(&self, deed: &Deed) -> Result<Name, String> {
         let known = || self.model.known(self.focus());
-        let client = |name: &Name| {
-            self.model.nodes.get(name).is_some_and(|node| node.role == Some(Role::Client))
-        };
+        let client =
+            |name: &Name| self.model.nodes.get(name).is_some_and(|node| node.role == Some(Role::Client));
         let found = match deed {
             Deed::Retire { serial } => {
-                let has = known().filter(|(_, _, status)| {
-                    status.modules.iter().any(|module| module.serial == *serial)
-                });
+                let has = known()
+                    .filter(|(_, _, status)| status.modules.iter().any(|module| module.serial == *serial));
                 // Both ends have it; it is the client that needs another one.
                 has.map(|(name, ..)| name).max_by_key(|name| client(name))
             }
@@ -104,10 +102,10 @@ impl App {
                 self.mode = Mode::Command { line: self.key_line(chosen.as_ref()) };
                 return;
             }
-            (Action::Retire, Subject::Module(serial)) => Some((node, Deed::Retire { serial: serial.clone() })),
-            (Action::Readmit, Subject::Hub(hub)) => {
-                hub.parse().ok().map(|hub| (node, Deed::Readmit { hub }))
+            (Action::Retire, Subject::Module(serial)) => {
+                Some((node, Deed::Retire { serial: serial.clone() }))
             }
+            (Action::Readmit, Subject::Hub(hub)) => hub.parse().ok().map(|hub| (node, Deed::Readmit { hub })),
             (Action::Readmit, Subject::Node(hub)) => Some((None, Deed::Readmit { hub: hub.clone() })),
             (Action::Stop, Subject::Node(node)) => Some((Some(node.clone()), Deed::Stop)),
             (Action::Restart, Subject::Node(node)) => Some((Some(node.clone()), Deed::Restart)),
@@ -136,9 +134,8 @@ impl App {
 
     /// A command line for a key between two clients that are there.
     fn key_line(&self, chosen: Option<&Entry>) -> String {
-        let client = |name: &&Name| {
-            self.model.nodes.get(*name).is_some_and(|node| node.role == Some(Role::Client))
-        };
+        let client =
+            |name: &&Name| self.model.nodes.get(*name).is_some_and(|node| node.role == Some(Role::Client));
         let named = chosen.and_then(|entry| entry.node.as_ref()).filter(client);
         let from = named.or_else(|| self.model.known(self.focus()).map(|(name, ..)| name).find(client));
         let Some(from) = from else { return "key ".to_owned() };

@@ -21,5 +21,8 @@ fn line(event: &Event, width: usize) -> String {
         Level::Warn => "WARN",
         Level::Crit => "CRIT",
     };
-    text::clip(&format!(" {} {level} {}", text::time_of_day(event.at_ms), text::printable(&event.text)), width)
+    text::clip(
+        &format!(" {} {level} {}", text::time_of_day(event.at_ms), text::printable(&event.text)),
+        width,
+    )
 }

@@ -30,9 +30,8 @@ fn all<'a>(context: &Context<'a>) -> Vec<(String, String, &'a Event)> {
     for (name, _, status) in context.model.known(context.focus) {
         all.extend(status.events.iter().map(|event| (name.to_string(), event)));
     }
-    let key = |(node, event): (String, &'a Event)| {
-        (format!("{} {node} {}", event.at_ms, event.text), node, event)
-    };
+    let key =
+        |(node, event): (String, &'a Event)| (format!("{} {node} {}", event.at_ms, event.text), node, event);
     all.into_iter().map(key).collect()
 }
 
@@ -66,7 +65,11 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
     };
     vec![
         heading(&format!("{} at {node}", word(event.level))),
-        fact("time", format!("{} UTC, {} ago", text::time_of_day(event.at_ms), ago(context.now_ms, event.at_ms)), Tone::Plain),
+        fact(
+            "time",
+            format!("{} UTC, {} ago", text::time_of_day(event.at_ms), ago(context.now_ms, event.at_ms)),
+            Tone::Plain,
+        ),
         vec![(text::printable(&event.text), level_tone(event.level))],
     ]
 }

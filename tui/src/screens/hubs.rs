@@ -9,7 +9,9 @@ use dske_node::{
 use dske_protocol::ids::Name;
 use dske_storage::TableState;
 
-use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching};
+use super::{
+    Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching,
+};
 use crate::{
     margins::{liars, live},
     merged::Merged,
@@ -89,12 +91,12 @@ impl<'a> Row<'a> {
         match (self.own, self.status()) {
             (Some(node), None) if node.away.is_some() => ("DOWN".to_owned(), Tone::Crit),
             (Some(_), None) => ("asked".to_owned(), Tone::Dim),
-            (_, Some(status)) if status.node.store_fault.is_some() => ("STORE STOPPED".to_owned(), Tone::Crit),
+            (_, Some(status)) if status.node.store_fault.is_some() => {
+                ("STORE STOPPED".to_owned(), Tone::Crit)
+            }
             (_, Some(status)) if status.node.fault.is_some() => ("up, LIES".to_owned(), Tone::Crit),
             _ if !excluded.is_empty() && excluded.len() == known => ("EXCLUDED".to_owned(), Tone::Crit),
-            _ if !excluded.is_empty() => {
-                (format!("EXCLUDED by {} of {known}", excluded.len()), Tone::Crit)
-            }
+            _ if !excluded.is_empty() => (format!("EXCLUDED by {} of {known}", excluded.len()), Tone::Crit),
             (None, _) if links == 0 => ("AWAY".to_owned(), Tone::Warn),
             (None, _) => ("connected".to_owned(), Tone::Good),
             (Some(_), Some(_)) if known > 0 && links == 0 => ("up, cut off".to_owned(), Tone::Warn),
@@ -119,7 +121,11 @@ impl<'a> Row<'a> {
     fn keys(&self) -> Option<u64> {
         let status = self.status()?;
         let counters = &status.counters;
-        Some(if self.role == Some(Role::Hub) { counters.forwarded } else { counters.sent + counters.validated })
+        Some(if self.role == Some(Role::Hub) {
+            counters.forwarded
+        } else {
+            counters.sent + counters.validated
+        })
     }
 
     fn note(&self) -> (String, Tone) {
@@ -147,7 +153,8 @@ impl<'a> Row<'a> {
         let role = self.role.map_or_else(|| "?".to_owned(), |role| role.to_string());
         let least = self.least_pad(context);
         let permille = least.map_or(u64::MAX, |(left, bytes)| left.saturating_mul(1_000) / bytes.max(1));
-        let waiting: u64 = self.status().map_or(0, |status| status.peers.iter().map(|peer| peer.waiting).sum());
+        let waiting: u64 =
+            self.status().map_or(0, |status| status.peers.iter().map(|peer| peer.waiting).sum());
         let number = |value: u64, tone| {
             if value == 0 { cell("-", Tone::Dim) } else { cell(text::short_count(value), tone) }
         };
@@ -247,7 +254,11 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
 
 fn own(status: &Status, lines: &mut Vec<Spans>) {
     let (node, counters) = (&status.node, &status.counters);
-    lines.push(fact("process", format!("{}, up {}", node.pid, text::short_time(node.uptime_ms.saturating_mul(1_000))), Tone::Plain));
+    lines.push(fact(
+        "process",
+        format!("{}, up {}", node.pid, text::short_time(node.uptime_ms.saturating_mul(1_000))),
+        Tone::Plain,
+    ));
     lines.push(fact("id", node.id.short(), Tone::Dim));
     for address in node.listen.iter().take(2) {
         lines.push(fact("listens", text::printable(address), Tone::Dim));

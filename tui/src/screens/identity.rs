@@ -126,7 +126,10 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         Row::Excluded { node, hub, reason } => vec![
             heading(&format!("{} is not used by {node}", hub.name)),
             fact("because", text::printable(reason), Tone::Crit),
-            vec![("Find out why before it is re-admitted: it may be in other hands.".to_owned(), Tone::Plain)],
+            vec![(
+                "Find out why before it is re-admitted: it may be in other hands.".to_owned(),
+                Tone::Plain,
+            )],
         ],
         Row::Client { node, known, inquiry } => {
             let mut lines = Vec::new();
@@ -138,7 +141,10 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
                 lines.push(fact("alike", format!("{} hubs: {}", known.claims, hubs.join(", ")), Tone::Good));
             }
             let Some(inquiry) = inquiry else {
-                lines.push(vec![("From the node's records; hubs were not asked since its start.".to_owned(), Tone::Dim)]);
+                lines.push(vec![(
+                    "From the node's records; hubs were not asked since its start.".to_owned(),
+                    Tone::Dim,
+                )]);
                 return lines;
             };
             lines.push(fact("outcome", text::printable(&inquiry.outcome), Tone::Plain));

@@ -137,15 +137,8 @@ impl Entry {
 
 impl Screen {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Pads,
-        Self::Sessions,
-        Self::Hubs,
-        Self::Identity,
-        Self::Modules,
-        Self::Events,
-        Self::Help,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Pads, Self::Sessions, Self::Hubs, Self::Identity, Self::Modules, Self::Events, Self::Help];
 
     /// Its name.
     pub(crate) fn title(self) -> &'static str {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use dske_protocol::ids::{Name, TableId};
 use dske_storage::{ModuleRecord, ModuleState, TableState, TableStatus};
 
-use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, ago, cell, column, fact, heading, plain, stretching};
+use super::{
+    Cell, Column, Context, Entry, Rank, Spans, Subject, ago, cell, column, fact, heading, plain, stretching,
+};
 use crate::{glyphs::Glyphs, text, theme::Tone};
 
 pub(super) const COLUMNS: [Column; 8] = [
@@ -60,7 +62,11 @@ impl<'a> Module<'a> {
 
     fn used(&self) -> u64 {
         let used = |table: &TableStatus| -> u64 {
-            table.lanes.iter().map(|lane| lane.bytes.saturating_sub(lane.left.saturating_add(lane.reserved))).sum()
+            table
+                .lanes
+                .iter()
+                .map(|lane| lane.bytes.saturating_sub(lane.left.saturating_add(lane.reserved)))
+                .sum()
         };
         self.tables.iter().map(|(_, table)| used(table)).max().unwrap_or(0)
     }
@@ -113,7 +119,11 @@ impl<'a> Module<'a> {
             } else {
                 (glyphs.open, Tone::Dim)
             };
-            spans.extend([((*name).to_owned(), Tone::Dim), (mark.to_owned(), tone), (" ".to_owned(), Tone::Plain)]);
+            spans.extend([
+                ((*name).to_owned(), Tone::Dim),
+                (mark.to_owned(), tone),
+                (" ".to_owned(), Tone::Plain),
+            ]);
         }
         spans.pop();
         spans
@@ -181,11 +191,16 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         fact("for", record.client_name.to_string(), Tone::Accent),
         fact("state", state, tone),
         fact("made", format!("{} ago", ago(context.now_ms, record.made_ms)), Tone::Plain),
-        fact("used", format!("{} of {}", text::short_size(module.used()), text::short_size(record.bytes)), Tone::Plain),
+        fact(
+            "used",
+            format!("{} of {}", text::short_size(module.used()), text::short_size(record.bytes)),
+            Tone::Plain,
+        ),
         heading("Custody"),
     ];
     for (at, (_, words)) in STATIONS.iter().enumerate() {
-        let (mark, tone) = if at < passed { (context.glyphs.done, Tone::Good) } else { (context.glyphs.open, Tone::Dim) };
+        let (mark, tone) =
+            if at < passed { (context.glyphs.done, Tone::Good) } else { (context.glyphs.open, Tone::Dim) };
         lines.push(vec![(format!("{mark} "), tone), ((*words).to_owned(), Tone::Plain)]);
     }
     for (node, record) in &module.records {
@@ -195,7 +210,11 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
             ModuleState::Acknowledged => "acknowledged",
             ModuleState::Retired => "retired",
         };
-        lines.push(fact(&format!("at {node}"), format!("{state}, {} ago", ago(context.now_ms, record.changed_ms)), Tone::Plain));
+        lines.push(fact(
+            &format!("at {node}"),
+            format!("{state}, {} ago", ago(context.now_ms, record.changed_ms)),
+            Tone::Plain,
+        ));
     }
     for (node, table) in &module.tables {
         lines.push(fact(&format!("table {node}"), text::printable(&table.state.to_string()), Tone::Plain));

@@ -4,7 +4,9 @@ use dske_node::status::{Level, PadForecast, Status};
 use dske_protocol::ids::{Lane, Name};
 use dske_storage::{LaneStatus, TableSide, TableState, TableStatus};
 
-use super::{Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching};
+use super::{
+    Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching,
+};
 use crate::{
     forecast::{Forecast, RATE_MS, keys},
     history::Growth,
@@ -28,7 +30,6 @@ pub(super) const COLUMNS: [Column; 11] = [
 
 /// The column of the time to empty.
 pub(super) const EMPTY: usize = 9;
-
 
 /// A lane of a table, as one of its ends knows it.
 struct Pad<'a> {
@@ -101,7 +102,9 @@ impl Pad<'_> {
                 // What is not in use is not the next to be empty.
                 Rank::Number(match self.table.state {
                     // Of those that are not used, the lowest is.
-                    TableState::Active => empty.unwrap_or(u64::MAX - 1_001 + left.saturating_mul(1_000) / bytes.max(1)),
+                    TableState::Active => {
+                        empty.unwrap_or(u64::MAX - 1_001 + left.saturating_mul(1_000) / bytes.max(1))
+                    }
                     _ => u64::MAX,
                 }),
                 Rank::Text(state.to_owned()),
@@ -178,10 +181,16 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         fact("module", text::printable(&table.serial), Tone::Accent),
         fact("state", format!("{state}: {}", text::printable(&table.state.to_string())), tone),
         fact("left", format!("{} of {}", text::short_size(pad.left()), text::short_size(lane.bytes)), tone),
-        fact("", format!("{} keys of {} bits", text::short_count(keys(pad.left(), context.bits)), context.bits), Tone::Plain),
+        fact(
+            "",
+            format!("{} keys of {} bits", text::short_count(keys(pad.left(), context.bits)), context.bits),
+            Tone::Plain,
+        ),
     ];
     if let Some(growth) = pad.growth {
-        let rate = growth.per_s_milli(RATE_MS).map_or_else(|| "not known yet".to_owned(), |rate| format!("{} B/s", per_s(rate)));
+        let rate = growth
+            .per_s_milli(RATE_MS)
+            .map_or_else(|| "not known yet".to_owned(), |rate| format!("{} B/s", per_s(rate)));
         lines.push(fact("use 30s", rate, Tone::Plain));
         lines.push(fact("last min", context.glyphs.spark(&growth.slices(20)), Tone::Accent));
     }

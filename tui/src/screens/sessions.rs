@@ -117,8 +117,10 @@ fn printed(names: &[&str]) -> Vec<String> {
 }
 
 pub(super) fn entries(context: &Context<'_>) -> Vec<Entry> {
-    let mut entries: Vec<Entry> =
-        Merged::all(context.model, context.focus).iter().filter_map(|merged| entry(context, merged)).collect();
+    let mut entries: Vec<Entry> = Merged::all(context.model, context.focus)
+        .iter()
+        .filter_map(|merged| entry(context, merged))
+        .collect();
     for (node, _, status) in context.model.known(context.focus) {
         let wishes = status.wishes.iter().enumerate();
         entries.extend(wishes.map(|(at, wish)| wish_entry(context, node, at, wish)));
@@ -211,7 +213,11 @@ fn wish_detail(context: &Context<'_>, key: &str) -> Option<Vec<Spans>> {
     };
     Some(vec![
         heading(&format!("{node}{}{}", context.glyphs.arrow, with.join(","))),
-        fact("wanted", format!("{} bits, for {}", wish.key_bytes.saturating_mul(8), text::short_time(wish.waiting_us)), Tone::Plain),
+        fact(
+            "wanted",
+            format!("{} bits, for {}", wish.key_bytes.saturating_mul(8), text::short_time(wish.waiting_us)),
+            Tone::Plain,
+        ),
         vec![(words.to_owned(), Tone::Accent)],
     ])
 }
@@ -234,7 +240,11 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         heading(&names(context, session)),
         vec![(session.block.to_string(), Tone::Dim)],
         fact("state", format!("{phase} in {}", text::short_time(merged.took_us())), tone),
-        fact("key", format!("{} bits, n {} k {}", session.key_bytes.saturating_mul(8), session.n, session.k), Tone::Plain),
+        fact(
+            "key",
+            format!("{} bits, n {} k {}", session.key_bytes.saturating_mul(8), session.n, session.k),
+            Tone::Plain,
+        ),
     ];
     if !session.purpose.is_empty() {
         lines.push(fact("for", text::printable(&session.purpose), Tone::Plain));
@@ -253,7 +263,10 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         ]);
     }
     for (node, session) in &merged.views {
-        lines.push(heading(&format!("Steps at {node} ({})", if session.sent { "sender" } else { "receiver" })));
+        lines.push(heading(&format!(
+            "Steps at {node} ({})",
+            if session.sent { "sender" } else { "receiver" }
+        )));
         for (at, (step, began)) in session.steps_us.iter().enumerate() {
             let next = session.steps_us.get(at + 1).map_or(session.took_us, |(_, next)| *next);
             let name = STEPS.iter().find(|(other, ..)| other == step).map_or("", |(.., name)| name);

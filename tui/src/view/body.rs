@@ -37,7 +37,8 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect, now_ms: u64, a
     }
     let rows = app.rows(now_ms);
     let chosen = app.list().place(&rows);
-    let streams = if app.screen == Screen::Sessions { screens::streams(&app.context(now_ms)) } else { Vec::new() };
+    let streams =
+        if app.screen == Screen::Sessions { screens::streams(&app.context(now_ms)) } else { Vec::new() };
     let (main, sessions, events) = split(app, area, streams.len());
     let (list, detail) = beside(app, main);
     if let Some(list) = list {
@@ -103,10 +104,8 @@ fn framed(app: &App, frame: &mut Frame<'_>, area: Rect, title: &[(String, Tone)]
     let pen = Pen::new(app);
     let whole = frame.area().width >= FRAMES_FROM.0 && frame.area().height >= FRAMES_FROM.1;
     let borders = if whole { Borders::ALL } else { Borders::TOP };
-    let block = Block::new()
-        .borders(borders)
-        .border_set(app.glyphs().border)
-        .border_style(pen.style(Tone::Dim));
+    let block =
+        Block::new().borders(borders).border_set(app.glyphs().border).border_style(pen.style(Tone::Dim));
     let inner = block.inner(area);
     frame.render_widget(block, area);
     pen.write(frame.buffer_mut(), (area.x + 1, area.y), area.width.saturating_sub(2), title);

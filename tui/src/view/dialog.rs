@@ -24,27 +24,25 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
         Question::Do(order) => (format!("{order}?"), order.consequence()),
         Question::Quit => (
             "Stop the node?".to_owned(),
-            "The node runs in this process and ends with the screen. Agreements under way are lost.".to_owned(),
+            "The node runs in this process and ends with the screen. Agreements under way are lost."
+                .to_owned(),
         ),
     };
     let area = if area.is_empty() { frame.area() } else { area };
     let (width, height) = (WIDTH.min(area.width), HEIGHT.min(area.height));
-    let place = Rect::new(
-        area.x + (area.width - width) / 2,
-        area.y + (area.height - height) / 2,
-        width,
-        height,
-    );
-    let answers = vec![("y".to_owned(), Tone::Accent), (" yes   ".to_owned(), Tone::Plain), ("n".to_owned(), Tone::Accent), (" no".to_owned(), Tone::Plain)];
-    let text: Vec<Line<'_>> = [
-        vec![(what, Tone::Head)],
-        vec![(consequence, Tone::Plain)],
-        Vec::new(),
-        answers,
-    ]
-    .iter()
-    .map(|spans| pen.line(spans))
-    .collect();
+    let place =
+        Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height);
+    let answers = vec![
+        ("y".to_owned(), Tone::Accent),
+        (" yes   ".to_owned(), Tone::Plain),
+        ("n".to_owned(), Tone::Accent),
+        (" no".to_owned(), Tone::Plain),
+    ];
+    let text: Vec<Line<'_>> =
+        [vec![(what, Tone::Head)], vec![(consequence, Tone::Plain)], Vec::new(), answers]
+            .iter()
+            .map(|spans| pen.line(spans))
+            .collect();
     let mut paragraph = Paragraph::new(text).wrap(Wrap { trim: false });
     if width >= 20 && height >= 6 {
         let block = Block::new()

@@ -48,7 +48,12 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
         return;
     }
     if let Some(toast) = app.message() {
-        pen.write(frame.buffer_mut(), (area.x, area.y), area.width, &[(format!(" {}", toast.text), toast.tone)]);
+        pen.write(
+            frame.buffer_mut(),
+            (area.x, area.y),
+            area.width,
+            &[(format!(" {}", toast.text), toast.tone)],
+        );
         return;
     }
     let mut spans = vec![(" ".to_owned(), Tone::Plain)];

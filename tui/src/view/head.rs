@@ -93,7 +93,8 @@ fn worst_client(app: &App) -> Option<(&Name, &PolicyStatus, BTreeSet<&str>)> {
 fn margin_part(app: &App, name: &Name, policy: &PolicyStatus, liars: &BTreeSet<&str>) -> Spans {
     // With all n hubs there, it is one less than what it takes to disrupt.
     let full = policy.disruption.saturating_sub(1);
-    let who = if app.kind() == Kind::Net && app.focus().is_none() { format!("{name} ") } else { String::new() };
+    let who =
+        if app.kind() == Kind::Net && app.focus().is_none() { format!("{name} ") } else { String::new() };
     let (mut told, tone) = match live(policy, liars) {
         None if margin(policy).is_some() => ("margin NONE: too many lie !".to_owned(), Tone::Crit),
         None => ("margin NONE: no key !".to_owned(), Tone::Crit),
@@ -163,7 +164,11 @@ pub(super) fn tabs(app: &App, buffer: &mut Buffer, area: Rect) -> Vec<(Rect, Scr
     let all = |named: fn(Screen, bool) -> bool| {
         Screen::ALL.iter().enumerate().map(move |(at, &screen)| {
             let open = screen == app.screen;
-            let name = if named(screen, open) { format!("{} {}", at + 1, screen.title()) } else { (at + 1).to_string() };
+            let name = if named(screen, open) {
+                format!("{} {}", at + 1, screen.title())
+            } else {
+                (at + 1).to_string()
+            };
             (screen, if open { format!("[{name}]") } else { format!(" {name} ") }, open)
         })
     };

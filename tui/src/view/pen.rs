@@ -34,7 +34,13 @@ impl Pen {
     }
 
     /// Writes pieces from `(x, y)` on, cut to `columns`; gives the columns that they took.
-    pub(super) fn write(self, buffer: &mut Buffer, at: (u16, u16), columns: u16, spans: &[(String, Tone)]) -> u16 {
+    pub(super) fn write(
+        self,
+        buffer: &mut Buffer,
+        at: (u16, u16),
+        columns: u16,
+        spans: &[(String, Tone)],
+    ) -> u16 {
         let whole: usize = spans.iter().map(|(text, _)| text::width(text)).sum();
         let cut = whole > usize::from(columns);
         let mut left = usize::from(columns);
@@ -45,7 +51,8 @@ impl Pen {
             }
             let wide = text::width(piece);
             // The last piece that fits in part gets the mark that something is missing.
-            let shown = if cut && wide >= left { text::clip(&format!("{piece}…"), left) } else { piece.clone() };
+            let shown =
+                if cut && wide >= left { text::clip(&format!("{piece}…"), left) } else { piece.clone() };
             let (next, _) = buffer.set_stringn(x, at.1, self.plain(&shown), left, self.style(*tone));
             left = left.saturating_sub(usize::from(next.saturating_sub(x)));
             x = next;

@@ -119,7 +119,11 @@ pub(super) fn paint(
     areas.first = first;
     areas.page = page;
     if entries.is_empty() && page > 0 {
-        let why = if app.filter.is_empty() || chosen.is_none() { screen.nothing() } else { "nothing matches the filter" };
+        let why = if app.filter.is_empty() || chosen.is_none() {
+            screen.nothing()
+        } else {
+            "nothing matches the filter"
+        };
         pen.write(buffer, (rows.x, rows.y), rows.width, &[(format!(" {why}"), Tone::Dim)]);
     }
     for (y, (at, entry)) in (rows.top()..rows.bottom()).zip(entries.iter().enumerate().skip(first)) {
@@ -134,7 +138,14 @@ pub(super) fn paint(
     }
 }
 
-fn paint_cell(app: &App, pen: Pen, buffer: &mut Buffer, place: (u16, u16, u16), cell: &Cell, column: &Column) {
+fn paint_cell(
+    app: &App,
+    pen: Pen,
+    buffer: &mut Buffer,
+    place: (u16, u16, u16),
+    cell: &Cell,
+    column: &Column,
+) {
     let (x, y, wide) = place;
     let columns = usize::from(wide);
     match cell {
