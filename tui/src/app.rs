@@ -100,6 +100,8 @@ pub(crate) struct Areas {
     pub(crate) first: usize,
     pub(crate) page: usize,
     pub(crate) help_lines: usize,
+    /// There is no room for a list and details at once.
+    pub(crate) small: bool,
 }
 
 /// See the head of the file.
@@ -118,7 +120,10 @@ pub struct App {
     typed: Vec<String>,
     focus: Option<Name>,
     bits: u64,
+    /// Details stand beside the list, where there is room.
     pub(crate) detail: bool,
+    /// Details stand in place of the list, where there is none.
+    pub(crate) zoomed: bool,
     toast: Option<Toast>,
     pub(crate) areas: Areas,
     effects: Vec<Effect>,
@@ -145,6 +150,7 @@ impl App {
             focus: None,
             bits: KEY_BITS,
             detail: true,
+            zoomed: false,
             toast: None,
             areas: Areas::default(),
             effects: Vec::new(),

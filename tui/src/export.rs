@@ -58,11 +58,14 @@ fn line(buffer: &Buffer, y: u16, svg: &mut String) {
     for run in cells.chunk_by(|(_, one), (_, other)| look(one) == look(other)) {
         let Some((x, first)) = run.first() else { continue };
         let text: String = run.iter().map(|(_, cell)| cell.symbol()).collect();
-        let reversed = first.modifier.contains(Modifier::REVERSED);
-        if text.trim().is_empty() && !reversed {
+        let (ink, paper) = match (first.modifier.contains(Modifier::REVERSED), first.bg) {
+            (true, _) => (PAPER, Some(color(first.fg))),
+            (false, Color::Reset) => (color(first.fg), None),
+            (false, paper) => (color(first.fg), Some(color(paper))),
+        };
+        if text.trim().is_empty() && paper.is_none() {
             continue;
         }
-        let (ink, paper) = if reversed { (PAPER, Some(color(first.fg))) } else { (color(first.fg), None) };
         let (left, top) = (8 + x * CELL.0, 8 + y * CELL.1);
         let columns = u16::try_from(crate::text::width(&text)).unwrap_or(0);
         let wide = columns * CELL.0;
@@ -87,8 +90,8 @@ fn line(buffer: &Buffer, y: u16, svg: &mut String) {
     }
 }
 
-fn look(cell: &Cell) -> (Color, Modifier) {
-    (cell.fg, cell.modifier)
+fn look(cell: &Cell) -> (Color, Color, Modifier) {
+    (cell.fg, cell.bg, cell.modifier)
 }
 
 fn escaped(text: &str) -> String {
@@ -102,6 +105,7 @@ fn color(color: Color) -> &'static str {
         Color::Yellow => "#f2c94c",
         Color::Cyan => "#6cc7e6",
         Color::DarkGray => "#7d8799",
+        Color::Indexed(237) => "#2b3240",
         Color::Indexed(75) => "#5fafff",
         Color::Indexed(87) => "#5fffff",
         Color::Indexed(207) => "#ff5fff",

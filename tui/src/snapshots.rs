@@ -238,6 +238,17 @@ fn filter_and_sort_are_typed() {
 }
 
 #[test]
+fn a_small_screen_shows_details_in_place_of_the_list() {
+    let mut app = app(Kind::Net, Settings::default());
+    paint(&mut app, 40, 12);
+    press(&mut app, "\n");
+    let screen = screen_text(&paint(&mut app, 40, 12));
+    assert!(screen.contains("Details") && screen.contains("292Ki of 8.0Mi"), "{screen}");
+    press(&mut app, "\u{1b}");
+    assert!(!screen_text(&paint(&mut app, 40, 12)).contains("Details"));
+}
+
+#[test]
 fn colours_are_never_the_only_sign() {
     let mono = Settings { palette: Palette::Mono, ..Settings::default() };
     let (mut mono, mut coloured) = (app(Kind::Net, mono), app(Kind::Net, Settings::default()));

@@ -100,6 +100,11 @@ impl Palette {
 
     /// How the chosen row looks.
     pub(crate) fn chosen(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        match self {
+            Self::Mono => Style::new().add_modifier(Modifier::REVERSED),
+            Self::Default | Self::Deuteranopia => {
+                Style::new().bg(Color::Indexed(237)).add_modifier(Modifier::BOLD)
+            }
+        }
     }
 }

@@ -88,6 +88,8 @@ pub(crate) async fn run(mut app: App, running: Running, stop: impl Future<Output
                 Effect::Quit => return Ok(()),
                 Effect::Copy(text) => screen.copy(&text).map_err(fail)?,
                 Effect::Export(path) => {
+                    // Without the line that asked for it.
+                    screen.draw(&mut app, now_ms()).map_err(fail)?;
                     let (good, text) = export::write(path, &screen, app.statuses());
                     app.done(now_ms(), good, &text);
                 }

@@ -96,6 +96,7 @@ impl App {
             Action::PageUp => self.step(now_ms, |at| at.saturating_sub(page)),
             Action::First => self.step(now_ms, |_| 0),
             Action::Last => self.step(now_ms, |_| usize::MAX),
+            Action::Detail if self.areas.small => self.zoomed = !self.zoomed,
             Action::Detail => self.detail = !self.detail,
             Action::Filter => self.mode = Mode::Filter { before: self.filter.clone() },
             Action::Command => self.mode = Mode::Command { line: String::new() },
@@ -113,6 +114,7 @@ impl App {
             Action::Export => self.effects.push(Effect::Export(None)),
             Action::Copy => self.copy(now_ms),
             Action::Cancel => {
+                self.zoomed = false;
                 self.filter.clear();
                 self.toast = None;
             }

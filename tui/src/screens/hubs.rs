@@ -199,7 +199,7 @@ fn pad_tone(permille: u64) -> Tone {
     match permille {
         0..50 => Tone::Crit,
         50..200 => Tone::Warn,
-        _ => Tone::Plain,
+        _ => Tone::Good,
     }
 }
 

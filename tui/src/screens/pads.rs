@@ -86,7 +86,13 @@ impl Pad<'_> {
         let (state, tone) = self.state();
         let rate = self.growth.and_then(|growth| growth.per_s_milli(RATE_MS));
         let (empty, many) = (self.empty_in_s(), keys(left, context.bits));
-        let bar = if tone == Tone::Good { Tone::Plain } else { tone };
+        // How full it is, whatever is foreseen.
+        let bar = match left.saturating_mul(100) / bytes.max(1) {
+            _ if tone == Tone::Dim => Tone::Dim,
+            0..5 => Tone::Crit,
+            5..20 => Tone::Warn,
+            _ => Tone::Good,
+        };
         Entry {
             key: self.key(),
             ranks: vec![

@@ -40,6 +40,7 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect, now_ms: u64, a
     let streams =
         if app.screen == Screen::Sessions { screens::streams(&app.context(now_ms)) } else { Vec::new() };
     let (main, sessions, events) = split(app, area, streams.len());
+    areas.small = is_small(main);
     let (list, detail) = beside(app, main);
     if let Some(list) = list {
         list_part(app, frame, list, now_ms, &rows, chosen, areas);
@@ -78,6 +79,9 @@ fn split(app: &App, area: Rect, streams: usize) -> (Rect, Option<Rect>, Option<R
 
 /// The list and the details: side by side, one above the other, or only one of them.
 fn beside(app: &App, area: Rect) -> (Option<Rect>, Option<Rect>) {
+    if is_small(area) {
+        return if app.zoomed { (None, Some(area)) } else { (Some(area), None) };
+    }
     if !app.detail {
         return (Some(area), None);
     }
@@ -85,14 +89,16 @@ fn beside(app: &App, area: Rect) -> (Option<Rect>, Option<Rect>) {
         let columns = [Constraint::Min(0), Constraint::Length(SIDE)];
         let [list, detail] = Layout::horizontal(columns).areas(area);
         (Some(list), Some(detail))
-    } else if area.height >= BELOW_FROM {
+    } else {
         let rows = [Constraint::Min(0), Constraint::Length(BELOW)];
         let [list, detail] = Layout::vertical(rows).areas(area);
         (Some(list), Some(detail))
-    } else {
-        // Too small for both: the list, until there is room.
-        (Some(area), None)
     }
+}
+
+/// Whether there is no room for a list and details at once.
+fn is_small(area: Rect) -> bool {
+    area.width < SIDE_FROM && area.height < BELOW_FROM
 }
 
 fn framing(area: Rect) -> bool {

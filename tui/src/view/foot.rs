@@ -4,15 +4,32 @@ use ratatui::{Frame, layout::Rect};
 
 use super::pen::Pen;
 use crate::{
-    app::{App, Mode},
+    app::{App, Kind, Mode},
     bindings::Action,
+    screens::Screen,
     text,
     theme::Tone,
 };
 
+/// What can be done with the rows of a screen.
+fn deeds(app: &App) -> &'static [(Action, &'static str)] {
+    match (app.screen, app.kind()) {
+        (Screen::Hubs, Kind::Net) => &[
+            (Action::Lie, "lie"),
+            (Action::Stop, "stop"),
+            (Action::Restart, "restart"),
+            (Action::Readmit, "re-admit"),
+        ],
+        (Screen::Hubs | Screen::Identity, _) => &[(Action::Readmit, "re-admit")],
+        (Screen::Pads | Screen::Modules, _) => &[(Action::Retire, "retire")],
+        (Screen::Sessions, _) => &[(Action::Copy, "copy-id")],
+        _ => &[],
+    }
+}
+
 /// Keys that are shown, the most useful first.
-const HINTS: [(Action, &str); 11] = [
-    (Action::Show(crate::screens::Screen::Help), "help"),
+const HINTS: [(Action, &str); 10] = [
+    (Action::Show(Screen::Help), "help"),
     (Action::Quit, "quit"),
     (Action::Filter, "filter"),
     (Action::Detail, "detail"),
@@ -22,7 +39,6 @@ const HINTS: [(Action, &str); 11] = [
     (Action::NextNode, "node"),
     (Action::Key, "key"),
     (Action::Export, "export"),
-    (Action::Copy, "copy-id"),
 ];
 
 pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -58,7 +74,8 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
     }
     let mut spans = vec![(" ".to_owned(), Tone::Plain)];
     let mut used = 1;
-    for (action, name) in HINTS {
+    let (first, rest) = HINTS.split_at(4);
+    for &(action, name) in first.iter().chain(deeds(app)).chain(rest) {
         let Some(key) = app.settings().bindings.key(action) else { continue };
         let wide = text::width(&key) + 1 + name.len() + 2;
         if used + wide > usize::from(area.width) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dske_node::status::PolicyStatus;
+use dske_node::{config::Role, status::PolicyStatus};
 use dske_protocol::ids::Name;
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -51,6 +51,17 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
     if let Some((name, policy, liars)) = &worst {
         parts.push(margin_part(app, name, policy, liars));
     }
+    parts.extend(rate(app).map(|rate| one(rate, Tone::Plain)));
+    let excluded: BTreeSet<&str> = model
+        .known(app.focus())
+        .flat_map(|(_, _, status)| &status.peers)
+        .filter(|peer| peer.role == Role::Hub && peer.excluded.is_some())
+        .map(|peer| peer.name.as_str())
+        .collect();
+    if !excluded.is_empty() {
+        let names: Vec<&str> = excluded.into_iter().collect();
+        parts.push(one(format!("{} EXCLUDED", names.join(",")), Tone::Crit));
+    }
     if app.kind() == Kind::Net {
         let down = model.nodes.values().filter(|node| node.away.is_some()).count();
         parts.push(one(format!("{} nodes", model.nodes.len()), Tone::Plain));
@@ -77,7 +88,6 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
         parts.push(one(format!("hubs {usable}/{n}"), if usable < n { Tone::Warn } else { Tone::Plain }));
         parts.push(one(format!("n{n} k{k} kB{k_min}"), Tone::Plain));
     }
-    parts.extend(rate(app).map(|rate| one(rate, Tone::Plain)));
     parts
 }
 
