@@ -229,6 +229,26 @@ fn a_stream_tells_what_happens_line_by_line() {
     });
 }
 
+#[test]
+fn a_screen_that_does_not_move_keeps_no_node_waiting() {
+    let net = Net::up(3, 2, 3, "256KiB");
+    net.acquaint("alice", "bob");
+    let mut top = top(&net, &["--testnet", "dev"], 120, 40);
+    top.shows("hubs 3/3");
+    top.signal(Signal::STOP);
+    for _ in 0..20 {
+        let sent = net.get("alice", "bob", "256");
+        net.fetch("bob", &sent.id);
+    }
+    top.signal(Signal::CONT);
+    top.type_in("\u{1b}[200~q:stop p1\ry\u{1b}[201~2");
+    top.wait_for("it goes on", |screen| screen.contains("[2 Sessions]") && screen.contains("/21 "));
+    assert!(net.pid("p1").is_some(), "what is pasted is no key");
+    top.type_in("q");
+    assert!(top.wait().success());
+    top.is_given_back();
+}
+
 /// `cargo test --release --test top -- --ignored --nocapture what_it_costs`: ten nodes, hundreds of sessions.
 #[test]
 #[ignore = "measures"]

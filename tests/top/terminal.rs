@@ -1,5 +1,7 @@
 //! A program in a terminal of its own, and what stands on its screen.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::{
     io::{Read, Write},
     num::NonZeroU16,
@@ -153,6 +155,7 @@ impl Terminal {
         let screen = seen.parser.screen();
         assert!(!screen.alternate_screen(), "the other screen is still there");
         assert!(!screen.hide_cursor(), "the cursor is hidden");
+        assert!(!screen.bracketed_paste(), "pasted text is still marked");
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "the mouse is caught");
         assert_eq!(tcgetattr(&self.pts).unwrap().local_modes, self.modes, "the modes of the terminal");
     }

@@ -34,6 +34,10 @@ use crate::{
 
 /// Arguments of `dske top`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "With --testnet NAME alone it shows all nodes of that local net. `?` shows the keys; [tui.keys] of the \
+    settings changes them, such as quit = [\"Q\", \"ctrl-q\"]."
+)]
 pub(crate) struct TopArgs {
     /// Print one screen as text; with --json, everything as JSON
     #[arg(long)]

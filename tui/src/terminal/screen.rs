@@ -17,7 +17,9 @@ use ratatui::{
     crossterm::{
         clipboard::CopyToClipboard,
         cursor::Show,
-        event::{self, DisableMouseCapture, EnableMouseCapture, Event},
+        event::{
+            self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event,
+        },
         execute, queue,
         terminal::{
             BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
@@ -51,7 +53,8 @@ impl Screen {
         OURS.store(true, Ordering::SeqCst);
         // From here on, whatever happens gives it back.
         let out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
-        let opened = execute!(io::stdout(), EnterAlternateScreen)
+        // What is pasted is text, not keys.
+        let opened = execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste)
             .and_then(|()| if mouse { execute!(io::stdout(), EnableMouseCapture) } else { Ok(()) })
             .and_then(|()| Terminal::new(CrosstermBackend::new(out)));
         match opened {
@@ -111,7 +114,14 @@ fn restore() {
     }
     // There is nothing better to do where it fails: the terminal is gone.
     let mut out = io::stdout();
-    let _ = execute!(out, EndSynchronizedUpdate, DisableMouseCapture, LeaveAlternateScreen, Show);
+    let _ = execute!(
+        out,
+        EndSynchronizedUpdate,
+        DisableMouseCapture,
+        DisableBracketedPaste,
+        LeaveAlternateScreen,
+        Show
+    );
     let _ = out.flush();
     let _ = disable_raw_mode();
 }

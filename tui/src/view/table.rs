@@ -31,8 +31,7 @@ impl Places {
             widths.fold(0, u16::saturating_add).saturating_sub(1)
         };
         let least = |at: usize| columns[at].width.0;
-        loop {
-            let Some(last) = shown.iter().copied().max_by_key(|&at| (columns[at].rank, at)) else { break };
+        while let Some(last) = shown.iter().copied().max_by_key(|&at| (columns[at].rank, at)) {
             // What is nice to have does not take room from what is needed.
             let extra = columns[last].rank >= EXTRA;
             let comfortable = |at: usize| if columns[at].rank == 0 { want(at) } else { least(at) };
