@@ -233,6 +233,41 @@ fn a_stream_tells_what_happens_line_by_line() {
 }
 
 #[test]
+fn a_hub_that_contradicts_the_others_is_shown_and_re_admitted() {
+    let net = Net::up(5, 2, 3, "256KiB");
+    // One operator takes bob on with applications that no other hub knows of.
+    let config = net.node_dir("bob").join("config.toml");
+    let text = std::fs::read_to_string(config).unwrap();
+    let other = net.dir().join("other.toml");
+    std::fs::write(&other, text.replacen("[node]", "[node]\napplications = [\"payroll\"]", 1)).unwrap();
+    let request = net.dir().join("bob.enrol");
+    let (other, request) = (other.to_str().unwrap(), request.to_str().unwrap());
+    for (node, arguments) in [
+        ("bob", ["enrol", "request", "-o", request, "--config", other].as_slice()),
+        ("p5", ["enrol", "accept", request].as_slice()),
+    ] {
+        let output = net.at(node, arguments).output().unwrap();
+        assert!(output.status.success(), "{}", error(&output));
+    }
+    net.get("alice", "bob", "256");
+    let mut top = top(&net, &["--testnet", "dev", "--as", "alice"], 120, 30);
+    top.shows("p5 EXCLUDED");
+    top.type_in("4");
+    let screen = top.wait_for("the claims", |screen| has_line(screen, &["bob", "alice", "CONFLICT", "p5"]));
+    assert!(has_line(&screen, &["! p5", "bob is"]) && screen.contains("for payroll"), "{screen}");
+    assert!(has_line(&screen, &["■ p1", "bob is"]), "{screen}");
+    top.type_in("j");
+    top.wait_for("why", |screen| has_line(screen, &["p5 is not used by alice"]));
+    top.type_in("A");
+    top.shows("Re-admit p5 at alice?");
+    top.type_in("y");
+    top.shows("p5 is used again by alice");
+    top.wait_for("it is used again", |screen| !screen.contains("EXCLUDED"));
+    top.type_in("q");
+    assert!(top.wait().success());
+}
+
+#[test]
 fn a_screen_that_does_not_move_keeps_no_node_waiting() {
     let net = Net::up(3, 2, 3, "256KiB");
     net.acquaint("alice", "bob");

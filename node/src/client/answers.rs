@@ -15,6 +15,9 @@ use crate::{
 /// Clients about whom the last answers are remembered.
 const INQUIRIES_MAX: usize = 64;
 
+/// Applications of a claim that are told by name.
+const APPLICATIONS_SHOWN: usize = 3;
+
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub(super) struct Answers(VecDeque<Inquiry>);
@@ -108,8 +111,12 @@ impl Inquiry {
                 HubWord::Unknown => ("does not know it".to_owned(), None),
                 HubWord::Claim(claim) => {
                     let mut says = format!("{} is {}", claim.name, claim.node.short());
-                    if !claim.applications.is_empty() {
-                        says.push_str(&format!(", {} applications", claim.applications.len()));
+                    for application in claim.applications.iter().take(APPLICATIONS_SHOWN) {
+                        says.push_str(&format!(", for {application}"));
+                    }
+                    match claim.applications.len().saturating_sub(APPLICATIONS_SHOWN) {
+                        0 => {}
+                        more => says.push_str(&format!(" and {more} more")),
                     }
                     (says, self.accepted.as_ref().map(|accepted| accepted == claim))
                 }
