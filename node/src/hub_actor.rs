@@ -68,6 +68,7 @@ pub(crate) struct HubView {
     pub(crate) quotas: Vec<QuotaStatus>,
     pub(crate) expired: u64,
     pub(crate) events: Vec<Event>,
+    pub(crate) fault: Option<String>,
 }
 
 pub(crate) struct HubActor {
@@ -91,6 +92,8 @@ pub(crate) struct HubActor {
     expiry_due: Time,
     next_ticket: u64,
     events: Events,
+    /// What it was told to do wrong, for people.
+    fault: Option<String>,
 }
 
 /// A message in the outbox.
@@ -142,6 +145,7 @@ impl HubActor {
             expiry_due: Time::ZERO,
             next_ticket: 0,
             events: Events::default(),
+            fault: None,
             store,
         };
         for client in actor.store.clients()? {
@@ -481,7 +485,10 @@ impl HubActor {
     fn order(&mut self, order: HubOrder) {
         match order {
             HubOrder::Client(client) => self.set_client(client),
-            HubOrder::Fault(fault) => self.hub.set_fault(fault),
+            HubOrder::Fault(fault) => {
+                self.fault = (fault != HubFault::None).then(|| "sends false shares".to_owned());
+                self.hub.set_fault(fault);
+            }
             HubOrder::Status(reply) => {
                 // An asker that has gone needs no answer.
                 let _ = reply.send(self.view());
@@ -510,6 +517,7 @@ impl HubActor {
             }),
             expired: self.expired,
             events: self.events.newest_first(),
+            fault: self.fault.clone(),
         }
     }
 

@@ -273,7 +273,9 @@ impl Shared {
         let mut counters = self.dropped.counters();
         let (mut peers, mut events, mut quotas) = (Vec::new(), Vec::new(), Vec::new());
         let mut refusals = BTreeMap::new();
+        let mut fault = None;
         if let Some(hub) = hub {
+            fault = hub.fault;
             peers.extend(hub.peers);
             counters.forwarded = hub.counters.forwarded;
             counters.refused = hub.counters.refused;
@@ -287,6 +289,7 @@ impl Shared {
         }
         let (mut policy, mut sessions, mut identities) = (None, Vec::new(), Vec::new());
         let mut measures = None;
+        let (mut wishes, mut inquiries) = (Vec::new(), Vec::new());
         let mut streams = Vec::new();
         if let Some(client) = client {
             policy = Some(client.policy);
@@ -294,6 +297,8 @@ impl Shared {
             peers.extend(client.peers);
             sessions = client.sessions;
             identities = client.identities;
+            wishes = client.wishes;
+            inquiries = client.inquiries;
             streams = client.streams;
             events.extend(client.events);
             counters.validated = client.validated;
@@ -322,13 +327,16 @@ impl Shared {
                 uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 store_fault: self.store.poison_cause(),
                 memory_locked: hardening().is_some_and(|asked| asked.memory_lock.is_ok()),
+                fault,
             },
             policy,
             tables: self.store.tables(),
             peers,
             modules: self.store.modules().unwrap_or_default(),
             sessions,
+            wishes,
             identities,
+            inquiries,
             events,
             streams,
             quotas,

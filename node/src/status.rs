@@ -30,8 +30,12 @@ pub struct Status {
     pub modules: Vec<ModuleRecord>,
     /// Agreements under way and the latest ended ones, newest first.
     pub sessions: Vec<SessionStatus>,
+    /// Keys that are wanted and not yet being agreed, oldest first.
+    pub wishes: Vec<WishStatus>,
     /// Established identities of other clients.
     pub identities: Vec<IdentityStatus>,
+    /// What hubs said of other clients when they were last asked, newest first.
+    pub inquiries: Vec<InquiryStatus>,
     /// Latest notable events, newest first.
     pub events: Vec<Event>,
     /// Streams of keys that are agreed ahead.
@@ -99,6 +103,8 @@ pub struct NodeStatus {
     pub store_fault: Option<String>,
     /// Whether all memory of the process is locked: if not, secrets may reach the swap space.
     pub memory_locked: bool,
+    /// How a hub of a local test network was told to misbehave.
+    pub fault: Option<String>,
 }
 
 /// A client's parameters and the four thresholds (§4.2) that they give.
@@ -157,6 +163,10 @@ pub struct SessionStatus {
     pub sender: String,
     /// The same for the receivers.
     pub receivers: Vec<String>,
+    /// Whether this node is its sender.
+    pub sent: bool,
+    /// What it is for.
+    pub purpose: String,
     /// Bytes of key.
     pub key_bytes: u64,
     /// Hubs in the roster.
@@ -165,6 +175,12 @@ pub struct SessionStatus {
     pub k: u8,
     /// Shares accepted by hubs (sender) or received (receiver).
     pub shares: u8,
+    /// What is known of each hub's share, in the order of the roster.
+    pub hubs: Vec<HubShare>,
+    /// How far it has come.
+    pub step: Step,
+    /// When each step began, in microseconds since the beginning.
+    pub steps_us: Vec<(Step, u64)>,
     /// Where it stands: one of `agreeing`, `validated`, `aborted`.
     pub phase: String,
     /// Hubs whose share was false, by name.
@@ -175,6 +191,88 @@ pub struct SessionStatus {
     pub took_us: u64,
     /// When it began, in milliseconds since the epoch.
     pub began_ms: u64,
+}
+
+/// The steps of an agreement, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Who the others are (§2.2).
+    Identity,
+    /// Pads are taken and shares made (§2.3.1).
+    Generation,
+    /// Shares go through the hubs (§2.3.2).
+    Distribution,
+    /// The key is made from shares (§2.3.3).
+    Reconstruction,
+    /// Its tag is right, and its record is written; a sender waits for the receivers' word (§2.3.4).
+    Validation,
+}
+
+/// One hub's share of an agreement, as this node knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubShare {
+    /// Name of the hub, or its short id.
+    pub hub: String,
+    /// Where its share is.
+    pub state: ShareState,
+}
+
+/// Where a share is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareState {
+    /// Nothing was sent, or nothing has come.
+    Waiting,
+    /// On its way to the hub (sender).
+    Sent,
+    /// The hub has taken it (sender).
+    Accepted,
+    /// It has come (receiver).
+    Arrived,
+    /// The hub refused it (sender).
+    Refused,
+    /// The hub did not answer (sender).
+    Silent,
+    /// It was not what the sender gave the hub.
+    False,
+}
+
+/// A key that is wanted: identities are asked for, links awaited, or pads taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WishStatus {
+    /// The receivers.
+    pub with: Vec<Name>,
+    /// Bytes of key.
+    pub key_bytes: u64,
+    /// What it waits in: identity or share generation.
+    pub step: Step,
+    /// For how long, in microseconds.
+    pub waiting_us: u64,
+}
+
+/// What the hubs said when they were asked who a client is (§2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InquiryStatus {
+    /// Name of the client, or its short id.
+    pub subject: String,
+    /// When the last answer was in, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// What follows.
+    pub outcome: String,
+    /// Each hub's word.
+    pub words: Vec<HubWordStatus>,
+}
+
+/// What one hub said of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubWordStatus {
+    /// Name of the hub, or its short id.
+    pub hub: String,
+    /// What it claims, as name and short id; or that it is silent, or does not know the client.
+    pub says: String,
+    /// Whether that is what was established; `None` where it made no claim, or none was accepted.
+    pub agrees: Option<bool>,
 }
 
 /// A stream of keys that this node agrees ahead.
@@ -213,6 +311,8 @@ pub struct IdentityStatus {
     pub name: Name,
     /// Number of hubs that claim it alike.
     pub claims: u32,
+    /// These hubs, by name.
+    pub hubs: Vec<String>,
 }
 
 /// Something that an operator may want to know.

@@ -74,6 +74,13 @@ pub enum IdentityEffect {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// What the hubs that were asked have said, before it is decided what follows: for the operator.
+    Heard {
+        /// Who was asked about.
+        subject: Subject,
+        /// Each hub's word.
+        words: Vec<(NodeId, HubWord)>,
+    },
     /// It is decided; where it is an identity, the record is durable.
     Decided {
         /// Who was meant.
@@ -98,6 +105,17 @@ pub enum IdentityEffect {
         /// Why, for the operator.
         reason: String,
     },
+}
+
+/// What a hub says about somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubWord {
+    /// It did not answer, or not under a right tag.
+    Silent,
+    /// It does not know the client.
+    Unknown,
+    /// It claims this.
+    Claim(Identity),
 }
 
 /// Why an identity was not established.
@@ -346,6 +364,8 @@ impl IdentityDesk {
             return;
         }
         let Some(mut inquiry) = self.inquiries.remove(&id) else { return };
+        let (subject, words) = (inquiry.subject.clone(), inquiry.words());
+        self.effects.push_back(IdentityEffect::Heard { subject, words });
         if let Some(known) = inquiry.known.take() {
             return self.widen(known, inquiry);
         }
@@ -415,6 +435,15 @@ impl Inquiry {
             Subject::Node(node) => identity.node == *node,
             Subject::Name(name) => identity.name == *name,
         }
+    }
+
+    fn words(&self) -> Vec<(NodeId, HubWord)> {
+        let word = |hub: &NodeId| match self.claims.get(hub) {
+            None => HubWord::Silent,
+            Some(None) => HubWord::Unknown,
+            Some(Some(claim)) => HubWord::Claim(claim.identity.clone()),
+        };
+        self.asked.keys().map(|hub| (*hub, word(hub))).collect()
     }
 
     /// What is accepted, and which hubs it excludes with the reason.

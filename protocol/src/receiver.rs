@@ -122,6 +122,13 @@ pub enum ReceiverEffect {
     },
     /// The first share of an agreement has arrived.
     Began(Agreement),
+    /// A hub's share of an agreement is here.
+    Heard {
+        /// The agreement.
+        block: BlockId,
+        /// The hub.
+        hub: NodeId,
+    },
     /// A true share came after the key.
     LateShare {
         /// The agreement.

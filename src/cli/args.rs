@@ -20,9 +20,10 @@ use crate::{
         readmit::ReadmitArgs,
         run::RunArgs,
         shell::{CompletionsArgs, ManArgs},
-        status::{StatusArgs, TopArgs},
+        status::StatusArgs,
         stream::StreamCommand,
         testnet::TestnetCommand,
+        top::TopArgs,
         units,
     },
     demo::DemoArgs,
@@ -114,7 +115,7 @@ pub(crate) enum Command {
     Stream(StreamCommand),
     /// What the running node is and has
     Status(StatusArgs),
-    /// The dashboard of the running node
+    /// The dashboard of the running node, or of all nodes of a local net
     Top(TopArgs),
     /// Use a hub again that was excluded
     Readmit(ReadmitArgs),

@@ -1,6 +1,11 @@
 //! The log, on standard error. `RUST_LOG` overrides the flags.
 
-use std::io::IsTerminal;
+use std::{
+    fs::{File, OpenOptions},
+    io::IsTerminal,
+    os::unix::fs::OpenOptionsExt,
+    sync::Arc,
+};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -8,6 +13,7 @@ use tracing_subscriber::{
     fmt::{
         self, FmtContext,
         format::{FormatEvent, FormatFields, Writer},
+        writer::BoxMakeWriter,
     },
     layer::SubscriberExt,
     registry::LookupSpan,
@@ -16,6 +22,7 @@ use tracing_subscriber::{
 
 use crate::cli::{
     args::{Cli, Command, LogFormat},
+    context::Context,
     output::printable,
 };
 
@@ -34,17 +41,21 @@ pub(crate) fn start(cli: &Cli) {
         (false, _) => "debug,dske=trace,dske_node=trace,dske_storage=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let file = if shows_screen(cli) { log_file(cli) } else { None };
     let color = crate::cli::output::Output::new(false, false, globals.color).color_stderr;
-    let ansi = color && std::io::stderr().is_terminal();
+    let ansi = color && file.is_none() && std::io::stderr().is_terminal();
     // With `log_internal_errors` a closed standard error would panic.
-    let lines = || fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).log_internal_errors(false);
+    let lines = fmt::layer().with_ansi(ansi).log_internal_errors(false).with_writer(match file {
+        Some(file) => BoxMakeWriter::new(Arc::new(file)),
+        None => BoxMakeWriter::new(std::io::stderr),
+    });
     let log = tracing_subscriber::registry().with(filter);
     match globals.log_format {
-        LogFormat::Text => log.with(lines().with_target(false)).init(),
-        LogFormat::Json => log.with(lines().json().flatten_event(true)).init(),
+        LogFormat::Text => log.with(lines.with_target(false)).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
         LogFormat::Journald => {
             let form = Journal(fmt::format().without_time().with_level(false).with_target(false));
-            log.with(lines().with_ansi(false).event_format(form)).init();
+            log.with(lines.with_ansi(false).event_format(form)).init();
         }
     }
 }
@@ -114,4 +125,15 @@ mod tests {
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "<4>a tag is wrong peer=p1\\n<0>all is lost\n<3>the store stops\n");
     }
+}
+
+/// Whether the terminal belongs to the dashboard, and not to the log.
+fn shows_screen(cli: &Cli) -> bool {
+    matches!(&cli.command, Command::Run(args) if args.tui)
+}
+
+/// `node.log` in the data directory. Where it cannot be written, the command itself finds out why.
+fn log_file(cli: &Cli) -> Option<File> {
+    let dir = Context::new(cli.globals.clone()).dir().ok()?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.path().join("node.log")).ok()
 }

@@ -31,6 +31,7 @@ pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod testnet;
+pub(crate) mod top;
 pub(crate) mod units;
 
 use std::{
@@ -77,7 +78,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Key(command) => key::run(&command, context).map(done),
         Command::Stream(command) => stream::run(&command, context).map(done),
         Command::Status(args) => status::run(&args, context),
-        Command::Top(args) => status::top(&args, context).map(done),
+        Command::Top(args) => top::run(&args, context).map(done),
         Command::Readmit(args) => readmit::run(&args, context).map(done),
         Command::Testnet(command) => testnet::run(&command, context).map(done),
         Command::Bench(command) => bench::run(&command, context).map(done),

@@ -3,14 +3,15 @@
 use clap::Args;
 use dske_node::{DataDir, NodeReady, config::Config};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
+use tokio::sync::watch;
 
 use crate::cli::{
     context::Context,
     error::{CliError, Result, exit},
     init::RoleChoice,
     interrupt::Interrupt,
-    output::Output,
     settings::NodeFlags,
+    top,
 };
 
 /// Arguments of `dske run`.
@@ -19,6 +20,11 @@ pub(crate) struct RunArgs {
     /// Refuse to start unless the node has this role
     #[arg(long, value_enum)]
     role: Option<RoleChoice>,
+    /// Show the dashboard; the log goes to node.log in the data directory
+    #[arg(long)]
+    pub(crate) tui: bool,
+    #[command(flatten)]
+    look: top::Look,
     #[command(flatten)]
     node: NodeFlags,
     /// Leave the terminal's session: for nodes that `dske testnet` starts
@@ -48,10 +54,14 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<()> {
         return Err(CliError::new("dske::config::role", exit::CONFIG, message)
             .help("a data directory keeps its role; make another one with `dske init`"));
     }
-    serve(dir, config, context.out)
+    if args.tui {
+        top::check_terminal()?;
+    }
+    let look = args.tui.then_some(&args.look);
+    serve(dir, config, look, context)
 }
 
-fn serve(dir: DataDir, config: Config, out: Output) -> Result<()> {
+fn serve(dir: DataDir, config: Config, look: Option<&top::Look>, context: &Context) -> Result<()> {
     let mut builder = match config.node.threads {
         // Handing work between threads costs more than a second one brings where cores are few.
         0 | 1 => tokio::runtime::Builder::new_current_thread(),
@@ -63,15 +73,38 @@ fn serve(dir: DataDir, config: Config, out: Output) -> Result<()> {
     })?;
     let interrupt = Interrupt::listen(&runtime)?;
     let name = config.node.name.clone();
-    let ready = move |ready: &NodeReady| {
+    let out = context.out;
+    let told = |ready: &NodeReady| {
         let listen: Vec<String> = ready.listen.iter().map(ToString::to_string).collect();
         out.note(format_args!("{name} {} is ready on {}", ready.node.short(), listen.join(", ")));
         if let Some(metrics) = ready.metrics {
             out.note(format_args!("metrics on http://{metrics}/metrics"));
         }
     };
-    let shutdown = async move { interrupt.raised().await };
-    Ok(runtime.block_on(dske_node::run(dir, config, ready, shutdown))?)
+    let Some(look) = look else {
+        let shutdown = async { interrupt.raised().await };
+        return Ok(runtime.block_on(dske_node::run(dir, config, told, shutdown))?);
+    };
+    // What is wrong with the settings is said before the node is started.
+    let screen = top::Inside::new(name.clone(), dir.clone(), look, context)?;
+    let (stop, stopped) = watch::channel(false);
+    let (left, mut leave) = watch::channel(false);
+    let mut shown = None;
+    let ready = |_: &NodeReady| shown = Some(screen.show(left, stopped));
+    let shutdown = async {
+        tokio::select! {
+            () = interrupt.raised() => {}
+            // It is told when the screen has ended, or has gone in any other way.
+            _ = leave.changed() => {}
+        }
+        // The screen goes first, so that what is said from now on can be read.
+        stop.send_replace(true);
+    };
+    let served = runtime.block_on(dske_node::run(dir, config, ready, shutdown));
+    stop.send_replace(true);
+    let shown = shown.map_or(Ok(()), top::Shown::join);
+    served?;
+    shown
 }
 
 /// Asks the system to end this process when its parent does, and makes sure that the parent still lives: it

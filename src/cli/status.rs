@@ -1,4 +1,4 @@
-//! `dske status` and `dske top`: what the running node is and has.
+//! `dske status`: what the running node is and has.
 
 use std::process::ExitCode;
 
@@ -27,17 +27,6 @@ pub(crate) struct StatusArgs {
     limits: check::Limits,
 }
 
-/// Arguments of `dske top`.
-#[derive(Debug, Args)]
-pub(crate) struct TopArgs {
-    /// Print one screen as text
-    #[arg(long, required = true)]
-    once: bool,
-    /// Columns to use instead of the terminal's
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=500))]
-    width: Option<u16>,
-}
-
 /// Runs `dske status`.
 pub(crate) fn run(args: &StatusArgs, context: &Context) -> Result<ExitCode> {
     let snapshot = fetch(context);
@@ -57,16 +46,6 @@ pub(crate) fn run(args: &StatusArgs, context: &Context) -> Result<ExitCode> {
         context.out.text(&summary(&status))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs `dske top --once`.
-pub(crate) fn top(args: &TopArgs, context: &Context) -> Result<()> {
-    let status = fetch(context)?;
-    if context.out.json {
-        return context.out.json(&status);
-    }
-    let width = args.width.or_else(dske_tui::terminal::width).unwrap_or(80);
-    context.out.text(&dske_tui::once(&status, width))
 }
 
 /// A snapshot of the running node.

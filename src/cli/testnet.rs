@@ -1,6 +1,6 @@
 //! `dske testnet`: a network of local processes to try things on.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
@@ -18,9 +18,6 @@ use crate::{
     },
     testnet::{self, Descriptor, Lifetime, Net, NodeEntry, Plan},
 };
-
-/// How long a restarted node gets to answer.
-const RESTART_WAIT: Duration = Duration::from_secs(15);
 
 /// `dske testnet …`
 #[derive(Debug, Subcommand)]
@@ -227,15 +224,8 @@ fn kill(node: &NodeEntry, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn restart(mut net: Descriptor, name: &Name, context: &Context) -> Result<()> {
-    let node = net.node_mut(name)?;
-    testnet::stop([&*node])?;
-    let child = testnet::start(node, Lifetime::Detached)?;
-    node.pid = Some(child.id());
-    let node = node.clone();
-    net.save()?;
-    let deadline = tokio::time::Instant::now() + RESTART_WAIT;
-    interrupt::runtime()?.block_on(testnet::await_node(&node, deadline))?;
+fn restart(net: Descriptor, name: &Name, context: &Context) -> Result<()> {
+    interrupt::runtime()?.block_on(testnet::restart(net, name))?;
     context.out.note(format_args!("{} {name} runs again", context.out.good()));
     Ok(())
 }

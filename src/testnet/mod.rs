@@ -10,6 +10,7 @@ mod private;
 mod process;
 mod provision;
 mod readiness;
+mod restart;
 
 pub(crate) use descriptor::{Descriptor, NodeEntry};
 pub(crate) use net::{Net, remove};
@@ -17,3 +18,4 @@ pub(crate) use plan::Plan;
 pub(crate) use private::private_root;
 pub(crate) use process::{Lifetime, is_running, start, stop, stop_hard};
 pub(crate) use readiness::{await_node, snapshot};
+pub(crate) use restart::restart;

@@ -1,39 +1,42 @@
-//! Terminal views of a DSKE node, drawn from its [`Status`] alone.
+//! The dashboard of DSKE nodes, drawn from their [`Status`](dske_node::status::Status) alone.
 //!
-//! So far the screen as plain text, behind `dske top --once`: one file per section, each a function from the
-//! snapshot to lines that fit the width. Whatever came from a peer is escaped before it reaches the screen.
+//! [`App`] is a state machine without sockets, files or clocks: snapshots, keys and the time go in, [`Effect`]s come out,
+//! and [`App::draw`] paints what it knows. Whoever runs it fetches the snapshots and executes the effects. Without a
+//! screen, [`once`] gives one as text and [`Changes`] tells what has happened between two snapshots.
+//!
+//! Whatever came from a peer is escaped and cut before it reaches a terminal.
 
-mod events;
-mod header;
-mod hubs;
-mod pads;
-mod sessions;
+mod app;
+mod bindings;
+mod command;
+mod deed;
+mod export;
+mod forecast;
+mod glyphs;
+mod history;
+mod margins;
+mod merged;
+mod model;
+mod once;
+mod screens;
+mod settings;
+mod stream;
 pub mod terminal;
 mod text;
+mod theme;
+mod view;
 
-use dske_node::status::Status;
-
-pub use header::margin;
-
-/// Narrowest screen that is drawn for; a narrower one gets lines of this width.
-const WIDTH_MIN: u16 = 40;
-
-/// One screen as plain text, `width` columns wide, ending in a line end.
-pub fn once(status: &Status, width: u16) -> String {
-    let width = usize::from(width.max(WIDTH_MIN));
-    let sections = [
-        ("Pads", pads::lines(status, width)),
-        ("Sessions", sessions::lines(status, width)),
-        (hubs::title(status), hubs::lines(status, width)),
-        ("Events", events::lines(status, width)),
-    ];
-    let mut screen = header::lines(status, width);
-    for (title, lines) in sections {
-        screen.push(text::rule(title, width));
-        screen.extend(lines);
-    }
-    screen.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
-}
+pub use app::{App, Effect, Kind, Setup};
+pub use deed::{Deed, Order};
+pub use export::{svg, text as screen_text};
+pub use model::Update;
+pub use once::{margin, once};
+pub use settings::{Settings, SettingsError};
+pub use stream::{Change, Changes};
+pub use text::ascii;
+pub use theme::Palette;
 
 #[cfg(test)]
-mod tests;
+mod samples;
+#[cfg(test)]
+mod snapshots;

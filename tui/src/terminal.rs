@@ -1,12 +1,17 @@
-//! The terminal itself: how wide it is, and reading a secret without showing it.
+//! The terminal itself: how wide it is, reading a secret without showing it, and the whole of it as a screen.
+
+mod screen;
 
 use std::io::{self, IsTerminal, Write};
 
 use ratatui::crossterm::{
-    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    event::{self, KeyCode, KeyEventKind, KeyModifiers},
     terminal::{disable_raw_mode, enable_raw_mode, size},
 };
 use zeroize::Zeroizing;
+
+pub use ratatui::crossterm::event::Event;
+pub use screen::{Screen, next_event};
 
 /// Longest secret that is read, in bytes. It bounds the buffer, which thus never moves and leaves no copy.
 const SECRET_BYTES_MAX: usize = 1024;

@@ -7,14 +7,58 @@ pub(crate) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// A text from elsewhere with its control characters escaped: it can neither move the cursor nor change
-/// colours, and no invisible mark can turn its direction.
+/// Most characters of one text that are shown.
+const SHOWN_MAX: usize = 600;
+
+/// A text from elsewhere, cut to a length that can be read, with its control characters escaped: it can neither move
+/// the cursor nor change colours, and no invisible mark can turn its direction or pile up on others.
 pub(crate) fn printable(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    let mut shown = String::new();
+    let mut marks = 0;
+    for (at, c) in text.chars().enumerate() {
+        if at == SHOWN_MAX {
+            shown.push('…');
+            break;
+        }
+        marks = if !c.is_ascii() && width(c.encode_utf8(&mut [0; 4])) == 0 { marks + 1 } else { 0 };
+        if hidden(c) || marks > 1 {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Whether a character has no look of its own, but an effect.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A text in plain ASCII, as wide as before: marks become their likes, anything else a question mark.
+pub fn ascii(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '█' | '■' => plain.push('#'),
+            '░' | '□' | '·' => plain.push('.'),
+            '─' => plain.push('-'),
+            '│' => plain.push('|'),
+            '→' => plain.push('>'),
+            '▪' => plain.push('+'),
+            '×' => plain.push('x'),
+            '…' => plain.push('~'),
+            // Only in front of a k: `3/5 ok` where there are enough shares.
+            '≥' => plain.push('o'),
+            c if c.is_ascii() => plain.push(c),
+            c => (0..width(c.encode_utf8(&mut [0; 4]))).for_each(|_| plain.push('?')),
+        }
+    }
+    plain
 }
 
 /// The text in exactly `columns`: padded on the right, or cut with `…`.
@@ -59,6 +103,11 @@ pub(crate) fn rule(title: &str, columns: usize) -> String {
 
 /// A gauge of exactly `columns`. Something left is always seen, and so is something missing.
 pub(crate) fn gauge(part: u64, whole: u64, columns: usize) -> String {
+    gauge_with(part, whole, columns, "█", "░")
+}
+
+/// The same with other marks.
+pub(crate) fn gauge_with(part: u64, whole: u64, columns: usize, on: &str, off: &str) -> String {
     let cells = u64::try_from(columns).unwrap_or(u64::MAX);
     let exact = u128::from(part) * u128::from(cells) / u128::from(whole.max(1));
     let mut full = usize::try_from(exact).unwrap_or(columns).min(columns);
@@ -67,7 +116,7 @@ pub(crate) fn gauge(part: u64, whole: u64, columns: usize) -> String {
     } else if part < whole && full == columns && columns > 1 {
         full = columns - 1;
     }
-    "█".repeat(full) + &"░".repeat(columns - full)
+    on.repeat(full) + &off.repeat(columns - full)
 }
 
 /// `62%`; of nothing, nothing is left.
@@ -86,6 +135,23 @@ pub(crate) fn short_size(bytes: u64) -> String {
     let whole = bytes >> shift;
     let tenths = ((u128::from(bytes) * 10) >> shift) % 10;
     if unit == 0 || whole >= 100 { format!("{whole}{name}") } else { format!("{whole}.{tenths}{name}") }
+}
+
+/// `447`, `447k`, `12.3M`: at most six columns.
+pub(crate) fn short_count(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..1_000_000 => format!("{}k", count / 1_000),
+        1_000_000..100_000_000 => format!("{}.{}M", count / 1_000_000, count / 100_000 % 10),
+        100_000_000..1_000_000_000_000 => format!("{}M", count / 1_000_000),
+        _ => format!("{}T", count / 1_000_000_000_000),
+    }
+}
+
+/// `18:51:02`, of the day in UTC.
+pub(crate) fn time_of_day(at_ms: u64) -> String {
+    let seconds = at_ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }
 
 /// `12ms`, `1.9s`, `6h08`, `1d21h`.
@@ -122,6 +188,21 @@ mod tests {
     fn what_came_from_elsewhere_cannot_steer_the_terminal() {
         let text = printable("p1\u{1b}[2J\u{202e}\r\n");
         assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text}");
+        let long = printable(&"x".repeat(10_000));
+        assert!(long.ends_with('…') && width(&long) == SHOWN_MAX + 1);
+        let piled = printable(&format!("e{}", "\u{301}".repeat(100)));
+        assert_eq!(piled.matches('\u{301}').count(), 1, "{piled}");
+        assert!(!printable("a\u{61c}b\u{e0041}").contains(['\u{61c}', '\u{e0041}']));
+    }
+
+    #[test]
+    fn ascii_keeps_the_width() {
+        for text in ["─ Pads ───", "█░■□ │ alice→bob", "鍵", "e\u{301}"] {
+            let plain = ascii(text);
+            assert!(plain.is_ascii());
+            assert_eq!(width(&plain), width(text), "{plain}");
+        }
+        assert_eq!(ascii("3/5 ≥k"), "3/5 ok");
     }
 
     #[test]
@@ -143,6 +224,10 @@ mod tests {
         assert_eq!(short_size(41 << 20), "41.0Mi");
         assert_eq!(short_size(731 << 20), "731Mi");
         assert_eq!(short_size(u64::MAX), "16383Pi");
+        assert_eq!(short_count(447_123), "447k");
+        assert_eq!(short_count(12_345_678), "12.3M");
+        assert_eq!(time_of_day(0), "00:00:00");
+        assert_eq!(time_of_day(1_700_000_000_000), "22:13:20");
         assert_eq!(percent(1, 3), "33%");
         assert_eq!(short_time(900), "900us");
         assert_eq!(short_time(12_900), "12ms");

@@ -16,11 +16,11 @@ use dske_protocol::{
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
-use super::{ClientActor, Names};
+use super::{ClientActor, Names, sessions::Beginning};
 use crate::{
     metrics::Side,
     network::{Command, LinkMessage},
-    status::Level,
+    status::{Level, ShareState, Step},
     sync::{SyncNews, findings},
 };
 
@@ -46,12 +46,14 @@ impl ClientActor {
             match effect {
                 SenderEffect::Pad(effect) => pad_effects.push(effect),
                 SenderEffect::Send { block, hub, bytes } => {
+                    self.sessions.share(now, &block, &hub, ShareState::Sent);
                     self.sync.send(hub, bytes, |bytes| Command::Share { hub, block, bytes });
                 }
                 SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
-                SenderEffect::Began { agreement, .. } => {
+                SenderEffect::Began { id, agreement } => {
+                    let beginning = Beginning { side: Side::Sender, steps: self.wishes.steps(id, now) };
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
-                    self.sessions.began(now, Side::Sender, &agreement, |node| names.of(node));
+                    self.sessions.began(now, &beginning, &agreement, |node| names.of(node));
                 }
                 SenderEffect::Ended { id, block, result } => self.agreement_ended(now, id, block, result),
             }
@@ -73,12 +75,21 @@ impl ClientActor {
                 }
                 ReceiverEffect::Establish(node) => self.establish(now, Subject::Node(node)),
                 ReceiverEffect::Reconstruct { block, group, job } if job.is_light() => {
+                    self.sessions.step(now, &block, Step::Reconstruction);
                     let result = job.run(&mut self.rng, &|| false);
-                    let input = ReceiverInput::Reconstructed { block, group, result };
-                    self.receiver.handle(now, input);
+                    self.reconstructed(block, group, result);
                 }
-                ReceiverEffect::Reconstruct { block, group, job } => self.reconstruct(block, group, job),
-                ReceiverEffect::Offer { to, bytes, .. } => self.link(to, LinkMessage::Offer(Blob(bytes))),
+                ReceiverEffect::Reconstruct { block, group, job } => {
+                    self.sessions.step(now, &block, Step::Reconstruction);
+                    self.reconstruct(block, group, job);
+                }
+                ReceiverEffect::Heard { block, hub } => {
+                    self.sessions.share(now, &block, &hub, ShareState::Arrived);
+                }
+                ReceiverEffect::Offer { block, to, bytes } => {
+                    self.sessions.step(now, &block, Step::Validation);
+                    self.link(to, LinkMessage::Offer(Blob(bytes)));
+                }
                 ReceiverEffect::Confirm { to, bytes, .. } => {
                     self.link(to, LinkMessage::Confirmation(Blob(bytes)));
                 }
@@ -87,8 +98,9 @@ impl ClientActor {
                     self.link(sender, LinkMessage::SessionLost(session));
                 }
                 ReceiverEffect::Began(agreement) => {
+                    let beginning = Beginning { side: Side::Receiver, steps: Vec::new() };
                     let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
-                    self.sessions.began(now, Side::Receiver, &agreement, |node| names.of(node));
+                    self.sessions.began(now, &beginning, &agreement, |node| names.of(node));
                 }
                 ReceiverEffect::LateShare { block, shares } => {
                     self.sessions.update(&block, |session, _| session.shares = shares);
@@ -113,6 +125,15 @@ impl ClientActor {
         busy
     }
 
+    /// A search among shares has ended.
+    pub(super) fn reconstructed(&mut self, block: BlockId, group: usize, result: Reconstructed) {
+        let now = self.clock.now();
+        if matches!(result, Reconstructed::Key { .. }) {
+            self.sessions.step(now, &block, Step::Validation);
+        }
+        self.receiver.handle(now, ReceiverInput::Reconstructed { block, group, result });
+    }
+
     pub(super) fn reconstruct(&mut self, block: BlockId, group: usize, job: ReconstructJob) {
         let stopping = Arc::clone(&self.stopping);
         let run = move || job.run(&mut UnwrapErr(SysRng), &|| stopping.load(Ordering::Relaxed));
@@ -129,6 +150,7 @@ impl ClientActor {
         for news in news {
             match news {
                 SyncNews::Dropped(Command::Share { hub, block, .. }) => {
+                    self.sessions.share(now, &block, &hub, ShareState::Silent);
                     let input = SenderInput::HubAnswer { block, hub, answer: None };
                     self.sender.handle(now, input, &mut self.rng);
                 }
@@ -169,6 +191,7 @@ impl ClientActor {
                     self.hubs.exclude(&hub, Some(reason));
                     self.receiver.handle(now, ReceiverInput::ExcludeHub(hub));
                 }
+                IdentityEffect::Heard { subject, words } => self.identity_heard(&subject, words),
                 IdentityEffect::Decided { subject, result } => self.identity_decided(now, subject, result),
                 IdentityEffect::Widened(established) => self.identity_widened(now, established),
                 IdentityEffect::Contradicted { subject, hub } => self.identity_contradicted(&subject, &hub),

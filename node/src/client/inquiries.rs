@@ -7,7 +7,7 @@ use std::{
 
 use dske_protocol::{
     effect::EstablishedIdentity,
-    identity::{IdentityFailure, IdentityInput},
+    identity::{HubWord, IdentityFailure, IdentityInput},
     ids::NodeId,
     message::{Identity, Subject},
     params::Time,
@@ -123,11 +123,22 @@ impl ClientActor {
         }
     }
 
+    /// The hubs have said who somebody is; what follows is told after this.
+    pub(super) fn identity_heard(&mut self, subject: &Subject, words: Vec<(NodeId, HubWord)>) {
+        let known = match subject {
+            Subject::Node(node) => self.identities.get(node).map(|known| known.name.to_string()),
+            Subject::Name(_) => None,
+        };
+        let name = |hub: &NodeId| self.hubs.name(hub).unwrap_or_else(|| hub.short());
+        self.answers.heard(subject, known, words.into_iter().map(|(hub, word)| (name(&hub), word)));
+    }
+
     /// More hubs know a client that was known already.
     pub(super) fn identity_widened(&mut self, now: Time, established: EstablishedIdentity) {
         let EstablishedIdentity { identity, known_as } = established;
         let Some(known) = self.identities.get_mut(&identity.node) else { return };
         known.hubs = known_as.into_iter().map(|(hub, _)| hub).collect();
+        self.answers.accepted(&Subject::Node(identity.node), &identity);
         let text = format!("{} hubs agree on the identity of {} now", known.hubs.len(), known.name);
         self.sessions.event(Level::Info, text);
         self.advance_wishes(now);
@@ -155,6 +166,7 @@ impl ClientActor {
     ) {
         match &result {
             Ok(established) => {
+                self.answers.accepted(&subject, &established.identity);
                 let node = established.identity.node;
                 let name = established.identity.name.clone();
                 let hubs: BTreeSet<_> = established.known_as.iter().map(|(hub, _)| *hub).collect();
@@ -167,6 +179,7 @@ impl ClientActor {
                 self.call(node);
             }
             Err(error) => {
+                self.answers.undecided(&subject, &error.to_string());
                 let who = match &subject {
                     Subject::Node(node) => {
                         let node = *node;

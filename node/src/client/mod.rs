@@ -1,6 +1,7 @@
 //! The client's actor: feeds the state machines of sender, receiver and identity, executes their effects
 //! and serves its owner.
 
+mod answers;
 mod effects;
 mod errands;
 mod failures;
@@ -41,6 +42,7 @@ use tokio::{
 };
 
 use self::{
+    answers::Answers,
     fetch::Waiters,
     hubs::Hubs,
     inquiries::{Asked, PendingInquiry},
@@ -59,7 +61,8 @@ use crate::{
     pads::Pads,
     quotas::{quotas, shown, spending},
     status::{
-        Event, IdentityStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus, StreamStatus,
+        Event, IdentityStatus, InquiryStatus, Level, PeerStatus, PolicyStatus, QuotaStatus, SessionStatus,
+        ShareState, StreamStatus, WishStatus,
     },
     sync::Sync,
 };
@@ -102,7 +105,9 @@ pub(crate) struct ClientView {
     pub(crate) policy: PolicyStatus,
     pub(crate) peers: Vec<PeerStatus>,
     pub(crate) sessions: Vec<SessionStatus>,
+    pub(crate) wishes: Vec<WishStatus>,
     pub(crate) identities: Vec<IdentityStatus>,
+    pub(crate) inquiries: Vec<InquiryStatus>,
     pub(crate) events: Vec<Event>,
     pub(crate) validated: u64,
     pub(crate) sent: u64,
@@ -133,6 +138,7 @@ pub(crate) struct ClientActor {
     sync: Sync<ClientEnd>,
     identities: BTreeMap<NodeId, Known>,
     inquiries: Vec<PendingInquiry>,
+    answers: Answers,
     widen_due: Time,
     wishes: Wishes,
     streams: Streams,
@@ -200,6 +206,7 @@ impl ClientActor {
             desk_pads: Pads::new(store.clone(), clock),
             sync: Sync::new(store.clone(), clock, commands.clone()),
             inquiries: Vec::new(),
+            answers: Answers::default(),
             widen_due: Time::ZERO,
             wishes: Wishes::default(),
             streams: Streams::load(&store)?,
@@ -268,8 +275,7 @@ impl ClientActor {
                 }
                 outcome = self.sync.next() => self.sync.handle(SyncInput::Pad(outcome)),
                 Some((block, group, result)) = self.work.next(), if !self.work.is_empty() => {
-                    let now = self.clock.now();
-                    self.receiver.handle(now, ReceiverInput::Reconstructed { block, group, result });
+                    self.reconstructed(block, group, result);
                 }
                 Some(order) = orders.recv() => {
                     self.order(order);
@@ -303,6 +309,12 @@ impl ClientActor {
             }
             ClientEvent::Link { id, from, via, message } => self.link_message(id, from, via, message),
             ClientEvent::ShareAnswer { hub, block, answer } => {
+                let state = match &answer {
+                    None => ShareState::Silent,
+                    Some(Ok(())) => ShareState::Accepted,
+                    Some(Err(_)) => ShareState::Refused,
+                };
+                self.sessions.share(now, &block, &hub, state);
                 if let Some(Err(refusal)) = answer {
                     tracing::debug!(hub = %hub.short(), %refusal, "a share was refused");
                     if matches!(refusal, Refusal::TableInactive | Refusal::UnknownTable) {
@@ -440,6 +452,7 @@ impl ClientActor {
             node: *node,
             name: known.name.clone(),
             claims: u32::try_from(known.hubs.len()).unwrap_or(u32::MAX),
+            hubs: known.hubs.iter().map(|hub| self.hubs.name(hub).unwrap_or_else(|| hub.short())).collect(),
         };
         ClientView {
             policy: PolicyStatus {
@@ -454,7 +467,9 @@ impl ClientActor {
             },
             peers: self.hubs.peers(),
             sessions: self.sessions.sessions(now),
+            wishes: self.wishes.status(now),
             identities: self.identities.iter().map(identity).collect(),
+            inquiries: self.answers.newest_first(),
             events: self.sessions.events(),
             validated: self.sessions.validated,
             sent: self.sessions.sent,

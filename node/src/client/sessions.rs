@@ -12,21 +12,39 @@ use crate::{
     clock::now_ms,
     events::Events,
     metrics::{Measures, Side},
-    status::{Event, Level, SessionStatus},
+    status::{Event, HubShare, Level, SessionStatus, ShareState, Step},
 };
 
 /// Agreements remembered.
-const SESSIONS_MAX: usize = 64;
+const SESSIONS_MAX: usize = 128;
 
 /// See the head of the file.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    sessions: VecDeque<(SessionStatus, Time)>,
+    sessions: VecDeque<Kept>,
     events: Events,
     pub(super) validated: u64,
     pub(super) sent: u64,
     pub(super) aborted: u64,
     pub(super) measures: Measures,
+}
+
+/// An agreement that is remembered.
+#[derive(Debug)]
+struct Kept {
+    status: SessionStatus,
+    began: Time,
+    /// Places of the hubs in the status.
+    roster: Vec<NodeId>,
+}
+
+/// What went before the roster of an agreement was drawn.
+#[derive(Debug, Clone)]
+pub(super) struct Beginning {
+    /// What this node is in it.
+    pub(super) side: Side,
+    /// The steps so far; the first one is the beginning.
+    pub(super) steps: Vec<(Step, Time)>,
 }
 
 impl Sessions {
@@ -40,37 +58,95 @@ impl Sessions {
     pub(super) fn began(
         &mut self,
         now: Time,
-        side: Side,
+        beginning: &Beginning,
         agreement: &Agreement,
         name: impl Fn(&NodeId) -> String,
     ) {
-        self.measures.began(side, agreement.block, now);
+        self.measures.began(beginning.side, agreement.block, now);
         if self.sessions.len() >= SESSIONS_MAX {
             self.sessions.pop_back();
         }
-        let session = SessionStatus {
+        let began = beginning.steps.first().map_or(now, |(_, at)| *at);
+        let since = |at: Time| micros(at.saturating_sub(began));
+        let mut steps_us: Vec<_> = beginning.steps.iter().map(|(step, at)| (*step, since(*at))).collect();
+        steps_us.push((Step::Distribution, since(now)));
+        let waiting = |hub: &NodeId| HubShare { hub: name(hub), state: ShareState::Waiting };
+        let status = SessionStatus {
             block: agreement.block,
             sender: name(&agreement.sender),
-            receivers: agreement.receivers.iter().map(name).collect(),
+            receivers: agreement.receivers.iter().map(&name).collect(),
+            sent: beginning.side == Side::Sender,
+            purpose: agreement.purpose.clone(),
             key_bytes: u64::from(agreement.key_bytes),
             n: agreement.n(),
             k: agreement.k,
             shares: 0,
+            hubs: agreement.roster.iter().map(waiting).collect(),
+            step: Step::Distribution,
+            steps_us,
             phase: "agreeing".into(),
             liars: Vec::new(),
             reason: None,
             took_us: 0,
-            began_ms: now_ms(),
+            began_ms: now_ms().saturating_sub(since(now) / 1_000),
         };
-        self.sessions.push_front((session, now));
+        self.sessions.push_front(Kept { status, began, roster: agreement.roster.clone() });
+    }
+
+    fn kept(&mut self, block: &BlockId) -> Option<&mut Kept> {
+        self.sessions.iter_mut().find(|kept| kept.status.block == *block)
     }
 
     /// Changes what is remembered of an agreement, if it still is.
     pub(super) fn update(&mut self, block: &BlockId, change: impl FnOnce(&mut SessionStatus, Time)) {
-        if let Some((session, began)) = self.sessions.iter_mut().find(|(session, _)| session.block == *block)
-        {
-            change(session, *began);
+        if let Some(kept) = self.kept(block) {
+            change(&mut kept.status, kept.began);
         }
+    }
+
+    /// An agreement has come further.
+    pub(super) fn step(&mut self, now: Time, block: &BlockId, step: Step) {
+        self.update(block, |session, began| {
+            if session.step < step && session.phase == "agreeing" {
+                session.step = step;
+                session.steps_us.push((step, micros(now.saturating_sub(began))));
+            }
+        });
+    }
+
+    /// More is known about the share of a hub.
+    pub(super) fn share(&mut self, now: Time, block: &BlockId, hub: &NodeId, state: ShareState) {
+        let Some(kept) = self.kept(block) else { return };
+        let at = kept.roster.iter().position(|node| node == hub);
+        let Some(share) = at.and_then(|at| kept.status.hubs.get_mut(at)) else { return };
+        share.state = state;
+        let there = |share: &&HubShare| matches!(share.state, ShareState::Accepted | ShareState::Arrived);
+        if kept.status.phase != "agreeing" {
+            return;
+        }
+        kept.status.shares = u8::try_from(kept.status.hubs.iter().filter(there).count()).unwrap_or(u8::MAX);
+        if kept.status.sent && kept.status.shares >= kept.status.k {
+            // What is left to a sender is the receivers' word.
+            self.step(now, block, Step::Validation);
+        }
+    }
+
+    /// The agreement of a sender has ended; `liars` are hubs whose share was false, by their names.
+    pub(super) fn ended(&mut self, now: Time, block: &BlockId, result: Result<(u8, Vec<String>), String>) {
+        self.update(block, |session, began| {
+            session.took_us = micros(now.saturating_sub(began));
+            match result {
+                Ok((shares, liars)) => {
+                    session.phase = "validated".into();
+                    session.shares = shares;
+                    blame(session, liars);
+                }
+                Err(reason) => {
+                    session.phase = "aborted".into();
+                    session.reason = Some(reason);
+                }
+            }
+        });
     }
 
     /// A receiver's agreement has ended, or more is known about it. Gives whether this is its first end.
@@ -95,7 +171,7 @@ impl Sessions {
                     session.shares = *shares;
                     let liars: Vec<_> = false_positions.iter().filter_map(hub).collect();
                     named = liars.iter().filter(|liar| !session.liars.contains(liar)).cloned().collect();
-                    session.liars = liars;
+                    blame(session, liars);
                 }
                 NoticeOutcome::Aborted(reason) => {
                     session.phase = "aborted".into();
@@ -128,10 +204,10 @@ impl Sessions {
 
     /// Newest first; those under way with the time so far.
     pub(super) fn sessions(&self, now: Time) -> Vec<SessionStatus> {
-        let so_far = |(session, began): &(SessionStatus, Time)| {
-            let mut session = session.clone();
+        let so_far = |kept: &Kept| {
+            let mut session = kept.status.clone();
             if session.phase == "agreeing" {
-                session.took_us = micros(now.saturating_sub(*began));
+                session.took_us = micros(now.saturating_sub(kept.began));
             }
             session
         };
@@ -142,6 +218,13 @@ impl Sessions {
     pub(super) fn events(&self) -> Vec<Event> {
         self.events.newest_first()
     }
+}
+
+fn blame(session: &mut SessionStatus, liars: Vec<String>) {
+    for share in session.hubs.iter_mut().filter(|share| liars.contains(&share.hub)) {
+        share.state = ShareState::False;
+    }
+    session.liars = liars;
 }
 
 /// Whole microseconds.

@@ -18,6 +18,7 @@ use crate::{
     config::PolicyConfig,
     control::{Failure, KeyDelivery, KeyGet, failure},
     metrics::Side,
+    status::{Level, Step, WishStatus},
 };
 
 /// How long a direct link to a receiver is awaited before a first key: it only brings the receiver's
@@ -39,6 +40,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// Wishes that wait for identities or links at once.
 const WAITING_MAX: usize = 1024;
 
+/// Wishes that are told of at once.
+const SHOWN_MAX: usize = 64;
+
 /// See the head of the file.
 #[derive(Default)]
 pub(super) struct Wishes {
@@ -55,8 +59,12 @@ struct Waiting {
 }
 
 struct UnderWay {
+    get: KeyGet,
     reply: KeyReply,
     began: Time,
+    started: Time,
+    /// Whether its roster is drawn: then it is among the sessions.
+    drawn: bool,
 }
 
 impl Wishes {
@@ -64,6 +72,32 @@ impl Wishes {
     pub(super) fn next_id(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)
+    }
+
+    /// What an agreement went through before its roster was drawn.
+    pub(super) fn steps(&mut self, id: RequestId, now: Time) -> Vec<(Step, Time)> {
+        match self.under_way.get_mut(&id) {
+            Some(wish) => {
+                wish.drawn = true;
+                vec![(Step::Identity, wish.began), (Step::Generation, wish.started)]
+            }
+            // Nobody asked for it: a block of a stream.
+            None => vec![(Step::Generation, now)],
+        }
+    }
+
+    /// The wishes that are not among the sessions yet, oldest first.
+    pub(super) fn status(&self, now: Time) -> Vec<WishStatus> {
+        let status = |get: &KeyGet, step, began: Time| WishStatus {
+            with: get.with.clone(),
+            key_bytes: get.bits / 8,
+            step,
+            waiting_us: micros(now.saturating_sub(began)),
+        };
+        let making = self.under_way.values().filter(|wish| !wish.drawn);
+        let making = making.map(|wish| status(&wish.get, Step::Generation, wish.began));
+        let waiting = self.waiting.iter().map(|wish| status(&wish.get, Step::Identity, wish.began));
+        making.chain(waiting).take(SHOWN_MAX).collect()
     }
 
     /// Ends every wish for a name whose identity could not be established.
@@ -166,7 +200,7 @@ impl ClientActor {
             content: Content::Keys(1),
             keep: false,
             confirm: false,
-            purpose: wish.get.purpose,
+            purpose: wish.get.purpose.clone(),
             k: wish.get.k.unwrap_or(self.policy.k),
             hubs,
             linked,
@@ -174,7 +208,8 @@ impl ClientActor {
             notice_deadline: (now + patience).min(wish.began + timeout),
         };
         let id = self.wishes.next_id();
-        self.wishes.under_way.insert(id, UnderWay { reply: wish.reply, began: wish.began });
+        let Waiting { get, reply, began, .. } = wish;
+        self.wishes.under_way.insert(id, UnderWay { get, reply, began, started: now, drawn: false });
         self.sender.handle(now, SenderInput::Start { id, wish: key_wish }, &mut self.rng);
     }
 
@@ -192,9 +227,20 @@ impl ClientActor {
             }
             (Err(error), block) => self.sessions.measures.aborted(Side::Sender, block, error.name()),
         }
+        self.session_over(now, block, &result);
         if let Some(result) = self.stream_ended(now, id, result) {
             self.key_got(now, id, block, result);
         }
+    }
+
+    fn session_over(&mut self, now: Time, block: Option<BlockId>, result: &Result<AgreedKey, SendFailure>) {
+        let Some(block) = block else { return };
+        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let told = match result {
+            Ok(agreed) => Ok((agreed.shares, agreed.liars.iter().map(|hub| names.of(hub)).collect())),
+            Err(error) => Err(failures::send(error, |node| names.of(node)).message),
+        };
+        self.sessions.ended(now, &block, told);
     }
 
     fn key_got(
@@ -211,12 +257,10 @@ impl ClientActor {
             Err(error) => {
                 self.sessions.aborted += 1;
                 let why = failures::send(&error, |node| names.of(node));
-                if let Some(block) = block {
-                    self.sessions.update(&block, |session, _| {
-                        session.phase = "aborted".into();
-                        session.reason = Some(why.message.clone());
-                        session.took_us = took_us;
-                    });
+                if block.is_none() {
+                    let with: Vec<_> = under_way.get.with.iter().map(Name::as_str).collect();
+                    let text = format!("no key with {}: {}", with.join(", "), why.message);
+                    self.sessions.event(Level::Warn, text);
                 }
                 Err(why)
             }
@@ -224,12 +268,6 @@ impl ClientActor {
                 self.sessions.sent += 1;
                 let agreement = &agreed.agreement;
                 let liars: Vec<_> = agreed.liars.iter().map(|hub| names.of(hub)).collect();
-                self.sessions.update(&agreement.block, |session, _| {
-                    session.phase = "validated".into();
-                    session.shares = agreed.shares;
-                    session.liars.clone_from(&liars);
-                    session.took_us = took_us;
-                });
                 let confirmed = agreed.confirmed.iter().filter_map(|node| self.identities.get(node));
                 Ok(KeyDelivery {
                     id: KeyId { block: agreement.block, index: 0 },

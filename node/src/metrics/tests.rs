@@ -31,6 +31,7 @@ fn status(usable: u8, k: u8) -> Status {
             listen: Vec::new(),
             uptime_ms: 1_000,
             store_fault: None,
+            fault: None,
             memory_locked: true,
         },
         policy: Some(PolicyStatus {
@@ -50,6 +51,8 @@ fn status(usable: u8, k: u8) -> Status {
         identities: Vec::new(),
         events: Vec::new(),
         streams: Vec::new(),
+        wishes: Vec::new(),
+        inquiries: Vec::new(),
         quotas: Vec::new(),
         pads: Vec::new(),
         refusals: [("bad-tag".to_owned(), 3)].into(),

@@ -44,10 +44,13 @@ impl Receiver {
         }
         let collection = self.collections.entry(block).or_insert_with(|| Collection::new(now, deadline));
         let before = collection.held_bytes();
+        let heard = share.is_some();
         let added = collection.add(hub, agreement, key_tag, share);
         self.held_bytes = self.held_bytes + collection.held_bytes() - before;
         if !added {
             self.counters.refused += 1;
+        } else if heard {
+            self.effects.push_back(ReceiverEffect::Heard { block, hub });
         }
         added
     }

@@ -526,6 +526,7 @@ impl World {
                 }
                 ReceiverEffect::Answer { .. }
                 | ReceiverEffect::Began(_)
+                | ReceiverEffect::Heard { .. }
                 | ReceiverEffect::LateShare { .. } => {}
             }
         }
@@ -557,6 +558,7 @@ impl World {
                 }
                 IdentityEffect::Excluded { hub, .. } => self.excluded.push((me, hub)),
                 IdentityEffect::Widened(established) => self.widened.push(established),
+                IdentityEffect::Heard { .. } => {}
                 IdentityEffect::Contradicted { hub, .. } => self.contradicted.push(hub),
             }
         }

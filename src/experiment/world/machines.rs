@@ -129,6 +129,7 @@ impl World {
                 | ReceiverEffect::SessionLost { .. } => debug_assert!(false, "no rounds here"),
                 ReceiverEffect::Answer { .. }
                 | ReceiverEffect::Began(_)
+                | ReceiverEffect::Heard { .. }
                 | ReceiverEffect::LateShare { .. } => {}
             }
         }
@@ -160,7 +161,9 @@ impl World {
                     }
                 }
                 IdentityEffect::Excluded { hub, .. } => self.tell_receiver(ReceiverInput::ExcludeHub(hub)),
-                IdentityEffect::Widened(_) | IdentityEffect::Contradicted { .. } => {}
+                IdentityEffect::Heard { .. }
+                | IdentityEffect::Widened(_)
+                | IdentityEffect::Contradicted { .. } => {}
             }
         }
         busy

@@ -206,6 +206,7 @@ impl Stage {
                     let distinct: BTreeSet<_> = from_all.iter().map(|(hub, _)| hub).collect();
                     assert_eq!(distinct.len(), from_all.len(), "a hub counts once");
                 }
+                IdentityEffect::Heard { .. } => {}
                 IdentityEffect::Contradicted { hub, .. } => {
                     assert!(self.liars.contains(&hub), "an honest hub contradicts what is true");
                 }

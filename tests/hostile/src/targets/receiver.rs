@@ -225,6 +225,7 @@ impl Stage {
                 | ReceiverEffect::Offer { .. }
                 | ReceiverEffect::Confirm { .. }
                 | ReceiverEffect::SessionLost { .. }
+                | ReceiverEffect::Heard { .. }
                 | ReceiverEffect::LateShare { .. }
                 | ReceiverEffect::Progress { .. } => {}
             }

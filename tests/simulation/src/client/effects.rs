@@ -173,7 +173,7 @@ impl ClientRole {
             ReceiverEffect::SessionLost { sender, session } => {
                 self.link(core, shared, &sender, Link::SessionLost(session));
             }
-            ReceiverEffect::Began(_) | ReceiverEffect::LateShare { .. } => {}
+            ReceiverEffect::Began(_) | ReceiverEffect::Heard { .. } | ReceiverEffect::LateShare { .. } => {}
             ReceiverEffect::Progress { agreement, outcome, .. } => {
                 if core.dead {
                     return;

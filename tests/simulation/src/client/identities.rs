@@ -99,6 +99,7 @@ impl ClientRole {
                 self.identities.insert(node, hubs);
                 self.advance(core, shared);
             }
+            IdentityEffect::Heard { .. } => {}
             IdentityEffect::Contradicted { hub, .. } => {
                 shared.count("identities contradicted");
                 if core.honest && shared.checker.bounds.safe && !shared.checker.bad_hubs.contains(&hub) {

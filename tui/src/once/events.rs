@@ -21,22 +21,8 @@ fn line(event: &Event, width: usize) -> String {
         Level::Warn => "WARN",
         Level::Crit => "CRIT",
     };
-    text::clip(&format!(" {} {level} {}", time_of_day(event.at_ms), text::printable(&event.text)), width)
-}
-
-/// `18:51:02`
-fn time_of_day(at_ms: u64) -> String {
-    let seconds = at_ms / 1_000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_of_the_day() {
-        assert_eq!(time_of_day(0), "00:00:00");
-        assert_eq!(time_of_day(1_700_000_000_000), "22:13:20");
-    }
+    text::clip(
+        &format!(" {} {level} {}", text::time_of_day(event.at_ms), text::printable(&event.text)),
+        width,
+    )
 }
