@@ -157,7 +157,7 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
         names.join(", ")
     ))?;
     context.out.line(format_args!("  descriptor {}", net.path().display()))?;
-    let metrics = net
+    let mut metrics = net
         .nodes
         .iter()
         .filter_map(|node| Some(format!("http://127.0.0.1:{}/metrics ({})", node.metrics?, node.name)));
