@@ -71,6 +71,10 @@ fn a_node_says_that_it_is_up_how_it_is_that_it_lives_and_that_it_stops() {
     assert!(status.contains("0 of 0 hubs usable, 3 are needed"), "{status}");
     // One that hangs feeds no watchdog.
     kill_process(pid, Signal::STOP).unwrap();
+    let stopped = || {
+        std::fs::read_to_string(format!("/proc/{}/stat", node.id())).is_ok_and(|stat| stat.contains(") T"))
+    };
+    common::eventually("it is stopped", stopped);
     manager.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     while manager.socket.recv(&mut [0; 4096]).is_ok() {}
     manager.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();

@@ -32,6 +32,7 @@ pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod testnet;
 pub(crate) mod units;
+pub(crate) mod wrap;
 
 use std::{
     io::{self, Write},
