@@ -21,8 +21,8 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Codes that stand in string literals of the program's crates.
-fn used() -> BTreeSet<String> {
+/// Every string literal that is a code in the program's crates, with the exit status that stands behind it, if one does.
+fn used() -> Vec<(String, Option<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
@@ -32,17 +32,31 @@ fn used() -> BTreeSet<String> {
             sources(&crate_sources, &mut files);
         }
     }
-    let mut codes = BTreeSet::new();
+    let mut codes = Vec::new();
     for text in files.iter().map(|path| fs::read_to_string(path).unwrap()) {
         for rest in text.split("\"dske::").skip(1) {
-            let code = rest.split('"').next().unwrap();
+            let (code, rest) = rest.split_once('"').unwrap();
             let is_code = |c: char| c.is_ascii_lowercase() || c == ':' || c == '-';
             if !code.is_empty() && !code.ends_with(':') && code.chars().all(is_code) {
-                codes.insert(format!("dske::{code}"));
+                let next = rest.strip_prefix(',').map_or("", str::trim_start);
+                codes.push((format!("dske::{code}"), status(next)));
             }
         }
     }
     codes
+}
+
+/// The exit status with which a text begins.
+fn status(text: &str) -> Option<u8> {
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric() && c != ':').next()?;
+    let named = [
+        ("exit::OTHER", 1),
+        ("exit::USAGE", 2),
+        ("exit::UNREACHABLE", 3),
+        ("exit::CONFIG", 7),
+        ("exit::INTERRUPTED", 130),
+    ];
+    word.parse().ok().or_else(|| named.iter().find(|(name, _)| *name == word).map(|(_, status)| *status))
 }
 
 fn explain(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -57,7 +71,7 @@ fn every_code_is_explained_and_every_explanation_is_of_a_code() {
     assert_eq!(status, Some(0));
     let explained: BTreeSet<String> =
         list.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
-    let used = used();
+    let used: BTreeSet<String> = used().into_iter().map(|(code, _)| code).collect();
     assert!(used.len() > 50 && used.contains("dske::pad::low"), "{used:?}");
     let missing: Vec<_> = used.difference(&explained).collect();
     let needless: Vec<_> = explained.difference(&used).collect();
@@ -79,4 +93,20 @@ fn a_code_is_explained_with_or_without_its_prefix() {
     let (status, _, error) = explain(&["dske::pad::lo"]);
     assert_eq!(status, Some(2));
     assert!(error.contains("dske::explain::unknown") && error.contains("dske::pad::low"), "{error}");
+}
+
+#[test]
+fn an_explanation_tells_the_exit_status_that_the_program_has() {
+    let report: serde_json::Value = serde_json::from_str(&explain(&["--json"]).1).unwrap();
+    let told = |code: &str| {
+        let errors = report["errors"].as_array().unwrap();
+        let summary = errors.iter().find(|error| error["code"] == code)?["summary"].as_str()?;
+        summary.strip_prefix("Exit status ")?.split('.').next()?.parse::<u8>().ok()
+    };
+    let mut compared = 0;
+    for (code, status) in used().into_iter().filter(|(_, status)| status.is_some()) {
+        assert_eq!(told(&code), status, "{code}");
+        compared += 1;
+    }
+    assert!(compared > 50, "{compared}");
 }

@@ -68,6 +68,13 @@ fn a_client_without_hubs_is_alive_and_not_ready_and_says_why() {
     let (_, reasons) = http::get(alice, "/readyz");
     assert_eq!(reasons, "not ready\n1 of 2 hubs usable, 2 are needed for a key\n");
     assert_eq!(http::get(alice, "/healthz"), (200, "alive\n".into()));
+    let check = net.at("alice", &["status", "--check"]).output().unwrap();
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert_eq!(check.status.code(), Some(2), "{said}");
+    assert!(
+        said.starts_with("DSKE CRITICAL - alice; 1 of 2 hubs usable, k 2 (without p1) | usable=1;"),
+        "{said}"
+    );
     let (status, text) = http::get(alice, "/metrics");
     assert_eq!((status, figure(&text, "dske_ready")), (200, Some(0.0)));
     assert_eq!(figure(&text, "dske_margin_hubs"), Some(-1.0));

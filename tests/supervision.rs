@@ -5,13 +5,15 @@
 mod common;
 
 use std::{
+    net::TcpListener,
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use common::http;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// A service manager: the socket on which nodes speak to it.
 struct Manager {
@@ -71,6 +73,10 @@ fn a_node_says_that_it_is_up_how_it_is_that_it_lives_and_that_it_stops() {
     assert!(status.contains("0 of 0 hubs usable, 3 are needed"), "{status}");
     // One that hangs feeds no watchdog.
     kill_process(pid, Signal::STOP).unwrap();
+    let stopped = || {
+        std::fs::read_to_string(format!("/proc/{}/stat", node.id())).is_ok_and(|stat| stat.contains(") T"))
+    };
+    common::eventually("it is stopped", stopped);
     manager.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     while manager.socket.recv(&mut [0; 4096]).is_ok() {}
     manager.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -85,6 +91,47 @@ fn a_node_says_that_it_is_up_how_it_is_that_it_lives_and_that_it_stops() {
         assert!(began.elapsed() < Duration::from_secs(30), "it does not end");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_node_whose_disk_fails_is_dead_to_watchdog_and_health_and_says_why() {
+    let manager = Manager::new();
+    let init = ["init", "--role", "client", "--name", "alice", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    assert!(manager.dske(&init).status().unwrap().success());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A limit on the size of files makes writes fail; that a signal tells of it as well is ignored, and so by what is
+    // started from here.
+    let program = env!("CARGO_BIN_EXE_dske");
+    let script = format!("trap '' XFSZ; exec {program} run --metrics 127.0.0.1:{port} --dir \"$NODE\"");
+    let mut run = Command::new("bash");
+    run.args(["-c", &script]).env("NODE", manager.dir.path().join("alice"));
+    run.env("NOTIFY_SOCKET", manager.dir.path().join("notify")).env("WATCHDOG_USEC", "1000000");
+    run.env_remove("DSKE_DIR").env_remove("DSKE_CONFIG").stdin(Stdio::null());
+    let mut node = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    manager.until("WATCHDOG=1");
+    assert_eq!(http::get(port, "/healthz"), (200, "alive\n".into()));
+
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(Pid::from_child(&node)), Resource::Fsize, nothing).unwrap();
+    common::eventually("the store has stopped", || http::get(port, "/healthz").0 == 503);
+    let (_, reasons) = http::get(port, "/healthz");
+    assert!(reasons.starts_with("not alive\nthe store has stopped: "), "{reasons}");
+    assert_eq!(http::get(port, "/readyz").0, 503);
+    let (status, metrics) = http::get(port, "/metrics");
+    assert_eq!(status, 200, "what it has to tell is told");
+    assert!(metrics.contains("\ndske_store_up 0\n") && metrics.contains("\ndske_ready 0\n"), "{metrics}");
+    // What was said before is out of the way; from now on the watchdog hears nothing.
+    manager.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut buffer = [0; 4096];
+    let mut said = Vec::new();
+    while let Ok(length) = manager.socket.recv(&mut buffer) {
+        said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        assert!(said.len() < 1000, "{said:?}");
+    }
+    let told = said.iter().any(|words| words.starts_with("STATUS=the store has stopped"));
+    assert!(told && said.last().is_some_and(|words| !words.contains("WATCHDOG")), "{said:?}");
+    node.kill().unwrap();
+    node.wait().unwrap();
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, fmt::Write};
 
 use clap::Args;
-use dske_node::status::{Level, Status};
+use dske_node::{
+    config::Role,
+    status::{Level, Status},
+};
 use dske_storage::TableState;
 
 use crate::cli::output::printable;
@@ -78,7 +81,14 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
         verdict.add(Severity::Critical, format!("the store has stopped: {fault}"));
     }
     if let Some(policy) = status.policy {
-        let usable = format!("{} of {} hubs usable, k {}", policy.usable, policy.n, policy.k);
+        let mut usable = format!("{} of {} hubs usable, k {}", policy.usable, policy.n, policy.k);
+        let gone = status.peers.iter().filter(|peer| peer.role == Role::Hub);
+        let gone = gone.filter(|hub| !hub.connected || hub.excluded.is_some());
+        let gone: Vec<&str> = gone.map(|hub| hub.name.as_str()).collect();
+        if !gone.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(usable, " (without {})", gone.join(", "));
+        }
         let severity = match policy.usable {
             usable if usable < policy.k => Severity::Critical,
             usable if usable < policy.n => Severity::Warning,

@@ -7,13 +7,14 @@ use crate::cli::{
     context::Context,
     error::{CliError, Result, exit},
     output::printable,
+    wrap,
 };
 
 /// A section for each code.
 const ERRORS: &str = include_str!("../../docs/ERRORS.md");
 
 /// Longest line, as far as the terminal has it.
-const COLUMNS: u16 = 100;
+const COLUMNS: usize = 100;
 
 /// Arguments of `dske explain`.
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &ExplainArgs, context: &Context) -> Result<()> {
     if context.out.json {
         return context.out.document(&found);
     }
-    let width = usize::from(dske_tui::terminal::width().unwrap_or(COLUMNS)).min(usize::from(COLUMNS));
+    let width = wrap::width().unwrap_or(COLUMNS).min(COLUMNS);
     let wrapped = |text: &str| {
         let paragraphs =
             text.split("\n\n").map(|paragraph| textwrap::fill(&paragraph.replace('\n', " "), width));
@@ -69,7 +70,7 @@ fn list(context: &Context) -> Result<()> {
     errors.iter().try_for_each(|one| {
         let first = one.summary.lines().next().unwrap_or_default();
         let what = first.split_once(". ").map_or(first, |(_, what)| what);
-        context.out.line(format_args!("{:width$}  {what}", one.code))
+        context.out.line(wrap::behind(&format!("{:width$}  ", one.code), width + 2, what))
     })
 }
 

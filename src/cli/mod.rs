@@ -33,6 +33,7 @@ pub(crate) mod stream;
 pub(crate) mod testnet;
 pub(crate) mod top;
 pub(crate) mod units;
+pub(crate) mod wrap;
 
 use std::{
     io::{self, Write},

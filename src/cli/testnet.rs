@@ -154,6 +154,11 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
         names.join(", ")
     ))?;
     context.out.line(format_args!("  descriptor {}", net.path().display()))?;
+    let mut metrics = net
+        .nodes
+        .iter()
+        .filter_map(|node| Some(format!("http://127.0.0.1:{}/metrics ({})", node.metrics?, node.name)));
+    metrics.try_for_each(|place| context.out.line(format_args!("  metrics {place}")))?;
     if let [.., one, other] = net.with_role(dske_node::config::Role::Client).collect::<Vec<_>>().as_slice() {
         let try_it = format!("dske key get --testnet {} --as {} --with {}", net.name, one.name, other.name);
         context.out.note(format_args!("  try: {try_it}"));
@@ -197,7 +202,7 @@ fn list(context: &Context) -> Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["TESTNET", "NODE", "ROLE", "PORT", "PROCESS"]);
+    table.load_style(presets::NOTHING).set_header(["TESTNET", "NODE", "ROLE", "PORT", "METRICS", "PROCESS"]);
     for (net, node) in nets.iter().flat_map(|net| net.nodes.iter().map(move |node| (net, node))) {
         let process = match node.pid {
             Some(pid) if testnet::is_running(node) => pid.to_string(),
@@ -208,6 +213,7 @@ fn list(context: &Context) -> Result<()> {
             node.name.to_string(),
             node.role.to_string(),
             node.port.to_string(),
+            node.metrics.map_or_else(|| "-".to_owned(), |port| port.to_string()),
             process,
         ]);
     }

@@ -26,6 +26,7 @@ use crate::cli::{
     error::{Result, exit},
     output::printable,
     settings::NodeFlags,
+    wrap,
 };
 use finding::{Finding, Level};
 
@@ -125,9 +126,11 @@ fn show(findings: &[Finding], context: &Context) -> Result<()> {
             Level::Fail => context.out.bad(),
         };
         let word = format!("{level:<4}");
-        context.out.line(format_args!("{mark} {word} {check:width$}  {}", printable(found)))?;
+        let head = format!("{mark} {word} {check:width$}  ");
+        context.out.line(wrap::behind(&head, width + 9, &printable(found)))?;
         if let Some(remedy) = remedy {
-            context.out.line(format_args!("{:1$}  → {2}", "", width + 7, printable(remedy)))?;
+            let head = format!("{:1$}  → ", "", width + 7);
+            context.out.line(wrap::behind(&head, width + 11, &printable(remedy)))?;
         }
     }
     let count = |wanted| findings.iter().filter(|finding| finding.level == wanted).count();
