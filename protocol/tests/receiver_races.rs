@@ -127,7 +127,7 @@ impl Bench {
                 }
                 ReceiverEffect::Answer { id, result } => self.answers.push((id, result)),
                 ReceiverEffect::Progress { .. } => self.ends += 1,
-                ReceiverEffect::Began(_) => {}
+                ReceiverEffect::Began(_) | ReceiverEffect::Heard { .. } => {}
                 other => panic!("unexpected: {other:?}"),
             }
         }

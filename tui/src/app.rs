@@ -4,7 +4,10 @@ mod input;
 mod list;
 mod orders;
 
-use dske_node::status::{Level, Status};
+use dske_node::{
+    config::Role,
+    status::{Level, Status},
+};
 use dske_protocol::ids::Name;
 use ratatui::{Frame, crossterm::event::Event, layout::Rect};
 
@@ -273,6 +276,12 @@ impl App {
 
     pub(crate) fn bits(&self) -> u64 {
         self.bits
+    }
+
+    /// Whether one of the nodes in focus is a client, or may be.
+    pub(crate) fn has_clients(&self) -> bool {
+        let mut known = self.shown().known(self.focus());
+        self.shown().nodes.is_empty() || known.any(|(_, node, _)| node.role == Some(Role::Client))
     }
 
     pub(crate) fn is_paused(&self) -> bool {

@@ -81,13 +81,17 @@ impl<'a> Row<'a> {
         self.known_by.iter().filter_map(reason).collect()
     }
 
+    /// Its connections, as it knows them itself or as the others do; and how many there should be.
     fn links(&self) -> (usize, usize) {
+        if let Some(status) = self.status() {
+            return (status.peers.iter().filter(|peer| peer.connected).count(), status.peers.len());
+        }
         (self.known_by.iter().filter(|(_, peer)| peer.connected).count(), self.known_by.len())
     }
 
     fn state(&self) -> (String, Tone) {
-        let (links, known) = self.links();
-        let excluded = self.excluded_by();
+        let (links, all) = self.links();
+        let (known, excluded) = (self.known_by.len(), self.excluded_by());
         match (self.own, self.status()) {
             (Some(node), None) if node.away.is_some() => ("DOWN".to_owned(), Tone::Crit),
             (Some(_), None) => ("asked".to_owned(), Tone::Dim),
@@ -99,7 +103,7 @@ impl<'a> Row<'a> {
             _ if !excluded.is_empty() => (format!("EXCLUDED by {} of {known}", excluded.len()), Tone::Crit),
             (None, _) if links == 0 => ("AWAY".to_owned(), Tone::Warn),
             (None, _) => ("connected".to_owned(), Tone::Good),
-            (Some(_), Some(_)) if known > 0 && links == 0 => ("up, cut off".to_owned(), Tone::Warn),
+            (Some(_), Some(_)) if all > 0 && links == 0 => ("up, cut off".to_owned(), Tone::Warn),
             (Some(_), Some(_)) => ("up".to_owned(), Tone::Good),
         }
     }

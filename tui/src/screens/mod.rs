@@ -203,8 +203,10 @@ impl Screen {
     }
 
     /// What is said where there is no row.
-    pub(crate) fn nothing(self) -> &'static str {
+    pub(crate) fn nothing(self, clients: bool) -> &'static str {
         match self {
+            Self::Sessions if !clients => "a hub forwards shares and sees no agreement: look at a client",
+            Self::Identity if !clients => "a hub is asked who clients are, and asks nobody",
             Self::Pads => "no tables: a hub makes a module, the client imports it",
             Self::Sessions => "no agreement yet",
             Self::Hubs => "no nodes known",

@@ -50,13 +50,13 @@ fn share_mark(state: ShareState, glyphs: &Glyphs) -> (&'static str, Tone) {
 
 fn share_words(state: ShareState) -> &'static str {
     match state {
-        ShareState::Waiting => "nothing yet: late, or away",
-        ShareState::Sent => "sent to the hub, no answer yet",
-        ShareState::Accepted => "taken by the hub, on its way",
+        ShareState::Waiting => "nothing yet: LATE or away",
+        ShareState::Sent => "sent, NO ANSWER yet",
+        ShareState::Accepted => "taken by the hub",
         ShareState::Arrived => "here",
         ShareState::Refused => "REFUSED by the hub",
         ShareState::Silent => "the hub does NOT ANSWER",
-        ShareState::False => "FALSE: this hub lied, or was lied to",
+        ShareState::False => "FALSE: not what was sent",
     }
 }
 

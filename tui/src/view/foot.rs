@@ -75,7 +75,8 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let mut spans = vec![(" ".to_owned(), Tone::Plain)];
     let mut used = 1;
     let (first, rest) = HINTS.split_at(4);
-    for &(action, name) in first.iter().chain(deeds(app)).chain(rest) {
+    let possible = |(action, _): &&(Action, _)| *action != Action::Key || app.has_clients();
+    for &(action, name) in first.iter().chain(deeds(app)).chain(rest).filter(possible) {
         let Some(key) = app.settings().bindings.key(action) else { continue };
         let wide = text::width(&key) + 1 + name.len() + 2;
         if used + wide > usize::from(area.width) {

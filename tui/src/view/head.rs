@@ -52,6 +52,9 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
         parts.push(margin_part(app, name, policy, liars));
     }
     parts.extend(rate(app).map(|rate| one(rate, Tone::Plain)));
+    if worst.is_none() {
+        parts.extend(hub_parts(app));
+    }
     let excluded: BTreeSet<&str> = model
         .known(app.focus())
         .flat_map(|(_, _, status)| &status.peers)
@@ -116,6 +119,27 @@ fn margin_part(app: &App, name: &Name, policy: &PolicyStatus, liars: &BTreeSet<&
         told.push_str(&format!(" ({} lied)", names.join(",")));
     }
     vec![(who, Tone::Accent), (told, tone)]
+}
+
+/// What hubs have done, where only hubs are looked at.
+fn hub_parts(app: &App) -> Vec<Spans> {
+    let mut parts = Vec::new();
+    for (name, node, status) in app.shown().known(app.focus()).filter(|(_, node, _)| node.away.is_none()) {
+        let waiting: u64 = status.peers.iter().map(|peer| peer.waiting).sum();
+        let clients = status.peers.iter().filter(|peer| peer.connected).count();
+        if node.role == Some(Role::Hub) {
+            let forwarded = text::short_count(status.counters.forwarded);
+            parts.push(vec![
+                (format!("{name} "), Tone::Accent),
+                (format!("{forwarded} shares forwarded"), Tone::Plain),
+            ]);
+            parts.push(vec![(format!("clients {clients}/{}", status.peers.len()), Tone::Plain)]);
+        }
+        if waiting > 0 {
+            parts.push(vec![(format!("{waiting} messages wait"), Tone::Warn)]);
+        }
+    }
+    parts
 }
 
 /// Keys in a second, of all nodes in focus, where there are any.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Columns of this rank and above are left out before others have less room than they can use.
-const EXTRA: u8 = 5;
+const EXTRA: u8 = 4;
 
 /// Which columns there are, where and how wide.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub(super) fn paint(
     areas.page = page;
     if entries.is_empty() && page > 0 {
         let why = if app.filter.is_empty() || chosen.is_none() {
-            screen.nothing()
+            screen.nothing(app.has_clients())
         } else {
             "nothing matches the filter"
         };
