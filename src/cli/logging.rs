@@ -92,6 +92,17 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// Whether the terminal belongs to the dashboard, and not to the log.
+fn shows_screen(cli: &Cli) -> bool {
+    matches!(&cli.command, Command::Run(args) if args.tui)
+}
+
+/// `node.log` in the data directory. Where it cannot be written, the command itself finds out why.
+fn log_file(cli: &Cli) -> Option<File> {
+    let dir = Context::new(cli.globals.clone()).dir().ok()?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.path().join("node.log")).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -125,15 +136,4 @@ mod tests {
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "<4>a tag is wrong peer=p1\\n<0>all is lost\n<3>the store stops\n");
     }
-}
-
-/// Whether the terminal belongs to the dashboard, and not to the log.
-fn shows_screen(cli: &Cli) -> bool {
-    matches!(&cli.command, Command::Run(args) if args.tui)
-}
-
-/// `node.log` in the data directory. Where it cannot be written, the command itself finds out why.
-fn log_file(cli: &Cli) -> Option<File> {
-    let dir = Context::new(cli.globals.clone()).dir().ok()?;
-    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.path().join("node.log")).ok()
 }
