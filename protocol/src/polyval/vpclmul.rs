@@ -217,3 +217,29 @@ fn store_pair(pair: &mut Pair, value: __m256i) {
     // SAFETY: it writes the 32 bytes of two blocks, aligned in any way.
     unsafe { _mm256_storeu_si256(pair.as_mut_ptr().cast(), value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{mem::MaybeUninit, ptr};
+
+    use super::*;
+
+    #[test]
+    fn powers_are_erased_when_they_go() {
+        if !is_available() {
+            return;
+        }
+        for all in [false, true] {
+            let mut place = Box::new(MaybeUninit::<Powers>::uninit());
+            // SAFETY: the processor has the instructions.
+            place.write(unsafe { Powers::new(&[7; BLOCK_BYTES], all) });
+            let powers: *mut Powers = place.as_mut_ptr();
+            // SAFETY: it has been written, is dropped once, and its memory stays; what is read is bytes.
+            let left = unsafe {
+                ptr::drop_in_place(powers);
+                [(*powers).powers, (*powers).folded]
+            };
+            assert!(left.as_flattened().as_flattened().iter().all(|byte| *byte == 0), "all: {all}");
+        }
+    }
+}
