@@ -46,9 +46,8 @@ pub(crate) struct Running {
 
 /// Shows the app until the user leaves or `stop` completes.
 pub(crate) async fn run(mut app: App, running: Running, stop: impl Future<Output = ()>) -> Result<()> {
-    let fail = |error| {
-        CliError::new("dske::top::terminal", exit::OTHER, "the terminal cannot be used").because(error)
-    };
+    let fail =
+        |error| CliError::new("dske::top::screen", exit::OTHER, "the terminal cannot be used").because(error);
     let mut source = Source::new(&running.watched.targets);
     let (outcomes, mut outcome) = mpsc::channel::<(bool, String)>(ORDERS_MAX);
     let mut screen = Screen::open(app.wants_mouse()).map_err(fail)?;
