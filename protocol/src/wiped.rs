@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    mem::MaybeUninit,
     ops::{Deref, DerefMut},
 };
 
@@ -66,6 +67,17 @@ impl fmt::Debug for Wiped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wiped({} bytes)", self.0.len())
     }
+}
+
+/// More than the functions that call [`clear_stack`] after them use of the stack.
+const STACK_BYTES: usize = 3072;
+
+/// Overwrites what the functions that were called just before have left on the stack: vector registers full of secrets are
+/// put there when there are too few. Whatever is moved over it later, bytes between fields included, would take it along.
+#[inline(never)]
+pub(crate) fn clear_stack() {
+    let mut stack = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
+    stack.as_mut_slice().zeroize();
 }
 
 #[cfg(test)]

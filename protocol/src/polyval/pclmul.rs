@@ -13,6 +13,7 @@ use std::arch::x86_64::{
 use zeroize::Zeroize;
 
 use super::{BLOCK_BYTES, Block};
+use crate::wiped::clear_stack;
 
 /// Powers of the key, and blocks for each reduction.
 const POWERS: usize = 8;
@@ -26,7 +27,9 @@ pub(super) fn is_available() -> bool {
 pub(super) fn hash(key: &Block, texts: &[&[u8]]) -> Block {
     assert!(is_available(), "the kernel is chosen by what the processor has");
     // SAFETY: this was asserted.
-    unsafe { with_pclmul(key, texts) }
+    let hash = unsafe { with_pclmul(key, texts) };
+    clear_stack();
+    hash
 }
 
 #[target_feature(enable = "pclmulqdq,sse2")]

@@ -18,6 +18,7 @@ use super::{
     BLOCK_BYTES, Block,
     pclmul::{load, multiply, reduce, store},
 };
+use crate::wiped::clear_stack;
 
 /// Most powers of the key, and blocks for each reduction.
 const POWERS_MAX: usize = 32;
@@ -42,7 +43,9 @@ pub(super) fn is_available() -> bool {
 pub(super) fn hash(key: &Block, texts: &[&[u8]]) -> Block {
     assert!(is_available(), "the kernel is chosen by what the processor has");
     // SAFETY: this was asserted.
-    unsafe { with_vpclmul(key, texts) }
+    let hash = unsafe { with_vpclmul(key, texts) };
+    clear_stack();
+    hash
 }
 
 #[target_feature(enable = "vpclmulqdq,pclmulqdq,avx2")]
