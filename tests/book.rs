@@ -178,7 +178,7 @@ fn free_port() -> u16 {
 #[test]
 fn the_quick_start_works_as_written() {
     let said = Shell::new().read("quick-start.md").run();
-    for words in ["false share from p4", "is not connected", "Exit status 6"] {
+    for words in ["share of p4 is false", "is not connected", "Exit status 6"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 }
