@@ -1,11 +1,17 @@
 //! The network that a measurement runs on: the testnet that was named, or one of its own, which ends with it.
 
+use dske_node::config::Role;
 use dske_protocol::ids::Name;
 use tokio::runtime::Runtime;
 
 use crate::{
-    cli::{context::Context, error::Result, interrupt::Interrupt, units},
-    testnet::{Descriptor, Lifetime, Net, Plan, private_root},
+    cli::{
+        context::Context,
+        error::{CliError, Result},
+        interrupt::{self, Interrupt},
+        units,
+    },
+    testnet::{Descriptor, Lifetime, Net, NodeEntry, Plan, private_root},
 };
 
 /// Hubs, their k, and pad bytes of each table of a network of its own, with two clients.
@@ -17,13 +23,30 @@ pub(super) struct Size {
 
 /// A network to measure on. Dropping it takes down what was started for it.
 pub(super) struct Network {
-    pub(super) descriptor: Descriptor,
+    descriptor: Descriptor,
     own: Option<Net>,
 }
 
 impl Network {
+    /// Runs a measurement on a network and takes down what was started for it.
+    pub(super) fn measured<T>(
+        context: &Context,
+        size: impl FnOnce() -> Result<Size>,
+        measure: impl AsyncFnOnce(&Descriptor) -> Result<T>,
+    ) -> Result<(T, Descriptor)> {
+        let runtime = interrupt::runtime()?;
+        let interrupt = Interrupt::listen(&runtime)?;
+        let net = Self::up(context, &runtime, &interrupt, size)?;
+        let descriptor = net.descriptor.clone();
+        let found = runtime.block_on(interrupt.or(measure(&descriptor)));
+        let ended = net.down();
+        let found = found?;
+        ended?;
+        Ok((found, descriptor))
+    }
+
     /// The testnet that the options name, or one of this size. `size` is asked only then.
-    pub(super) fn up(
+    fn up(
         context: &Context,
         runtime: &Runtime,
         interrupt: &Interrupt,
@@ -42,7 +65,16 @@ impl Network {
     }
 
     /// Takes down what was started.
-    pub(super) fn down(self) -> Result<()> {
+    fn down(self) -> Result<()> {
         self.own.map_or(Ok(()), Net::down)
+    }
+}
+
+/// The sender and the receiver of a measurement.
+pub(super) fn two_clients(net: &Descriptor) -> Result<[&NodeEntry; 2]> {
+    let mut clients = net.with_role(Role::Client);
+    match (clients.next(), clients.next()) {
+        (Some(sender), Some(receiver)) => Ok([sender, receiver]),
+        _ => Err(CliError::usage(format!("testnet {} has fewer than two clients", net.name))),
     }
 }

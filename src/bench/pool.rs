@@ -3,17 +3,14 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use dske_node::{
-    config::Role,
-    control::{Client, KeyRun, Reply, Request, StreamSpec},
-};
+use dske_node::control::{Client, KeyRun, Reply, Request, StreamSpec};
 use dske_protocol::ids::Name;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use crate::{
     bench::{
-        network::{Network, Size},
+        network::{Network, Size, two_clients},
         percentile::Percentiles,
         stream::{self, CONNECT_WAIT, KEY_WAIT, next_keys},
     },
@@ -21,7 +18,6 @@ use crate::{
         context::Context,
         control,
         error::{CliError, Result},
-        interrupt::{self, Interrupt},
         progress::Progress,
         units,
     },
@@ -82,25 +78,17 @@ struct Report {
 
 /// Runs `dske bench pool`.
 pub(crate) fn run(args: &PoolArgs, context: &Context) -> Result<()> {
-    let runtime = interrupt::runtime()?;
-    let interrupt = Interrupt::listen(&runtime)?;
-    let net = Network::up(context, &runtime, &interrupt, || {
+    let size = || {
         let lane = u64::from(args.keys) * args.bits / 8 + cost_bytes(0) * 4096 + SPARE_BYTES;
         // A table has two lanes.
         Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: lane * 2 })
-    })?;
-    let report = runtime.block_on(interrupt.or(measure(&net.descriptor, args)));
-    let ended = net.down();
-    let report = report?;
-    ended?;
+    };
+    let (report, _) = Network::measured(context, size, async |net| measure(net, args).await)?;
     print(&report, context)
 }
 
 async fn measure(net: &Descriptor, args: &PoolArgs) -> Result<Report> {
-    let clients: Vec<&NodeEntry> = net.with_role(Role::Client).collect();
-    let [alice, bob, ..] = clients.as_slice() else {
-        return Err(CliError::usage(format!("testnet {} has fewer than two clients", net.name)));
-    };
+    let [alice, bob] = two_clients(net)?;
     // Filled once: what is measured is the taking.
     let spec = spec(&bob.name, args);
     let deadline = tokio::time::Instant::now() + CONNECT_WAIT;

@@ -7,19 +7,17 @@ use std::{
 };
 
 use clap::Args;
-use dske_node::config::Role;
 use dske_protocol::ids::Name;
 
 use crate::{
     bench::{
-        network::{Network, Size},
+        network::{Network, Size, two_clients},
         percentile::Percentiles,
         report::{self, Run},
     },
     cli::{
         context::Context,
         error::{CliError, Result},
-        interrupt::{self, Interrupt},
         units,
     },
     demo::agree::{Order, agree, cost_bytes},
@@ -76,24 +74,13 @@ impl SessionArgs {
 
 /// Runs `dske bench session`.
 pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
-    let runtime = interrupt::runtime()?;
-    let interrupt = Interrupt::listen(&runtime)?;
-    let net = Network::up(context, &runtime, &interrupt, || {
-        Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: args.pad_bytes()? })
-    })?;
-    let runs = runtime.block_on(interrupt.or(measure_all(&net.descriptor, args)));
-    let descriptor = net.descriptor.clone();
-    let ended = net.down();
-    let runs = runs?;
-    ended?;
+    let size = || Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: args.pad_bytes()? });
+    let (runs, descriptor) = Network::measured(context, size, async |net| measure_all(net, args).await)?;
     report::print(&descriptor, args.bits, &runs, context)
 }
 
 async fn measure_all(net: &Descriptor, args: &SessionArgs) -> Result<Vec<Run>> {
-    let clients: Vec<&NodeEntry> = net.with_role(Role::Client).collect();
-    let [alice, bob, ..] = clients.as_slice() else {
-        return Err(CliError::usage(format!("testnet {} has fewer than two clients", net.name)));
-    };
+    let [alice, bob] = two_clients(net)?;
     let mut runs = Vec::new();
     for parallel in &args.parallel {
         many(alice, bob, args.bits, args.warm_up(*parallel), *parallel).await?;

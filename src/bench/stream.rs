@@ -14,17 +14,16 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use crate::{
-    bench::network::{Network, Size},
+    bench::network::{Network, Size, two_clients},
     cli::{
         context::Context,
         control,
         error::{CliError, Result},
-        interrupt::{self, Interrupt},
         progress::Progress,
         units,
     },
     demo::agree::cost_bytes,
-    testnet::{Descriptor, NodeEntry, await_node},
+    testnet::{Descriptor, await_node},
 };
 
 /// How long a node gets to answer at the start.
@@ -86,25 +85,17 @@ pub(crate) fn run(args: &StreamArgs, context: &Context) -> Result<()> {
     if args.bits / 8 > BATCH_BYTES {
         return Err(CliError::usage("a key of a stream has at most 8 Mibit"));
     }
-    let runtime = interrupt::runtime()?;
-    let interrupt = Interrupt::listen(&runtime)?;
-    let net = Network::up(context, &runtime, &interrupt, || {
+    let size = || {
         let lane = args.bytes + cost_bytes(0) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
         // A table has two lanes.
         Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: lane * 2 })
-    })?;
-    let report = runtime.block_on(interrupt.or(measure(&net.descriptor, args)));
-    let ended = net.down();
-    let report = report?;
-    ended?;
+    };
+    let (report, _) = Network::measured(context, size, async |net| measure(net, args).await)?;
     print(&report, context)
 }
 
 async fn measure(net: &Descriptor, args: &StreamArgs) -> Result<Report> {
-    let clients: Vec<&NodeEntry> = net.with_role(Role::Client).collect();
-    let [alice, bob, ..] = clients.as_slice() else {
-        return Err(CliError::usage(format!("testnet {} has fewer than two clients", net.name)));
-    };
+    let [alice, bob] = two_clients(net)?;
     let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
     let (mut sender, mut receiver) = (await_node(alice, deadline).await?, await_node(bob, deadline).await?);
     let each = args.bits / 8;
