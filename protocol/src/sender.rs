@@ -8,16 +8,22 @@
 //! Must never: send before the pads are durably spent (minting sees to that); give the key out before its
 //! record is durable; give one out that a receiver says it aborted.
 
+mod io;
 mod round;
 mod share_out;
+mod wish;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
 
-pub use self::round::RoundWish;
 pub(crate) use self::share_out::close_round;
-use self::{round::Round, share_out::share_out};
+pub use self::{
+    io::{AgreedKey, SenderEffect, SenderInput},
+    round::RoundWish,
+    wish::{HubChoice, KeyWish},
+};
+use self::{round::Round, share_out::share_out, wish::draw_roster};
 use crate::{
     effect::{
         BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
@@ -25,163 +31,12 @@ use crate::{
     },
     hub::RequestId,
     ids::{BlockId, NodeId},
-    message::{Agreement, Content, Notice, NoticeOutcome},
+    message::{Agreement, Content, NoticeOutcome},
     negotiation::Session,
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
     planted::{Fault, planted},
     refusal::{AbortReason, Refusal, SendFailure},
 };
-
-/// A wish for a key.
-#[derive(Debug, Clone)]
-pub struct KeyWish {
-    /// Who is to have it besides us.
-    pub receivers: Vec<NodeId>,
-    /// Bytes of key, all keys of the block together.
-    pub key_bytes: u32,
-    /// What the secret serves for; not a round, which is begun by [`SenderInput::Round`].
-    pub content: Content,
-    /// Whether the keys are kept until they are taken, instead of being handed out at once. A negotiation key never is.
-    pub keep: bool,
-    /// Whether there is no key unless every receiver says that it has it.
-    pub confirm: bool,
-    /// What it is for; public.
-    pub purpose: String,
-    /// Shares needed to reconstruct it.
-    pub k: u8,
-    /// The n hubs of the roster, in any order.
-    pub hubs: Vec<HubChoice>,
-    /// Receivers whose notice is worth waiting for: those with a direct link.
-    pub linked: BTreeSet<NodeId>,
-    /// When to give up waiting for hubs.
-    pub deadline: Time,
-    /// When to give up waiting for notices, once k hubs have accepted.
-    pub notice_deadline: Time,
-}
-
-/// A hub for the roster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HubChoice {
-    /// The hub.
-    pub node: NodeId,
-    /// Whether it can be reached now.
-    pub reachable: bool,
-}
-
-/// What happens to a sender.
-#[derive(Debug)]
-pub enum SenderInput {
-    /// Somebody wants a key.
-    Start {
-        /// For the outcome.
-        id: RequestId,
-        /// What is wanted.
-        wish: KeyWish,
-    },
-    /// Another block is wanted under a session (§3).
-    Round {
-        /// For the outcome.
-        id: RequestId,
-        /// What is wanted.
-        wish: RoundWish,
-    },
-    /// A receiver offers the shares of a round that it has.
-    Offer {
-        /// The peer that is said to have sent it.
-        from: NodeId,
-        /// The sealed message.
-        bytes: Vec<u8>,
-    },
-    /// A receiver says that it has the key of a round.
-    Confirmation {
-        /// The peer that is said to have sent it.
-        from: NodeId,
-        /// The sealed message.
-        bytes: Vec<u8>,
-    },
-    /// The receiver does not know a session any more.
-    SessionLost(BlockId),
-    /// A hub answered, or could not be reached (`None`).
-    HubAnswer {
-        /// The agreement.
-        block: BlockId,
-        /// The hub.
-        hub: NodeId,
-        /// Its answer.
-        answer: Option<Result<(), Refusal>>,
-    },
-    /// A receiver told how it ended.
-    Notice {
-        /// The peer on whose connection it came.
-        from: NodeId,
-        /// What it said.
-        notice: Notice,
-    },
-    /// The direct link to a receiver is gone: no notice will come from it soon.
-    Unlinked(NodeId),
-    /// The pads answered.
-    Pad(PadOutcome),
-    /// A deadline may have passed.
-    Tick,
-}
-
-/// What a sender wants done.
-#[derive(Debug)]
-pub enum SenderEffect {
-    /// Something with pads or records.
-    Pad(PadEffect),
-    /// Send a sealed key request to a hub.
-    Send {
-        /// The agreement, for the answer.
-        block: BlockId,
-        /// The hub.
-        hub: NodeId,
-        /// The message.
-        bytes: Vec<u8>,
-    },
-    /// Send a receiver the choice among the shares of a round.
-    Choose {
-        /// The round's agreement.
-        block: BlockId,
-        /// The receiver.
-        to: NodeId,
-        /// The sealed message.
-        bytes: Vec<u8>,
-    },
-    /// An agreement has begun.
-    Began {
-        /// The request.
-        id: RequestId,
-        /// Its parameters.
-        agreement: Agreement,
-    },
-    /// It has ended.
-    Ended {
-        /// The request.
-        id: RequestId,
-        /// The agreement, where it came to one.
-        block: Option<BlockId>,
-        /// The key, or why there is none.
-        result: Result<AgreedKey, SendFailure>,
-    },
-}
-
-/// A key on the sender's side; its record is durable, and says that it has been handed out or is kept.
-#[derive(Debug)]
-pub struct AgreedKey {
-    /// The parameters.
-    pub agreement: Agreement,
-    /// The key; `None` where it is kept, or negotiates rounds.
-    pub key: Option<SecretKey>,
-    /// Hubs that a message went to, and pad was burned for.
-    pub asked: u8,
-    /// Shares known to be on their way or to have arrived.
-    pub shares: u8,
-    /// Receivers that said that they validated it.
-    pub confirmed: Vec<NodeId>,
-    /// Hubs that a receiver says lied.
-    pub liars: Vec<NodeId>,
-}
 
 /// The state machine of a sender; many agreements at once.
 #[derive(Debug)]
@@ -490,14 +345,6 @@ impl Sender {
     }
 }
 
-impl KeyWish {
-    /// The hubs of the roster that messages go to, in roster order: unreachable ones stand last.
-    fn reachable_in<'a>(&'a self, agreement: &'a Agreement) -> impl Iterator<Item = NodeId> + 'a {
-        let reachable = self.hubs.iter().filter(|hub| hub.reachable).count();
-        agreement.roster.iter().copied().take(reachable)
-    }
-}
-
 impl Sending {
     fn hub_answered(&mut self, hub: NodeId, answer: Option<Result<(), Refusal>>) {
         if !self.silent.remove(&hub) {
@@ -568,36 +415,5 @@ impl Sending {
             Some(receiver) if confirm => Some(Err(SendFailure::Unconfirmed { receiver })),
             _ => Some(Ok(())),
         }
-    }
-}
-
-/// A random order of the hubs, those that cannot be reached last.
-fn draw_roster<R: CryptoRng + ?Sized>(hubs: &[HubChoice], rng: &mut R) -> Vec<NodeId> {
-    let mut keyed: Vec<_> = hubs.iter().map(|hub| (!hub.reachable, rng.next_u64(), hub.node)).collect();
-    keyed.sort_unstable();
-    keyed.into_iter().map(|(_, _, node)| node).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rand::{SeedableRng, rngs::StdRng};
-
-    fn choice(id: u8, reachable: bool) -> HubChoice {
-        HubChoice { node: NodeId::new([id; 32]), reachable }
-    }
-
-    #[test]
-    fn unreachable_hubs_stand_last_and_the_rest_is_shuffled() {
-        let hubs: Vec<_> = (0..6).map(|id| choice(id, id != 2 && id != 4)).collect();
-        let mut rng = StdRng::seed_from_u64(1);
-        let mut firsts = BTreeSet::new();
-        for _ in 0..64 {
-            let roster = draw_roster(&hubs, &mut rng);
-            let last: BTreeSet<_> = roster[4..].iter().copied().collect();
-            assert_eq!(last, [2, 4].map(|id| NodeId::new([id; 32])).into());
-            firsts.insert(roster[0]);
-        }
-        assert_eq!(firsts.len(), 4);
     }
 }

@@ -1,0 +1,86 @@
+//! A wish for a key, and the roster that is drawn for it.
+
+use std::collections::BTreeSet;
+
+use rand_core::CryptoRng;
+
+use crate::{
+    ids::NodeId,
+    message::{Agreement, Content},
+    params::Time,
+};
+
+/// A wish for a key.
+#[derive(Debug, Clone)]
+pub struct KeyWish {
+    /// Who is to have it besides us.
+    pub receivers: Vec<NodeId>,
+    /// Bytes of key, all keys of the block together.
+    pub key_bytes: u32,
+    /// What the secret serves for; not a round, which is begun by [`SenderInput::Round`].
+    pub content: Content,
+    /// Whether the keys are kept until they are taken, instead of being handed out at once. A negotiation key never is.
+    pub keep: bool,
+    /// Whether there is no key unless every receiver says that it has it.
+    pub confirm: bool,
+    /// What it is for; public.
+    pub purpose: String,
+    /// Shares needed to reconstruct it.
+    pub k: u8,
+    /// The n hubs of the roster, in any order.
+    pub hubs: Vec<HubChoice>,
+    /// Receivers whose notice is worth waiting for: those with a direct link.
+    pub linked: BTreeSet<NodeId>,
+    /// When to give up waiting for hubs.
+    pub deadline: Time,
+    /// When to give up waiting for notices, once k hubs have accepted.
+    pub notice_deadline: Time,
+}
+
+/// A hub for the roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubChoice {
+    /// The hub.
+    pub node: NodeId,
+    /// Whether it can be reached now.
+    pub reachable: bool,
+}
+
+impl KeyWish {
+    /// The hubs of the roster that messages go to, in roster order: unreachable ones stand last.
+    pub(super) fn reachable_in<'a>(&'a self, agreement: &'a Agreement) -> impl Iterator<Item = NodeId> + 'a {
+        let reachable = self.hubs.iter().filter(|hub| hub.reachable).count();
+        agreement.roster.iter().copied().take(reachable)
+    }
+}
+
+/// A random order of the hubs, those that cannot be reached last.
+pub(super) fn draw_roster<R: CryptoRng + ?Sized>(hubs: &[HubChoice], rng: &mut R) -> Vec<NodeId> {
+    let mut keyed: Vec<_> = hubs.iter().map(|hub| (!hub.reachable, rng.next_u64(), hub.node)).collect();
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, _, node)| node).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    fn choice(id: u8, reachable: bool) -> HubChoice {
+        HubChoice { node: NodeId::new([id; 32]), reachable }
+    }
+
+    #[test]
+    fn unreachable_hubs_stand_last_and_the_rest_is_shuffled() {
+        let hubs: Vec<_> = (0..6).map(|id| choice(id, id != 2 && id != 4)).collect();
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut firsts = BTreeSet::new();
+        for _ in 0..64 {
+            let roster = draw_roster(&hubs, &mut rng);
+            let last: BTreeSet<_> = roster[4..].iter().copied().collect();
+            assert_eq!(last, [2, 4].map(|id| NodeId::new([id; 32])).into());
+            firsts.insert(roster[0]);
+        }
+        assert_eq!(firsts.len(), 4);
+    }
+}
