@@ -259,6 +259,7 @@ impl Core {
                     lies::hub_record(shared, self.me, &self.store, &mut record, &mut self.late);
                 }
                 let pending = Pending::of(&record);
+                shared.checker.asked(self.me, &pending);
                 let at_ms = self.now(shared).as_millis() as u64;
                 let transaction = effects::transaction(*record, || self.store.next_outbox_id(), at_ms);
                 let transaction = Box::new(transaction);

@@ -218,13 +218,11 @@ impl World {
         });
         self.kill(node, Keep::All);
         let checker = &mut self.shared.checker;
-        // A key that waited in the copy may have been handed out before: that is documented.
-        let waiting = snapshot.facts.blocks.iter().filter(|(_, fact)| fact.key.is_some() && !fact.handed_out);
-        checker.put_back.extend(waiting.map(|(block, _)| *block));
-        // And one whose shares still wait at enough hubs is agreed again, the same one: nobody here knows it any more.
-        let forgotten =
-            checker.facts[node].blocks.keys().filter(|block| !snapshot.facts.blocks.contains_key(*block));
-        checker.put_back.extend(forgotten.copied());
+        // What was handed out since the copy may be again, which is documented: a key that waited in it, or one whose
+        // shares still wait at enough hubs and is agreed once more, the same one.
+        let since = checker.facts[node].handed_out.difference(&snapshot.facts.handed_out);
+        let since: Vec<_> = since.copied().collect();
+        checker.put_back.extend(since);
         checker.was_put_back[node] = true;
         checker.facts[node] = snapshot.facts;
         if ledger_alone {

@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     /// Messages that it said it took in.
     pub(crate) taken_in: BTreeMap<PadRange, u64>,
     pub(crate) blocks: BTreeMap<BlockId, BlockFact>,
+    /// Blocks whose key was handed out, also of those whose record was never acknowledged.
+    pub(crate) handed_out: BTreeSet<BlockId>,
     /// Blocks whose key somebody asked for; the answer may have been lost.
     pub(crate) asked_for: BTreeSet<BlockId>,
     /// A part of the directory was put back, and the rest not.
@@ -78,6 +80,13 @@ impl Pending {
 }
 
 impl Checker {
+    /// A record is asked for: from now on it may be on the device, also where a crash loses the answer.
+    pub(crate) fn asked(&mut self, node: usize, pending: &Pending) {
+        if pending.sync.is_some_and(|sync| sync.void_keys) {
+            self.facts[node].blocks.values_mut().for_each(|fact| fact.voidable = true);
+        }
+    }
+
     /// A record is acknowledged.
     pub(crate) fn acknowledged(&mut self, node: usize, now: Duration, pending: Pending) {
         let facts = &mut self.facts[node];

@@ -121,6 +121,7 @@ impl Checker {
     /// An application has been given a key.
     pub(crate) fn handed_out(&mut self, node: usize, id: BlockId, key: &[u8]) {
         self.count("keys handed out");
+        self.facts[node].handed_out.insert(id);
         if let Some(fact) = self.facts[node].blocks.get_mut(&id) {
             fact.handed_out = true;
             if fact.key.as_deref().is_some_and(|kept| kept != key) {

@@ -87,7 +87,7 @@ pub(crate) struct Checker {
     pub(crate) violation: Option<Violation>,
     /// Several hubs add errors that may cancel.
     pub(crate) colluding: bool,
-    /// Blocks of which somebody was put back to before their end.
+    /// Blocks whose key somebody had handed out before he was put back.
     pub(crate) put_back: BTreeSet<BlockId>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
 }
