@@ -7,6 +7,7 @@
 
 mod fill;
 mod pool;
+mod window;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,8 +22,9 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::pool::BatchReply;
 use self::{
-    fill::{BLOCK_BYTES_MAX, Filling, Path},
+    fill::{Filling, Path},
     pool::{BATCH_BYTES_MAX, Pool, Waiting, hand_out},
+    window::Window,
 };
 use super::{ClientActor, Names, failures};
 use crate::{
@@ -55,6 +57,7 @@ struct Stream {
     pool: Pool,
     /// Between the low mark, where filling begins, and the high one.
     filling: bool,
+    window: Window,
     /// Blocks that are being agreed, and their keys.
     blocks_out: usize,
     keys_out: u64,
@@ -91,6 +94,7 @@ impl Stream {
             record,
             pool,
             filling: true,
+            window: Window::default(),
             blocks_out: 0,
             keys_out: 0,
             blocks_late: 0,
@@ -338,8 +342,8 @@ fn unknown_stream(spec: &StreamSpec) -> Failure {
 }
 
 /// Keys in a block of a stream that lacks so many: enough for a few blocks at once, and no more than one can hold.
-fn keys_in_block(missing: u64, key_bytes: u32, blocks_at_once: u64) -> u32 {
-    let most = (BLOCK_BYTES_MAX / u64::from(key_bytes.max(1))).clamp(1, u64::from(KEYS_PER_BLOCK_MAX));
+fn keys_in_block(missing: u64, key_bytes: u32, blocks_at_once: u64, bytes_max: u64) -> u32 {
+    let most = (bytes_max / u64::from(key_bytes.max(1))).clamp(1, u64::from(KEYS_PER_BLOCK_MAX));
     u32::try_from(missing.div_ceil(blocks_at_once).clamp(1, most)).unwrap_or(1)
 }
 
@@ -349,10 +353,12 @@ mod tests {
 
     #[test]
     fn blocks_are_as_long_as_demand_asks_and_never_longer_than_an_agreement() {
-        assert_eq!(keys_in_block(4, 32, 4), 1);
-        assert_eq!(keys_in_block(4096, 32, 4), 1024);
-        assert_eq!(keys_in_block(u64::MAX, 32, 4), 16_384);
-        assert_eq!(keys_in_block(u64::MAX, 1, 4), KEYS_PER_BLOCK_MAX);
-        assert_eq!(keys_in_block(9, 1 << 20, 4), 1);
+        let most = KEY_BYTES_MAX;
+        assert_eq!(keys_in_block(4, 32, 4, most), 1);
+        assert_eq!(keys_in_block(4096, 32, 4, most), 1024);
+        assert_eq!(keys_in_block(u64::MAX, 32, 4, most), 32_768);
+        assert_eq!(keys_in_block(u64::MAX, 32, 4, 4096), 128);
+        assert_eq!(keys_in_block(u64::MAX, 1, 4, most), KEYS_PER_BLOCK_MAX);
+        assert_eq!(keys_in_block(9, 1 << 20, 4, most), 1);
     }
 }

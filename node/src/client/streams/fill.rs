@@ -17,13 +17,6 @@ use dske_storage::StreamRecord;
 use super::{ClientActor, Names, Stream, Streams, keys_in_block};
 use crate::{client::failures, status::Level};
 
-/// Blocks of one stream under way at once.
-const BLOCKS_AT_ONCE: usize = 6;
-
-/// Longest block. Its n shares are in the hands of several threads and processes at once; what stays in their caches goes
-/// faster than what fills exchanges better.
-pub(super) const BLOCK_BYTES_MAX: u64 = 512 << 10;
-
 /// Bytes of key under way at once, over all streams: each is held as a share per hub at both ends.
 const BYTES_AT_ONCE: u64 = 8 << 20;
 
@@ -35,7 +28,7 @@ const BLOCK_PATIENCE: Duration = Duration::from_secs(20);
 const BLOCK_LATE: Duration = Duration::from_secs(1);
 
 /// Late blocks of one stream; with more of them nothing new is begun, for then everything is slow.
-const LATE_AT_ONCE: usize = 2 * BLOCKS_AT_ONCE;
+const LATE_AT_ONCE: usize = 12;
 
 /// Rounds of a first session with a receiver, and of later ones: a session that is lost early should cost little.
 const ROUNDS_FIRST: u32 = 64;
@@ -83,6 +76,8 @@ pub(super) enum Filling {
         /// The receiver with whom it is a round.
         round_with: Option<NodeId>,
         begun: Time,
+        /// Whether it was begun to see how long one takes that goes alone; see [`super::window`].
+        alone: bool,
         late: bool,
     },
     Session {
@@ -110,7 +105,8 @@ impl ClientActor {
     pub(in crate::client) fn note_late_blocks(&mut self, now: Time) {
         let Streams { streams, under_way, .. } = &mut self.streams;
         for filling in under_way.values_mut() {
-            let Filling::Block { receivers, purpose, key_bytes, keys, begun, late, .. } = filling else {
+            let Filling::Block { receivers, purpose, key_bytes, keys, begun, alone, late, .. } = filling
+            else {
                 continue;
             };
             if *late || now < *begun + BLOCK_LATE {
@@ -123,6 +119,7 @@ impl ClientActor {
                 stream.blocks_out -= 1;
                 stream.keys_out -= u64::from(*keys);
                 stream.blocks_late += 1;
+                stream.window.ended(*alone, None);
             }
         }
     }
@@ -141,11 +138,13 @@ impl ClientActor {
             stream.filling = false;
         }
         let missing = wanted.saturating_sub(have + stream.keys_out);
-        let enough = stream.blocks_out >= BLOCKS_AT_ONCE || stream.blocks_late >= LATE_AT_ONCE;
+        let enough = !stream.window.has_room(stream.blocks_out) || stream.blocks_late >= LATE_AT_ONCE;
         if !stream.filling || missing == 0 || enough || now < stream.pause_until {
             return false;
         }
-        let keys = keys_in_block(missing, stream.record.key_bytes, BLOCKS_AT_ONCE as u64);
+        // As long as it may be: a block costs as many messages, records and syncs whatever its length.
+        let most = KEY_BYTES_MAX.min(self.policy.key_bits_max / 8);
+        let keys = keys_in_block(missing, stream.record.key_bytes, stream.window.size() as u64, most);
         let bytes = u64::from(keys) * u64::from(stream.record.key_bytes);
         if under_way > 0 && under_way + bytes > BYTES_AT_ONCE {
             return false;
@@ -182,6 +181,10 @@ impl ClientActor {
                     (SenderInput::Round { .. }, Some(with)) => Some(*with),
                     _ => None,
                 };
+                let Some(stream) = self.streams.streams.get_mut(at) else { return false };
+                let alone = stream.window.begin(stream.blocks_out);
+                stream.blocks_out += 1;
+                stream.keys_out += u64::from(keys);
                 let filling = Filling::Block {
                     receivers,
                     purpose,
@@ -189,13 +192,10 @@ impl ClientActor {
                     keys,
                     round_with,
                     begun: now,
+                    alone,
                     late: false,
                 };
                 self.streams.under_way.insert(id, filling);
-                if let Some(stream) = self.streams.streams.get_mut(at) {
-                    stream.blocks_out += 1;
-                    stream.keys_out += u64::from(keys);
-                }
                 self.sender.handle(now, input, &mut self.rng);
                 true
             }
@@ -300,7 +300,7 @@ impl ClientActor {
         let Some(filling) = self.streams.under_way.remove(&id) else { return Some(result) };
         match filling {
             Filling::Session { with } => self.session_ended(now, with, result.err()),
-            Filling::Block { receivers, purpose, key_bytes, keys, round_with, late, .. } => {
+            Filling::Block { receivers, purpose, key_bytes, keys, round_with, begun, alone, late } => {
                 if let Some(with) = round_with {
                     self.round_ended(now, with, result.as_ref().err());
                 }
@@ -312,6 +312,7 @@ impl ClientActor {
                     } else {
                         stream.blocks_out -= 1;
                         stream.keys_out -= u64::from(keys);
+                        stream.window.ended(alone, result.is_ok().then(|| now.saturating_sub(begun)));
                     }
                     match result {
                         Ok(agreed) => {
