@@ -249,3 +249,15 @@ fn one_hub_that_invents_rounds_stops_nothing() {
         agree(&mut world, session);
     }
 }
+
+#[test]
+fn a_session_goes_with_its_last_round_even_where_that_never_began() {
+    let mut world = World::new(12, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 3);
+    let too_long = world.round_wish(session, 8192, 1);
+    assert!(matches!(world.round(too_long), Err(SendFailure::PadLow { .. })));
+    let ill_formed = world.round_wish(session, 0, 1);
+    assert!(matches!(world.round(ill_formed), Err(SendFailure::Parameters(_))));
+    agree(&mut world, session);
+    assert_eq!(world.sessions(), 0, "its key is kept in memory for nothing");
+}
