@@ -23,7 +23,11 @@ pub use self::{
     round::RoundWish,
     wish::{HubChoice, KeyWish},
 };
-use self::{round::Round, share_out::share_out, wish::draw_roster};
+use self::{
+    round::Round,
+    share_out::{SealedRequest, share_out},
+    wish::draw_roster,
+};
 use crate::{
     effect::{
         BlockKey, EndedBlock, MintRefusal, Minted, PadEffect, PadOutcome, Record, SecretKey, Ticket, Usage,
@@ -236,40 +240,44 @@ impl Sender {
     }
 
     fn minted(&mut self, now: Time, minting: Minting, minted: Result<Vec<Minted>, MintRefusal>) {
-        let Minting { id, agreement, hubs, terms } = minting;
-        let minted = match minted {
-            Ok(minted) => minted,
-            Err(MintRefusal::Low { peer, left, needed }) => {
-                return self.end(id, None, Err(SendFailure::PadLow { hub: peer, left, needed }));
+        let (id, agreement) = (minting.id, minting.agreement.clone());
+        let (sending, messages) = match self.share(minting, minted) {
+            Ok(shared) => shared,
+            Err(failure) => {
+                // It had its part of a session already.
+                self.end_round(&agreement);
+                return self.end(id, None, Err(failure));
             }
-            Err(MintRefusal::NoTable { peer }) => {
-                let needed = agreement.burned_bytes();
-                return self.end(id, None, Err(SendFailure::PadLow { hub: peer, left: 0, needed }));
-            }
-            Err(MintRefusal::NotSynced { peer }) => {
-                return self.end(id, None, Err(SendFailure::NotSynced { hub: peer }));
-            }
-            Err(MintRefusal::Internal) => return self.end(id, None, Err(SendFailure::Internal)),
         };
+        let block = agreement.block;
+        self.effects.push_back(SenderEffect::Began { id, agreement });
+        for (hub, bytes) in messages {
+            self.effects.push_back(SenderEffect::Send { block, hub, bytes });
+        }
+        self.sending.insert(block, sending);
+        self.settle(now, block);
+    }
+
+    /// Makes shares and messages of fresh pads.
+    fn share(
+        &self,
+        minting: Minting,
+        minted: Result<Vec<Minted>, MintRefusal>,
+    ) -> Result<(Sending, Vec<SealedRequest>), SendFailure> {
+        let Minting { id, agreement, hubs, terms } = minting;
+        let minted = minted.map_err(|refusal| refused(refusal, agreement.burned_bytes()))?;
         if let Content::Round { session, .. } = agreement.content
             && !self.sessions.contains_key(&session)
         {
             // Its negotiation key went while the pads were fetched: nothing of them leaves.
-            return self.end(id, None, Err(SendFailure::NoSession));
+            return Err(SendFailure::NoSession);
         }
         let shared = if agreement.is_round() {
             Round::share(&agreement, &hubs, minted).map(|(round, messages)| (None, Some(round), messages))
         } else {
             share_out(&agreement, &hubs, minted).map(|(key, messages)| (Some(key), None, messages))
         };
-        let Some((key, round, messages)) = shared else {
-            return self.end(id, None, Err(SendFailure::Internal));
-        };
-        let block = agreement.block;
-        self.effects.push_back(SenderEffect::Began { id, agreement: agreement.clone() });
-        for (hub, bytes) in messages {
-            self.effects.push_back(SenderEffect::Send { block, hub, bytes });
-        }
+        let (key, round, messages) = shared.ok_or(SendFailure::Internal)?;
         let sending = Sending {
             id,
             agreement,
@@ -286,8 +294,7 @@ impl Sender {
             failed: None,
             terms,
         };
-        self.sending.insert(block, sending);
-        self.settle(now, block);
+        Ok((sending, messages))
     }
 
     /// Ends an agreement as soon as nothing more is worth waiting for.
@@ -415,5 +422,15 @@ impl Sending {
             Some(receiver) if confirm => Some(Err(SendFailure::Unconfirmed { receiver })),
             _ => Some(Ok(())),
         }
+    }
+}
+
+/// Why there are no pads for an agreement that needs so many bytes of each hub.
+fn refused(refusal: MintRefusal, needed: u64) -> SendFailure {
+    match refusal {
+        MintRefusal::Low { peer, left, needed } => SendFailure::PadLow { hub: peer, left, needed },
+        MintRefusal::NoTable { peer } => SendFailure::PadLow { hub: peer, left: 0, needed },
+        MintRefusal::NotSynced { peer } => SendFailure::NotSynced { hub: peer },
+        MintRefusal::Internal => SendFailure::Internal,
     }
 }

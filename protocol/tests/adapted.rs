@@ -249,3 +249,27 @@ fn one_hub_that_invents_rounds_stops_nothing() {
         agree(&mut world, session);
     }
 }
+
+#[test]
+fn a_session_goes_with_its_last_round_even_where_that_never_began() {
+    let mut world = World::new(12, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 3);
+    let too_long = world.round_wish(session, 8192, 1);
+    assert!(matches!(world.round(too_long), Err(SendFailure::PadLow { .. })));
+    let ill_formed = world.round_wish(session, 0, 1);
+    assert!(matches!(world.round(ill_formed), Err(SendFailure::Parameters(_))));
+    agree(&mut world, session);
+    assert_eq!(world.sessions(), 0, "its key is kept in memory for nothing");
+}
+
+#[test]
+fn an_offer_comes_again_every_second_and_no_sooner() {
+    let mut world = World::new(13, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // 17 is the kind of a choice: none arrives.
+    world.link = Some(|bytes| bytes[0] != 17);
+    let wish = world.round_wish(session, BLOCK_BYTES, 1);
+    world.round(wish).expect_err("no key");
+    let offers = world.negotiated.iter().filter(|bytes| bytes[0] == 16).count();
+    assert_eq!(offers, 10, "within the ten seconds that the receiver waits");
+}

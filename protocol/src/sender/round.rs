@@ -167,6 +167,7 @@ impl Sender {
             ..of
         };
         if !agreement.is_well_formed() {
+            self.end_round(&agreement);
             return Err(SendFailure::Parameters("the length of the block or of its keys is out of range"));
         }
         let terms = Terms {

@@ -308,6 +308,11 @@ impl World {
         self.clients[0].sender.session(&session).expect("a session").roster.clone()
     }
 
+    /// Sessions of client 0.
+    pub(crate) fn sessions(&self) -> usize {
+        self.clients[0].sender.sessions().count()
+    }
+
     /// A wish of client 0 for one block of a session.
     pub(crate) fn round_wish(&self, session: BlockId, key_bytes: u32, keys: u32) -> RoundWish {
         RoundWish {
