@@ -92,3 +92,26 @@ fn the_unit_starts_the_program_as_it_is() {
     let template = Command::new(env!("CARGO_BIN_EXE_dske")).args(["config", "template"]).output().unwrap();
     assert!(String::from_utf8_lossy(&template.stdout).contains("(DSKE_METRICS)"));
 }
+
+#[test]
+fn the_containers_commands_and_toolchain_are_the_programs() {
+    let file = fs::read_to_string(root().join("deploy/Containerfile")).unwrap();
+    let toolchain: Table = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap().parse().unwrap();
+    let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
+    let (version, _) = channel.rsplit_once('.').unwrap();
+    assert!(file.contains(&format!("FROM docker.io/library/rust:{version}-")), "{channel}: {file}");
+    let words = |start: &str| -> Vec<String> {
+        let line = file.split_once(start).expect(start).1.lines().next().unwrap();
+        serde_json::from_str(&format!("[{line}")).unwrap()
+    };
+    let (entry, run, health) = (words("ENTRYPOINT ["), words("\nCMD ["), words(" CMD ["));
+    assert_eq!((entry, &health[0]), (vec!["dske".to_owned()], &"dske".to_owned()));
+    // They are understood, and then miss the node.
+    for (arguments, says) in [(&run[..], "dske::config::file"), (&health[1..], "dske::control::")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dske"));
+        let output = command.args(arguments).env("DSKE_DIR", dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(says), "{arguments:?}: {said}");
+    }
+}

@@ -43,6 +43,8 @@ fn a_running_client_is_well_until_its_hubs_are_gone() {
     is(&report, "hubs", "ok", "2 of 2 usable");
     is(&report, "core dumps", "ok", "forbidden");
     is(&report, "pads", "ok", "2 tables are active");
+    let clock = found(&report, "clock");
+    assert!(clock.len() == 1 && clock[0].1.contains("synchronised"), "{clock:?}");
     for check in report["checks"].as_array().unwrap() {
         assert_eq!(
             check["level"] == "ok",

@@ -5,7 +5,7 @@
 mod common;
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, Command, Stdio},
@@ -38,8 +38,11 @@ impl Manager {
     }
 
     fn start(&self) -> Child {
-        let made =
-            self.dske(&["init", "--role", "client", "--name", "alice", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        self.start_on("/ip4/127.0.0.1/tcp/0")
+    }
+
+    fn start_on(&self, address: &str) -> Child {
+        let made = self.dske(&["init", "--role", "client", "--name", "alice", "--listen", address]);
         assert!({ made }.status().unwrap().success());
         let mut run = self.dske(&["run"]);
         run.env("NOTIFY_SOCKET", self.dir.path().join("notify")).env("WATCHDOG_USEC", "1000000");
@@ -176,4 +179,23 @@ fn systemd_rates_the_unit_as_well_confined() {
         return;
     }
     assert!(output.status.success() && said.contains("Overall exposure level"), "{said}");
+}
+
+#[test]
+fn a_node_that_listens_everywhere_says_where_that_is() {
+    let manager = Manager::new();
+    let mut node = manager.start_on("/ip4/0.0.0.0/tcp/0");
+    manager.until("READY=1");
+    let output = manager.dske(&["status", "--json"]).stdout(Stdio::piped()).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listen = status["node"]["listen"].to_string();
+    assert!(listen.contains("/ip4/127.0.0.1/tcp/"), "{listen}");
+    // The address that this machine would call others from, where it has one. Nothing is sent.
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    if socket.connect("192.0.2.200:9").is_ok() {
+        let own = socket.local_addr().unwrap().ip();
+        assert!(listen.contains(&format!("/ip4/{own}/tcp/")), "{own}: {listen}");
+    }
+    kill_process(Pid::from_child(&node), Signal::TERM).unwrap();
+    assert!(node.wait().unwrap().success());
 }

@@ -103,7 +103,7 @@ fn nodes_are_stopped_started_and_made_to_lie_from_the_screen() {
 #[test]
 fn the_terminal_is_given_back_after_a_signal_and_a_panic() {
     let net = Net::up(3, 2, 3, "64KiB");
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut top = top(&net, &["--testnet", "dev", "--as", "alice"], 80, 24);
         top.shows("alice@dev");
         assert!(top.bytes().windows(8).any(|bytes| bytes == b"\x1b[?1049h"), "it has the other screen");
@@ -149,11 +149,13 @@ fn a_node_shows_itself_and_its_log_goes_to_a_file() {
     node.is_given_back();
     let log = std::fs::read_to_string(net.node_dir("alice").join("node.log")).unwrap();
     assert!(log.contains("stopping") && !log.contains('\u{1b}'), "{log}");
-    let mut node = Terminal::start(&command, 100, 30);
-    node.shows("dske alice");
-    node.signal(Signal::TERM);
-    assert!(node.wait().success());
-    node.is_given_back();
+    for signal in [Signal::TERM, Signal::HUP] {
+        let mut node = Terminal::start(&command, 100, 30);
+        node.shows("dske alice");
+        node.signal(signal);
+        assert!(node.wait().success());
+        node.is_given_back();
+    }
 }
 
 #[test]

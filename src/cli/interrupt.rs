@@ -1,11 +1,12 @@
-//! Ctrl-C and SIGTERM as a value that work can look at, so that it stops at a place where it can clean up.
+//! Ctrl-C, SIGTERM and the end of a screen's terminal as a value that work can look at, so that it stops at a place where
+//! it can clean up.
 
 use std::future::Future;
 
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
 };
 
 use crate::cli::error::{CliError, Result, exit};
@@ -17,26 +18,34 @@ pub(crate) struct Interrupt(watch::Receiver<bool>);
 impl Interrupt {
     /// Starts to listen, on a runtime that has threads of its own.
     pub(crate) fn listen(runtime: &Runtime) -> Result<Self> {
+        Self::listen_to(runtime, &[SignalKind::interrupt(), SignalKind::terminate()])
+    }
+
+    /// The same for a screen, which is to be left in order when its terminal is closed. Elsewhere that ends the program
+    /// as it is, or does nothing to it where `nohup` says so.
+    pub(crate) fn listen_on_screen(runtime: &Runtime) -> Result<Self> {
+        Self::listen_to(runtime, &[SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+    }
+
+    fn listen_to(runtime: &Runtime, kinds: &[SignalKind]) -> Result<Self> {
         let _inside = runtime.enter();
         let (raise, raised) = watch::channel(false);
-        let catch = |kind| {
-            signal(kind)
-                .map_err(|error| CliError::new("dske::signal", 1, "cannot catch signals").because(error))
-        };
-        let (mut interrupt, mut terminate) =
-            (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+        let (caught, mut next) = mpsc::channel(1);
+        for kind in kinds {
+            let mut signal = signal(*kind)
+                .map_err(|error| CliError::new("dske::signal", 1, "cannot catch signals").because(error))?;
+            let caught = caught.clone();
+            runtime.spawn(
+                async move { while signal.recv().await.is_some() && caught.send(()).await.is_ok() {} },
+            );
+        }
         runtime.spawn(async move {
-            let mut next = async || {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            };
-            next().await;
+            next.recv().await;
             // Nobody listens any more when the program is about to end anyway.
             let _ = raise.send(true);
             // Whoever asks twice does not want to wait for the cleaning up.
-            next().await;
+            next.recv().await;
+            dske_tui::terminal::give_back();
             std::process::exit(i32::from(exit::INTERRUPTED));
         });
         Ok(Self(raised))

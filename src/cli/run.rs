@@ -1,4 +1,4 @@
-//! `dske run`: the node, in the foreground, until Ctrl-C or SIGTERM.
+//! `dske run`: the node, in the foreground, until Ctrl-C or SIGTERM; with a screen, until its terminal is closed as well.
 
 use clap::Args;
 use dske_node::{DataDir, NodeReady, config::Config};
@@ -71,7 +71,10 @@ fn serve(dir: DataDir, config: Config, look: Option<&top::Look>, context: &Conte
     let runtime = builder.worker_threads(threads).enable_all().build().map_err(|error| {
         CliError::new("dske::runtime", exit::OTHER, "cannot start the node's threads").because(error)
     })?;
-    let interrupt = Interrupt::listen(&runtime)?;
+    let interrupt = match look {
+        Some(_) => Interrupt::listen_on_screen(&runtime)?,
+        None => Interrupt::listen(&runtime)?,
+    };
     let name = config.node.name.clone();
     let out = context.out;
     let told = |ready: &NodeReady| {

@@ -1,5 +1,6 @@
 //! The dashboard as a state machine: what is shown, what the keys have done, and what is to be executed.
 
+mod details;
 mod input;
 mod list;
 mod orders;
@@ -11,7 +12,7 @@ use dske_node::{
 use dske_protocol::ids::Name;
 use ratatui::{Frame, crossterm::event::Event, layout::Rect};
 
-pub(crate) use self::list::List;
+pub(crate) use self::{details::Details, list::List};
 use crate::{
     command::KEY_BITS,
     deed::Order,
@@ -103,6 +104,7 @@ pub(crate) struct Areas {
     pub(crate) first: usize,
     pub(crate) page: usize,
     pub(crate) help_lines: usize,
+    pub(crate) details: Details,
     /// There is no room for a list and details at once.
     pub(crate) small: bool,
 }

@@ -19,6 +19,8 @@ pub(crate) enum Action {
     First,
     Last,
     Detail,
+    DetailDown,
+    DetailUp,
     Filter,
     Command,
     Sort,
@@ -42,7 +44,7 @@ pub(crate) enum Action {
 type Entry = (Action, &'static str, &'static [&'static str], &'static str);
 
 /// Every action.
-const ACTIONS: [Entry; 33] = [
+const ACTIONS: [Entry; 35] = [
     (Action::Show(Screen::Pads), "pads", &["1"], "pads, their use and when they are empty"),
     (Action::Show(Screen::Sessions), "sessions", &["2"], "agreements as they happen; streams"),
     (Action::Show(Screen::Hubs), "hubs", &["3"], "nodes and peers, and who lies"),
@@ -59,6 +61,8 @@ const ACTIONS: [Entry; 33] = [
     (Action::First, "first", &["home", "g"], "first row"),
     (Action::Last, "last", &["end", "G"], "last row"),
     (Action::Detail, "detail", &["enter", "d"], "show or hide the details of the row"),
+    (Action::DetailDown, "detail-down", &["]", "ctrl-d"], "further down in the details"),
+    (Action::DetailUp, "detail-up", &["[", "ctrl-u"], "back up in the details"),
     (Action::Filter, "filter", &["/"], "show only rows with these words"),
     (Action::Command, "command", &[":"], "command line"),
     (Action::Sort, "sort", &["s"], "sort by the next column"),

@@ -249,6 +249,56 @@ fn a_small_screen_shows_details_in_place_of_the_list() {
 }
 
 #[test]
+fn details_longer_than_their_pane_are_read_to_their_end() {
+    let mut app = app(Kind::Net, Settings::default());
+    press(&mut app, "3");
+    let top = screen_text(&paint(&mut app, 80, 24));
+    assert!(top.contains("alice (client)") && top.contains("] more"), "{top}");
+    let below = |screen: &str| {
+        let (before, _) = screen.split_once(" below (])")?;
+        before.rsplit(' ').next()?.parse::<usize>().ok()
+    };
+    let mut left = below(&top).unwrap();
+    let mut screen = top.clone();
+    while let Some(now) = below(&screen) {
+        assert!(now <= left, "it goes down: {screen}");
+        left = now;
+        press(&mut app, "]");
+        screen = screen_text(&paint(&mut app, 80, 24));
+    }
+    check("details-end-80x24", &screen);
+    assert!(screen.contains("above ([)") && !screen.contains("alice (client)"), "{screen}");
+    press(&mut app, "]");
+    assert_eq!(screen_text(&paint(&mut app, 80, 24)), screen, "the end is the end");
+    let large = screen_text(&paint(&mut app, 120, 40));
+    assert!(large.contains("alice (client)") && !large.contains("] more"), "there is room for all: {large}");
+    paint(&mut app, 80, 24);
+    for keys in ["]", "j", "k"] {
+        press(&mut app, keys);
+        screen = screen_text(&paint(&mut app, 80, 24));
+    }
+    assert_eq!(screen, top, "another row begins at its top");
+}
+
+#[test]
+fn the_wheel_moves_what_is_under_it() {
+    let mut app = app(Kind::Net, Settings::default());
+    press(&mut app, "3");
+    let wheel = |app: &mut App, kind, row| {
+        let event = MouseEvent { kind, column: 10, row, modifiers: KeyModifiers::NONE };
+        app.event(NOW_MS, &Event::Mouse(event));
+        screen_text(&paint(app, 80, 24))
+    };
+    let before = screen_text(&paint(&mut app, 80, 24));
+    let details = u16::try_from(before.lines().position(|line| line.contains("Details")).unwrap()).unwrap();
+    let screen = wheel(&mut app, MouseEventKind::ScrollDown, details + 2);
+    assert!(screen.contains("Hubs ─ 1/6") && screen.contains("3 above ([)"), "{screen}");
+    assert_eq!(wheel(&mut app, MouseEventKind::ScrollUp, details + 2), before);
+    let screen = wheel(&mut app, MouseEventKind::ScrollDown, 6);
+    assert!(screen.contains("Hubs ─ 4/6") && !screen.contains("above"), "{screen}");
+}
+
+#[test]
 fn colours_are_never_the_only_sign() {
     let mono = Settings { palette: Palette::Mono, ..Settings::default() };
     let (mut mono, mut coloured) = (app(Kind::Net, mono), app(Kind::Net, Settings::default()));

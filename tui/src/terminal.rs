@@ -11,7 +11,7 @@ use ratatui::crossterm::{
 use zeroize::Zeroizing;
 
 pub use ratatui::crossterm::event::Event;
-pub use screen::{Screen, next_event};
+pub use screen::{Screen, give_back, next_event};
 
 /// Longest secret that is read, in bytes. It bounds the buffer, which thus never moves and leaves no copy.
 const SECRET_BYTES_MAX: usize = 1024;

@@ -1,6 +1,9 @@
 //! Families of metrics that are made anew from a snapshot at each look: no state that could differ from the node's.
 
-use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, Result, TextEncoder, core::Collector};
+use prometheus::{
+    Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, Result, TextEncoder,
+    core::{Collector, MetricVec, MetricVecBuilder},
+};
 
 /// See the head of the file.
 #[derive(Debug, Default)]
@@ -18,11 +21,7 @@ impl Families {
         labels: [&str; LABELS],
         rows: impl IntoIterator<Item = Row<'a, LABELS, f64>>,
     ) -> Result<()> {
-        let family = GaugeVec::new(Opts::new(name, help), &labels)?;
-        for (values, figure) in rows {
-            family.get_metric_with_label_values(&values)?.add(figure);
-        }
-        self.0.register(Box::new(family))
+        self.filled(GaugeVec::new(Opts::new(name, help), &labels)?, rows, Gauge::add)
     }
 
     /// Something that only goes up. Rows with the same labels are added up.
@@ -33,11 +32,19 @@ impl Families {
         labels: [&str; LABELS],
         rows: impl IntoIterator<Item = Row<'a, LABELS, u64>>,
     ) -> Result<()> {
-        let family = IntCounterVec::new(Opts::new(name, help), &labels)?;
+        self.filled(IntCounterVec::new(Opts::new(name, help), &labels)?, rows, IntCounter::inc_by)
+    }
+
+    fn filled<'a, const LABELS: usize, T, B: MetricVecBuilder + 'static>(
+        &self,
+        family: MetricVec<B>,
+        rows: impl IntoIterator<Item = Row<'a, LABELS, T>>,
+        add: impl Fn(&B::M, T),
+    ) -> Result<()> {
         for (values, figure) in rows {
-            family.get_metric_with_label_values(&values)?.inc_by(figure);
+            add(&family.get_metric_with_label_values(&values)?, figure);
         }
-        self.0.register(Box::new(family))
+        self.kept(family)
     }
 
     /// One figure that goes up and down.

@@ -1,5 +1,6 @@
 //! The libp2p side of a node: one task owns the swarm; others send it [`Command`]s and get [`NetEvent`]s.
 
+mod addresses;
 mod behaviour;
 mod directory;
 mod gate;

@@ -32,7 +32,7 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 use super::{
-    ClientEvent, Command, Directory, Dropped, HubEvent,
+    ClientEvent, Command, Directory, Dropped, HubEvent, addresses,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
     gate::add,
     limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
@@ -82,10 +82,13 @@ pub(crate) enum NetworkConfigError {
 /// See the head of the file.
 pub(crate) struct NetworkTask {
     swarm: Swarm<Behaviour>,
+    /// What happened before it ran.
+    early: Vec<SwarmEvent<BehaviourEvent>>,
     topic: IdentTopic,
     me: NodeId,
     name: Name,
     roles: Vec<Role>,
+    /// Addresses that others are told; none: where it listens.
     announce: Vec<Multiaddr>,
     announce_due: Option<Instant>,
     /// Not before this, whoever comes.
@@ -141,24 +144,23 @@ impl NetworkTask {
         let topic = IdentTopic::new(ANNOUNCE_TOPIC);
         let subscribed = swarm.behaviour_mut().gossip.subscribe(&topic);
         subscribed.map_err(|error| NetworkConfigError::Setup(error.to_string()))?;
-        let mut listening = Vec::new();
+        let (mut listening, mut early) = (Vec::new(), Vec::new());
         for address in &setup.config.listen {
-            listening.push(listen(&mut swarm, address).await?);
+            listening.extend(addresses::listen(&mut swarm, address, &mut early).await?);
         }
         for address in &setup.config.bootstrap {
             if let Err(error) = swarm.dial(address.clone()) {
                 tracing::warn!(%address, %error, "cannot call a bootstrap node");
             }
         }
-        let announce =
-            if setup.config.announce.is_empty() { listening.clone() } else { setup.config.announce };
         let task = Self {
             swarm,
+            early,
             topic,
             me,
             name: setup.name,
             roles: setup.roles,
-            announce,
+            announce: setup.config.announce,
             announce_due: Some(Instant::now()),
             announce_from: Instant::now(),
             announce_rate: Rate::every(AUTHOR_INTERVAL, AUTHOR_AT_ONCE / 2),
@@ -183,6 +185,9 @@ impl NetworkTask {
         // Whom the actors know, before anybody is heard.
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);
+        }
+        for event in std::mem::take(&mut self.early) {
+            self.swarm_event(event);
         }
         let mut look_around = tokio::time::interval(LOOK_AROUND);
         loop {
@@ -503,37 +508,9 @@ impl NetworkTask {
     }
 }
 
-async fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<Multiaddr, NetworkConfigError> {
-    let fail = |reason: String| NetworkConfigError::Listen { address: address.clone(), reason };
-    let listener = swarm.listen_on(address.clone()).map_err(|error| fail(transport_reason(&error)))?;
-    loop {
-        match swarm.select_next_some().await {
-            SwarmEvent::NewListenAddr { listener_id, address } if listener_id == listener => {
-                return Ok(address);
-            }
-            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } if listener_id == listener => {
-                return Err(fail(error.to_string()));
-            }
-            SwarmEvent::ListenerError { listener_id, error } if listener_id == listener => {
-                return Err(fail(error.to_string()));
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Memory that this process holds; 0 where the system does not tell.
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
     pages.unwrap_or(0).saturating_mul(rustix::param::page_size())
-}
-
-/// The innermost cause: "address in use" rather than "transport error".
-fn transport_reason(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

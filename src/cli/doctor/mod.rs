@@ -2,10 +2,11 @@
 //!
 //! Changes nothing. A store is opened only where no node runs and the directory is the user's own.
 
+mod clock;
+mod disk;
 mod files;
 mod finding;
 mod limits;
-mod machine;
 mod network;
 mod pads;
 
@@ -47,13 +48,13 @@ struct Patient<'a> {
 /// Runs `dske doctor`.
 pub(crate) fn run(_: &DoctorArgs, context: &Context) -> Result<ExitCode> {
     let dir = context.dir()?;
-    let mut findings = vec![machine::clock()];
+    let mut findings = vec![clock::clock()];
     match context.config(&dir, &NodeFlags::default()) {
         Ok(resolved) => {
             findings.push(Finding::good("configuration", "valid"));
             let running = ask(context, &dir, &mut findings);
             let patient = Patient { context, dir: &dir, config: &resolved.config, running: running.as_ref() };
-            findings.extend(machine::disk(&patient));
+            findings.extend(disk::disk(&patient));
             findings.extend(files::permissions(&patient));
             findings.extend(limits::all(&patient));
             findings.extend(network::ports(&patient));

@@ -138,7 +138,7 @@ pub(crate) fn run(args: &TopArgs, context: &Context) -> Result<()> {
     let watched = Watched::new(context)?;
     let app = App::new(watched.setup(&args.look, context)?);
     let runtime = interrupt::runtime()?;
-    let interrupt = Interrupt::listen(&runtime)?;
+    let interrupt = Interrupt::listen_on_screen(&runtime)?;
     let running = Running { watched, timeout: context.globals.timeout };
     let done = runtime.block_on(screen::run(app, running, async { interrupt.raised().await }));
     // A node that does not answer must not keep the program.

@@ -17,7 +17,7 @@ use crate::{
 const LINE_MAX: usize = 300;
 /// Commands remembered.
 const TYPED_MAX: usize = 50;
-/// Rows that the wheel moves by.
+/// Rows or lines that the wheel moves by.
 const WHEEL: usize = 3;
 
 impl App {
@@ -98,6 +98,8 @@ impl App {
             Action::Last => self.step(now_ms, |_| usize::MAX),
             Action::Detail if self.areas.small => self.zoomed = !self.zoomed,
             Action::Detail => self.detail = !self.detail,
+            Action::DetailDown => self.read_on(|at, half| at.saturating_add(half)),
+            Action::DetailUp => self.read_on(|at, half| at.saturating_sub(half)),
             Action::Filter => self.mode = Mode::Filter { before: self.filter.clone() },
             Action::Command => self.mode = Mode::Command { line: String::new() },
             Action::Sort => self.list_mut().sort_next(),
@@ -123,6 +125,12 @@ impl App {
                 self.act(now_ms, action)
             }
         }
+    }
+
+    /// Moves the details; told half of what their pane has room for, so that a part of what was read stays in sight.
+    fn read_on(&mut self, to: impl Fn(usize, usize) -> usize) {
+        let half = (self.areas.details.page() / 2).max(1);
+        self.areas.details.turn(|at| to(at, half));
     }
 
     fn turn(&mut self, by: usize) {
@@ -240,8 +248,8 @@ impl App {
         // Ages do not matter for which row is where.
         let now_ms = self.drawn_s.saturating_mul(1_000);
         match event.kind {
-            MouseEventKind::ScrollDown => self.step(now_ms, |at| at.saturating_add(WHEEL)),
-            MouseEventKind::ScrollUp => self.step(now_ms, |at| at.saturating_sub(WHEEL)),
+            MouseEventKind::ScrollDown => self.wheel(now_ms, at, |at| at.saturating_add(WHEEL)),
+            MouseEventKind::ScrollUp => self.wheel(now_ms, at, |at| at.saturating_sub(WHEEL)),
             MouseEventKind::Down(MouseButton::Left) if self.mode == Mode::Normal => {
                 if let Some((_, screen)) = self.areas.tabs.iter().find(|(area, _)| area.contains(at)) {
                     self.screen = *screen;
@@ -260,6 +268,16 @@ impl App {
                 self.dirty = true;
             }
             _ => {}
+        }
+    }
+
+    /// Moves what is under the mouse: the details, else the rows.
+    fn wheel(&mut self, now_ms: u64, at: Position, to: impl Fn(usize) -> usize) {
+        if self.areas.details.area.contains(at) {
+            self.areas.details.turn(to);
+            self.dirty = true;
+        } else {
+            self.step(now_ms, to);
         }
     }
 }

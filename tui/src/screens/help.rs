@@ -10,7 +10,7 @@ pub(crate) fn lines(bindings: &Bindings, glyphs: &Glyphs) -> Vec<Spans> {
         let keys = if keys.is_empty() { "none".to_owned() } else { keys };
         lines.push(pair(&keys, 20, help));
     }
-    lines.push(pair("mouse", 20, "a tab, a row, a column's title to sort by it; the wheel"));
+    lines.push(pair("mouse", 20, "tab, row, title to sort by; wheel on rows or details"));
     lines.push(heading("Commands"));
     lines.extend(COMMANDS.iter().map(|(usage, help)| pair(usage, 46, help)));
     lines.push(heading("Shares"));

@@ -60,7 +60,7 @@ impl Screen {
         match opened {
             Ok(terminal) => Ok(Self { terminal, last: Buffer::default() }),
             Err(error) => {
-                restore();
+                give_back();
                 Err(error)
             }
         }
@@ -95,7 +95,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        restore();
+        give_back();
     }
 }
 
@@ -107,8 +107,8 @@ pub fn next_event(wait: Duration) -> io::Result<Option<Event>> {
     if event::poll(wait)? { event::read().map(Some) } else { Ok(None) }
 }
 
-/// Gives the terminal back, if it is ours.
-fn restore() {
+/// Gives the terminal back, if it is ours: for an end that drops no [`Screen`].
+pub fn give_back() {
     if !OURS.swap(false, Ordering::SeqCst) {
         return;
     }
@@ -132,7 +132,7 @@ fn restore_on_panic() {
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            restore();
+            give_back();
             before(info);
         }));
     });

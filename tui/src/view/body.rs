@@ -8,7 +8,8 @@ use ratatui::{
 
 use super::{pen::Pen, table};
 use crate::{
-    app::{App, Areas},
+    app::{App, Areas, Details},
+    bindings::Action,
     screens::{self, Entry, Screen, Spans},
     text,
     theme::Tone,
@@ -24,6 +25,8 @@ const BELOW_FROM: u16 = 16;
 const BELOW: u16 = 9;
 /// Lines of the body from which the pads have sessions and events below them.
 const STRIPS_FROM: u16 = 26;
+/// Title of the details.
+const DETAILS: &str = " Details ";
 /// Most streams that are shown.
 const STREAMS_MAX: usize = 5;
 
@@ -46,14 +49,14 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect, now_ms: u64, a
         list_part(app, frame, list, now_ms, &rows, chosen, areas);
     }
     if let Some(detail) = detail {
-        detail_part(app, frame, detail, now_ms, rows.get(chosen));
+        detail_part(app, frame, detail, now_ms, rows.get(chosen), areas);
     }
     if let Some(area) = sessions {
         if streams.is_empty() {
             strip(app, frame, area, now_ms, Screen::Sessions);
         } else {
             let inner = framed(app, frame, area, &[(" Streams ".to_owned(), Tone::Head)]);
-            lines(app, frame, inner, &streams);
+            frame.render_widget(wrapped(app, &streams), inner);
         }
     }
     if let Some(area) = events {
@@ -149,17 +152,46 @@ fn list_part(
     table::paint(app, frame.buffer_mut(), inner, app.screen, rows, Some(chosen), areas);
 }
 
-fn detail_part(app: &App, frame: &mut Frame<'_>, area: Rect, now_ms: u64, chosen: Option<&Entry>) {
-    let inner = framed(app, frame, area, &[(" Details ".to_owned(), Tone::Head)]);
+fn detail_part(
+    app: &App,
+    frame: &mut Frame<'_>,
+    area: Rect,
+    now_ms: u64,
+    chosen: Option<&Entry>,
+    areas: &mut Areas,
+) {
+    let inner = framed(app, frame, area, &[(DETAILS.to_owned(), Tone::Head)]);
     let Some(entry) = chosen else { return };
-    let details = app.screen.detail(&app.context(now_ms), &entry.key);
-    lines(app, frame, inner, &details);
+    let text = wrapped(app, &app.screen.detail(&app.context(now_ms), &entry.key));
+    let of = (app.screen, entry.key.clone());
+    let details = app.areas.details.painted(of, inner, text.line_count(inner.width));
+    let above = u16::try_from(details.above()).unwrap_or(u16::MAX);
+    frame.render_widget(text.scroll((above, 0)), inner);
+    if details.is_cut() {
+        let taken = 1 + u16::try_from(DETAILS.len()).unwrap_or(0);
+        let room = area.width.saturating_sub(taken + 1);
+        let at = (area.x.saturating_add(taken), area.y);
+        Pen::new(app).write(frame.buffer_mut(), at, room, &more(app, &details));
+    }
+    areas.details = details;
 }
 
-fn lines(app: &App, frame: &mut Frame<'_>, area: Rect, lines: &[Spans]) {
+/// How many lines of the details are not seen, and the keys that lead there.
+fn more(app: &App, details: &Details) -> Spans {
+    let parts =
+        [(details.above(), "above", Action::DetailUp), (details.below(), "below", Action::DetailDown)];
+    let said = parts.into_iter().filter(|(lines, ..)| *lines > 0).map(|(lines, place, action)| {
+        let key = app.settings().bindings.key(action).map_or_else(String::new, |key| format!(" ({key})"));
+        format!("{lines} {place}{key}")
+    });
+    let said = said.collect::<Vec<_>>().join(", ");
+    vec![(format!("{} ", app.glyphs().line), Tone::Dim), (format!("{said} "), Tone::Accent)]
+}
+
+fn wrapped(app: &App, lines: &[Spans]) -> Paragraph<'static> {
     let pen = Pen::new(app);
     let text: Vec<_> = lines.iter().map(|line| pen.line(line)).collect();
-    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), area);
+    Paragraph::new(text).wrap(Wrap { trim: false })
 }
 
 /// The newest rows of another screen.

@@ -28,11 +28,12 @@ fn deeds(app: &App) -> &'static [(Action, &'static str)] {
 }
 
 /// Keys that are shown, the most useful first.
-const HINTS: [(Action, &str); 10] = [
+const HINTS: [(Action, &str); 11] = [
     (Action::Show(Screen::Help), "help"),
     (Action::Quit, "quit"),
     (Action::Filter, "filter"),
     (Action::Detail, "detail"),
+    (Action::DetailDown, "more"),
     (Action::Sort, "sort"),
     (Action::Command, "cmd"),
     (Action::Pause, "pause"),
@@ -41,7 +42,8 @@ const HINTS: [(Action, &str); 10] = [
     (Action::Export, "export"),
 ];
 
-pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
+/// Paints it; `below` is whether details go on below what is seen.
+pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect, below: bool) {
     if area.is_empty() {
         return;
     }
@@ -74,8 +76,12 @@ pub(super) fn paint(app: &App, frame: &mut Frame<'_>, area: Rect) {
     }
     let mut spans = vec![(" ".to_owned(), Tone::Plain)];
     let mut used = 1;
-    let (first, rest) = HINTS.split_at(4);
-    let possible = |(action, _): &&(Action, _)| *action != Action::Key || app.has_clients();
+    let (first, rest) = HINTS.split_at(5);
+    let possible = |(action, _): &&(Action, _)| match action {
+        Action::Key => app.has_clients(),
+        Action::DetailDown => below,
+        _ => true,
+    };
     for &(action, name) in first.iter().chain(deeds(app)).chain(rest).filter(possible) {
         let Some(key) = app.settings().bindings.key(action) else { continue };
         let wide = text::width(&key) + 1 + name.len() + 2;

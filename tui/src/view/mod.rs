@@ -35,7 +35,7 @@ pub(crate) fn draw(app: &mut App, frame: &mut Frame<'_>, now_ms: u64) {
     head::paint(app, frame.buffer_mut(), head_area, &head);
     areas.tabs = head::tabs(app, frame.buffer_mut(), tabs_area);
     body::paint(app, frame, body_area, now_ms, &mut areas);
-    foot::paint(app, frame, foot_area);
+    foot::paint(app, frame, foot_area, areas.details.below() > 0);
     dialog::paint(app, frame, body_area);
     app.areas = areas;
 }

@@ -9,6 +9,7 @@ use libp2p::{
 };
 
 use super::super::{
+    addresses::callable,
     gate::count,
     wire::{ADDRESSES_MAX, ANNOUNCEMENT_BYTES_MAX, Announcement},
 };
@@ -62,11 +63,16 @@ impl NetworkTask {
         // Whoever comes and goes without end must not make us speak without end; others would not hear it.
         self.announce_from = now + self.announce_rate.take(now, 1);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let addresses = if self.announce.is_empty() {
+            callable(self.swarm.listeners())
+        } else {
+            self.announce.iter().collect()
+        };
         let announcement = Announcement {
             node: self.me,
             name: self.name.clone(),
             roles: self.roles.clone(),
-            addresses: self.announce.iter().take(ADDRESSES_MAX).map(ToString::to_string).collect(),
+            addresses: addresses.iter().take(ADDRESSES_MAX).map(ToString::to_string).collect(),
             sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
         };
         let Ok(bytes) = codec::encode(&announcement) else { return };

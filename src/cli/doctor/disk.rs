@@ -1,10 +1,8 @@
-//! The machine: its clock, and the disk under the node's directory.
+//! The disk under the node's directory.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, SystemTime},
 };
 
 use dske_node::config::Role;
@@ -12,52 +10,12 @@ use dske_node::config::Role;
 use super::{Patient, finding::Finding};
 use crate::cli::units;
 
-/// No clock that is right shows a time before this program was written: 2026-01-01.
-const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
-
 /// Below so much the store soon has no room for a commit, below so much it is time to look.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 const FREE_BYTES_WARN: u64 = 1 << 30;
 
 /// A node makes few files; with fewer free inodes than this something else eats them.
 const INODES_WARN: u64 = 1000;
-
-/// Whether the calendar is right. Pads and keys do not depend on it; records and the ages of what waits do.
-pub(super) fn clock() -> Finding {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    if now < EARLIEST {
-        let help = "set it, and keep it right with systemd-timesyncd or chrony";
-        return Finding::fail("clock", "shows a time before this program was written", help);
-    }
-    match synchronised() {
-        Some(true) => Finding::good("clock", "synchronised"),
-        Some(false) => Finding::warn(
-            "clock",
-            "not synchronised: times of events, and how long messages wait, may be wrong",
-            "`timedatectl set-ntp true`, or run chrony",
-        ),
-        None => Finding::warn(
-            "clock",
-            "the system does not say whether it is synchronised",
-            "see that the machine, or the host of the container, runs systemd-timesyncd or chrony",
-        ),
-    }
-}
-
-fn synchronised() -> Option<bool> {
-    // systemd-timesyncd touches it; elsewhere timedatectl asks the kernel.
-    if Path::new("/run/systemd/timesync/synchronized").exists() {
-        return Some(true);
-    }
-    let mut ask = Command::new("timedatectl");
-    ask.args(["show", "--property=NTPSynchronized", "--value"]).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = ask.output().ok().filter(|output| output.status.success())?;
-    match String::from_utf8_lossy(&output.stdout).trim() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
-}
 
 /// Room and kind of the file system.
 pub(super) fn disk(patient: &Patient<'_>) -> Vec<Finding> {
