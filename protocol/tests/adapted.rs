@@ -261,3 +261,15 @@ fn a_session_goes_with_its_last_round_even_where_that_never_began() {
     agree(&mut world, session);
     assert_eq!(world.sessions(), 0, "its key is kept in memory for nothing");
 }
+
+#[test]
+fn an_offer_comes_again_every_second_and_no_sooner() {
+    let mut world = World::new(13, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // 17 is the kind of a choice: none arrives.
+    world.link = Some(|bytes| bytes[0] != 17);
+    let wish = world.round_wish(session, BLOCK_BYTES, 1);
+    world.round(wish).expect_err("no key");
+    let offers = world.negotiated.iter().filter(|bytes| bytes[0] == 16).count();
+    assert_eq!(offers, 11, "at once, and every second of the ten that the receiver waits");
+}

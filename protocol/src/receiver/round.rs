@@ -116,6 +116,10 @@ impl Receiver {
         let Some(bytes) = sealed else { return self.abort(block, AbortReason::Internal) };
         let to = agreement.sender;
         let positions = offer.shares.iter().map(|(position, _)| *position).collect();
+        // Otherwise it would go again when the rest would have been waited for.
+        if let Some(due) = collection.offer_due {
+            self.offers_due.remove(&(due, block));
+        }
         collection.offered =
             Some(Offered { group: at, positions, bytes: bytes.clone(), forged: 0, confirmation: None });
         self.offers_due.insert((now + OFFER_AGAIN, block));
