@@ -112,14 +112,22 @@ impl KeyRange {
 
 /// Which of so many keys are taken stands in one record: a bit for each.
 const KEYS_PER_MAP: u32 = 4096;
+const MAP_BYTES: usize = (KEYS_PER_MAP / 8) as usize;
 
 /// Which keys of a stretch of a block are taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct TakenMap(Vec<u8>);
+pub(crate) struct TakenMap(Vec<u8>);
 
 impl TakenMap {
-    fn none() -> Self {
-        Self(vec![0; (KEYS_PER_MAP / 8) as usize])
+    /// What a record says; without one no key is taken. In one that is too short no key could be marked, and each would
+    /// be given again and again.
+    fn of(record: Option<Self>) -> Result<Self, StoreError> {
+        let map = record.unwrap_or_else(|| Self(vec![0; MAP_BYTES]));
+        if map.0.len() == MAP_BYTES {
+            return Ok(map);
+        }
+        let detail = format!("{} bytes instead of {MAP_BYTES}: check the disk", map.0.len());
+        Err(StoreError::Damaged { what: "the ledger's record of taken keys", detail })
     }
 
     fn has(&self, at: u32) -> bool {
@@ -147,8 +155,7 @@ pub(crate) fn live_runs(ledger: &Ledger, block: &BlockId, stored: &KeyRun) -> Re
     let mut live: Vec<Run> = Vec::new();
     let each = stored.run.len / u64::from(stored.keys);
     for map in 0..stored.keys.div_ceil(KEYS_PER_MAP) {
-        let taken: TakenMap =
-            ledger.get("taken keys", &taken_key(block, map))?.unwrap_or_else(TakenMap::none);
+        let taken = TakenMap::of(ledger.get("taken keys", &taken_key(block, map))?)?;
         let first = map * KEYS_PER_MAP;
         for index in (first..stored.keys.min(first + KEYS_PER_MAP)).filter(|index| !taken.has(index - first))
         {
@@ -211,8 +218,7 @@ pub(crate) fn find_keys(draft: &Draft<'_>, keys: KeyRange) -> Result<Run, TakeEr
     let known = |stored: &KeyRun| keys.end().is_some_and(|end| end <= stored.keys);
     let stored = stored.filter(known).ok_or(TakeError::Unknown(id))?;
     for (map, indices) in maps(keys) {
-        let taken: Option<TakenMap> = draft.get("taken keys", &taken_key(&keys.block, map))?;
-        let taken = taken.unwrap_or_else(TakenMap::none);
+        let taken = TakenMap::of(draft.get("taken keys", &taken_key(&keys.block, map))?)?;
         if let Some(at) = indices.into_iter().find(|at| taken.has(*at)) {
             let index = map * KEYS_PER_MAP + at;
             return Err(TakeError::AlreadyTaken(KeyId { block: keys.block, index }));
@@ -243,7 +249,7 @@ pub(crate) fn mark_taken(draft: &mut Draft<'_>, keys: KeyRange) -> Result<(), St
     if stored.taken < stored.keys {
         for (map, indices) in maps(keys) {
             let map_key = taken_key(&keys.block, map);
-            let mut taken: TakenMap = draft.get("taken keys", &map_key)?.unwrap_or_else(TakenMap::none);
+            let mut taken = TakenMap::of(draft.get("taken keys", &map_key)?)?;
             indices.for_each(|at| taken.set(at));
             draft.put("taken keys", map_key, &taken)?;
         }
@@ -280,8 +286,8 @@ pub struct WaitingBlock {
 /// Index of the first key of a block behind all that are taken.
 fn behind_taken(ledger: &Ledger, block: &BlockId, keys: u32) -> Result<u32, StoreError> {
     for map in (0..keys.div_ceil(KEYS_PER_MAP)).rev() {
-        let taken: Option<TakenMap> = ledger.get("taken keys", &taken_key(block, map))?;
-        if let Some(last) = taken.and_then(|taken| (0..KEYS_PER_MAP).rev().find(|at| taken.has(*at))) {
+        let taken = TakenMap::of(ledger.get("taken keys", &taken_key(block, map))?)?;
+        if let Some(last) = (0..KEYS_PER_MAP).rev().find(|at| taken.has(*at)) {
             return Ok(map * KEYS_PER_MAP + last + 1);
         }
     }
@@ -319,4 +325,23 @@ pub(crate) fn void_block(
     draft.remove(run_key);
     forget_taken(draft, &block, stored.keys);
     Ok(Some(stored.run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_taken_keys_is_whole_or_damaged() {
+        let mut taken = TakenMap::of(None).expect("none is taken");
+        assert!(!taken.has(0) && !taken.has(KEYS_PER_MAP - 1) && !taken.has(KEYS_PER_MAP));
+        taken.set(KEYS_PER_MAP - 1);
+        taken.set(9);
+        let taken = TakenMap::of(Some(taken)).expect("it is whole");
+        let has: Vec<u32> = (0..KEYS_PER_MAP).filter(|at| taken.has(*at)).collect();
+        assert_eq!(has, [9, KEYS_PER_MAP - 1]);
+        for bytes in [0, MAP_BYTES - 1, MAP_BYTES + 1] {
+            assert!(matches!(TakenMap::of(Some(TakenMap(vec![0; bytes]))), Err(StoreError::Damaged { .. })));
+        }
+    }
 }
