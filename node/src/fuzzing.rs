@@ -4,12 +4,14 @@
 //! Each decoder stops at once where something decodes that has another encoding. Only behind the feature
 //! `fuzzing`; nothing here is meant for anybody else.
 
+mod keys;
 mod socket;
 
 use dske_protocol::{
     codec::{self, Blob},
     ids::{BlockId, NodeId, TableId},
     message::{Nonce, Notice, NoticeOutcome},
+    negotiation::NEGOTIATION_BYTES_MAX,
     refusal::{AbortReason, Refusal},
     sync::SyncHello,
 };
@@ -25,12 +27,18 @@ use crate::{
     },
 };
 
-pub use socket::{Socket, reply_seeds, socket_seeds};
+pub use socket::{Served, Socket, reply_seeds, socket_seeds};
 
 /// Reads what a peer asks, as the codec does; whether it decodes.
 pub fn request(bytes: &[u8]) -> bool {
     let Some(request) = exchanged::<wire::Request>(bytes, REQUEST_BYTES_MAX) else { return false };
     assert!(request.sealed().map(<[u8]>::len).sum::<usize>() <= bytes.len());
+    // What is within the limits is worked on: of a link's messages no more than a negotiation can need.
+    if let (true, wire::Request::Link(_) | wire::Request::Relay { .. } | wire::Request::Relayed { .. }) =
+        (request.is_within_limits(), &request)
+    {
+        assert!(request.bytes() <= NEGOTIATION_BYTES_MAX);
+    }
     true
 }
 
@@ -93,6 +101,20 @@ fn nonce() -> Nonce {
     codec::decode(&[3; 16], 16).unwrap_or_else(|_| unreachable!("sixteen bytes are a nonce"))
 }
 
+/// Everything that one client says to another.
+fn links(sealed: &[u8]) -> Vec<wire::LinkMessage> {
+    use wire::LinkMessage;
+    let (blob, block) = (|| Blob(sealed.to_vec()), BlockId::new([1; 16]));
+    let outcome = NoticeOutcome::Aborted(AbortReason::NoChoice { received: 3 });
+    vec![
+        LinkMessage::Offer(blob()),
+        LinkMessage::Choice(blob()),
+        LinkMessage::Confirmation(blob()),
+        LinkMessage::SessionLost(block),
+        LinkMessage::Notice(Notice { block, outcome }),
+    ]
+}
+
 /// Requests, responses and an announcement to begin with; `sealed` stands in them.
 pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
     let blob = || Blob(sealed.to_vec());
@@ -109,6 +131,13 @@ pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
     ];
     let hello = SyncHello { table: TableId::new([1; 16]), nonce: nonce(), seen: 64 };
     let requests = requests.into_iter().chain([wire::Request::SyncHello(hello), wire::Request::Mark(blob())]);
+    let to = NodeId::new([2; 32]);
+    let links = links(sealed);
+    let relayed = links.clone().into_iter().flat_map(|message| {
+        let relay = wire::Request::Relay { to, message: message.clone() };
+        [relay, wire::Request::Relayed { from: to, message }]
+    });
+    let requests = requests.chain(links.into_iter().map(wire::Request::Link)).chain(relayed);
     let responses = [
         wire::Response::SyncHello(Ok(hello)),
         wire::Response::Mark(Ok(blob())),

@@ -271,5 +271,5 @@ fn an_offer_comes_again_every_second_and_no_sooner() {
     let wish = world.round_wish(session, BLOCK_BYTES, 1);
     world.round(wish).expect_err("no key");
     let offers = world.negotiated.iter().filter(|bytes| bytes[0] == 16).count();
-    assert_eq!(offers, 10, "within the ten seconds that the receiver waits");
+    assert_eq!(offers, 11, "at once, and every second of the ten that the receiver waits");
 }

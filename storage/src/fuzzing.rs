@@ -16,12 +16,15 @@ use crate::{
     journal,
     journal_header::JournalHeader,
     journal_record::{self, Epoch},
-    keys::KeyRun,
+    keys::{KeyRun, TakenMap},
     lane_header::LaneHeader,
     log::{Batch, Log},
     open,
     outbox::StoredItem,
-    records::{BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord},
+    records::{
+        BlockRecord, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord, IdentityRecord,
+        ModuleRecord, StreamRecord,
+    },
     store::{Options, Store},
     table::{LaneRecord, TableRecord},
 };
@@ -41,8 +44,9 @@ const EPOCH: u64 = 4;
 
 /// Id of the stores that [`open`] opens.
 const IDENTITY: [u8; 16] = [9; 16];
-/// Bytes of their journals.
+/// Bytes of their journals, and of the segments that messages and keys lie in.
 const JOURNAL_BYTES: u64 = 64 << 10;
+const SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Reads a slot of a lane's header; whether it is valid.
 pub fn lane_slot(slot: &[u8]) -> bool {
@@ -101,6 +105,10 @@ pub fn ledger_records(bytes: &[u8]) {
     canonical::<ReceiptRecord>(bytes);
     canonical::<BlockRecord>(bytes);
     canonical::<KeyRun>(bytes);
+    canonical::<TakenMap>(bytes);
+    canonical::<StreamRecord>(bytes);
+    canonical::<BudgetRecord>(bytes);
+    canonical::<ClockRecord>(bytes);
     canonical::<StoredItem>(bytes);
 }
 
@@ -129,6 +137,6 @@ pub fn format(dir: &Path, disk: &dyn Disk, log: Arc<dyn Log>) -> Result<(), Stor
 /// # Errors
 /// As [`Store::open`].
 pub fn open(dir: &Path, disk: Arc<dyn Disk>, log: Arc<dyn Log>) -> Result<Store, StoreError> {
-    let engine = open::load(dir, disk, log, IDENTITY, 4096, crate::spool::SEGMENT_BYTES)?;
+    let engine = open::load(dir, disk, log, IDENTITY, 4096, SEGMENT_BYTES)?;
     Store::start(engine, Options { chunk_bytes_max: 4096, erase_delay_ms: 0 }, None)
 }

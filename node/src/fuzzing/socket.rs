@@ -3,6 +3,7 @@
 //! dreams up must not write outside its directory, or make anybody wait.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -12,20 +13,23 @@ use dske_protocol::{
     ids::{BlockId, KeyId, Name, NodeId},
     params::KEY_BYTES_MAX,
 };
-use dske_storage::Store;
+use dske_storage::{SecretBytes, Store};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Runtime,
     sync::mpsc,
 };
 
-use super::frame_of;
+use super::{frame_of, keys};
 use crate::{
     DataDir, Me,
     client::ClientActor,
     clock::Clock,
     config::{Config, PadsConfig, Role},
-    control::{Chaos, KeyGet, Passphrase, Reply, Request, Seal, frame, server::serve},
+    control::{
+        Chaos, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal, StreamSpec, frame,
+        server::serve,
+    },
     enrol::{EnrolmentRequest, FORMAT},
     hub_actor::{HubActor, HubConfig},
     metrics::Measures,
@@ -45,6 +49,17 @@ const WAIT_MS_MAX: u64 = 20;
 /// All that was asked has an answer by then.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What became of the requests of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Requests, each with its answer.
+    pub answers: usize,
+    /// Those that could not be done.
+    pub failures: usize,
+    /// Keys that were given.
+    pub keys: usize,
+}
+
 /// A node that is nothing but its control socket.
 pub struct Socket {
     runtime: Runtime,
@@ -54,7 +69,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A node that is hub and client, with a directory for its modules.
+    /// A node that is hub and client, with a directory for its modules, and keys that lie ready.
     ///
     /// # Panics
     /// If the store is of no use.
@@ -62,6 +77,7 @@ impl Socket {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (config, me) = (Config::new(name("node"), [Role::Hub, Role::Client]), me());
+        keys::put_into(&store, me.node);
         let (commands, _) = mpsc::unbounded_channel();
         let (hub_orders, hub_orders_in) = mpsc::channel(16);
         let (client_orders, client_orders_in) = mpsc::channel(16);
@@ -97,11 +113,12 @@ impl Socket {
         Self { runtime, shared: Arc::new(shared), _events: (hub_events, client_events) }
     }
 
-    /// Serves one connection on which these bytes come in; gives the number of requests that were answered.
+    /// Serves one connection on which these bytes come in.
     ///
     /// # Panics
-    /// If a request that decodes has not exactly one final answer.
-    pub fn serve(&self, input: &[u8]) -> usize {
+    /// If a request that decodes has not exactly one final answer, or a key is given twice, or another than was
+    /// there.
+    pub fn serve(&self, input: &[u8]) -> Served {
         let (bytes, requests) = self.tamed(input);
         let (near, mut far) = tokio::io::duplex(1 << 16);
         let exchange = async {
@@ -124,17 +141,27 @@ impl Socket {
         let answers = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
         let answers = answers.expect("every request is answered");
         let mut stream = answers.as_slice();
-        let mut answered = 0;
+        let mut served = Served::default();
+        let mut given = BTreeSet::new();
+        let mut give = |id: KeyId, key: &[u8]| {
+            assert!(keys::is_right(id, key), "{id} is another key");
+            assert!(given.insert(id), "{id} was given twice");
+        };
         loop {
             match futures::executor::block_on(frame::read::<Reply>(&mut stream, frame::REPLY_BYTES_MAX)) {
                 Ok(Some(Reply::Progress { .. })) => {}
-                Ok(Some(_)) => answered += 1,
+                Ok(Some(reply)) => {
+                    served.answers += 1;
+                    served.failures += usize::from(matches!(reply, Reply::Failed(_)));
+                    keys_of(&reply, &mut give);
+                }
                 Ok(None) => break,
                 Err(error) => panic!("the node's answer does not decode: {error}"),
             }
         }
-        assert_eq!(answered, requests, "requests and answers");
-        answered
+        assert_eq!(served.answers, requests, "requests and answers");
+        served.keys = given.len();
+        served
     }
 
     /// The input with its requests tamed, and how many they are. What follows them is left as it is.
@@ -158,6 +185,10 @@ impl Socket {
                 Request::KeyGet(KeyGet { timeout_ms: get.timeout_ms % WAIT_MS_MAX, ..get })
             }
             Request::KeyFetch { id, wait_ms } => Request::KeyFetch { id, wait_ms: wait_ms % WAIT_MS_MAX },
+            Request::StreamNext { spec, count, wait_ms } => {
+                Request::StreamNext { spec, count, wait_ms: wait_ms % WAIT_MS_MAX }
+            }
+            Request::StreamOpen(spec) => Request::StreamOpen(StreamSpec { with: known(&spec.with), ..spec }),
             Request::PskmMake { client, bytes, out, seal } => Request::PskmMake {
                 client,
                 bytes: bytes % MODULE_BYTES_MAX,
@@ -188,7 +219,34 @@ impl Socket {
     }
 }
 
-fn name(text: &str) -> Name {
+/// Clients that are known, for whichever are named: identities of others are awaited for many seconds.
+fn known(names: &[Name]) -> Vec<Name> {
+    let known = |asked: &Name| {
+        let sum = asked.as_str().bytes().fold(0u8, u8::wrapping_add);
+        let other = name(keys::KNOWN[usize::from(sum) % keys::KNOWN.len()]);
+        if keys::KNOWN.contains(&asked.as_str()) { asked.clone() } else { other }
+    };
+    names.iter().map(known).collect()
+}
+
+/// The keys that a reply gives away, each with its id.
+fn keys_of(reply: &Reply, give: &mut impl FnMut(KeyId, &[u8])) {
+    match reply {
+        Reply::Key(delivery) => give(delivery.id, delivery.key.expose()),
+        Reply::Batch(batch) => {
+            for run in &batch.runs {
+                let keys = run.keys.expose();
+                assert_eq!(keys.len() as u64, u64::from(run.count) * u64::from(batch.key_bytes));
+                for (index, key) in (run.first.index..).zip(keys.chunks(batch.key_bytes as usize)) {
+                    give(KeyId { index, ..run.first }, key);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
@@ -224,7 +282,16 @@ pub fn socket_seeds() -> Vec<Vec<u8>> {
         purpose: "test".to_owned(),
         timeout_ms: 5,
     });
-    let id = KeyId { block: BlockId::new([1; 16]), index: 0 };
+    let id = KeyId { block: keys::RECEIVED, index: 0 };
+    let spec = |with: &str, high| StreamSpec {
+        with: vec![name(with)],
+        purpose: keys::PURPOSE.to_owned(),
+        bits: 256,
+        low: 1,
+        high,
+    };
+    let next = |with: &str, count| Request::StreamNext { spec: spec(with, 6), count, wait_ms: 3 };
+    let run = |block, index, count| Request::KeyFetchRun { first: KeyId { block, index }, count };
     let streams = [
         vec![Request::Status],
         vec![get],
@@ -246,6 +313,29 @@ pub fn socket_seeds() -> Vec<Vec<u8>> {
             Request::Readmit { hub: name("p1") },
             Request::Chaos(Chaos::FalseShares),
         ],
+        vec![
+            next("bob", 2),
+            run(keys::POOLED, 0, 2),
+            run(keys::POOLED, 2, 1),
+            next("bob", 4),
+            next("bob", 1),
+        ],
+        vec![
+            run(id.block, 1, 3),
+            run(id.block, 0, 2),
+            Request::KeyFetch { id, wait_ms: 0 },
+            run(id.block, 4, 9),
+        ],
+        vec![
+            Request::StreamOpen(spec("carol", 4)),
+            Request::StreamOpen(spec("bob", 2)),
+            next("carol", 1),
+            Request::Status,
+            Request::StreamClose(spec("bob", 2)),
+            next("bob", 1),
+            run(keys::POOLED, 0, 6),
+            Request::StreamClose(spec("carol", 4)),
+        ],
     ];
     streams.iter().map(|stream| stream.iter().flat_map(frame_of).collect()).collect()
 }
@@ -255,8 +345,25 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
     let status = status();
     let failed =
         crate::control::failure("dske::pad::low", 6, "too little is left".to_owned(), "get a module");
+    let id = KeyId { block: BlockId::new([1; 16]), index: 0 };
+    let secret = || SecretBytes::new(vec![7; 64]);
+    let delivery = KeyDelivery {
+        id,
+        key: secret(),
+        n: 5,
+        k: 3,
+        shares: 4,
+        confirmed: vec![name("bob")],
+        liars: vec!["p2".to_owned()],
+        burned_bytes: 96,
+        burned_hubs: 5,
+        took_us: 7,
+    };
+    let batch = KeyBatch { key_bytes: 32, runs: vec![KeyRun { first: id, count: 2, keys: secret() }] };
     vec![
         frame_of(&Reply::Progress { done: 1, total: 2 }),
+        frame_of(&Reply::Key(delivery)),
+        frame_of(&Reply::Batch(batch)),
         frame_of(&Reply::Done),
         frame_of(&Reply::Failed(failed)),
         frame_of(&Reply::Status(Box::new(status))),

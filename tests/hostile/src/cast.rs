@@ -3,7 +3,7 @@
 use dske_protocol::{
     codec::{self, Blob},
     ids::{BlockId, Lane, NodeId, PadRange},
-    message::{Agreement, Content, Identity, KeyInstruction, KeyRequest, Tagged},
+    message::{Agreement, Content, Identity, KeyInstruction, KeyRequest, NO_KEY_TAG, Tagged},
     params::PROTOCOL_VERSION,
     sharing::Scheme,
     tag::{Tag, key_tag},
@@ -55,9 +55,11 @@ pub struct Agreed {
 }
 
 impl Agreed {
-    /// Draws one from a script: block, sender, receivers, roster, k and length.
+    /// Draws one from a script: block, sender, receivers, roster, k and length. A bit of the block's byte says that it
+    /// is a round of a session that nobody knows: a hub serves it all the same.
     pub fn draw(script: &mut Input<'_>, receiver: NodeId) -> Self {
-        let block = script.u8() % 4;
+        let drawn = script.u8();
+        let (block, is_round) = (drawn % 4, drawn & 0x40 != 0);
         let sender = client(script.u8() % CLIENTS);
         let n = 1 + script.u8() % HUBS;
         let first = script.u8();
@@ -71,6 +73,12 @@ impl Agreed {
         if receivers.is_empty() {
             receivers.push(NodeId::new([0x78; 32]));
         }
+        let content = if is_round {
+            receivers.truncate(1);
+            Content::Round { session: BlockId::new([drawn; 16]), round: drawn.into(), keys: 1 }
+        } else {
+            Content::Keys(1)
+        };
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
             block: BlockId::new([block; 16]),
@@ -79,7 +87,7 @@ impl Agreed {
             purpose: "x".repeat(usize::from(script.u8() % 8)),
             k,
             key_bytes: u32::from(script.u8() % 64) + 1,
-            content: Content::Keys(1),
+            content,
             roster,
         };
         Self::make(agreement)
@@ -100,7 +108,7 @@ impl Agreed {
         let mut secret = vec![0; len];
         scheme.secret_onto(&first, &mut secret).expect("lengths fit");
         let (u, key) = secret.split_first_chunk::<32>().expect("it has u");
-        let key_tag = key_tag(u, &context, key);
+        let key_tag = if agreement.is_round() { NO_KEY_TAG } else { key_tag(u, &context, key) };
         let key = key.to_vec();
         Self { agreement, key_tag, shares, key }
     }
@@ -116,7 +124,7 @@ impl Agreed {
     pub fn request(&self, position: u8, range: PadRange, pad: &[u8]) -> KeyRequest {
         let mut share = self.shares[usize::from(position)].clone();
         share.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
-        let share = (position >= self.agreement.k).then_some(Blob(share));
+        let share = (!self.agreement.takes_pad(position)).then_some(Blob(share));
         debug_assert_eq!(range.lane, Lane::Up);
         KeyRequest { range, agreement: self.agreement.clone(), key_tag: self.key_tag, share }
     }

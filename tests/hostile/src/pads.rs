@@ -339,6 +339,14 @@ impl Pads {
         Ok(Minted { range, pad: PadBytes::mint(pad) })
     }
 
+    /// The node starts anew: it holds nothing, and what is on record stays.
+    pub fn restart(&mut self) {
+        for table in self.tables.values_mut() {
+            table.up.held.clear();
+            table.down.held.clear();
+        }
+    }
+
     /// Nothing is held any more: no path leaves a run behind that nobody can use.
     ///
     /// # Panics

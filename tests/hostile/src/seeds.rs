@@ -1,5 +1,7 @@
 //! Inputs to begin with: real messages, files and scripts. From an empty corpus no fuzzer gets past a magic number.
 
+mod rounds;
+
 use dske_node::{
     config::{Config, Role},
     enrol::{EnrolmentRequest, FORMAT},
@@ -12,11 +14,15 @@ use dske_protocol::{
         ClientMark, HubMark, IdentityClaim, IdentityRequest, KnownClient, Mark, Notice, NoticeOutcome,
         Subject, Tagged, seal,
     },
+    negotiation::{Choice, Confirmation, Offer},
     pad::TagKey,
+    quota::Account,
     refusal::AbortReason,
+    tag::Tag,
 };
 use dske_storage::{
-    BlockRecord, BlockState, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, Side,
+    BlockRecord, BlockState, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord,
+    IdentityRecord, Side, StreamRecord,
     fuzzing::{self as storage, ModuleText},
     log::Batch,
 };
@@ -39,6 +45,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "files" => files(),
         "hub" => hub_scripts(),
         "receiver" => receiver_scripts(),
+        "rounds" => rounds::scripts(),
         "identity" => identity_scripts(),
         "sender" => sender_scripts(),
         "sync" => sync_scripts(),
@@ -61,6 +68,14 @@ fn messages() -> Vec<Vec<u8>> {
     fn sealed<T: Tagged>(body: &T) -> Vec<u8> {
         seal(body, TagKey::new(KEY)).expect("it has an encoding")
     }
+    fn negotiated<T: serde::Serialize>(kind: u8, body: &T) -> Vec<u8> {
+        let mut bytes = vec![kind];
+        codec::encode_into(body, &mut bytes).expect("it has an encoding");
+        let tag = TagKey::new(KEY).tag(&[], &bytes);
+        bytes.extend_from_slice(tag.as_bytes());
+        bytes
+    }
+    let (session, block, tag) = (BlockId::new([2; 16]), BlockId::new([1; 16]), Tag::new([5; 16]));
     let agreed = agreed();
     let burned = agreed.agreement.burned_bytes();
     let up = run(&hub(0), Lane::Up, 32);
@@ -93,6 +108,9 @@ fn messages() -> Vec<Vec<u8>> {
         sealed(&IdentityClaim { range: down, request: up, known: None }),
         sealed(&ClientMark(mark(up))),
         sealed(&HubMark(mark(down))),
+        negotiated(16, &Offer { session, round: 2, block, shares: vec![(0, tag), (3, tag)] }),
+        negotiated(17, &Choice { session, round: 2, block, positions: vec![0, 3], key_tag: tag }),
+        negotiated(18, &Confirmation { session, round: 2, block }),
         codec::encode(&validated).expect("it has an encoding"),
         codec::encode(&aborted).expect("it has an encoding"),
         agreed.agreement.context().expect("it has an encoding"),
@@ -195,6 +213,18 @@ fn records() -> Vec<Vec<u8>> {
             enrolled_ms: 1,
         }),
     ];
+    let account = Account::Lane { sender: client(0), hub: hub(0) };
+    records.extend([
+        storage::record_seed(&StreamRecord {
+            receivers: vec![client(1)],
+            purpose: "test".to_owned(),
+            key_bytes: 32,
+            low: 16,
+            high: 64,
+        }),
+        storage::record_seed(&BudgetRecord { account, full_at_ms: 7 }),
+        storage::record_seed(&ClockRecord { running_ms: 1, age_ms: 2, wall_ms: 3 }),
+    ]);
     records.extend(crate::targets::store_records());
     records
 }
@@ -232,17 +262,24 @@ fn modules() -> Vec<Vec<u8>> {
 
 /// Every change of a stored value that the script's language has.
 fn store_scripts() -> Vec<Vec<u8>> {
+    let put = |key: Vec<u8>, value: &[u8]| {
+        let frame = |bytes: &[u8]| {
+            let len = u16::try_from(bytes.len()).expect("short").to_le_bytes();
+            [len.as_slice(), bytes].concat()
+        };
+        [vec![0], frame(&key), frame(value)].concat()
+    };
     let mut seeds = vec![vec![], vec![2, 0], vec![2, 3], vec![2, 4]];
     for at in 0..8 {
         seeds.push(vec![1, at, 1, 0, 3, 0x40]);
         seeds.push(vec![3, at, 1, 5, 20]);
         seeds.push(vec![4, at, 0, 40, 1]);
     }
+    // Which of the block's keys are taken: a record that is too short to say it of any.
+    let taken = [b"k".as_slice(), &[5; 16], &[0; 4]].concat();
+    seeds.push(put(taken, &0u64.to_le_bytes()));
     for record in records() {
-        let len = u16::try_from(record.len()).expect("short").to_le_bytes();
-        let key = [b"t", [3; 16].as_slice()].concat();
-        let key_len = u16::try_from(key.len()).expect("short").to_le_bytes();
-        seeds.push([&[0], key_len.as_slice(), &key, len.as_slice(), &record].concat());
+        seeds.push(put([b"t", [3; 16].as_slice()].concat(), &record));
     }
     seeds
 }
@@ -257,6 +294,7 @@ fn hub_scripts() -> Vec<Vec<u8>> {
     let request = |receiver: u8, position: u8, body: &[u8], sealed: &[u8]| {
         [&[0, receiver], parameters(1, 0, 4, 2).as_slice(), &[position], body, sealed, &[1]].concat()
     };
+    let round = [&[0, 2], parameters(0x41, 0, 4, 2).as_slice(), &[3, 0, 0, 1]].concat();
     let identity = |from: u8, about: u8, by_name: u8| vec![3, from, about, by_name, 0, 0, 1];
     vec![
         request(2, 0, &[0], &[0]),
@@ -264,6 +302,7 @@ fn hub_scripts() -> Vec<Vec<u8>> {
         request(2, 0, &[1, 0, 60, 0, 0xff], &[0]),
         request(2, 0, &[0], &[1, 0, 60, 0, 0xff]),
         request(3, 1, &[0], &[0]),
+        round,
         [request(2, 0, &[0], &[0]), vec![5, 0, 0, 1], vec![5, 0, 2, 1]].concat(),
         [request(2, 0, &[0], &[0]), request(1, 2, &[0], &[0]), identity(1, 2, 0), identity(0, 4, 1)].concat(),
         [vec![6, 1], request(2, 0, &[0], &[0]), vec![7, 1], request(2, 0, &[0], &[0])].concat(),

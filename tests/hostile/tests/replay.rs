@@ -52,13 +52,16 @@ fn the_count_of_allocations_is_really_kept() {
 #[test]
 fn seeds_reach_what_they_are_for() {
     let decoded = seeds::of("wire").iter().filter(|seed| dske_node::fuzzing::request(seed)).count();
-    assert!(decoded >= 5, "one request of each kind");
+    assert!(decoded >= 22, "one request of each kind, and of what clients say to each other each way");
     let answers = seeds::of("wire").iter().filter(|seed| dske_node::fuzzing::response(seed)).count();
     assert!(answers >= 5, "one response of each kind");
     assert!(
-        seeds::of("control").iter().filter(|seed| dske_node::fuzzing::control_request(seed)).count() >= 6
+        seeds::of("control").iter().filter(|seed| dske_node::fuzzing::control_request(seed)).count() >= 9
     );
-    for machine in ["hub", "receiver", "identity", "sender", "sync"] {
+    let served: Vec<_> = seeds::of("socket").iter().map(|seed| targets::socket::socket(seed)).collect();
+    assert!(served.iter().any(|served| served.keys >= 6), "a pool is emptied: {served:?}");
+    assert!(served.iter().any(|served| served.answers >= 8 && served.failures <= 2), "streams: {served:?}");
+    for machine in ["hub", "receiver", "rounds", "identity", "sender", "sync"] {
         let reached: Vec<Reached> =
             seeds::of(machine).iter().map(|seed| targets::reached(machine, seed)).collect();
         assert!(reached.iter().any(|reached| reached.accepted > 0), "{machine}: {reached:?}");
@@ -66,8 +69,21 @@ fn seeds_reach_what_they_are_for() {
         if machine != "sender" {
             assert!(reached.iter().any(|reached| reached.burned > 0), "{machine}: {reached:?}");
         }
-        if matches!(machine, "hub" | "receiver") {
+        if matches!(machine, "hub" | "receiver" | "rounds") {
             assert!(reached.iter().any(|reached| reached.forged_blocks > 0), "{machine}: {reached:?}");
         }
     }
+}
+
+#[test]
+fn seeds_of_rounds_come_to_their_ends() {
+    let reached: Vec<Reached> =
+        seeds::of("rounds").iter().map(|seed| targets::reached("rounds", seed)).collect();
+    let some = |what: &str, is: fn(&Reached) -> bool| {
+        assert!(reached.iter().any(is), "no seed reaches {what}: {reached:?}");
+    };
+    some("a session and all of its rounds", |reached| reached.sessions == 1 && reached.rounds == 3);
+    some("a round in which liars are named at both ends", |reached| reached.rounds > 0 && reached.named >= 4);
+    some("a session that is lost and another", |reached| reached.lost > 0 && reached.rounds > 0);
+    some("a round that fails", |reached| reached.sessions > 0 && reached.refused > 0);
 }

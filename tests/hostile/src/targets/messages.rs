@@ -8,6 +8,7 @@ use dske_protocol::{
         Agreement, ClientMark, HubMark, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice,
         Tagged, Unverified, claimed_range,
     },
+    negotiation::{Choice, Confirmation, Offer},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::MESSAGE_BYTES_MAX,
 };
@@ -17,7 +18,7 @@ use crate::alloc::bounded;
 /// Every message of the seeds is sealed under this key.
 pub const KEY: [u8; TAG_KEY_BYTES] = [7; TAG_KEY_BYTES];
 
-/// Decodes the input as each kind of message, as a notice and as an agreement.
+/// Decodes the input as each kind of message, those of a round too, as a notice and as an agreement.
 pub fn messages(input: &[u8]) {
     bounded(input, || {
         let kinds = [
@@ -29,6 +30,7 @@ pub fn messages(input: &[u8]) {
             tagged::<HubMark>(input),
         ];
         assert!(kinds.into_iter().filter(|decodes| *decodes).count() <= 1, "a message of two kinds");
+        negotiated(input);
         canonical::<Notice>(input);
         if let Some(agreement) = canonical::<Agreement>(input)
             && agreement.is_well_formed()
@@ -50,6 +52,17 @@ fn tagged<T: Tagged + PartialEq + Debug>(input: &[u8]) -> bool {
     let right = TagKey::new(KEY).tag(&[], body).as_bytes() == tag;
     assert_eq!(message.verify(TagKey::new(KEY)).is_ok(), right);
     true
+}
+
+/// Decodes what stands between kind and tag as what the two ends of a round say to each other.
+fn negotiated(input: &[u8]) {
+    let Some((body, _)) = input.split_last_chunk::<TAG_BYTES>() else { return };
+    match body.split_first() {
+        Some((16, body)) => drop(canonical::<Offer>(body)),
+        Some((17, body)) => drop(canonical::<Choice>(body)),
+        Some((18, body)) => drop(canonical::<Confirmation>(body)),
+        _ => {}
+    }
 }
 
 /// Decodes a value; what decodes must have exactly this encoding.

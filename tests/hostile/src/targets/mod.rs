@@ -7,8 +7,9 @@ mod identity;
 pub mod messages;
 pub mod module;
 mod receiver;
+mod rounds;
 mod sender;
-mod socket;
+pub mod socket;
 mod store;
 mod sync;
 mod wire;
@@ -26,6 +27,14 @@ pub struct Reached {
     pub burned: u64,
     /// Blocks charged for wrong tags.
     pub forged_blocks: u64,
+    /// Negotiation keys that both ends of rounds have.
+    pub sessions: u64,
+    /// Keys of rounds that both ends have.
+    pub rounds: u64,
+    /// Hubs that were named for a lie in a round, at each end.
+    pub named: u64,
+    /// Sessions that a receiver was found to have lost.
+    pub lost: u64,
 }
 
 /// Plays a script of one of the machines and tells how far it got; nothing for other targets.
@@ -33,6 +42,7 @@ pub fn reached(name: &str, input: &[u8]) -> Reached {
     match name {
         "hub" => hub::play(input),
         "receiver" => receiver::play(input),
+        "rounds" => rounds::play(input),
         "identity" => identity::play(input),
         "sender" => sender::play(input),
         "sync" => sync::play(input),
@@ -59,15 +69,18 @@ pub const TARGETS: &[Target] = &[
     Target { name: "files", run: files::files },
     Target { name: "hub", run: |input| drop_reached(hub::play(input)) },
     Target { name: "receiver", run: |input| drop_reached(receiver::play(input)) },
+    Target { name: "rounds", run: |input| drop_reached(rounds::play(input)) },
     Target { name: "identity", run: |input| drop_reached(identity::play(input)) },
     Target { name: "sender", run: |input| drop_reached(sender::play(input)) },
     Target { name: "sync", run: |input| drop_reached(sync::play(input)) },
     Target { name: "module", run: module::module },
-    Target { name: "socket", run: socket::socket },
+    Target { name: "socket", run: |input| drop_served(socket::socket(input)) },
     Target { name: "store", run: store::store },
 ];
 
 fn drop_reached(_: Reached) {}
+
+fn drop_served(_: dske_node::fuzzing::Served) {}
 
 /// Runs a target by its name.
 ///

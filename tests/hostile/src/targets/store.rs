@@ -1,6 +1,6 @@
 //! Opening a store whose files and records are not as it left them: it opens, or it says what is wrong.
 //!
-//! The input is a list of changes to a store with one table: to a record of the ledger (put, altered, removed) or
+//! The input is a list of changes to a store with one table and a block of keys: to a record of the ledger (put, altered, removed) or
 //! to a file (altered, cut short).
 
 use std::{
@@ -8,8 +8,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use dske_protocol::ids::{BlockId, KeyId, NodeId};
 use dske_storage::{
-    fuzzing,
+    BlockRecord, BlockState, NewBlock, SecretBytes, Side, Store, Transaction, fuzzing,
     log::{Batch, Log, Pair},
     pskm::{ImportOptions, ModuleKey, import},
 };
@@ -19,7 +20,7 @@ use crate::{
     memory::{MemoryDisk, MemoryLog},
 };
 
-/// Files and records of a store with one active table, some of whose pad is used.
+/// Files and records of a store with one active table, some of whose pad is used, and keys, one of which is taken.
 #[derive(Debug)]
 struct Sound {
     files: Vec<(PathBuf, Vec<u8>)>,
@@ -64,9 +65,45 @@ fn sound() -> &'static Sound {
         let claims = vec![(range, dske_storage::Use::Key)];
         let claim = dske_storage::Transaction { claims, ..Default::default() };
         dske_storage::wait(store.commit(claim)).expect("open").expect("claimed");
+        put_keys(&store);
         store.close().expect("closed");
         Sound { files: disk.files(), pairs: log.pairs() }
     })
+}
+
+fn put_keys(store: &Store) {
+    let block = BlockId::new([5; 16]);
+    let record = BlockRecord {
+        block,
+        side: Side::Receiver,
+        sender: NodeId::new([1; 32]),
+        receivers: vec![super::module::CLIENT],
+        purpose: "test".to_owned(),
+        key_bytes: 16,
+        n: 4,
+        k: 2,
+        state: BlockState::Ready,
+        at_ms: 1,
+    };
+    let block_of_keys = NewBlock { record, key: Some(SecretBytes::new(vec![6; 5 * 16])) };
+    let put = Transaction { block: vec![block_of_keys], ..Default::default() };
+    dske_storage::wait(store.commit(put)).expect("open").expect("put");
+    dske_storage::wait(store.take_key(KeyId { block, index: 1 })).expect("open").expect("taken");
+}
+
+/// Keys of one block that are asked for.
+const KEYS_ASKED: u32 = 8;
+
+/// Takes what waits: whatever the records say, no key is given twice.
+fn take_keys(store: &Store) {
+    for waiting in store.waiting_blocks().unwrap_or_default() {
+        for index in 0..waiting.keys.min(KEYS_ASKED) {
+            let id = KeyId { block: waiting.record.block, index };
+            let take = || dske_storage::wait(store.take_key(id)).expect("the store answers");
+            let first = take();
+            assert!(first.is_err() || take().is_err(), "{id} was given twice");
+        }
+    }
 }
 
 /// The values of its ledger, as seeds for what reads them.
@@ -136,6 +173,7 @@ pub(super) fn store(input: &[u8]) {
             let _ = dske_storage::wait(store.outbox_read(entry.id)).expect("the store answers");
         }
         let _ = store.blocks(10);
+        take_keys(&store);
         let _ = store.close();
     }
 }
