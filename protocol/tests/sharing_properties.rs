@@ -320,6 +320,38 @@ fn agreeing_liars_beyond_half_the_redundancy_are_outvoted_by_the_tag() {
     agreement.expect_found(&(0..14).collect::<Vec<_>>(), &liars);
 }
 
+/// More liars than decoding can locate, with one polynomial among them: what the rest agrees on is looked up, and only
+/// then are subsets tried on the full length, of which there are hundreds.
+#[test]
+fn what_more_than_k_shares_agree_on_is_found_whatever_the_bound_on_full_length_work() {
+    for seed in 0..8 {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let mut agreement = Agreement::new(12, 4, 200, rng);
+        let mut liars = shuffled(12, rng);
+        liars.truncate(7);
+        agreement.inject(&liars, rng);
+        let bound = WorkBound { full_length_bytes_max: 3 * 200, ..WorkBound::default() };
+        let outcome = agreement.reconstruct(&(0..12).collect::<Vec<_>>(), &bound);
+        let Reconstruction::Found(found) = outcome else { panic!("seed {seed}, {liars:?} lie") };
+        assert_eq!(*found.secret, agreement.secret);
+    }
+}
+
+#[test]
+fn a_subset_of_many_coefficients_counts_in_proportion() {
+    let rng = &mut StdRng::seed_from_u64(12);
+    // s times k, and what is left of 64 subsets.
+    for (n, k, subsets) in [(16, 8, 64), (32, 8, 64), (33, 8, 32), (40, 20, 16), (64, 32, 8)] {
+        let mut agreement = Agreement::new(n, k, 64, rng);
+        let all: Vec<u8> = (0..n).collect();
+        agreement.corrupt(&all, rng);
+        let bound = WorkBound { subsets_max: 64, ..WorkBound::default() };
+        let outcome = agreement.reconstruct_validating(&all, &bound, &mut |_| false);
+        let Reconstruction::None { tried, exhausted: false } = outcome else { panic!("({n}, {k})") };
+        assert_eq!(tried, 1 + subsets, "({n}, {k}): the first k shares, and those");
+    }
+}
+
 #[test]
 fn shares_of_one_wrong_polynomial_are_given_up_at_once() {
     for len in [64, 40_000] {

@@ -80,3 +80,23 @@ fn is_zero(text: &[u8]) -> bool {
     let zero = |chunk: &[u8; 128]| chunk.iter().fold(0, |all, byte| all | byte) == 0;
     chunks.iter().all(zero) && rest.iter().all(|byte| *byte == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_bytes_do_not_cancel_out() {
+        for len in [2, 127, 128, 129, 300] {
+            assert!(is_zero(&vec![0; len]));
+            for at in [0, len / 2, len - 1] {
+                let mut text = vec![0; len];
+                text[at] = 0x41;
+                assert!(!is_zero(&text), "byte {at} of {len}");
+                text[len - 1 - at] = 0x41;
+                assert!(!is_zero(&text), "two bytes of {len}");
+            }
+            assert!(!is_zero(&vec![0x41; len]));
+        }
+    }
+}

@@ -83,3 +83,46 @@ fn honest(residuals: &Residuals, locator: &[Gf256]) -> Option<IndexSet> {
     }
     (honest.len() + locator.len() == residuals.len() + 1).then_some(honest)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::sharing::x;
+
+    #[test]
+    fn decoding_is_tried_for_half_of_the_redundancy_and_more_errors() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        for (shares, k, tries) in [(3, 3, 0), (4, 3, 0), (5, 3, 1), (9, 5, 2), (9, 3, 3), (20, 9, 6)] {
+            let mut words = vec![[0; WORD_BYTES]; usize::from(shares)];
+            words.iter_mut().skip(k).for_each(|word| rng.fill_bytes(word));
+            let residuals = Residuals { k, xs: (0..shares).map(x).collect(), words, all_agree: false };
+            let polls = Cell::new(0);
+            let count = || {
+                polls.set(polls.get() + 1);
+                false
+            };
+            let found = candidates(&residuals, &count).count();
+            assert_eq!((found, polls.get()), (0, tries), "{shares} shares, k = {k}");
+        }
+    }
+
+    /// Two errors look located where the rest lies on one polynomial, though on one of too high a degree: what k shares
+    /// alone agree on is nothing.
+    #[test]
+    fn only_what_more_than_k_shares_agree_on_is_proposed() {
+        for (squares, most) in [(1, 7), (2, 0)] {
+            let xs: Vec<Gf256> = (0..9).map(x).collect();
+            let power = |at: Gf256| (0..squares).fold(at, |value, _| value.mul(value));
+            let mut words: Vec<Word> = xs.iter().map(|at| [power(*at).0; WORD_BYTES]).collect();
+            words[0] = [0x35; WORD_BYTES];
+            words[1] = [0x9c; WORD_BYTES];
+            let residuals = Residuals { k: 3, xs, words, all_agree: false };
+            let found = candidates(&residuals, &|| false).map(|set| set.len()).max();
+            assert_eq!(found.unwrap_or(0), most, "squared {squares} times");
+        }
+    }
+}

@@ -188,4 +188,25 @@ mod tests {
             assert!(nonzero >= 1 && nonzero <= if density == Density::Sparse { 2 } else { 16 });
         }
     }
+
+    #[test]
+    fn what_fits_into_one_strip_is_not_long() {
+        assert!(!is_long(1) && !is_long(STRIP_BYTES) && is_long(STRIP_BYTES + 1));
+    }
+
+    #[test]
+    fn a_sparse_map_puts_a_strip_into_any_two_sums_side_by_side() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let pairs: std::collections::BTreeSet<Vec<usize>> = (0..400)
+            .map(|_| {
+                let mut sums = Sums::new(1, Density::Sparse);
+                sums.add(&[&[0xff; STRIP_BYTES]], &mut rng);
+                let sums = sums.finish().remove(0);
+                let nonzero = sums.chunks(PIECE_BYTES).map(|sum| sum.iter().any(|byte| *byte != 0));
+                nonzero.enumerate().filter_map(|(at, nonzero)| nonzero.then_some(at)).collect()
+            })
+            .filter(|pair: &Vec<usize>| pair.len() == SPARSE_SUMS)
+            .collect();
+        assert_eq!(pairs, (0..=WORD_BYTES - SPARSE_SUMS).map(|at| vec![at, at + 1]).collect());
+    }
 }
