@@ -17,7 +17,7 @@ pub struct KeyWish {
     pub receivers: Vec<NodeId>,
     /// Bytes of key, all keys of the block together.
     pub key_bytes: u32,
-    /// What the secret serves for; not a round, which is begun by [`SenderInput::Round`].
+    /// What the secret serves for; not a round, which is begun by [`SenderInput::Round`](super::SenderInput::Round).
     pub content: Content,
     /// Whether the keys are kept until they are taken, instead of being handed out at once. A negotiation key never is.
     pub keep: bool,
