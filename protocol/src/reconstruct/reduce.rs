@@ -141,6 +141,8 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
     use super::*;
@@ -197,16 +199,33 @@ mod tests {
     #[test]
     fn a_sparse_map_puts_a_strip_into_any_two_sums_side_by_side() {
         let mut rng = StdRng::seed_from_u64(3);
-        let pairs: std::collections::BTreeSet<Vec<usize>> = (0..400)
+        let mut strip = vec![0; STRIP_BYTES];
+        rng.fill_bytes(&mut strip);
+        let pairs: BTreeSet<Vec<usize>> = (0..400)
             .map(|_| {
                 let mut sums = Sums::new(1, Density::Sparse);
-                sums.add(&[&[0xff; STRIP_BYTES]], &mut rng);
+                sums.add(&[&strip], &mut rng);
                 let sums = sums.finish().remove(0);
                 let nonzero = sums.chunks(PIECE_BYTES).map(|sum| sum.iter().any(|byte| *byte != 0));
                 nonzero.enumerate().filter_map(|(at, nonzero)| nonzero.then_some(at)).collect()
             })
-            .filter(|pair: &Vec<usize>| pair.len() == SPARSE_SUMS)
             .collect();
         assert_eq!(pairs, (0..=WORD_BYTES - SPARSE_SUMS).map(|at| vec![at, at + 1]).collect());
+    }
+
+    #[test]
+    fn a_text_goes_through_the_stages_that_shorten_it() {
+        let mut rng = StdRng::seed_from_u64(4);
+        for (len, widths) in [
+            (1, &[1][..]),
+            (128, &[1]),
+            (129, &[8, 1]),
+            (1024, &[8, 1]),
+            (1025, &[64, 8, 1]),
+            (STRIP_BYTES, &[64, 8, 1]),
+        ] {
+            let stages = Reduction::draw(len, &mut rng).stages;
+            assert!(stages.iter().map(|stage| stage.width).eq(widths.iter().copied()), "{len} bytes");
+        }
     }
 }
