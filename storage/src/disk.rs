@@ -8,12 +8,19 @@ use std::{
     sync::Arc,
 };
 
+/// Zeros are written in pieces of this size.
+pub(crate) const ZEROS_BYTES: usize = 1 << 20;
+
 /// One flat file, read and written by position.
 pub trait File: Send + Sync {
     /// Fills `buf` from `offset`; an error where the file is too short.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes zeros over a range.
+    fn zero(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        write_zeros(self, offset, bytes)
+    }
     /// Returns once every earlier write is on the device.
     fn sync(&self) -> io::Result<()>;
     /// Length in bytes.
@@ -48,4 +55,16 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Returns once the entries of a directory are on the device.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Writes zeros over a range, piece by piece.
+pub(crate) fn write_zeros(file: &(impl File + ?Sized), offset: u64, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(bytes).unwrap_or(ZEROS_BYTES))];
+    let mut done = 0;
+    while done < bytes {
+        let piece = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_at(zeros.get(..piece).unwrap_or(&zeros), offset + done)?;
+        done += piece as u64;
+    }
+    Ok(())
 }

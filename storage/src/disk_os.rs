@@ -17,7 +17,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::disk::{Disk, File};
+use crate::{
+    direct::DirectZeros,
+    disk::{Disk, File, write_zeros},
+};
 
 /// Mode of every file.
 pub(crate) const FILE_MODE: u32 = 0o600;
@@ -46,38 +49,56 @@ pub(crate) fn timed<T>(sync: impl FnOnce() -> T) -> T {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsDisk;
 
-struct OsFile(fs::File);
+struct OsFile {
+    file: fs::File,
+    direct: DirectZeros,
+}
+
+impl OsFile {
+    fn shared(file: fs::File) -> Arc<dyn File> {
+        Arc::new(Self { file, direct: DirectZeros::default() })
+    }
+}
 
 impl File for OsFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn zero(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let end = offset.saturating_add(bytes);
+        let (from, to) = self.direct.write(&self.file, offset, bytes)?.unwrap_or((end, end));
+        for (start, end) in [(offset, from), (to, end)] {
+            write_zeros(self, start, end - start)?;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        timed(|| self.0.sync_data())
+        timed(|| self.file.sync_data())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());
         }
-        match fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+        match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
             // The file system has no preallocation; the length at least is right.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.0.set_len(len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(len),
             other => Ok(other?),
         }
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        match fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
+        match fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             other => Ok(other?),
         }
@@ -86,12 +107,12 @@ impl File for OsFile {
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OsFile(OpenOptions::new().read(true).write(true).open(path)?)))
+        Ok(OsFile::shared(OpenOptions::new().read(true).write(true).open(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
-        Ok(Arc::new(OsFile(file)))
+        Ok(OsFile::shared(file))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -21,7 +21,6 @@ use crate::{
     error::StoreError,
     journal_header::{JournalHeader, RECORDS_OFFSET},
     journal_record::{ALIGN_BYTES, Epoch, decode_batch, encode_record, find_record},
-    lane_file::write_zeros,
     log::Batch,
 };
 
@@ -56,7 +55,7 @@ impl Journal {
         let make = || {
             let file = disk.create(path)?;
             file.allocate(bytes)?;
-            write_zeros(&*file, 0, bytes)?;
+            file.zero(0, bytes)?;
             JournalHeader::new(store, EPOCH_FIRST - 1, bytes).write(&*file)?;
             JournalHeader::new(store, EPOCH_FIRST, bytes).write(&*file)?;
             file.sync()?;

@@ -28,8 +28,6 @@ use crate::{
     lock_short,
 };
 
-/// Zeros are written in pieces of this size.
-const ERASE_PIECE_BYTES: usize = 1 << 20;
 /// Holes are punched when this much more has become dead.
 const PUNCH_BYTES_MIN: u64 = 16 << 20;
 /// An aligned piece of this many zero bytes is no pad (chance 2^-256): it has been erased.
@@ -226,7 +224,7 @@ impl LaneFile {
         let touched = Touched::by(runs, self.lane_bytes);
         let settled = self.announce(&touched.part)?;
         for &(start, end) in runs {
-            write_zeros(&*self.file, DATA_OFFSET + start, end - start).map_err(fail)?;
+            self.file.zero(DATA_OFFSET + start, end - start).map_err(fail)?;
         }
         self.file.sync().map_err(|error| StoreError::io("sync", &self.path, &error))?;
         for (index, entry) in settled {
@@ -302,18 +300,6 @@ impl LaneFile {
 /// Where a block stands in its file.
 fn block_offset(index: u64) -> u64 {
     DATA_OFFSET + index * BLOCK_BYTES
-}
-
-/// Writes zeros over a range.
-pub(crate) fn write_zeros(file: &dyn File, offset: u64, bytes: u64) -> io::Result<()> {
-    let zeros = vec![0; ERASE_PIECE_BYTES.min(usize::try_from(bytes).unwrap_or(ERASE_PIECE_BYTES))];
-    let mut done = 0;
-    while done < bytes {
-        let piece = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(zeros.len());
-        file.write_at(zeros.get(..piece).unwrap_or(&zeros), offset + done)?;
-        done += piece as u64;
-    }
-    Ok(())
 }
 
 /// Whether a run of 16 bytes or more is all zeros, or holds an aligned piece that is.

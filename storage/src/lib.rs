@@ -13,6 +13,7 @@ mod codec;
 #[cfg(test)]
 mod crash;
 mod create;
+mod direct;
 pub mod disk;
 mod disk_os;
 pub mod effects;

@@ -9,7 +9,6 @@ use std::{io, path::Path};
 use crate::{
     disk::{Disk, File},
     error::StoreError,
-    lane_file::write_zeros,
     lane_header::{DATA_OFFSET, LaneHeader},
 };
 
@@ -35,7 +34,7 @@ pub(crate) fn destroy(disk: &dyn Disk, dir: &Path, progress: &dyn Fn(u64, u64)) 
         let mut at = *start;
         while at < *end {
             let piece = PIECE_BYTES.min(end - at);
-            write_zeros(&**file, at, piece).map_err(fail)?;
+            file.zero(at, piece).map_err(fail)?;
             (at, done) = (at + piece, done + piece);
             progress(done, total);
         }

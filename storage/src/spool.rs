@@ -16,7 +16,6 @@ use crate::{
     disk::{Disk, File},
     error::StoreError,
     intervals::IntervalSet,
-    lane_file::write_zeros,
     lock_short,
 };
 
@@ -148,7 +147,8 @@ impl Spool {
     pub(crate) fn erase(&self, runs: &[Run]) -> Result<(), StoreError> {
         for run in runs {
             let path = self.path(run.segment);
-            write_zeros(&*self.file(*run)?, run.offset, run.len)
+            self.file(*run)?
+                .zero(run.offset, run.len)
                 .map_err(|error| StoreError::io("erase", &path, &error))?;
         }
         let mut segments: Vec<u32> = runs.iter().map(|run| run.segment).collect();
@@ -226,7 +226,7 @@ fn scrub(file: &dyn File, bytes: u64, live: &IntervalSet) -> std::io::Result<()>
         let mut read = Wiped::new(vec![0; usize::try_from(piece).unwrap_or(0)]);
         file.read_at(&mut read, at)?;
         if read.iter().any(|&byte| byte != 0) {
-            write_zeros(file, at, piece)?;
+            file.zero(at, piece)?;
             dirty = true;
         }
         at += piece;

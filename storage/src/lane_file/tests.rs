@@ -254,9 +254,9 @@ fn opening_settles_the_block_in_which_the_floor_lies_and_no_other() {
 fn zeros_go_exactly_where_they_should_in_pieces() {
     let disk = SimDisk::default();
     let file = disk.create(Path::new("a")).expect("a file");
-    let len = 5 * ERASE_PIECE_BYTES / 2;
+    let len = 5 * crate::disk::ZEROS_BYTES / 2;
     file.write_at(&vec![1; len + 20], 0).expect("written");
-    write_zeros(&*file, 10, len as u64).expect("written");
+    file.zero(10, len as u64).expect("written");
     let mut bytes = vec![9; len + 20];
     file.read_at(&mut bytes, 0).expect("readable");
     let expected = [vec![1; 10], vec![0; len], vec![1; 10]].concat();

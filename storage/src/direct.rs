@@ -1,0 +1,71 @@
+//! Zeros past the page cache. Whoever overwrites a pad never reads it again: to carry zeros into the cache page by
+//! page, and to keep them there, would cost more than the rest of the erasure.
+//!
+//! Only whole pages go this way. Their neighbours in the cache are the kernel's care: a direct write first
+//! writes back and then drops what the cache holds of its range, under the file's lock, and nothing maps these files.
+
+use std::{
+    fs, io,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
+    sync::OnceLock,
+};
+
+use rustix::fs::OFlags;
+
+use crate::disk::ZEROS_BYTES;
+
+/// Offset, length and memory of a direct write are multiples of this: no file system asks for more.
+const PAGE_BYTES: u64 = 4096;
+/// Fewer bytes are not worth a write of their own that waits for the device.
+const BYTES_MIN: u64 = 64 << 10;
+
+/// A second way into a file, opened when it is first wanted.
+#[derive(Default)]
+pub(crate) struct DirectZeros(OnceLock<Option<fs::File>>);
+
+impl DirectZeros {
+    /// Writes zeros over the whole pages of a range, where that is worth it and the file system can. Gives the part
+    /// that was written.
+    pub(crate) fn write(&self, file: &fs::File, offset: u64, bytes: u64) -> io::Result<Option<(u64, u64)>> {
+        let start = offset.next_multiple_of(PAGE_BYTES);
+        let end = offset.saturating_add(bytes) / PAGE_BYTES * PAGE_BYTES;
+        if end < start.saturating_add(BYTES_MIN) {
+            return Ok(None);
+        }
+        let Some(direct) = self.0.get_or_init(|| open(file)) else { return Ok(None) };
+        let zeros = zeros();
+        let mut at = start;
+        while at < end {
+            let piece = usize::try_from(end - at).unwrap_or(usize::MAX).min(zeros.len());
+            match direct.write_all_at(zeros.get(..piece).unwrap_or(zeros), at) {
+                // Opened, but refused: a file system that wants another alignment. The cache takes all.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
+                other => other?,
+            }
+            at += piece as u64;
+        }
+        Ok(Some((start, end)))
+    }
+}
+
+/// `None` where the file system has no direct writes, or there is no way to the open file.
+fn open(file: &fs::File) -> Option<fs::File> {
+    let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::OpenOptions::new().write(true).custom_flags(flags).open(path).ok()
+}
+
+/// Zeros whose first byte stands at the start of a page.
+fn zeros() -> &'static [u8] {
+    static ZEROS: OnceLock<(Vec<u8>, usize)> = OnceLock::new();
+    let page = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX);
+    let (room, start) = ZEROS.get_or_init(|| {
+        let room = vec![0; ZEROS_BYTES + page];
+        let start = room.as_ptr().align_offset(page);
+        (room, start)
+    });
+    room.get(*start..start + ZEROS_BYTES).unwrap_or_default()
+}
