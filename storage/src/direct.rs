@@ -24,13 +24,13 @@ const BYTES_MIN: u64 = 64 << 10;
 
 /// A second way into a file, opened when it is first wanted.
 #[derive(Default)]
-pub(crate) struct DirectZeros(OnceLock<Option<fs::File>>);
+pub(crate) struct Direct(OnceLock<Option<fs::File>>);
 
-impl DirectZeros {
+impl Direct {
     /// Writes zeros over the whole pages of a range, where that is worth it and the file system can. Gives the part
     /// that was written.
-    pub(crate) fn write(&self, file: &fs::File, offset: u64, bytes: u64) -> io::Result<Option<(u64, u64)>> {
-        let start = offset.next_multiple_of(PAGE_BYTES);
+    pub(crate) fn zero(&self, file: &fs::File, offset: u64, bytes: u64) -> io::Result<Option<(u64, u64)>> {
+        let start = offset.checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX);
         let end = offset.saturating_add(bytes) / PAGE_BYTES * PAGE_BYTES;
         if end < start.saturating_add(BYTES_MIN) {
             return Ok(None);
@@ -68,4 +68,46 @@ fn zeros() -> &'static [u8] {
         (room, start)
     });
     room.get(*start..start + ZEROS_BYTES).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    #[test]
+    fn zeros_go_over_whole_pages_and_nothing_beside_them() {
+        let file = tempfile::tempfile().expect("a file");
+        let len = 3 * ZEROS_BYTES + 100;
+        let before: Vec<u8> = (0..len).map(|at| (at % 251).to_le_bytes()[0] | 1).collect();
+        for (start, end) in [(0, len), (1, len - 1), (4096, 4096 + (64 << 10)), (5000, 2_100_000), (100, 200)]
+        {
+            file.write_all_at(&before, 0).expect("written");
+            let done = Direct::default().zero(&file, start as u64, (end - start) as u64).expect("zeroed");
+            let (from, to) = done.unwrap_or((0, 0));
+            let (from, to) = (usize::try_from(from).expect("short"), usize::try_from(to).expect("short"));
+            let mut after = vec![9; len];
+            file.read_exact_at(&mut after, 0).expect("readable");
+            assert!(after[from..to].iter().all(|&byte| byte == 0), "{start}..{end}");
+            assert!(after[..from] == before[..from] && after[to..] == before[to..], "{start}..{end}");
+            // None where the file system of the tests has no direct writes, or the run is short.
+            if from < to {
+                assert!(
+                    start <= from && from < start + PAGE && to <= end && end < to + PAGE,
+                    "{start}..{end}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn few_bytes_are_left_to_the_cache() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1 << 20).expect("space");
+        let direct = Direct::default();
+        for (start, bytes) in [(0, 100), (1, BYTES_MIN + PAGE_BYTES - 2), (u64::MAX - 10, 5)] {
+            assert_eq!(direct.zero(&file, start, bytes).expect("nothing to do"), None, "{start}");
+        }
+    }
 }

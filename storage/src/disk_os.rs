@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use crate::{
-    direct::DirectZeros,
+    direct::Direct,
     disk::{Disk, File, write_zeros},
 };
 
@@ -51,12 +51,12 @@ pub struct OsDisk;
 
 struct OsFile {
     file: fs::File,
-    direct: DirectZeros,
+    direct: Direct,
 }
 
 impl OsFile {
     fn shared(file: fs::File) -> Arc<dyn File> {
-        Arc::new(Self { file, direct: DirectZeros::default() })
+        Arc::new(Self { file, direct: Direct::default() })
     }
 }
 
@@ -71,7 +71,7 @@ impl File for OsFile {
 
     fn zero(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let end = offset.saturating_add(bytes);
-        let (from, to) = self.direct.write(&self.file, offset, bytes)?.unwrap_or((end, end));
+        let (from, to) = self.direct.zero(&self.file, offset, bytes)?.unwrap_or((end, end));
         for (start, end) in [(offset, from), (to, end)] {
             write_zeros(self, start, end - start)?;
         }

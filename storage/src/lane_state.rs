@@ -1,7 +1,8 @@
 //! A lane in memory: which runs are used, held, or reserved and waiting to be handed out.
 //!
-//! Pure bookkeeping without I/O. An allocator's buffer always covers exactly `position..mark`, and never a
-//! used run; a receiver has no buffer, only used runs and held ones.
+//! Pure bookkeeping without I/O. Of an allocator's lane `position..mark` is reserved and never meets a used run;
+//! the buffer covers exactly `position..loaded` of it, and the rest is still to be read. A receiver has no buffer, only
+//! used runs and held ones.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,6 +28,9 @@ const CHUNKS_PER_LANE: u64 = 128;
 const MESSAGES_PER_CHUNK: u64 = 4;
 /// See [`MESSAGES_PER_CHUNK`].
 const CHUNK_BYTES_MOST: u64 = 4 << 20;
+/// Where messages are so many chunks of the usual length long, nothing is read ahead: each is read into its place when
+/// it is wanted, where what waits in memory would have to be copied out, and would push other things out of the caches.
+const READ_ALONE_CHUNKS: u64 = 2;
 /// The end of a lane is kept for the tag keys of marks, this part of it and so much at most: a table whose one
 /// lane is used up could otherwise not be compared any more, and its other lane not be used.
 const SYNC_PART_OF_LANE: u64 = 16;
@@ -47,6 +51,8 @@ pub(crate) struct LaneState {
     /// mark.
     pub(crate) told: u64,
     position: u64,
+    /// Allocator: everything below has been read, and will be erased.
+    loaded: u64,
     buffer: Wiped,
     cursor: usize,
     held: BTreeMap<u64, u64>,
@@ -79,6 +85,7 @@ impl LaneState {
             mark,
             told: 0,
             position: mark,
+            loaded: mark,
             buffer,
             cursor: 0,
             held,
@@ -90,12 +97,15 @@ impl LaneState {
     /// Bytes that are reserved at once: room for several messages of the length that is usual now, for each reservation costs
     /// syncs here and an exchange of marks with the peer.
     pub(crate) fn chunk_bytes(&self, chunk_bytes_max: u64) -> u64 {
-        let part = self.bytes / CHUNKS_PER_LANE;
         let usual = self.usual_bytes.saturating_mul(MESSAGES_PER_CHUNK).min(CHUNK_BYTES_MOST);
-        part.min(chunk_bytes_max.max(usual)).max(CHUNK_BYTES_MIN)
+        self.chunk_within(chunk_bytes_max.max(usual))
     }
 
-    /// Reserved bytes that wait in memory.
+    fn chunk_within(&self, bytes_max: u64) -> u64 {
+        (self.bytes / CHUNKS_PER_LANE).min(bytes_max).max(CHUNK_BYTES_MIN)
+    }
+
+    /// Reserved bytes that have not been handed out.
     pub(crate) fn reserved(&self) -> u64 {
         self.mark - self.position
     }
@@ -103,6 +113,17 @@ impl LaneState {
     /// The next byte to be handed out.
     pub(crate) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Where what has not been read begins.
+    pub(crate) fn loaded(&self) -> u64 {
+        self.loaded
+    }
+
+    /// How far reserved bytes should be read, so that those before `wanted` can be handed out.
+    pub(crate) fn load_end(&self, wanted: u64, chunk_bytes_max: u64) -> u64 {
+        let alone = self.usual_bytes >= READ_ALONE_CHUNKS * self.chunk_within(chunk_bytes_max);
+        if alone { wanted.min(self.mark) } else { self.mark }
     }
 
     /// Furthest byte that is used or reserved; at the receiver also what the allocator has told to be.
@@ -178,13 +199,17 @@ impl LaneState {
         start.saturating_add(bytes.max(chunk_bytes)).min(window_end).max(start)
     }
 
-    /// Takes in bytes that have been reserved durably: `bytes` are those of `from..mark`.
-    pub(crate) fn install(&mut self, from: u64, mark: u64, bytes: Wiped) {
-        if from > self.mark {
-            // Passed over: what waited in memory is lost, and counts as skipped.
-            self.discard();
-            self.position = from;
-        }
+    /// `from..mark` has been reserved durably. Gives what is passed over unread, which is to be erased.
+    #[must_use]
+    pub(crate) fn reserve(&mut self, from: u64, mark: u64) -> (u64, u64) {
+        let passed = if from > self.mark { self.skip(from) } else { (from, from) };
+        self.mark = mark;
+        passed
+    }
+
+    /// Takes in the next bytes that were read.
+    pub(crate) fn load(&mut self, bytes: Wiped) {
+        self.loaded += bytes.len() as u64;
         let waiting = self.buffer.get(self.cursor..).unwrap_or_default();
         self.buffer = if waiting.is_empty() {
             bytes
@@ -195,15 +220,19 @@ impl LaneState {
             buffer
         };
         self.cursor = 0;
-        self.mark = mark;
     }
 
-    /// Moves position and mark on without reading: everything before `to` is given up.
-    pub(crate) fn skip(&mut self, to: u64) {
-        if to > self.mark {
-            self.discard();
-            self.mark = to;
+    /// Everything before `to` is given up, and counts as skipped. Gives the part of it that was never read, which is to
+    /// be erased.
+    #[must_use]
+    pub(crate) fn skip(&mut self, to: u64) -> (u64, u64) {
+        let unread = (self.loaded.min(to), to);
+        if to > self.loaded {
+            self.buffer = Wiped::new(Vec::new());
+            self.cursor = 0;
             self.position = to;
+            self.loaded = to;
+            self.mark = self.mark.max(to);
         } else if to > self.position {
             let gone = usize::try_from(to - self.position).unwrap_or(usize::MAX);
             let end = self.cursor.saturating_add(gone).min(self.buffer.len());
@@ -213,15 +242,10 @@ impl LaneState {
             self.cursor = end;
             self.position = to;
         }
+        unread
     }
 
-    fn discard(&mut self) {
-        self.buffer = Wiped::new(Vec::new());
-        self.cursor = 0;
-        self.position = self.mark;
-    }
-
-    /// Hands out the next bytes; `None` where fewer are reserved.
+    /// Hands out the next bytes; `None` where fewer have been read.
     pub(crate) fn take(&mut self, bytes: u64) -> Option<(u64, PadBytes)> {
         let end = self.cursor.checked_add(usize::try_from(bytes).ok()?)?;
         let whole = self.cursor == 0 && end == self.buffer.len();
@@ -305,6 +329,13 @@ mod tests {
         Some(offset)
     }
 
+    /// Reserves a run and reads all of it; gives what is passed over unread.
+    fn install(lane: &mut LaneState, from: u64, mark: u64) -> (u64, u64) {
+        let passed = lane.reserve(from, mark);
+        lane.load(pad(from, mark).into());
+        passed
+    }
+
     #[test]
     fn a_chunk_is_a_part_of_the_lane_within_bounds() {
         assert_eq!(lane(true, 128 * 8192, 0).chunk_bytes(65_536), 8192);
@@ -312,13 +343,13 @@ mod tests {
         assert_eq!(lane(true, 128 << 10, 0).chunk_bytes(65_536), 4096);
         let mut long = lane(true, 128 << 20, 0);
         assert_eq!(long.chunk_bytes(65_536), 65_536);
-        long.install(0, 200_000, pad(0, 200_000).into());
+        install(&mut long, 0, 200_000);
         assert_eq!(
             (take(&mut long, 200_000), long.chunk_bytes(65_536)),
             (Some(0), 800_000),
             "four such messages"
         );
-        long.install(200_000, 210_000, pad(200_000, 210_000).into());
+        install(&mut long, 200_000, 210_000);
         (0..100).for_each(|at| assert_eq!(take(&mut long, 100), Some(200_000 + at * 100)));
         assert_eq!(long.chunk_bytes(65_536), 65_536, "none of late was so long");
     }
@@ -326,7 +357,7 @@ mod tests {
     #[test]
     fn every_byte_is_used_waiting_passed_over_or_left() {
         let mut lane = lane(true, BYTES, 0);
-        lane.install(0, 8192, pad(0, 8192).into());
+        install(&mut lane, 0, 8192);
         assert_eq!(take(&mut lane, 100), Some(0));
         lane.counts.add(Use::Key, 100);
         lane.used.insert(20_000, 20_032);
@@ -334,7 +365,7 @@ mod tests {
         assert_eq!((lane.position(), lane.reserved(), lane.furthest()), (100, 8092, 20_032));
         assert_eq!(lane.left(), BYTES - 8192 - 32);
         assert_eq!(lane.left_for_messages(), BYTES - 100 - 32 - 4096, "the end is for marks");
-        lane.skip(9000);
+        assert_eq!(lane.skip(9000), (8192, 9000));
         let status = lane.status();
         assert_eq!((status.left, status.reserved, status.skipped), (BYTES - 9000 - 32, 0, 8900));
         assert_eq!((status.used_key, status.used_identity, status.used_sync), (100, 0, 32));
@@ -365,7 +396,7 @@ mod tests {
         assert_eq!((lane.fit(100), lane.fit(101)), (Some(0), Some(300)));
         assert_eq!((lane.fit_from(101, 50), lane.fit_from(150, 51)), (Some(200), Some(300)));
         assert_eq!((lane.fit(1200), lane.fit(1201)), (Some(300), None));
-        lane.skip(150);
+        assert_eq!(lane.skip(150), (0, 150));
         assert_eq!(lane.fit(10), Some(200));
     }
 
@@ -382,9 +413,9 @@ mod tests {
     fn what_waits_is_handed_out_in_order_before_what_comes_after_it() {
         let mut lane = lane(true, BYTES, 1000);
         assert_eq!(take(&mut lane, 40), None, "nothing is reserved");
-        lane.install(1000, 1100, pad(1000, 1100).into());
+        install(&mut lane, 1000, 1100);
         assert_eq!(take(&mut lane, 60), Some(1000));
-        lane.install(1100, 1180, pad(1100, 1180).into());
+        install(&mut lane, 1100, 1180);
         assert_eq!((lane.position(), lane.mark, lane.reserved()), (1060, 1180, 120));
         assert_eq!((take(&mut lane, 70), take(&mut lane, 51)), (Some(1060), None));
         assert_eq!((take(&mut lane, 50), lane.reserved()), (Some(1130), 0));
@@ -393,18 +424,51 @@ mod tests {
     #[test]
     fn what_waits_before_a_place_further_on_is_given_up() {
         let mut lane = lane(true, BYTES, 0);
-        lane.install(0, 100, pad(0, 100).into());
+        install(&mut lane, 0, 100);
         lane.used.insert(100, 132);
-        lane.install(132, 300, pad(132, 300).into());
+        install(&mut lane, 132, 300);
         assert_eq!((lane.position(), lane.reserved(), take(&mut lane, 50)), (132, 168, Some(132)));
-        lane.skip(100);
+        assert_eq!(lane.skip(100), (100, 100));
         assert_eq!((lane.position(), take(&mut lane, 40)), (182, Some(182)), "there is no way back");
-        lane.skip(240);
+        assert_eq!(lane.skip(240), (240, 240));
         assert_eq!((lane.reserved(), take(&mut lane, 40), take(&mut lane, 40)), (60, Some(240), None));
-        lane.skip(300);
+        assert_eq!(lane.skip(300), (300, 300));
         assert_eq!((lane.mark, lane.reserved(), take(&mut lane, 40)), (300, 0, None));
-        lane.skip(1000);
+        assert_eq!(lane.skip(1000), (300, 1000));
         assert_eq!((lane.mark, lane.position(), lane.reserved()), (1000, 1000, 0));
+    }
+
+    #[test]
+    fn what_is_reserved_is_read_when_it_is_wanted() {
+        let mut lane = lane(true, 8 << 20, 0);
+        assert_eq!(lane.reserve(0, 2_000_000), (0, 0));
+        assert_eq!(
+            (lane.load_end(100, 65_536), take(&mut lane, 40)),
+            (2_000_000, None),
+            "short messages: all is read ahead"
+        );
+        lane.load(pad(0, 2_000_000).into());
+        assert_eq!(take(&mut lane, 1_000_000), Some(0));
+        assert_eq!(take(&mut lane, 1_000_000), Some(1_000_000));
+        assert_eq!(lane.reserve(2_000_000, 5_000_000), (2_000_000, 2_000_000));
+        assert_eq!(
+            (lane.reserved(), lane.left(), lane.load_end(0, 65_536)),
+            (3_000_000, (8 << 20) - 5_000_000, 0)
+        );
+        assert_eq!(
+            (lane.load_end(3_000_000, 65_536), lane.load_end(6_000_000, 65_536)),
+            (3_000_000, 5_000_000),
+            "long ones: each by itself"
+        );
+        lane.load(pad(2_000_000, 3_000_000).into());
+        assert_eq!((lane.loaded(), take(&mut lane, 1_000_001)), (3_000_000, None));
+        assert_eq!(take(&mut lane, 32), Some(2_000_000));
+        assert_eq!(lane.skip(2_500_000), (2_500_000, 2_500_000), "all of it was read");
+        assert_eq!(lane.skip(4_000_000), (3_000_000, 4_000_000), "a part was not");
+        assert_eq!((lane.position(), lane.loaded(), lane.reserved()), (4_000_000, 4_000_000, 1_000_000));
+        assert_eq!(lane.reserve(5_500_000, 6_000_000), (4_000_000, 5_500_000), "and here nothing");
+        lane.load(pad(5_500_000, 6_000_000).into());
+        assert_eq!((take(&mut lane, 500_000), lane.mark), (Some(5_500_000), 6_000_000));
     }
 
     #[test]

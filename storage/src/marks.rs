@@ -13,6 +13,7 @@ use crate::{
     error::{MarksRefusal, MintError, StoreError},
     intervals::Insertion,
     keys::{void_block, waiting_blocks},
+    lane_state::LaneState,
     ledger::{Draft, lane_key, told_key, used_key},
     lock_short,
     status::{Compared, TableState, Use},
@@ -76,6 +77,7 @@ impl Engine {
     /// place. Out of memory where what waits there lies far enough. Only the thread that reserves may call it.
     pub(crate) fn mint_sync(&self, table: TableId, at: u64) -> Result<Minted, MintError> {
         self.check()?;
+        self.load_key(table, at)?;
         let (peer, lane_name, file, insertion, counts) = {
             let mut state = lock_short(&self.state);
             let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
@@ -105,10 +107,21 @@ impl Engine {
             self.ledger.get::<LaneRecord>("lane", &lane_key(&table, lane_name))?.unwrap_or_default().mark;
         draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
         self.fatal(self.ledger.commit(&draft.batch))?;
-        self.erase_later([Erasure::Lane { table, lane: lane_name, file, receiver: false, start, end }]);
+        self.erase_run(table, lane_name, &file, (start, end));
         let mut run = read.ok_or(MintError::PlaceUsed)?;
         let range = PadRange { table, lane: lane_name, offset: start, len: TAG_KEY };
         Ok(Minted { peer, range, pad: PadBytes::mint(std::mem::take(&mut *run)) })
+    }
+
+    /// Reads the tag key of a mark where the next reserved bytes lie far enough and have not been read.
+    fn load_key(&self, table: TableId, at: u64) -> Result<(), StoreError> {
+        let end = {
+            let state = lock_short(&self.state);
+            let lane = state.tables.get(&table).map(Table::own_lane);
+            let waits = |lane: &&LaneState| lane.position() >= at && lane.reserved() >= TAG_KEY;
+            lane.filter(waits).map(|lane| lane.position() + TAG_KEY)
+        };
+        end.map_or(Ok(()), |end| self.load(table, end))
     }
 
     /// Skips durably to `to` in the lane that this node allocates, and drops what waits in memory before it: the
@@ -124,20 +137,22 @@ impl Engine {
                 return Err(StoreError::invalid(format!("lane {} ends before {to}", lane.lane)));
             }
             if to <= lane.mark && !unsure {
-                lane.skip(to);
+                let (unread, file, lane) = (lane.skip(to), lane.file.clone(), lane.lane);
+                drop(state);
+                self.erase_run(table, lane, &file, unread);
                 return Ok(());
             }
             // Header and ledger of a lane that is not sure may disagree also about what has been erased.
-            let erased = if unsure { lane.file.header().floor.min(lane.mark) } else { lane.mark };
+            let erased = if unsure { lane.file.header().floor.min(lane.mark) } else { lane.loaded() };
             (lane.file.clone(), lane.lane, erased, lane.mark.max(to), lane.counts)
         };
         self.move_mark(table, lane_name, &file, to, counts)?;
         if let Some(entry) = lock_short(&self.state).tables.get_mut(&table) {
-            entry.own_lane_mut().skip(to);
+            // Erased together with what lies before it.
+            let (_, _) = entry.own_lane_mut().skip(to);
             entry.unsure = false;
         }
-        let lane = lane_name;
-        self.erase_later([Erasure::Lane { table, lane, file, receiver: false, start: erased, end: to }]);
+        self.erase_run(table, lane_name, &file, (erased, to));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! An allocator's mark is on the device, in the lane's header and then in the ledger, before any byte below
 //! it leaves this module; a crash can lose reserved bytes but never hand one out twice.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dske_protocol::{
     ids::{Lane, PadRange, TableId},
@@ -30,7 +30,7 @@ use crate::{
 pub(crate) enum MintOutcome {
     /// All of them, and tables that should be refilled in the background.
     Ready(Vec<Minted>, Vec<TableId>),
-    /// Nothing was taken: these reservations have to be made first.
+    /// Nothing was taken: these have to be reserved and read first.
     Reserve(Vec<Reservation>),
 }
 
@@ -117,7 +117,7 @@ impl Engine {
         state.unsaved.insert(range.table)
     }
 
-    /// Takes pads that are reserved already, or says what has to be reserved first. Does no I/O.
+    /// Takes pads that are reserved and read already, or says what has to be first. Does no I/O.
     pub(crate) fn mint(&self, state: &mut State, wants: &[Want]) -> Result<MintOutcome, MintError> {
         self.check()?;
         let (chosen, totals) = choose_tables(state, wants)?;
@@ -125,7 +125,7 @@ impl Engine {
         for (&table, &bytes) in &totals {
             let Some(lane) = state.tables.get(&table).map(Table::own_lane) else { continue };
             let start = lane.fit(bytes).unwrap_or(lane.bytes);
-            if start + bytes > lane.mark {
+            if start + bytes > lane.loaded() {
                 reservations.push(Reservation { table, start, bytes });
             }
         }
@@ -144,8 +144,9 @@ impl Engine {
             match outcome {
                 MintOutcome::Ready(minted, _) => return Ok(minted),
                 MintOutcome::Reserve(reservations) => {
-                    for reservation in reservations {
-                        self.reserve(reservation)?;
+                    for Reservation { table, start, bytes } in reservations {
+                        self.reserve(Reservation { table, start, bytes })?;
+                        self.load(table, start + bytes)?;
                     }
                 }
             }
@@ -160,7 +161,7 @@ impl Engine {
         low && !std::mem::replace(&mut lane.refilling, true)
     }
 
-    /// Fills a lane's memory up to one chunk. Only the thread that reserves may call it.
+    /// Reserves up to one chunk, and reads it where that is worth it. Only the thread that reserves may call it.
     pub(crate) fn refill(&self, table: TableId) -> Result<(), StoreError> {
         let reservation = {
             let mut state = lock_short(&self.state);
@@ -174,11 +175,11 @@ impl Engine {
                 None => return Ok(()),
             }
         };
-        self.reserve(reservation)
+        self.reserve(reservation)?;
+        self.load(table, 0)
     }
 
-    /// Moves a mark durably, header first, then reads the bytes into memory and has them erased on disk.
-    /// Only one thread may reserve.
+    /// Moves a mark durably, header first. Only one thread may reserve.
     pub(crate) fn reserve(&self, wanted: Reservation) -> Result<(), StoreError> {
         self.check()?;
         let Reservation { table, start, bytes } = wanted;
@@ -192,30 +193,54 @@ impl Engine {
             (lane.file.clone(), lane.lane, start.max(lane.mark), end, lane.counts)
         };
         self.move_mark(table, lane_name, &file, mark, counts)?;
-        let read = self.read_pad(table, &file, from, mark - from)?;
-        let old_mark = {
+        let passed = {
             let mut state = lock_short(&self.state);
             let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
-            let old_mark = entry.own_lane().mark;
+            entry.own_lane_mut().reserve(from, mark)
+        };
+        self.erase_run(table, lane_name, &file, passed);
+        Ok(())
+    }
+
+    /// Reads what is reserved into memory, at least as far as `wanted`, and has it erased on disk. Only the thread that
+    /// reserves may call it.
+    pub(crate) fn load(&self, table: TableId, wanted: u64) -> Result<(), StoreError> {
+        let (file, lane_name, from, to) = {
+            let state = lock_short(&self.state);
+            let Some(lane) = state.tables.get(&table).map(Table::own_lane) else { return Ok(()) };
+            (lane.file.clone(), lane.lane, lane.loaded(), lane.load_end(wanted, self.chunk_bytes_max))
+        };
+        if to <= from {
+            return Ok(());
+        }
+        let read = self.read_pad(table, &file, from, to - from)?;
+        {
+            let mut state = lock_short(&self.state);
+            let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
             match read {
-                Some(run) => entry.own_lane_mut().install(from, mark, run),
+                Some(run) => entry.own_lane_mut().load(run),
                 None => {
-                    entry.own_lane_mut().skip(mark);
+                    let (_, _) = entry.own_lane_mut().skip(to);
                     entry.quarantine("bytes that were never used read as erased");
                     state.unsaved.insert(table);
                 }
             }
-            old_mark
-        };
-        self.erase_later([Erasure::Lane {
-            table,
-            lane: lane_name,
-            file,
-            receiver: false,
-            start: old_mark,
-            end: mark,
-        }]);
+        }
+        self.erase_run(table, lane_name, &file, (from, to));
         Ok(())
+    }
+
+    /// Has a run of a lane that this node allocates erased; nothing, where it is empty.
+    pub(crate) fn erase_run(
+        &self,
+        table: TableId,
+        lane: Lane,
+        file: &Arc<LaneFile>,
+        (start, end): (u64, u64),
+    ) {
+        let file = file.clone();
+        let erasure = Erasure::Lane { table, lane, file, receiver: false, start, end };
+        self.erase_later((start < end).then_some(erasure));
     }
 
     /// Moves the mark of a lane that this node allocates, on the device when this returns: header first. Only the

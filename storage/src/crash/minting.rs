@@ -8,6 +8,7 @@ use crate::{
     lane_state::RUN_BYTES_MAX,
     lock_short,
     pads::{MintOutcome, Reservation},
+    sim::Keep,
     status::Use,
     transaction::Want,
 };
@@ -31,12 +32,18 @@ fn to_reserve(world: &World, bytes: u64) -> Vec<Reservation> {
     reservations
 }
 
+/// Reserves, and reads what is reserved.
+fn reserve(world: &World, wanted: Reservation) {
+    world.engine.reserve(wanted).expect("reserved");
+    world.engine.load(TABLE, 0).expect("read");
+}
+
 #[test]
 fn what_is_reserved_is_handed_out_to_its_last_byte() {
     let world = World::new();
     let first = Reservation { table: TABLE, start: 0, bytes: 40 };
     assert_eq!(to_reserve(&world, 40), [first]);
-    world.engine.reserve(first).expect("reserved");
+    reserve(&world, first);
     assert_eq!(ready(&world, 40), (0, false));
     assert_eq!(ready(&world, CHUNK / 2 - 40), (40, false), "half a chunk is enough");
     assert_eq!(ready(&world, 1), (CHUNK / 2, true));
@@ -50,7 +57,7 @@ fn what_is_reserved_is_handed_out_to_its_last_byte() {
 #[test]
 fn nothing_is_read_ahead_where_nothing_is_left() {
     let world = World::new();
-    world.engine.reserve(Reservation { table: TABLE, start: 0, bytes: 40 }).expect("reserved");
+    reserve(&world, Reservation { table: TABLE, start: 0, bytes: 40 });
     let mark_end = |start, end| {
         let mut state = lock_short(&world.engine.state);
         state.tables.get_mut(&TABLE).expect("the table").own_lane_mut().used.insert(start, end);
@@ -62,7 +69,7 @@ fn nothing_is_read_ahead_where_nothing_is_left() {
 #[test]
 fn a_refill_goes_past_a_run_that_is_used() {
     let world = World::new();
-    world.engine.reserve(Reservation { table: TABLE, start: 0, bytes: 40 }).expect("reserved");
+    reserve(&world, Reservation { table: TABLE, start: 0, bytes: 40 });
     let mark = world.engine.mint_sync(TABLE, CHUNK).expect("a tag key").range;
     assert_eq!((mark.offset, mark.len), (CHUNK, 32));
     world.engine.refill(TABLE).expect("refilled");
@@ -92,4 +99,34 @@ fn a_lane_is_handed_out_in_order_up_to_what_is_kept_for_marks() {
     assert_eq!(world.minted, expected);
     let left = LANE - LANE / 16 - runs * 1000;
     assert!(matches!(mint(&world, left + 1), Err(MintError::Exhausted { left: told, .. }) if told == left));
+}
+
+#[test]
+fn long_messages_are_read_one_by_one_and_a_crash_erases_what_was_not_read() {
+    const LONG: u64 = 3 * CHUNK;
+    let mut world = World::new();
+    world.mint(LONG, None);
+    world.engine.refill(TABLE).expect("reserved");
+    let lane = |world: &World| {
+        let state = lock_short(&world.engine.state);
+        let lane = state.tables.get(&TABLE).expect("the table").own_lane();
+        (lane.position(), lane.loaded(), lane.mark)
+    };
+    assert_eq!(lane(&world), (LONG, LONG, LONG + CHUNK), "reserved, and not read");
+    assert_eq!(to_reserve(&world, 40), [Reservation { table: TABLE, start: LONG, bytes: 40 }]);
+    world.mint(40, None);
+    assert_eq!(lane(&world), (LONG + 40, LONG + 40, LONG + CHUNK), "no more than was wanted");
+    let mark = world.engine.mint_sync(TABLE, 0).expect("a tag key").range;
+    assert_eq!((mark.offset, lane(&world).2), (LONG + 40, LONG + CHUNK), "out of what is reserved");
+    world.engine.skip(TABLE, LONG + 1000).expect("skipped");
+    assert_eq!(lane(&world), (LONG + 1000, LONG + 1000, LONG + CHUNK));
+    world.engine.erase_due().expect("erased");
+    let stands = |world: &World, start: u64, end: u64| {
+        let file = lock_short(&world.engine.state).tables[&TABLE].own_lane().file.clone();
+        file.read(start, end - start).expect("readable").is_some()
+    };
+    assert!(!stands(&world, 0, LONG + 1000) && stands(&world, LONG + 1000, LONG + CHUNK));
+    world.crash(Keep::Nothing, Keep::Nothing);
+    world.engine.erase_due().expect("erased");
+    assert!(!stands(&world, LONG + 1000, LONG + CHUNK), "nobody will get it any more");
 }
