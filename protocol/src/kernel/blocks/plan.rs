@@ -1,0 +1,164 @@
+//! Which rows are computed together, and by which factors. Depends on coefficients alone.
+
+use super::{super::Row, Multiplier};
+
+/// Most rows of a group whose sums stay in registers.
+const GROUP_ROWS_MAX: usize = 5;
+
+/// Most twins of a group whose sums stay in registers.
+const GROUP_TWINS_MAX: usize = 2;
+
+/// Twins that save more than it costs to go over the inputs once more for rows that have none.
+const TWINS_BESIDE_OTHERS_MIN: usize = 2;
+
+/// All rows of a call.
+pub(super) struct Plan<M: Multiplier> {
+    pub(super) twins: Vec<Twins<M>>,
+    pub(super) groups: Vec<Group<M>>,
+}
+
+/// Rows that are computed in one go.
+pub(super) struct Group<M: Multiplier> {
+    /// Indices of the rows that multiply.
+    pub(super) rows: Vec<usize>,
+    /// Index of the row of plain exclusive-or.
+    pub(super) sum: Option<usize>,
+    /// For each input in turn, a factor for each of `rows`.
+    pub(super) factors: Vec<M::Factor>,
+}
+
+/// Pairs of rows that are computed in one go, of which two multiply some inputs alike.
+///
+/// The coefficients of twins differ by the same in both inputs of a pair, and not at all in inputs without a pair. With
+/// `c` and `c'` their coefficients, the sums over a pair `a`, `b` are then `s · y_a ⊕ c_b · (y_a ⊕ y_b)` and
+/// `s · y_a ⊕ c'_b · (y_a ⊕ y_b)`, where `s = c_a ⊕ c_b = c'_a ⊕ c'_b`: three products in place of four, and one in place
+/// of two for each of the other inputs.
+///
+/// That is how `P` goes from x to x + 1 where k is odd, at every even x: `P(x) ⊕ P(x + 1)` has a smaller degree and is
+/// determined by the sums of its values at 2 and 3, 4 and 5, up to k − 1 and k, which the scaling of the shares leaves
+/// with equal factors.
+pub(super) struct Twins<M: Multiplier> {
+    /// Indices of the rows.
+    pub(super) rows: Vec<[usize; 2]>,
+    /// Index of the row of plain exclusive-or.
+    pub(super) sum: Option<usize>,
+    /// Inputs without a pair, then the first one of each pair.
+    pub(super) shared: Vec<usize>,
+    /// For each of `shared` in turn, a factor for each of the twins.
+    pub(super) shared_factors: Vec<M::Factor>,
+    /// Pairs of inputs.
+    pub(super) pairs: Vec<[usize; 2]>,
+    /// For each pair in turn, factors of its sum for each of the rows, twin after twin.
+    pub(super) pair_factors: Vec<M::Factor>,
+}
+
+impl<M: Multiplier> Plan<M> {
+    pub(super) fn new(inputs: usize, rows: &[Row<'_>]) -> Self {
+        let matrix = Matrix { inputs, rows };
+        let (sums, products): (Vec<usize>, Vec<usize>) =
+            (0..rows.len()).partition(|row| matrix.is_sum(*row));
+        let (mut twins, products) = matrix.twins(products);
+        let mut groups = matrix.groups(&products);
+        for sum in sums {
+            let places = twins.iter_mut().map(|group| &mut group.sum);
+            let mut places = places.chain(groups.iter_mut().rev().map(|group| &mut group.sum));
+            match places.find(|place| place.is_none()) {
+                Some(place) => *place = Some(sum),
+                None => groups.push(Group { rows: Vec::new(), sum: Some(sum), factors: Vec::new() }),
+            }
+        }
+        Self { twins, groups }
+    }
+}
+
+/// The coefficients of a call.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    inputs: usize,
+    rows: &'a [Row<'a>],
+}
+
+impl Matrix<'_> {
+    /// Zero where it is missing.
+    fn coefficient(self, row: usize, input: usize) -> u8 {
+        self.rows[row].coefficients.get(input).copied().unwrap_or(0)
+    }
+
+    fn is_sum(self, row: usize) -> bool {
+        (0..self.inputs).all(|input| self.coefficient(row, input) == 1)
+    }
+
+    /// The pairs of inputs, side by side, by which two rows are twins.
+    fn pairs(self, row: usize, other: usize) -> Option<Vec<[usize; 2]>> {
+        let difference = |input| self.coefficient(row, input) ^ self.coefficient(other, input);
+        let mut pairs = Vec::new();
+        let mut input = 0;
+        while input < self.inputs {
+            if difference(input) == 0 {
+                input += 1;
+                continue;
+            }
+            if input + 1 == self.inputs || difference(input) != difference(input + 1) {
+                return None;
+            }
+            pairs.push([input, input + 1]);
+            input += 2;
+        }
+        Some(pairs)
+    }
+
+    /// Takes twins by one and the same pairs, of rows side by side, from among the rows given; gives back the others.
+    fn twins<M: Multiplier>(self, products: Vec<usize>) -> (Vec<Twins<M>>, Vec<usize>) {
+        let mut pairs = None;
+        let mut twins = Vec::new();
+        let mut others = Vec::new();
+        let mut rest = products.as_slice();
+        while let [row, after @ ..] = rest {
+            rest = after;
+            let found = after.first().and_then(|other| Some(([*row, *other], self.pairs(*row, *other)?)));
+            match found {
+                Some((rows, found)) if pairs.get_or_insert_with(|| found.clone()) == &found => {
+                    twins.push(rows);
+                    rest = &after[1..];
+                }
+                _ => others.push(*row),
+            }
+        }
+        if !others.is_empty() && twins.len() < TWINS_BESIDE_OTHERS_MIN {
+            return (Vec::new(), products);
+        }
+        let pairs = pairs.unwrap_or_default();
+        (twins.chunks(GROUP_TWINS_MAX).map(|rows| self.twins_of(rows, &pairs)).collect(), others)
+    }
+
+    fn twins_of<M: Multiplier>(self, rows: &[[usize; 2]], pairs: &[[usize; 2]]) -> Twins<M> {
+        let single = |input: &usize| !pairs.as_flattened().contains(input);
+        let mut shared: Vec<usize> = (0..self.inputs).filter(single).collect();
+        let mut shared_factors = Vec::new();
+        for input in &shared {
+            shared_factors.extend(rows.iter().map(|[row, _]| M::factor(self.coefficient(*row, *input))));
+        }
+        let mut pair_factors = Vec::new();
+        for [a, b] in pairs {
+            shared.push(*a);
+            let common = |row| self.coefficient(row, *a) ^ self.coefficient(row, *b);
+            shared_factors.extend(rows.iter().map(|[row, _]| M::factor(common(*row))));
+            pair_factors.extend(rows.iter().flatten().map(|row| M::factor(self.coefficient(*row, *b))));
+        }
+        Twins { rows: rows.to_vec(), sum: None, shared, shared_factors, pairs: pairs.to_vec(), pair_factors }
+    }
+
+    /// Cuts rows into groups of nearly one size.
+    fn groups<M: Multiplier>(self, products: &[usize]) -> Vec<Group<M>> {
+        let count = products.len().div_ceil(GROUP_ROWS_MAX).max(1);
+        let mut groups = Vec::with_capacity(count);
+        for rows in products.chunks(products.len().div_ceil(count).max(1)) {
+            let mut factors = Vec::with_capacity(self.inputs * rows.len());
+            for input in 0..self.inputs {
+                factors.extend(rows.iter().map(|row| M::factor(self.coefficient(*row, input))));
+            }
+            groups.push(Group { rows: rows.to_vec(), sum: None, factors });
+        }
+        groups
+    }
+}
