@@ -6,9 +6,9 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::{
-    __m256i, _mm_load_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_loadu_si256,
-    _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256,
-    _mm256_xor_si256,
+    __m256i, _MM_HINT_T0, _mm_load_si128, _mm_prefetch, _mm256_and_si256, _mm256_broadcastsi128_si256,
+    _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    _mm256_storeu_si256, _mm256_xor_si256,
 };
 
 use super::{
@@ -40,10 +40,17 @@ impl Multiplier for Avx2 {
     type Vector = [__m256i; 2];
     /// The low halves and the high halves of the bytes.
     type Operand = [[__m256i; 2]; 2];
+    const DEAR: bool = true;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> Nibbles {
         nibbles::of(coefficient)
+    }
+
+    #[inline(always)]
+    fn prefetch(place: *const u8) {
+        // SAFETY: a hint, which every processor of this architecture takes and which faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
     }
 
     #[inline(always)]

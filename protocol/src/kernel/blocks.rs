@@ -34,6 +34,10 @@ pub(super) const BLOCK_BYTES: usize = 64;
 /// next of each text, short enough that a strip of some tens of texts stays in the second cache.
 const STRIP_BYTES: usize = 8192;
 
+/// How far ahead of its blocks a text is asked for. The processor looks ahead by itself only so far as it knows the
+/// instruction that reads, and one instruction reads all inputs here. Far enough for the largest cache.
+const AHEAD_BYTES: usize = 1024;
+
 /// Rows of a group beside whose sums there is no register for a row of plain exclusive-or: that one follows, block by
 /// block.
 const ROWS_ALONE_MIN: usize = 4;
@@ -41,7 +45,7 @@ const ROWS_ALONE_MIN: usize = 4;
 /// Multiplication of 64 bytes by one coefficient.
 ///
 /// # Safety
-/// All functions but [`Self::factor`] may be called only where the processor has the kernel's instructions. Those
+/// All functions but [`Self::factor`] and [`Self::prefetch`] may be called only where the processor has the kernel's instructions. Those
 /// that take a text's address read or write [`BLOCK_BYTES`] there, aligned in any way.
 pub(super) trait Multiplier {
     /// A coefficient, made ready.
@@ -50,8 +54,12 @@ pub(super) trait Multiplier {
     type Vector: Copy;
     /// 64 bytes, made ready to be multiplied.
     type Operand: Copy;
+    /// Whether a product takes several times as long as an addition, so that [`Twins`](plan::Twins) pay.
+    const DEAR: bool;
 
     fn factor(coefficient: u8) -> Self::Factor;
+    /// Asks for what lies at an address, which may be any, to be brought near.
+    fn prefetch(_: *const u8) {}
     unsafe fn zero() -> Self::Vector;
     unsafe fn load(text: *const u8) -> Self::Vector;
     unsafe fn store(text: *mut u8, vector: Self::Vector);
@@ -285,7 +293,7 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
             let mut factor = factors.as_ptr();
             for input in inputs {
                 for w in 0..WIDTH {
-                    let text = M::load(input.add(at + w * BLOCK_BYTES));
+                    let text = load_input::<M>(*input, at + w * BLOCK_BYTES);
                     if together {
                         for row in 0..SUMS {
                             plain[row][w] = M::add(plain[row][w], text);
@@ -321,12 +329,26 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
     }
 }
 
-/// Loads what a row's sum is added to; zeros stay.
+/// Loads a block of an input, and asks for a later one.
+///
+/// # Safety
+/// The processor has the instructions of `M`, and the input has the block at `at`.
+#[inline(always)]
+unsafe fn load_input<M: Multiplier>(input: *const u8, at: usize) -> M::Vector {
+    M::prefetch(input.wrapping_add(at + AHEAD_BYTES));
+    // SAFETY: as the caller vouches for.
+    unsafe { M::load(input.add(at)) }
+}
+
+/// Loads what a row's sum is added to, zeros stay; asks for a later block of the output.
 ///
 /// # Safety
 /// As for [`walk`].
 #[inline(always)]
 unsafe fn begin<M: Multiplier, const WIDTH: usize>(sum: &mut [M::Vector; WIDTH], target: Target, at: usize) {
+    for w in 0..WIDTH {
+        M::prefetch(target.output.wrapping_add(at + w * BLOCK_BYTES + AHEAD_BYTES));
+    }
     if !target.start.is_null() {
         for w in 0..WIDTH {
             // SAFETY: a start that is not null has the block at `at + w` blocks.

@@ -38,10 +38,16 @@ impl Multiplier for Gfni {
     /// The registers are those of AVX2.
     type Vector = <Avx2 as Multiplier>::Vector;
     type Operand = Self::Vector;
+    const DEAR: bool = false;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> u8 {
         coefficient
+    }
+
+    #[inline(always)]
+    fn prefetch(place: *const u8) {
+        Avx2::prefetch(place);
     }
 
     #[inline(always)]

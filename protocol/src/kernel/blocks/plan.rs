@@ -42,7 +42,7 @@ pub(super) struct Twins<M: Multiplier> {
     pub(super) rows: Vec<[usize; 2]>,
     /// Index of the row of plain exclusive-or.
     pub(super) sum: Option<usize>,
-    /// Inputs without a pair, then the first one of each pair.
+    /// Inputs without a pair, and the first one of each pair.
     pub(super) shared: Vec<usize>,
     /// For each of `shared` in turn, a factor for each of the twins.
     pub(super) shared_factors: Vec<M::Factor>,
@@ -55,9 +55,8 @@ pub(super) struct Twins<M: Multiplier> {
 impl<M: Multiplier> Plan<M> {
     pub(super) fn new(inputs: usize, rows: &[Row<'_>]) -> Self {
         let matrix = Matrix { inputs, rows };
-        let (sums, products): (Vec<usize>, Vec<usize>) =
-            (0..rows.len()).partition(|row| matrix.is_sum(*row));
-        let (mut twins, products) = matrix.twins(products);
+        let (sums, products): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|row| matrix.is_sum(*row));
+        let (mut twins, products) = if M::DEAR { matrix.twins(products) } else { (Vec::new(), products) };
         let mut groups = matrix.groups(&products);
         for sum in sums {
             let places = twins.iter_mut().map(|group| &mut group.sum);
@@ -88,38 +87,41 @@ impl Matrix<'_> {
         (0..self.inputs).all(|input| self.coefficient(row, input) == 1)
     }
 
-    /// The pairs of inputs, side by side, by which two rows are twins.
-    fn pairs(self, row: usize, other: usize) -> Option<Vec<[usize; 2]>> {
-        let difference = |input| self.coefficient(row, input) ^ self.coefficient(other, input);
-        let mut pairs = Vec::new();
+    /// Whether two rows are twins by some pairs of inputs, which then replace those given.
+    fn are_twins(self, rows: [usize; 2], pairs: &mut Vec<[usize; 2]>) -> bool {
+        let difference = |input| self.coefficient(rows[0], input) ^ self.coefficient(rows[1], input);
+        pairs.clear();
         let mut input = 0;
         while input < self.inputs {
-            if difference(input) == 0 {
+            let here = difference(input);
+            if here != 0 {
+                if input + 1 == self.inputs || difference(input + 1) != here {
+                    return false;
+                }
+                pairs.push([input, input + 1]);
                 input += 1;
-                continue;
             }
-            if input + 1 == self.inputs || difference(input) != difference(input + 1) {
-                return None;
-            }
-            pairs.push([input, input + 1]);
-            input += 2;
+            input += 1;
         }
-        Some(pairs)
+        true
     }
 
     /// Takes twins by one and the same pairs, of rows side by side, from among the rows given; gives back the others.
     fn twins<M: Multiplier>(self, products: Vec<usize>) -> (Vec<Twins<M>>, Vec<usize>) {
-        let mut pairs = None;
-        let mut twins = Vec::new();
+        let (mut pairs, mut found) =
+            (Vec::with_capacity(self.inputs / 2), Vec::with_capacity(self.inputs / 2));
+        let mut twins = Vec::with_capacity(products.len() / 2);
         let mut others = Vec::new();
         let mut rest = products.as_slice();
         while let [row, after @ ..] = rest {
             rest = after;
-            let found = after.first().and_then(|other| Some(([*row, *other], self.pairs(*row, *other)?)));
-            match found {
-                Some((rows, found)) if pairs.get_or_insert_with(|| found.clone()) == &found => {
-                    twins.push(rows);
-                    rest = &after[1..];
+            match after {
+                [other, after @ ..]
+                    if self.are_twins([*row, *other], &mut found) && (twins.is_empty() || pairs == found) =>
+                {
+                    std::mem::swap(&mut pairs, &mut found);
+                    twins.push([*row, *other]);
+                    rest = after;
                 }
                 _ => others.push(*row),
             }
@@ -127,23 +129,30 @@ impl Matrix<'_> {
         if !others.is_empty() && twins.len() < TWINS_BESIDE_OTHERS_MIN {
             return (Vec::new(), products);
         }
-        let pairs = pairs.unwrap_or_default();
         (twins.chunks(GROUP_TWINS_MAX).map(|rows| self.twins_of(rows, &pairs)).collect(), others)
     }
 
     fn twins_of<M: Multiplier>(self, rows: &[[usize; 2]], pairs: &[[usize; 2]]) -> Twins<M> {
-        let single = |input: &usize| !pairs.as_flattened().contains(input);
-        let mut shared: Vec<usize> = (0..self.inputs).filter(single).collect();
-        let mut shared_factors = Vec::new();
-        for input in &shared {
-            shared_factors.extend(rows.iter().map(|[row, _]| M::factor(self.coefficient(*row, *input))));
-        }
-        let mut pair_factors = Vec::new();
-        for [a, b] in pairs {
-            shared.push(*a);
-            let common = |row| self.coefficient(row, *a) ^ self.coefficient(row, *b);
-            shared_factors.extend(rows.iter().map(|[row, _]| M::factor(common(*row))));
-            pair_factors.extend(rows.iter().flatten().map(|row| M::factor(self.coefficient(*row, *b))));
+        let mut shared = Vec::with_capacity(self.inputs);
+        let mut shared_factors = Vec::with_capacity(self.inputs * rows.len());
+        let mut pair_factors = Vec::with_capacity(pairs.len() * rows.len() * 2);
+        let mut next = pairs.iter().peekable();
+        let mut input = 0;
+        while input < self.inputs {
+            shared.push(input);
+            let pair = next.next_if(|pair| pair[0] == input);
+            for twins in rows {
+                let first = self.coefficient(twins[0], input);
+                let second = pair.map_or(0, |pair| self.coefficient(twins[0], pair[1]));
+                shared_factors.push(M::factor(first ^ second));
+            }
+            if let Some(pair) = pair {
+                for row in rows.as_flattened() {
+                    pair_factors.push(M::factor(self.coefficient(*row, pair[1])));
+                }
+                input += 1;
+            }
+            input += 1;
         }
         Twins { rows: rows.to_vec(), sum: None, shared, shared_factors, pairs: pairs.to_vec(), pair_factors }
     }

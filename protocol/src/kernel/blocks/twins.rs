@@ -1,6 +1,6 @@
 //! The walk over [`Twins`]: what both rows share is summed up once, and each goes on from there.
 
-use super::{BLOCK_BYTES, Multiplier, Target, begin, end, plan::Twins};
+use super::{BLOCK_BYTES, Multiplier, Target, begin, end, load_input, plan::Twins};
 
 /// One group over `from..to`, whole blocks.
 ///
@@ -40,6 +40,8 @@ unsafe fn walk<M: Multiplier, const TWINS: usize, const SUMS: usize>(
     from: usize,
     to: usize,
 ) {
+    // SAFETY: the group's indices are below the number of inputs that it was planned for, which these are as many as.
+    let place = |input: usize| unsafe { *inputs.get_unchecked(input) };
     let mut at = from;
     while at < to {
         // SAFETY: `at` is a block or more before `to`; the factors read are one for each twin and input that is shared
@@ -52,7 +54,7 @@ unsafe fn walk<M: Multiplier, const TWINS: usize, const SUMS: usize>(
             let mut shared = [M::zero(); TWINS];
             let mut factor = group.shared_factors.as_ptr();
             for input in &group.shared {
-                let text = M::load(inputs[*input].add(at));
+                let text = load_input::<M>(place(*input), at);
                 for row in 0..SUMS {
                     plain[row][0] = M::add(plain[row][0], text);
                 }
@@ -65,7 +67,7 @@ unsafe fn walk<M: Multiplier, const TWINS: usize, const SUMS: usize>(
             // The sum is finished first: beside those of the rows there is no register for it.
             for row in 0..SUMS {
                 for [_, second] in &group.pairs {
-                    plain[row][0] = M::add(plain[row][0], M::load(inputs[*second].add(at)));
+                    plain[row][0] = M::add(plain[row][0], load_input::<M>(place(*second), at));
                 }
                 end::<M, 1>(&plain[row], sums[row], at);
             }
@@ -78,7 +80,7 @@ unsafe fn walk<M: Multiplier, const TWINS: usize, const SUMS: usize>(
             }
             let mut factor = group.pair_factors.as_ptr();
             for [first, second] in &group.pairs {
-                let text = M::add(M::load(inputs[*first].add(at)), M::load(inputs[*second].add(at)));
+                let text = M::add(M::load(place(*first).add(at)), M::load(place(*second).add(at)));
                 let operand = M::operand(text);
                 for twin in 0..TWINS {
                     for row in 0..2 {
