@@ -27,16 +27,16 @@ pub(super) struct Group<M: Multiplier> {
     pub(super) factors: Vec<M::Factor>,
 }
 
-/// Pairs of rows that are computed in one go, of which two multiply some inputs alike.
+/// Pairs of rows that are computed in one go, the second of each from the first.
 ///
 /// The coefficients of twins differ by the same in both inputs of a pair, and not at all in inputs without a pair. With
-/// `c` and `c'` their coefficients, the sums over a pair `a`, `b` are then `s · y_a ⊕ c_b · (y_a ⊕ y_b)` and
-/// `s · y_a ⊕ c'_b · (y_a ⊕ y_b)`, where `s = c_a ⊕ c_b = c'_a ⊕ c'_b`: three products in place of four, and one in place
-/// of two for each of the other inputs.
+/// `c` the coefficients of the first and `d` the differences, the first sums up `(c_a ⊕ c_b) · y_a ⊕ c_b · (y_a ⊕ y_b)`
+/// over a pair `a`, `b` and the second `d · (y_a ⊕ y_b)` more: three products in place of four, or two where `d` is 1,
+/// and one in place of two for each of the other inputs.
 ///
 /// That is how `P` goes from x to x + 1 where k is odd, at every even x: `P(x) ⊕ P(x + 1)` has a smaller degree and is
 /// determined by the sums of its values at 2 and 3, 4 and 5, up to k − 1 and k, which the scaling of the shares leaves
-/// with equal factors.
+/// with equal factors. Where k is 3 it is the sum of the values at 2 and 3 itself, and all `d` are 1.
 pub(super) struct Twins<M: Multiplier> {
     /// Indices of the rows.
     pub(super) rows: Vec<[usize; 2]>,
@@ -48,8 +48,10 @@ pub(super) struct Twins<M: Multiplier> {
     pub(super) shared_factors: Vec<M::Factor>,
     /// Pairs of inputs.
     pub(super) pairs: Vec<[usize; 2]>,
-    /// For each pair in turn, factors of its sum for each of the rows, twin after twin.
+    /// For each pair in turn, a factor of its sum for each of the twins.
     pub(super) pair_factors: Vec<M::Factor>,
+    /// For each pair in turn, a factor of its sum for what each of the twins differs by. None if all of them are 1.
+    pub(super) differences: Option<Vec<M::Factor>>,
 }
 
 impl<M: Multiplier> Plan<M> {
@@ -133,28 +135,33 @@ impl Matrix<'_> {
     }
 
     fn twins_of<M: Multiplier>(self, rows: &[[usize; 2]], pairs: &[[usize; 2]]) -> Twins<M> {
+        let coefficient = |row, input| self.coefficient(row, input);
         let mut shared = Vec::with_capacity(self.inputs);
         let mut shared_factors = Vec::with_capacity(self.inputs * rows.len());
-        let mut pair_factors = Vec::with_capacity(pairs.len() * rows.len() * 2);
+        let mut pair_factors = Vec::with_capacity(pairs.len() * rows.len());
+        let mut differences = Vec::with_capacity(pairs.len() * rows.len());
+        let mut all_one = true;
         let mut next = pairs.iter().peekable();
         let mut input = 0;
         while input < self.inputs {
             shared.push(input);
-            let pair = next.next_if(|pair| pair[0] == input);
-            for twins in rows {
-                let first = self.coefficient(twins[0], input);
-                let second = pair.map_or(0, |pair| self.coefficient(twins[0], pair[1]));
-                shared_factors.push(M::factor(first ^ second));
-            }
-            if let Some(pair) = pair {
-                for row in rows.as_flattened() {
-                    pair_factors.push(M::factor(self.coefficient(*row, pair[1])));
+            if let Some([a, b]) = next.next_if(|[a, _]| *a == input) {
+                for [first, second] in rows {
+                    let difference = coefficient(*first, *b) ^ coefficient(*second, *b);
+                    all_one &= difference == 1;
+                    shared_factors.push(M::factor(coefficient(*first, *a) ^ coefficient(*first, *b)));
+                    pair_factors.push(M::factor(coefficient(*first, *b)));
+                    differences.push(M::factor(difference));
                 }
+                input += 2;
+            } else {
+                shared_factors.extend(rows.iter().map(|[first, _]| M::factor(coefficient(*first, input))));
                 input += 1;
             }
-            input += 1;
         }
-        Twins { rows: rows.to_vec(), sum: None, shared, shared_factors, pairs: pairs.to_vec(), pair_factors }
+        let differences = (!all_one).then_some(differences);
+        let (rows, pairs) = (rows.to_vec(), pairs.to_vec());
+        Twins { rows, sum: None, shared, shared_factors, pairs, pair_factors, differences }
     }
 
     /// Cuts rows into groups of nearly one size.
