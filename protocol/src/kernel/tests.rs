@@ -27,14 +27,32 @@ fn random(len: usize, rng: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// Rows of random bytes, now and then of zeros or ones.
+/// Rows of random bytes, now and then of zeros or ones; some of them twins of the row before.
 fn coefficients(rows: usize, inputs: usize, rng: &mut StdRng) -> Vec<Vec<u8>> {
-    let row = |rng: &mut StdRng| match rng.next_u32() % 4 {
-        0 => vec![1; inputs],
-        1 => random(inputs, rng).iter().map(|byte| byte & 1).collect(),
-        _ => random(inputs, rng),
-    };
-    (0..rows).map(|_| row(rng)).collect()
+    let first_pair = (rng.next_u32() % 2) as usize;
+    let by_one = rng.next_u32().is_multiple_of(3);
+    let mut all: Vec<Vec<u8>> = Vec::with_capacity(rows);
+    while all.len() < rows {
+        let row = match (rng.next_u32() % 8, all.last()) {
+            (0..5, Some(last)) => twin(last, first_pair, by_one, rng),
+            (5, _) => vec![1; inputs],
+            (6, _) => random(inputs, rng).iter().map(|byte| byte & 1).collect(),
+            _ => random(inputs, rng),
+        };
+        all.push(row);
+    }
+    all
+}
+
+/// A row that differs from another by the same in both inputs of each pair.
+fn twin(row: &[u8], first_pair: usize, by_one: bool, rng: &mut StdRng) -> Vec<u8> {
+    let mut twin = row.to_vec();
+    for [a, b] in twin.get_mut(first_pair..).unwrap_or_default().as_chunks_mut().0 {
+        let difference = if by_one { 1 } else { rng.next_u32().to_le_bytes()[0] };
+        *a ^= difference;
+        *b ^= difference;
+    }
+    twin
 }
 
 /// Texts of one length, each with its own number of bytes before it.

@@ -178,3 +178,53 @@ impl Matrix<'_> {
         groups
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::{
+        coefficients::Coefficients,
+        field::Gf256,
+        kernel::{Start, avx2::Avx2},
+    };
+
+    fn plan(coefficients: &[Vec<u8>]) -> Plan<Avx2> {
+        let mut outputs = vec![[0]; coefficients.len()];
+        let rows: Vec<Row<'_>> = coefficients
+            .iter()
+            .zip(&mut outputs)
+            .map(|(coefficients, output)| Row { coefficients, start: Start::Zero, output })
+            .collect();
+        Plan::new(coefficients[0].len(), &rows)
+    }
+
+    /// Rows of twins, whether all of them differ by one, and the other rows, of what a sender computes.
+    fn split(n: u8, k: u8) -> (Vec<Vec<[usize; 2]>>, bool, Vec<Vec<usize>>) {
+        let scheme = Coefficients::<Gf256>::new(k);
+        let derived = (k..n).map(|target| scheme.derivation_row(target).map(|c| c.0).collect());
+        let plan = plan(&derived.chain([vec![1; usize::from(k)]]).collect::<Vec<_>>());
+        let sums = plan.twins.iter().map(|group| group.sum).chain(plan.groups.iter().map(|group| group.sum));
+        assert_eq!(sums.flatten().collect::<Vec<_>>(), [usize::from(n - k)], "the secret, once");
+        let by_one = plan.twins.iter().all(|group| group.differences.is_none());
+        let twins = plan.twins.into_iter().map(|group| group.rows).collect();
+        (twins, by_one, plan.groups.into_iter().map(|group| group.rows).collect())
+    }
+
+    #[test]
+    fn derived_shares_of_an_odd_threshold_are_twins() {
+        assert_eq!(split(5, 3), (vec![vec![[0, 1]]], true, vec![]));
+        assert_eq!(split(9, 5), (vec![vec![[0, 1], [2, 3]]], false, vec![]));
+        assert_eq!(split(14, 7), (vec![vec![[0, 1], [2, 3]], vec![[4, 5]]], false, vec![vec![6]]));
+    }
+
+    #[test]
+    fn few_twins_are_left_among_other_rows() {
+        assert_eq!(split(8, 5), (vec![], true, vec![vec![0, 1, 2]]));
+    }
+
+    #[test]
+    fn derived_shares_of_an_even_threshold_are_rows_by_themselves() {
+        assert_eq!(split(3, 2), (vec![], true, vec![vec![0]]));
+        assert_eq!(split(20, 10), (vec![], true, vec![vec![0, 1, 2, 3, 4], vec![5, 6, 7, 8, 9]]));
+    }
+}
