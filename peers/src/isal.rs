@@ -118,7 +118,7 @@ fn product(mut a: u8, mut b: u8) -> u8 {
     let mut product = 0;
     while b > 0 {
         product ^= a * (b & 1);
-        a = a << 1 ^ 0x1D * (a >> 7);
+        a = (a << 1) ^ (0x1D * (a >> 7));
         b >>= 1;
     }
     product

@@ -1,6 +1,6 @@
 //! A switch that leaves the GFNI kernel unused, so that the AVX2 kernel can be timed on processors that have both.
 //!
-//! Without the feature `without-gfni`, which nothing but `peers` turns on, [`chosen`] is the constant `false`.
+//! Without the feature `without-gfni`, which nothing but `peers` turns on, `chosen` is the constant `false`.
 
 #[cfg(feature = "without-gfni")]
 static CHOSEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

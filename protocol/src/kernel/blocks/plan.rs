@@ -198,8 +198,11 @@ mod tests {
         Plan::new(coefficients[0].len(), &rows)
     }
 
-    /// Rows of twins, whether all of them differ by one, and the other rows, of what a sender computes.
-    fn split(n: u8, k: u8) -> (Vec<Vec<[usize; 2]>>, bool, Vec<Vec<usize>>) {
+    /// Rows of twins, whether all of them differ by one, and the other rows.
+    type Rows = (Vec<Vec<[usize; 2]>>, bool, Vec<Vec<usize>>);
+
+    /// Of what a sender computes.
+    fn split(n: u8, k: u8) -> Rows {
         let scheme = Coefficients::<Gf256>::new(k);
         let derived = (k..n).map(|target| scheme.derivation_row(target).map(|c| c.0).collect());
         let plan = plan(&derived.chain([vec![1; usize::from(k)]]).collect::<Vec<_>>());
