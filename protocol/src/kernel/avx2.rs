@@ -30,12 +30,19 @@ pub(super) fn rows(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
 #[target_feature(enable = "avx2")]
 unsafe fn with_avx2(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
     // SAFETY: as the caller vouches for.
-    unsafe { blocks::rows::<Avx2>(inputs, rows, len) }
+    unsafe {
+        if blocks::are_far(inputs.len() + rows.len(), len) {
+            blocks::rows::<Avx2<true>>(inputs, rows, len);
+        } else {
+            blocks::rows::<Avx2<false>>(inputs, rows, len);
+        }
+    }
 }
 
-pub(super) struct Avx2;
+/// `FAR` is whether the texts are [far](blocks::are_far).
+pub(super) struct Avx2<const FAR: bool>;
 
-impl Multiplier for Avx2 {
+impl<const FAR: bool> Multiplier for Avx2<FAR> {
     type Factor = Nibbles;
     type Vector = [__m256i; 2];
     /// The low halves and the high halves of the bytes.
@@ -49,8 +56,10 @@ impl Multiplier for Avx2 {
 
     #[inline(always)]
     fn prefetch(place: *const u8) {
-        // SAFETY: a hint, which every processor of this architecture takes and which faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
+        if FAR {
+            // SAFETY: a hint, which every processor of this architecture takes and which faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
+        }
     }
 
     #[inline(always)]

@@ -38,6 +38,10 @@ const STRIP_BYTES: usize = 8192;
 /// instruction that reads, and one instruction reads all inputs here. Far enough for the largest cache.
 const AHEAD_BYTES: usize = 1024;
 
+/// Texts that have more bytes together are not in the second cache, of whatever size that is. Where they are, asking for
+/// blocks ahead takes more time than it saves.
+const NEAR_BYTES: usize = 256 << 10;
+
 /// Rows of a group beside whose sums there is no register for a row of plain exclusive-or: that one follows, block by
 /// block.
 const ROWS_ALONE_MIN: usize = 4;
@@ -58,7 +62,7 @@ pub(super) trait Multiplier {
     const DEAR: bool;
 
     fn factor(coefficient: u8) -> Self::Factor;
-    /// Asks for what lies at an address, which may be any, to be brought near.
+    /// Asks for what lies at an address, which may be any, to be brought near, if texts are [far](are_far).
     fn prefetch(_: *const u8) {}
     unsafe fn zero() -> Self::Vector;
     unsafe fn load(text: *const u8) -> Self::Vector;
@@ -75,6 +79,11 @@ struct Target {
     output: *mut u8,
     /// Null for zeros.
     start: *const u8,
+}
+
+/// Whether the first `len` bytes of so many texts are better asked for ahead.
+pub(super) fn are_far(texts: usize, len: usize) -> bool {
+    texts.saturating_mul(len) > NEAR_BYTES
 }
 
 /// Computes rows over the first `len` bytes of all texts.

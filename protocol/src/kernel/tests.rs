@@ -153,6 +153,23 @@ fn all_kernels_agree_at_every_length() {
 }
 
 #[test]
+fn all_kernels_agree_on_texts_that_are_asked_for_ahead() {
+    let rng = &mut StdRng::seed_from_u64(2);
+    for len in [60_000, 70_001, 70_063, 70_064] {
+        for (rows, inputs) in [(1, 4), (2, 5), (3, 3), (5, 5), (11, 7)] {
+            let case = Case::new(rows, inputs, len, rng);
+            let expected = case.run(Kernel::Portable);
+            for kernel in kernels() {
+                assert!(
+                    case.run(kernel) == expected,
+                    "{kernel:?}: {rows} rows, {inputs} inputs, {len} bytes"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn all_products_of_two_bytes_are_right() {
     let all: Vec<u8> = (0..=255).collect();
     for kernel in kernels() {

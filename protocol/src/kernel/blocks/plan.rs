@@ -58,7 +58,8 @@ impl<M: Multiplier> Plan<M> {
     pub(super) fn new(inputs: usize, rows: &[Row<'_>]) -> Self {
         let matrix = Matrix { inputs, rows };
         let (sums, products): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|row| matrix.is_sum(*row));
-        let (mut twins, products) = if M::DEAR { matrix.twins(products) } else { (Vec::new(), products) };
+        let (mut twins, products) =
+            if M::DEAR && products.len() > 1 { matrix.twins(products) } else { (Vec::new(), products) };
         let mut groups = matrix.groups(&products);
         for sum in sums {
             let places = twins.iter_mut().map(|group| &mut group.sum);
@@ -188,7 +189,7 @@ mod tests {
         kernel::{Start, avx2::Avx2},
     };
 
-    fn plan(coefficients: &[Vec<u8>]) -> Plan<Avx2> {
+    fn plan(coefficients: &[Vec<u8>]) -> Plan<Avx2<false>> {
         let mut outputs = vec![[0]; coefficients.len()];
         let rows: Vec<Row<'_>> = coefficients
             .iter()
