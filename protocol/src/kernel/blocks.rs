@@ -34,12 +34,12 @@ pub(super) const BLOCK_BYTES: usize = 64;
 /// next of each text, short enough that a strip of some tens of texts stays in the second cache.
 const STRIP_BYTES: usize = 8192;
 
-/// How far ahead of its blocks a text is asked for. The processor looks ahead by itself only so far as it knows the
-/// instruction that reads, and one instruction reads all inputs here. Far enough for the largest cache.
+/// How far ahead of its blocks a text is asked for: of 512, 1024, 2048 and 4096 the best on the whole, where texts come
+/// from the third cache. Left to itself the processor waits for them.
 const AHEAD_BYTES: usize = 1024;
 
-/// Texts that have more bytes together are not in the second cache, of whatever size that is. Where they are, asking for
-/// blocks ahead takes more time than it saves.
+/// Texts that have more bytes together do not fit into the second cache, where that is small. In the second cache asking
+/// for blocks ahead takes more time than it saves.
 const NEAR_BYTES: usize = 256 << 10;
 
 /// Rows of a group beside whose sums there is no register for a row of plain exclusive-or: that one follows, block by
@@ -49,8 +49,8 @@ const ROWS_ALONE_MIN: usize = 4;
 /// Multiplication of 64 bytes by one coefficient.
 ///
 /// # Safety
-/// All functions but [`Self::factor`] and [`Self::prefetch`] may be called only where the processor has the kernel's instructions. Those
-/// that take a text's address read or write [`BLOCK_BYTES`] there, aligned in any way.
+/// All functions but [`Self::factor`] and [`Self::prefetch`] may be called only where the processor has the kernel's
+/// instructions. Those that take a text's address read or write [`BLOCK_BYTES`] there, aligned in any way.
 pub(super) trait Multiplier {
     /// A coefficient, made ready.
     type Factor: Copy;
