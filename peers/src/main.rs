@@ -6,10 +6,14 @@ mod texts;
 
 use std::hint::black_box;
 
-use dske_protocol::{pad::TagKey, sharing::Scheme};
+use dske_protocol::{pad::TagKey, sharing::Scheme, without_gfni};
 use polyval::universal_hash::UniversalHash;
 
-use crate::{isal::Matrix, race::race, texts::Texts};
+use crate::{
+    isal::{Function, Matrix},
+    race::race,
+    texts::Texts,
+};
 
 /// Schemes, by n and k.
 const SCHEMES: [(u8, u8); 4] = [(3, 2), (5, 3), (9, 5), (20, 10)];
@@ -21,11 +25,25 @@ const SECRET_BYTES: [usize; 2] = [16 << 10, 1 << 20];
 const MESSAGE_BYTES: [usize; 5] = [64, 1 << 10, 2 << 10, 16 << 10, 1 << 20];
 
 fn main() {
+    let function = match std::env::args().skip(1).collect::<Vec<_>>().join(" ").as_str() {
+        "" => Function::Best,
+        "--kernel avx2" => {
+            without_gfni::choose();
+            Function::Avx2
+        }
+        other => {
+            eprintln!("what is {other}? There is nothing but --kernel avx2");
+            std::process::exit(2);
+        }
+    };
     println!("{:<52}{:>12}{:>12}{:>8}", "GB/s, one core", "dske", "other", "ratio");
     for len in SECRET_BYTES {
         for (n, k) in SCHEMES {
-            sharing(n, k, len);
+            sharing(function, n, k, len);
         }
+    }
+    if function != Function::Best {
+        return;
     }
     shamir();
     for len in MESSAGE_BYTES {
@@ -41,7 +59,7 @@ fn row(name: &str, bytes: usize, (ours, other): (f64, f64)) {
 
 /// What a sender and a receiver compute, against as many rows of ISA-L over as many inputs. ISA-L's outputs are plain
 /// shares, dske's are added onto the pads of their hubs.
-fn sharing(n: u8, k: u8, len: usize) {
+fn sharing(function: Function, n: u8, k: u8, len: usize) {
     let (scheme, inputs, outputs) =
         (Scheme::new(n, k).expect("a scheme"), usize::from(k), usize::from(n - k));
     let (mut mine, mut theirs) = (Texts::new(usize::from(n) + 1, len), Texts::new(usize::from(n) + 1, len));
@@ -50,14 +68,14 @@ fn sharing(n: u8, k: u8, len: usize) {
     let (secret, rest) = rest.split_first_mut().expect("one more than n");
     let name = |what: &str| format!("{what}, ({n},{k}), {} KiB, ISA-L", len >> 10);
 
-    let mut all = Matrix::new(inputs, outputs + 1);
+    let mut all = Matrix::new(function, inputs, outputs + 1);
     let result = race(
         || scheme.split(black_box(&first), rest, secret).expect("a valid call"),
         || all.apply(black_box(&sources), &mut targets),
     );
     row(&name("split"), len, result);
 
-    let mut one = Matrix::new(inputs, 1);
+    let mut one = Matrix::new(function, inputs, 1);
     for (what, positions) in [("first k", (0..k)), ("last k", (n - k..n))] {
         let positions: Vec<u8> = positions.collect();
         let result = race(

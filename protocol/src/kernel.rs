@@ -16,6 +16,9 @@ mod neon;
 pub(crate) mod nibbles;
 mod portable;
 
+#[cfg(target_arch = "x86_64")]
+use crate::without_gfni;
+
 /// What the sum of a row is added to.
 pub(crate) enum Start<'a> {
     /// Nothing: whatever the output holds is overwritten, and not read.
@@ -67,7 +70,8 @@ impl Kernel {
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            return if is_x86_feature_detected!("gfni") { Self::Gfni } else { Self::Avx2 };
+            let gfni = is_x86_feature_detected!("gfni") && !without_gfni::chosen();
+            return if gfni { Self::Gfni } else { Self::Avx2 };
         }
         #[cfg(target_arch = "aarch64")]
         if std::arch::is_aarch64_feature_detected!("neon") {

@@ -38,5 +38,7 @@ pub mod sharing;
 pub mod sync;
 pub mod tag;
 pub mod wiped;
+#[cfg(target_arch = "x86_64")]
+pub mod without_gfni;
 
 pub use collect::{ReconstructJob, Reconstructed};

@@ -6,9 +6,9 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::{
-    __m256i, _mm_load_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_loadu_si256,
-    _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256,
-    _mm256_xor_si256,
+    __m256i, _MM_HINT_T0, _mm_load_si128, _mm_prefetch, _mm256_and_si256, _mm256_broadcastsi128_si256,
+    _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    _mm256_storeu_si256, _mm256_xor_si256,
 };
 
 use super::{
@@ -30,20 +30,36 @@ pub(super) fn rows(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
 #[target_feature(enable = "avx2")]
 unsafe fn with_avx2(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
     // SAFETY: as the caller vouches for.
-    unsafe { blocks::rows::<Avx2>(inputs, rows, len) }
+    unsafe {
+        if blocks::are_far(inputs.len() + rows.len(), len) {
+            blocks::rows::<Avx2<true>>(inputs, rows, len);
+        } else {
+            blocks::rows::<Avx2<false>>(inputs, rows, len);
+        }
+    }
 }
 
-pub(super) struct Avx2;
+/// `FAR` is whether the texts are [far](blocks::are_far).
+pub(super) struct Avx2<const FAR: bool>;
 
-impl Multiplier for Avx2 {
+impl<const FAR: bool> Multiplier for Avx2<FAR> {
     type Factor = Nibbles;
     type Vector = [__m256i; 2];
     /// The low halves and the high halves of the bytes.
     type Operand = [[__m256i; 2]; 2];
+    const DEAR: bool = true;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> Nibbles {
         nibbles::of(coefficient)
+    }
+
+    #[inline(always)]
+    fn prefetch(place: *const u8) {
+        if FAR {
+            // SAFETY: a hint, which every processor of this architecture takes and which faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
+        }
     }
 
     #[inline(always)]

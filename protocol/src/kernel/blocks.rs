@@ -19,8 +19,12 @@
     reason = "what iterators call is compiled without the instructions of the kernel"
 )]
 
+mod plan;
+mod twins;
+
 use zeroize::Zeroize;
 
+use self::plan::{Group, Plan};
 use super::{Row, Start};
 
 /// Bytes of a [`Multiplier::Vector`].
@@ -30,8 +34,13 @@ pub(super) const BLOCK_BYTES: usize = 64;
 /// next of each text, short enough that a strip of some tens of texts stays in the second cache.
 const STRIP_BYTES: usize = 8192;
 
-/// Most rows whose sums stay in registers.
-const GROUP_ROWS_MAX: usize = 5;
+/// How far ahead of its blocks a text is asked for: of 512, 1024, 2048 and 4096 the best on the whole, where texts come
+/// from the third cache. Left to itself the processor waits for them.
+const AHEAD_BYTES: usize = 1024;
+
+/// Texts that have more bytes together do not fit into the second cache, where that is small. In the second cache asking
+/// for blocks ahead takes more time than it saves.
+const NEAR_BYTES: usize = 256 << 10;
 
 /// Rows of a group beside whose sums there is no register for a row of plain exclusive-or: that one follows, block by
 /// block.
@@ -40,8 +49,8 @@ const ROWS_ALONE_MIN: usize = 4;
 /// Multiplication of 64 bytes by one coefficient.
 ///
 /// # Safety
-/// All functions but [`Self::factor`] may be called only where the processor has the kernel's instructions. Those
-/// that take a text's address read or write [`BLOCK_BYTES`] there, aligned in any way.
+/// All functions but [`Self::factor`] and [`Self::prefetch`] may be called only where the processor has the kernel's
+/// instructions. Those that take a text's address read or write [`BLOCK_BYTES`] there, aligned in any way.
 pub(super) trait Multiplier {
     /// A coefficient, made ready.
     type Factor: Copy;
@@ -49,8 +58,12 @@ pub(super) trait Multiplier {
     type Vector: Copy;
     /// 64 bytes, made ready to be multiplied.
     type Operand: Copy;
+    /// Whether a product takes several times as long as an addition, so that [`Twins`](plan::Twins) pay.
+    const DEAR: bool;
 
     fn factor(coefficient: u8) -> Self::Factor;
+    /// Asks for what lies at an address, which may be any, to be brought near, if texts are [far](are_far).
+    fn prefetch(_: *const u8) {}
     unsafe fn zero() -> Self::Vector;
     unsafe fn load(text: *const u8) -> Self::Vector;
     unsafe fn store(text: *mut u8, vector: Self::Vector);
@@ -58,16 +71,6 @@ pub(super) trait Multiplier {
     unsafe fn operand(vector: Self::Vector) -> Self::Operand;
     /// `sum ⊕ factor · operand`.
     unsafe fn add_product(sum: Self::Vector, factor: &Self::Factor, operand: Self::Operand) -> Self::Vector;
-}
-
-/// Rows that are computed in one go.
-struct Group<M: Multiplier> {
-    /// Indices of the rows that multiply.
-    rows: Vec<usize>,
-    /// Index of the row of plain exclusive-or.
-    sum: Option<usize>,
-    /// For each input in turn, a factor for each of `rows`.
-    factors: Vec<M::Factor>,
 }
 
 /// Where the bytes of a row stand.
@@ -78,29 +81,32 @@ struct Target {
     start: *const u8,
 }
 
+/// Whether the first `len` bytes of so many texts are better asked for ahead.
+pub(super) fn are_far(texts: usize, len: usize) -> bool {
+    texts.saturating_mul(len) > NEAR_BYTES
+}
+
 /// Computes rows over the first `len` bytes of all texts.
 ///
 /// # Safety
 /// The processor has the instructions of `M`, and no text is shorter than `len`.
 #[inline(always)]
 pub(super) unsafe fn rows<M: Multiplier>(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
-    let groups = plan::<M>(inputs.len(), rows);
+    let plan = Plan::<M>::new(inputs.len(), rows);
     let places: Vec<*const u8> = inputs.iter().map(|input| input.as_ptr()).collect();
     let targets: Vec<Target> = rows.iter_mut().map(Target::of).collect();
     let whole = len - len % BLOCK_BYTES;
     let mut from = 0;
     while from < whole {
         let to = whole.min(from + STRIP_BYTES);
-        for group in &groups {
-            // SAFETY: every place and target has `len` bytes, and `to` is not beyond it. The outputs are borrowed
-            // exclusively, so that no two of them, nor one and an input, overlap; a start may be its own output.
-            unsafe { strip(group, &places, &targets, from, to) };
-        }
+        // SAFETY: every place and target has `len` bytes, and `to` is not beyond it. The outputs are borrowed
+        // exclusively, so that no two of them, nor one and an input, overlap; a start may be its own output.
+        unsafe { strip(&plan, &places, &targets, from, to) };
         from = to;
     }
     if whole < len {
         // SAFETY: as the caller vouches for.
-        unsafe { rest(&groups, inputs, rows, whole, len - whole) };
+        unsafe { rest(&plan, inputs, rows, whole, len - whole) };
     }
 }
 
@@ -110,7 +116,7 @@ pub(super) unsafe fn rows<M: Multiplier>(inputs: &[&[u8]], rows: &mut [Row<'_>],
 /// As for [`rows`]; the texts have `from + bytes` bytes, and `bytes` is less than a block.
 #[inline(always)]
 unsafe fn rest<M: Multiplier>(
-    groups: &[Group<M>],
+    plan: &Plan<M>,
     inputs: &[&[u8]],
     rows: &mut [Row<'_>],
     from: usize,
@@ -134,10 +140,8 @@ unsafe fn rest<M: Multiplier>(
         Target { output, start: output }
     });
     let targets: Vec<Target> = targets.collect();
-    for group in groups {
-        // SAFETY: every place and target is one block, all of them apart from each other.
-        unsafe { strip(group, &places, &targets, 0, BLOCK_BYTES) };
-    }
+    // SAFETY: every place and target is one block, all of them apart from each other.
+    unsafe { strip(plan, &places, &targets, 0, BLOCK_BYTES) };
     for (row, block) in rows.iter_mut().zip(&outputs.0) {
         row.output[from..from + bytes].copy_from_slice(&block[..bytes]);
     }
@@ -164,38 +168,35 @@ impl Target {
     }
 }
 
-/// Cuts rows into groups of nearly one size; each row of plain exclusive-or joins a group that has none.
-fn plan<M: Multiplier>(inputs: usize, rows: &[Row<'_>]) -> Vec<Group<M>> {
-    let coefficient = |row: usize, input: usize| rows[row].coefficients.get(input).copied().unwrap_or(0);
-    let is_sum = |row: &usize| (0..inputs).all(|input| coefficient(*row, input) == 1);
-    let (sums, products): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(is_sum);
-    let count = products.len().div_ceil(GROUP_ROWS_MAX).max(1);
-    let mut groups: Vec<Group<M>> = Vec::with_capacity(count);
-    for rows in products.chunks(products.len().div_ceil(count).max(1)) {
-        let mut factors = Vec::with_capacity(inputs * rows.len());
-        for input in 0..inputs {
-            for row in rows {
-                factors.push(M::factor(coefficient(*row, input)));
-            }
-        }
-        groups.push(Group { rows: rows.to_vec(), sum: None, factors });
-    }
-    for sum in sums {
-        match groups.iter_mut().rev().find(|group| group.sum.is_none()) {
-            Some(group) => group.sum = Some(sum),
-            None => groups.push(Group { rows: Vec::new(), sum: Some(sum), factors: Vec::new() }),
-        }
-    }
-    groups
-}
-
-/// One group over `from..to`, whole blocks.
+/// All rows over `from..to`, whole blocks.
 ///
 /// # Safety
 /// The processor has the instructions of `M`; inputs, outputs and starts have `to` bytes, and none overlaps an output
 /// but a start its own.
 #[inline(always)]
 unsafe fn strip<M: Multiplier>(
+    plan: &Plan<M>,
+    inputs: &[*const u8],
+    targets: &[Target],
+    from: usize,
+    to: usize,
+) {
+    for group in &plan.twins {
+        // SAFETY: as the caller vouches for.
+        unsafe { twins::strip(group, inputs, targets, from, to) };
+    }
+    for group in &plan.groups {
+        // SAFETY: as the caller vouches for.
+        unsafe { strip_of_group(group, inputs, targets, from, to) };
+    }
+}
+
+/// One group over `from..to`, whole blocks.
+///
+/// # Safety
+/// As for [`strip`].
+#[inline(always)]
+unsafe fn strip_of_group<M: Multiplier>(
     group: &Group<M>,
     inputs: &[*const u8],
     targets: &[Target],
@@ -220,7 +221,7 @@ unsafe fn strip<M: Multiplier>(
 /// `ROWS` rows, and one of plain exclusive-or where `sum` is given, over `from..to`.
 ///
 /// # Safety
-/// As for [`strip`], with `ROWS` factors for each input.
+/// As for [`strip_of_group`], with `ROWS` factors for each input.
 #[inline(always)]
 unsafe fn pass<M: Multiplier, const ROWS: usize>(
     factors: &[M::Factor],
@@ -301,7 +302,7 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
             let mut factor = factors.as_ptr();
             for input in inputs {
                 for w in 0..WIDTH {
-                    let text = M::load(input.add(at + w * BLOCK_BYTES));
+                    let text = load_input::<M>(*input, at + w * BLOCK_BYTES);
                     if together {
                         for row in 0..SUMS {
                             plain[row][w] = M::add(plain[row][w], text);
@@ -337,12 +338,26 @@ unsafe fn walk<M: Multiplier, const ROWS: usize, const SUMS: usize, const WIDTH:
     }
 }
 
-/// Loads what a row's sum is added to; zeros stay.
+/// Loads a block of an input, and asks for a later one.
+///
+/// # Safety
+/// The processor has the instructions of `M`, and the input has the block at `at`.
+#[inline(always)]
+unsafe fn load_input<M: Multiplier>(input: *const u8, at: usize) -> M::Vector {
+    M::prefetch(input.wrapping_add(at + AHEAD_BYTES));
+    // SAFETY: as the caller vouches for.
+    unsafe { M::load(input.add(at)) }
+}
+
+/// Loads what a row's sum is added to, zeros stay; asks for a later block of the output.
 ///
 /// # Safety
 /// As for [`walk`].
 #[inline(always)]
 unsafe fn begin<M: Multiplier, const WIDTH: usize>(sum: &mut [M::Vector; WIDTH], target: Target, at: usize) {
+    for w in 0..WIDTH {
+        M::prefetch(target.output.wrapping_add(at + w * BLOCK_BYTES + AHEAD_BYTES));
+    }
     if !target.start.is_null() {
         for w in 0..WIDTH {
             // SAFETY: a start that is not null has the block at `at + w` blocks.

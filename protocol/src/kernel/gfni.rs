@@ -27,17 +27,25 @@ pub(super) fn rows(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
 #[target_feature(enable = "gfni,avx2")]
 unsafe fn with_gfni(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
     // SAFETY: as the caller vouches for.
-    unsafe { blocks::rows::<Gfni>(inputs, rows, len) }
+    unsafe {
+        if blocks::are_far(inputs.len() + rows.len(), len) {
+            blocks::rows::<Gfni<true>>(inputs, rows, len);
+        } else {
+            blocks::rows::<Gfni<false>>(inputs, rows, len);
+        }
+    }
 }
 
-struct Gfni;
+/// `FAR` is whether the texts are [far](blocks::are_far).
+struct Gfni<const FAR: bool>;
 
-impl Multiplier for Gfni {
+impl<const FAR: bool> Multiplier for Gfni<FAR> {
     /// The coefficient itself: one instruction loads it into every byte of a register.
     type Factor = u8;
     /// The registers are those of AVX2.
-    type Vector = <Avx2 as Multiplier>::Vector;
+    type Vector = <Avx2<FAR> as Multiplier>::Vector;
     type Operand = Self::Vector;
+    const DEAR: bool = false;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> u8 {
@@ -45,27 +53,32 @@ impl Multiplier for Gfni {
     }
 
     #[inline(always)]
+    fn prefetch(place: *const u8) {
+        Avx2::<FAR>::prefetch(place);
+    }
+
+    #[inline(always)]
     unsafe fn zero() -> Self::Vector {
         // SAFETY: as the caller vouches for.
-        unsafe { Avx2::zero() }
+        unsafe { Avx2::<FAR>::zero() }
     }
 
     #[inline(always)]
     unsafe fn load(text: *const u8) -> Self::Vector {
         // SAFETY: as the caller vouches for.
-        unsafe { Avx2::load(text) }
+        unsafe { Avx2::<FAR>::load(text) }
     }
 
     #[inline(always)]
     unsafe fn store(text: *mut u8, vector: Self::Vector) {
         // SAFETY: as the caller vouches for.
-        unsafe { Avx2::store(text, vector) }
+        unsafe { Avx2::<FAR>::store(text, vector) }
     }
 
     #[inline(always)]
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
         // SAFETY: as the caller vouches for.
-        unsafe { Avx2::add(a, b) }
+        unsafe { Avx2::<FAR>::add(a, b) }
     }
 
     #[inline(always)]

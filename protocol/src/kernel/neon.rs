@@ -42,6 +42,7 @@ impl Multiplier for Neon {
     type Vector = [uint8x16_t; 4];
     /// The low halves and the high halves of the bytes.
     type Operand = [[uint8x16_t; 4]; 2];
+    const DEAR: bool = true;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> Nibbles {

@@ -27,14 +27,32 @@ fn random(len: usize, rng: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// Rows of random bytes, now and then of zeros or ones.
+/// Rows of random bytes, now and then of zeros or ones; some of them twins of the row before.
 fn coefficients(rows: usize, inputs: usize, rng: &mut StdRng) -> Vec<Vec<u8>> {
-    let row = |rng: &mut StdRng| match rng.next_u32() % 4 {
-        0 => vec![1; inputs],
-        1 => random(inputs, rng).iter().map(|byte| byte & 1).collect(),
-        _ => random(inputs, rng),
-    };
-    (0..rows).map(|_| row(rng)).collect()
+    let first_pair = (rng.next_u32() % 2) as usize;
+    let by_one = rng.next_u32().is_multiple_of(3);
+    let mut all: Vec<Vec<u8>> = Vec::with_capacity(rows);
+    while all.len() < rows {
+        let row = match (rng.next_u32() % 8, all.last()) {
+            (0..5, Some(last)) => twin(last, first_pair, by_one, rng),
+            (5, _) => vec![1; inputs],
+            (6, _) => random(inputs, rng).iter().map(|byte| byte & 1).collect(),
+            _ => random(inputs, rng),
+        };
+        all.push(row);
+    }
+    all
+}
+
+/// A row that differs from another by the same in both inputs of each pair.
+fn twin(row: &[u8], first_pair: usize, by_one: bool, rng: &mut StdRng) -> Vec<u8> {
+    let mut twin = row.to_vec();
+    for [a, b] in twin.get_mut(first_pair..).unwrap_or_default().as_chunks_mut().0 {
+        let difference = if by_one { 1 } else { rng.next_u32().to_le_bytes()[0] };
+        *a ^= difference;
+        *b ^= difference;
+    }
+    twin
 }
 
 /// Texts of one length, each with its own number of bytes before it.
@@ -130,6 +148,23 @@ fn all_kernels_agree_at_every_length() {
         let expected = case.expected();
         for kernel in kernels() {
             assert_eq!(case.run(kernel), expected, "{kernel:?}: {rows} rows, {inputs} inputs, {len} bytes");
+        }
+    }
+}
+
+#[test]
+fn all_kernels_agree_on_texts_that_are_asked_for_ahead() {
+    let rng = &mut StdRng::seed_from_u64(2);
+    for len in [60_000, 70_001, 70_063, 70_064] {
+        for (rows, inputs) in [(1, 4), (2, 5), (3, 3), (5, 5), (11, 7)] {
+            let case = Case::new(rows, inputs, len, rng);
+            let expected = case.run(Kernel::Portable);
+            for kernel in kernels() {
+                assert!(
+                    case.run(kernel) == expected,
+                    "{kernel:?}: {rows} rows, {inputs} inputs, {len} bytes"
+                );
+            }
         }
     }
 }

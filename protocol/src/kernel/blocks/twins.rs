@@ -1,0 +1,176 @@
+//! The walk over [`Twins`]: the first row of each is summed up, then what the second differs by.
+
+use super::{BLOCK_BYTES, Multiplier, Target, begin, end, load_input, plan::Twins};
+
+/// One group over `from..to`, whole blocks.
+///
+/// # Safety
+/// As for [`super::strip`].
+#[inline(always)]
+pub(super) unsafe fn strip<M: Multiplier>(
+    group: &Twins<M>,
+    inputs: &[*const u8],
+    targets: &[Target],
+    from: usize,
+    to: usize,
+) {
+    // SAFETY: the caller vouches for the texts; a group has one or two twins.
+    unsafe {
+        match (group.rows.len(), group.sum) {
+            (1, None) => pass::<M, 1, 0>(group, inputs, targets, &[], from, to),
+            (1, Some(sum)) => pass::<M, 1, 1>(group, inputs, targets, &[targets[sum]], from, to),
+            (_, None) => pass::<M, 2, 0>(group, inputs, targets, &[], from, to),
+            (_, Some(sum)) => pass::<M, 2, 1>(group, inputs, targets, &[targets[sum]], from, to),
+        }
+    }
+}
+
+/// `TWINS` twins, and `SUMS` rows of plain exclusive-or.
+///
+/// # Safety
+/// As for [`strip`]; the group has `TWINS` twins.
+#[inline(always)]
+unsafe fn pass<M: Multiplier, const TWINS: usize, const SUMS: usize>(
+    group: &Twins<M>,
+    inputs: &[*const u8],
+    targets: &[Target],
+    sums: &[Target; SUMS],
+    from: usize,
+    to: usize,
+) {
+    let targets = std::array::from_fn(|twin| group.rows[twin].map(|row| targets[row]));
+    // SAFETY: as the caller vouches for; there are as many factors of differences as of pairs, if any.
+    unsafe {
+        match &group.differences {
+            Some(differences) => {
+                wide::<M, TWINS, SUMS, TWINS>(group, differences, inputs, &targets, sums, from, to);
+            }
+            None => wide::<M, TWINS, SUMS, 0>(group, &[], inputs, &targets, sums, from, to),
+        }
+    }
+}
+
+/// Goes over as many blocks at once as registers hold the sums of, then over what is left. `DIFFERENT` is `TWINS`, or 0
+/// where all twins differ by the plain sum of the pairs.
+///
+/// # Safety
+/// As for [`pass`]; `differences` has `DIFFERENT` factors for each pair.
+#[inline(always)]
+unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFERENT: usize>(
+    group: &Twins<M>,
+    differences: &[M::Factor],
+    inputs: &[*const u8],
+    targets: &[[Target; 2]; TWINS],
+    sums: &[Target; SUMS],
+    from: usize,
+    to: usize,
+) {
+    // SAFETY: as the caller vouches for.
+    unsafe {
+        if TWINS == 1 {
+            let rest = (to - from) % (2 * BLOCK_BYTES);
+            walk::<M, TWINS, SUMS, DIFFERENT, 2>(group, differences, inputs, targets, sums, from, to - rest);
+            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, differences, inputs, targets, sums, to - rest, to);
+        } else {
+            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, differences, inputs, targets, sums, from, to);
+        }
+    }
+}
+
+/// `WIDTH` blocks at once.
+///
+/// # Safety
+/// As for [`wide`]; `to − from` is a multiple of `WIDTH` blocks.
+#[inline(always)]
+unsafe fn walk<
+    M: Multiplier,
+    const TWINS: usize,
+    const SUMS: usize,
+    const DIFFERENT: usize,
+    const WIDTH: usize,
+>(
+    group: &Twins<M>,
+    differences: &[M::Factor],
+    inputs: &[*const u8],
+    targets: &[[Target; 2]; TWINS],
+    sums: &[Target; SUMS],
+    from: usize,
+    to: usize,
+) {
+    // SAFETY: the group's indices are below the number of inputs that it was planned for, which these are as many as.
+    let place = |input: usize| unsafe { *inputs.get_unchecked(input) };
+    let mut at = from;
+    while at < to {
+        // SAFETY: `at` is WIDTH blocks or more before `to`; the factors read are one for each twin and input that is
+        // shared, one for each twin and pair, and `DIFFERENT` for each pair.
+        unsafe {
+            let mut plain = [[M::zero(); WIDTH]; SUMS];
+            for row in 0..SUMS {
+                begin::<M, WIDTH>(&mut plain[row], sums[row], at);
+            }
+            let mut products = [[M::zero(); WIDTH]; TWINS];
+            let mut factor = group.shared_factors.as_ptr();
+            for input in &group.shared {
+                for w in 0..WIDTH {
+                    let text = load_input::<M>(place(*input), at + w * BLOCK_BYTES);
+                    for row in 0..SUMS {
+                        plain[row][w] = M::add(plain[row][w], text);
+                    }
+                    let operand = M::operand(text);
+                    for twin in 0..TWINS {
+                        products[twin][w] = M::add_product(products[twin][w], &*factor.add(twin), operand);
+                    }
+                }
+                factor = factor.add(TWINS);
+            }
+            // The sum is finished first: beside those of the rows there is no register for it.
+            for row in 0..SUMS {
+                for [_, second] in &group.pairs {
+                    for w in 0..WIDTH {
+                        let text = load_input::<M>(place(*second), at + w * BLOCK_BYTES);
+                        plain[row][w] = M::add(plain[row][w], text);
+                    }
+                }
+                end::<M, WIDTH>(&plain[row], sums[row], at);
+            }
+            let mut all = [M::zero(); WIDTH];
+            let mut different = [[M::zero(); WIDTH]; DIFFERENT];
+            let mut factor = group.pair_factors.as_ptr();
+            let mut difference = differences.as_ptr();
+            for [first, second] in &group.pairs {
+                for w in 0..WIDTH {
+                    let at = at + w * BLOCK_BYTES;
+                    let text = M::add(M::load(place(*first).add(at)), M::load(place(*second).add(at)));
+                    let operand = M::operand(text);
+                    for twin in 0..TWINS {
+                        products[twin][w] = M::add_product(products[twin][w], &*factor.add(twin), operand);
+                    }
+                    if DIFFERENT == 0 {
+                        all[w] = M::add(all[w], text);
+                    }
+                    for twin in 0..DIFFERENT {
+                        let difference = &*difference.add(twin);
+                        different[twin][w] = M::add_product(different[twin][w], difference, operand);
+                    }
+                }
+                factor = factor.add(TWINS);
+                difference = difference.add(DIFFERENT);
+            }
+            for twin in 0..TWINS {
+                for row in 0..2 {
+                    let mut sum = [M::zero(); WIDTH];
+                    begin::<M, WIDTH>(&mut sum, targets[twin][row], at);
+                    for w in 0..WIDTH {
+                        sum[w] = M::add(sum[w], products[twin][w]);
+                        if row == 1 {
+                            let difference = if DIFFERENT == 0 { all[w] } else { different[twin][w] };
+                            sum[w] = M::add(sum[w], difference);
+                        }
+                    }
+                    end::<M, WIDTH>(&sum, targets[twin][row], at);
+                }
+            }
+        }
+        at += WIDTH * BLOCK_BYTES;
+    }
+}
