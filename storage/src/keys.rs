@@ -329,7 +329,100 @@ pub(crate) fn void_block(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use dske_protocol::ids::NodeId;
+
     use super::*;
+    use crate::{records::Side, secret::SecretBytes, sim::SimLog};
+
+    const BLOCK: BlockId = BlockId::new([1; 16]);
+    const KEYS: u32 = 10_000;
+
+    fn record(key_bytes: u32, state: BlockState) -> BlockRecord {
+        BlockRecord {
+            block: BLOCK,
+            side: Side::Sender,
+            sender: NodeId::new([2; 32]),
+            receivers: vec![],
+            purpose: String::new(),
+            key_bytes,
+            n: 3,
+            k: 2,
+            state,
+            at_ms: 1,
+        }
+    }
+
+    /// The keys from one to before another, of five bytes and their checksums, as they lie.
+    fn run(first: u32, end: u32) -> Run {
+        let each = run_bytes(5, 1);
+        Run { segment: 3, offset: 700 + u64::from(first) * each, len: u64::from(end - first) * each }
+    }
+
+    fn change(ledger: &Ledger, change: impl Fn(&mut Draft<'_>) -> Result<(), StoreError>) {
+        let mut draft = Draft::new(ledger);
+        change(&mut draft).expect("readable");
+        ledger.commit(&draft.batch).expect("written");
+    }
+
+    /// A ledger with one block, of whose keys some are taken, some of them in each of three records.
+    fn ledger() -> Ledger {
+        let ledger = Ledger::new(Arc::new(SimLog::new(Arc::default())));
+        let record = record(5, BlockState::Ready);
+        change(&ledger, |draft| put_block(draft, &record, Some((run(0, KEYS), KEYS))));
+        take(&ledger, &[(0, 1), (4000, 200), (4300, 1), (9999, 1)]);
+        ledger
+    }
+
+    fn take(ledger: &Ledger, ranges: &[(u32, u32)]) {
+        for &(first, count) in ranges {
+            change(ledger, |draft| mark_taken(draft, KeyRange { block: BLOCK, first, count }));
+        }
+    }
+
+    #[test]
+    fn keys_that_wait_lie_in_runs_as_long_as_can_be() {
+        let ledger = ledger();
+        let stored: KeyRun =
+            ledger.get("key run", &block_key(kind::KEY_RUN, &BLOCK)).expect("read").expect("one");
+        let live = live_runs(&ledger, &BLOCK, &stored).expect("readable");
+        assert_eq!(live, [run(1, 4000), run(4200, 4300), run(4301, 9999)]);
+    }
+
+    #[test]
+    fn a_block_without_keys_that_wait_has_no_records_of_taken_ones() {
+        let records =
+            |ledger: &Ledger| ledger.pairs::<TakenMap>("taken keys", kind::KEY_TAKEN).expect("read").len();
+        let ledgers = [ledger(), ledger()];
+        assert!(ledgers.iter().all(|ledger| records(ledger) == 3));
+        take(&ledgers[0], &[(1, 3999), (4200, 100), (4301, 5698)]);
+        change(&ledgers[1], |draft| void_block(draft, BLOCK, "void").map(drop));
+        assert!(ledgers.iter().all(|ledger| records(ledger) == 0));
+    }
+
+    #[test]
+    fn a_new_block_is_cut_into_whole_keys_where_it_has_any() {
+        const MAX: usize = KEYS_PER_BLOCK_MAX as usize;
+        let aborted = || BlockState::Aborted { reason: String::new() };
+        for (key_bytes, state, bytes, keys) in [
+            (5, BlockState::Ready, Some(5), Some(1)),
+            (5, BlockState::Ready, Some(15), Some(3)),
+            (5, BlockState::Ready, Some(16), None),
+            (5, BlockState::Ready, Some(0), None),
+            (5, BlockState::Ready, None, None),
+            (0, BlockState::Ready, Some(15), None),
+            (0, BlockState::Ready, Some(0), None),
+            (1, BlockState::Ready, Some(MAX), Some(KEYS_PER_BLOCK_MAX)),
+            (1, BlockState::Ready, Some(MAX + 1), None),
+            (5, aborted(), Some(5), None),
+            (5, aborted(), None, Some(0)),
+        ] {
+            let key = bytes.map(|bytes| SecretBytes::new(vec![9; bytes]));
+            let found = check_block(&NewBlock { record: record(key_bytes, state), key });
+            assert_eq!(found.ok(), keys, "{bytes:?} bytes, {key_bytes} in a key");
+        }
+    }
 
     #[test]
     fn a_record_of_taken_keys_is_whole_or_damaged() {

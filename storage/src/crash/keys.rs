@@ -53,23 +53,23 @@ fn state(world: &World) -> BlockState {
 
 #[test]
 fn a_record_of_more_keys_than_a_block_holds_is_named_as_damage() {
-    let mut world = World::new();
-    world.block(1);
-    let id = crate::ledger::block_key(crate::ledger::kind::KEY_RUN, &BlockId::new([1; 16]));
-    let good: KeyRun = world.engine.ledger.get("key run", &id).expect("readable").expect("its keys wait");
-    for (keys, taken) in [(u32::MAX, 0), (70_000, 0), (0, 0), (5, 0), (1, 1)] {
+    let open_with = |keys, taken| {
+        let mut world = World::new();
+        world.block(1);
+        let id = crate::ledger::block_key(crate::ledger::kind::KEY_RUN, &BlockId::new([1; 16]));
+        let good: KeyRun = world.engine.ledger.get("key run", &id).expect("readable").expect("its keys wait");
         let mut draft = Draft::new(&world.engine.ledger);
-        draft.put("key run", id.clone(), &KeyRun { keys, taken, ..good }).expect("encoded");
+        draft.put("key run", id, &KeyRun { keys, taken, ..good }).expect("encoded");
         world.engine.ledger.commit(&draft.batch).expect("written");
-        let opened = load(
-            Path::new(DIR),
-            Arc::new(world.disk.clone()),
-            Arc::new(world.log.clone()),
-            [7; 16],
-            65_536,
-            SEGMENT,
-        );
-        assert!(matches!(opened.map(|_| ()), Err(StoreError::Damaged { .. })), "{keys}, {taken}");
+        let (disk, log) = (Arc::new(world.disk.clone()), Arc::new(world.log.clone()));
+        load(Path::new(DIR), disk, log, [7; 16], 65_536, SEGMENT).map(drop)
+    };
+    assert_eq!(open_with(1, 0), Ok(()));
+    for (keys, taken) in [(u32::MAX, 0), (70_000, 0), (0, 0), (5, 0), (1, 1)] {
+        let refused = open_with(keys, taken);
+        let of_keys =
+            matches!(refused, Err(StoreError::Damaged { what: "the ledger's record of a key run", .. }));
+        assert!(of_keys, "{keys}, {taken}: {refused:?}");
     }
 }
 

@@ -78,6 +78,29 @@ fn records_survive() {
 }
 
 #[test]
+fn an_identity_that_a_further_hub_claims_is_no_younger() {
+    let mut world = World::empty();
+    let first = dske_storage::IdentityRecord {
+        node: CLIENT,
+        name: "alice".parse().expect("a name"),
+        applications: vec![],
+        known_as: vec![(HUB, 7)],
+        established_ms: 5,
+    };
+    let further = vec![(HUB, 7), (dske_protocol::ids::NodeId::new([3; 32]), 9)];
+    let later = dske_storage::IdentityRecord { known_as: further, established_ms: 6, ..first.clone() };
+    for record in [&first, &later] {
+        let put = Transaction { identities: vec![record.clone()], ..Transaction::default() };
+        get(world.client.commit(put)).expect("stored");
+    }
+    world.reopen();
+    assert_eq!(
+        world.client.identities(),
+        Ok(vec![dske_storage::IdentityRecord { established_ms: 5, ..later }])
+    );
+}
+
+#[test]
 fn a_retired_table_stays_retired() {
     let mut world = World::paired();
     let id = table(&world.hub).table;
