@@ -6,6 +6,7 @@
 //! enters the pool: a key that is handed out here is there as well.
 
 mod fill;
+mod length;
 mod pool;
 mod window;
 
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::pool::BatchReply;
 use self::{
     fill::{Filling, Path},
+    length::Length,
     pool::{BATCH_BYTES_MAX, Pool, Waiting, hand_out},
     window::Window,
 };
@@ -58,6 +60,7 @@ struct Stream {
     /// Between the low mark, where filling begins, and the high one.
     filling: bool,
     window: Window,
+    length: Length,
     /// Blocks that are being agreed, and their keys.
     blocks_out: usize,
     keys_out: u64,
@@ -95,6 +98,7 @@ impl Stream {
             pool,
             filling: true,
             window: Window::default(),
+            length: Length::default(),
             blocks_out: 0,
             keys_out: 0,
             blocks_late: 0,

@@ -120,6 +120,9 @@ impl ClientActor {
                 stream.keys_out -= u64::from(*keys);
                 stream.blocks_late += 1;
                 stream.window.ended(*alone, None);
+                if stream.length.late(u64::from(*keys) * u64::from(*key_bytes)) {
+                    stream.window.again();
+                }
             }
         }
     }
@@ -142,8 +145,7 @@ impl ClientActor {
         if !stream.filling || missing == 0 || enough || now < stream.pause_until {
             return false;
         }
-        // As long as it may be: a block costs as many messages, records and syncs whatever its length.
-        let most = KEY_BYTES_MAX.min(self.policy.key_bits_max / 8);
+        let most = KEY_BYTES_MAX.min(self.policy.key_bits_max / 8).min(stream.length.bytes());
         let keys = keys_in_block(missing, stream.record.key_bytes, stream.window.size() as u64, most);
         let bytes = u64::from(keys) * u64::from(stream.record.key_bytes);
         if under_way > 0 && under_way + bytes > BYTES_AT_ONCE {
@@ -312,7 +314,12 @@ impl ClientActor {
                     } else {
                         stream.blocks_out -= 1;
                         stream.keys_out -= u64::from(keys);
-                        stream.window.ended(alone, result.is_ok().then(|| now.saturating_sub(begun)));
+                        let took = result.is_ok().then(|| now.saturating_sub(begun));
+                        stream.window.ended(alone, took);
+                        let bytes = u64::from(keys) * u64::from(key_bytes);
+                        if took.is_some_and(|took| stream.length.took(bytes, took)) {
+                            stream.window.again();
+                        }
                     }
                     match result {
                         Ok(agreed) => {

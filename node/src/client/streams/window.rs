@@ -74,6 +74,14 @@ impl Window {
         alone
     }
 
+    /// Blocks have another length from now on: what was measured does not count any more.
+    pub(super) fn again(&mut self) {
+        self.alone = None;
+        self.until_alone = 0;
+        self.between_alone = BETWEEN_ALONE_FIRST;
+        self.took.clear();
+    }
+
     /// One has ended, after `took` where it came to keys.
     pub(super) fn ended(&mut self, alone: bool, took: Option<Duration>) {
         if alone {
