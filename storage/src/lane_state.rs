@@ -472,6 +472,15 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_two_chunks_are_read_alone() {
+        let mut lane = lane(true, 8 << 20, 0);
+        install(&mut lane, 0, 500_000);
+        assert_eq!(lane.reserve(500_000, 600_000), (500_000, 500_000));
+        assert_eq!((take(&mut lane, 131_071), lane.load_end(0, 65_536)), (Some(0), 600_000));
+        assert_eq!((take(&mut lane, 131_072), lane.load_end(0, 65_536)), (Some(131_071), 0));
+    }
+
+    #[test]
     fn a_run_is_held_once_and_only_where_nothing_else_is() {
         let mut lane = lane(false, 2 * RUN_BYTES_MAX, 0);
         let end = lane.bytes;

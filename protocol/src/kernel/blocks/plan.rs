@@ -218,6 +218,7 @@ mod tests {
     fn derived_shares_of_an_odd_threshold_are_twins() {
         assert_eq!(split(5, 3), (vec![vec![[0, 1]]], true, vec![]));
         assert_eq!(split(9, 5), (vec![vec![[0, 1], [2, 3]]], false, vec![]));
+        assert_eq!(split(10, 5), (vec![vec![[0, 1], [2, 3]]], false, vec![vec![4]]));
         assert_eq!(split(14, 7), (vec![vec![[0, 1], [2, 3]], vec![[4, 5]]], false, vec![vec![6]]));
     }
 
