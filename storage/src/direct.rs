@@ -64,7 +64,7 @@ fn zeros() -> &'static [u8] {
     let page = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX);
     let (room, start) = ZEROS.get_or_init(|| {
         let room = vec![0; ZEROS_BYTES + page];
-        let start = room.as_ptr().align_offset(page);
+        let start = room.as_ptr().addr().wrapping_neg() % page;
         (room, start)
     });
     room.get(*start..start + ZEROS_BYTES).unwrap_or_default()

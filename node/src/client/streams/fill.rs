@@ -105,6 +105,7 @@ impl ClientActor {
     pub(in crate::client) fn note_late_blocks(&mut self, now: Time) {
         let Streams { streams, under_way, .. } = &mut self.streams;
         for filling in under_way.values_mut() {
+            let bytes = filling.bytes();
             let Filling::Block { receivers, purpose, key_bytes, keys, begun, alone, late, .. } = filling
             else {
                 continue;
@@ -120,7 +121,7 @@ impl ClientActor {
                 stream.keys_out -= u64::from(*keys);
                 stream.blocks_late += 1;
                 stream.window.ended(*alone, None);
-                if stream.length.late(u64::from(*keys) * u64::from(*key_bytes)) {
+                if stream.length.late(bytes) {
                     stream.window.again();
                 }
             }
@@ -145,7 +146,7 @@ impl ClientActor {
         if !stream.filling || missing == 0 || enough || now < stream.pause_until {
             return false;
         }
-        let most = KEY_BYTES_MAX.min(self.policy.key_bits_max / 8).min(stream.length.bytes());
+        let most = stream.length.bytes().min(self.policy.key_bits_max / 8);
         let keys = keys_in_block(missing, stream.record.key_bytes, stream.window.size() as u64, most);
         let bytes = u64::from(keys) * u64::from(stream.record.key_bytes);
         if under_way > 0 && under_way + bytes > BYTES_AT_ONCE {
@@ -300,6 +301,7 @@ impl ClientActor {
         result: Result<AgreedKey, SendFailure>,
     ) -> Option<Result<AgreedKey, SendFailure>> {
         let Some(filling) = self.streams.under_way.remove(&id) else { return Some(result) };
+        let bytes = filling.bytes();
         match filling {
             Filling::Session { with } => self.session_ended(now, with, result.err()),
             Filling::Block { receivers, purpose, key_bytes, keys, round_with, begun, alone, late } => {
@@ -316,7 +318,6 @@ impl ClientActor {
                         stream.keys_out -= u64::from(keys);
                         let took = result.is_ok().then(|| now.saturating_sub(begun));
                         stream.window.ended(alone, took);
-                        let bytes = u64::from(keys) * u64::from(key_bytes);
                         if took.is_some_and(|took| stream.length.took(bytes, took)) {
                             stream.window.again();
                         }
