@@ -150,8 +150,9 @@ fn the_arithmetic_is_measured_for_all_that_is_asked() {
         "--json", "bench", "shares", "-n", "4,3", "-k", "2,3", "--bytes", "32,1KiB", "--time", "1ms",
     ])));
     let rows = shares["rows"].as_array().expect("rows");
-    // (4,2), (4,3), (3,2), (3,3): three operations and one for each number of false shares, at two lengths.
-    assert_eq!(rows.len(), 2 * (5 + 4 + 4 + 3));
+    // (4,2), (4,3), (3,2), (3,3): three operations and one for each number of false shares, none included, at two
+    // lengths.
+    assert_eq!(rows.len(), 2 * (6 + 5 + 5 + 4));
     assert!(shares["measured"].as_str().is_some_and(|text| text.contains("false")));
     let tags = document(&good(&mut dske(&["--json", "bench", "tags", "--bytes", "64", "--time", "1ms"])));
     let names: Vec<_> = tags["rows"].as_array().expect("rows").iter().map(|row| &row["operation"]).collect();
