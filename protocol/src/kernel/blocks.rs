@@ -212,8 +212,7 @@ unsafe fn strip_of_group<M: Multiplier>(
             1 => pass::<M, 1>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
             2 => pass::<M, 2>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
             3 => pass::<M, 3>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
-            4 => pass::<M, 4>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
-            _ => pass::<M, 5>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            _ => pass::<M, 4>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
         }
     }
 }
@@ -240,7 +239,8 @@ unsafe fn pass<M: Multiplier, const ROWS: usize>(
     }
 }
 
-/// Goes over as many blocks at once as registers hold the sums of, then over what is left.
+/// Goes over as many blocks at once as registers hold the sums of, then over what is left. Two inputs, of which there is
+/// little to compute, are told to the compiler: it then has no loop over them.
 ///
 /// # Safety
 /// As for [`pass`].
@@ -261,9 +261,11 @@ unsafe fn wide<M: Multiplier, const ROWS: usize, const SUMS: usize>(
     let rest = (to - from) % (at_once * BLOCK_BYTES);
     // SAFETY: as the caller vouches for.
     unsafe {
-        match at_once {
-            4 => walk::<M, ROWS, SUMS, 4>(factors, inputs, targets, sums, from, to - rest),
-            2 => walk::<M, ROWS, SUMS, 2>(factors, inputs, targets, sums, from, to - rest),
+        match (at_once, inputs) {
+            (4, &[a, b]) => walk::<M, ROWS, SUMS, 4>(factors, &[a, b], targets, sums, from, to - rest),
+            (2, &[a, b]) => walk::<M, ROWS, SUMS, 2>(factors, &[a, b], targets, sums, from, to - rest),
+            (4, _) => walk::<M, ROWS, SUMS, 4>(factors, inputs, targets, sums, from, to - rest),
+            (2, _) => walk::<M, ROWS, SUMS, 2>(factors, inputs, targets, sums, from, to - rest),
             _ => {}
         }
         let from = if at_once == 1 { from } else { to - rest };

@@ -2,8 +2,8 @@
 
 use super::{super::Row, Multiplier};
 
-/// Most rows of a group whose sums stay in registers.
-const GROUP_ROWS_MAX: usize = 5;
+/// Most rows of a group whose sums, and what is multiplied beside them, stay in registers.
+const GROUP_ROWS_MAX: usize = 4;
 
 /// Most twins of a group whose sums stay in registers.
 const GROUP_TWINS_MAX: usize = 2;
@@ -230,6 +230,6 @@ mod tests {
     #[test]
     fn derived_shares_of_an_even_threshold_are_rows_by_themselves() {
         assert_eq!(split(3, 2), (vec![], true, vec![vec![0]]));
-        assert_eq!(split(20, 10), (vec![], true, vec![vec![0, 1, 2, 3, 4], vec![5, 6, 7, 8, 9]]));
+        assert_eq!(split(20, 10), (vec![], true, vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]));
     }
 }
