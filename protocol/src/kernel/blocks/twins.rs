@@ -41,24 +41,41 @@ unsafe fn pass<M: Multiplier, const TWINS: usize, const SUMS: usize>(
     let targets = std::array::from_fn(|twin| group.rows[twin].map(|row| targets[row]));
     // SAFETY: as the caller vouches for; there are as many factors of differences as of pairs, if any.
     unsafe {
-        match &group.differences {
-            Some(differences) => {
-                wide::<M, TWINS, SUMS, TWINS>(group, differences, inputs, &targets, sums, from, to);
+        match (&group.differences, &*group.shared, &*group.pairs) {
+            (Some(differences), shared, pairs) => {
+                let over = Inputs { shared, pairs, differences };
+                wide::<M, TWINS, SUMS, TWINS>(group, &over, inputs, &targets, sums, from, to);
             }
-            None => wide::<M, TWINS, SUMS, 0>(group, &[], inputs, &targets, sums, from, to),
+            // A threshold of 3. The compiler is told how few they are, and makes no loops of them; of more it makes worse
+            // code so.
+            (None, &[a, b], &[pair]) => {
+                let over = Inputs { shared: &[a, b], pairs: &[pair], differences: &[] };
+                wide::<M, TWINS, SUMS, 0>(group, &over, inputs, &targets, sums, from, to);
+            }
+            (None, shared, pairs) => {
+                let over = Inputs { shared, pairs, differences: &[] };
+                wide::<M, TWINS, SUMS, 0>(group, &over, inputs, &targets, sums, from, to);
+            }
         }
     }
+}
+
+/// What a group's walk goes over.
+struct Inputs<'a, M: Multiplier> {
+    shared: &'a [usize],
+    pairs: &'a [[usize; 2]],
+    differences: &'a [M::Factor],
 }
 
 /// Goes over as many blocks at once as registers hold the sums of, then over what is left. `DIFFERENT` is `TWINS`, or 0
 /// where all twins differ by the plain sum of the pairs.
 ///
 /// # Safety
-/// As for [`pass`]; `differences` has `DIFFERENT` factors for each pair.
+/// As for [`pass`]; there are `DIFFERENT` factors of differences for each pair.
 #[inline(always)]
 unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFERENT: usize>(
     group: &Twins<M>,
-    differences: &[M::Factor],
+    over: &Inputs<'_, M>,
     inputs: &[*const u8],
     targets: &[[Target; 2]; TWINS],
     sums: &[Target; SUMS],
@@ -69,10 +86,10 @@ unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFE
     unsafe {
         if TWINS == 1 {
             let rest = (to - from) % (2 * BLOCK_BYTES);
-            walk::<M, TWINS, SUMS, DIFFERENT, 2>(group, differences, inputs, targets, sums, from, to - rest);
-            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, differences, inputs, targets, sums, to - rest, to);
+            walk::<M, TWINS, SUMS, DIFFERENT, 2>(group, over, inputs, targets, sums, from, to - rest);
+            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, inputs, targets, sums, to - rest, to);
         } else {
-            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, differences, inputs, targets, sums, from, to);
+            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, inputs, targets, sums, from, to);
         }
     }
 }
@@ -90,7 +107,7 @@ unsafe fn walk<
     const WIDTH: usize,
 >(
     group: &Twins<M>,
-    differences: &[M::Factor],
+    over: &Inputs<'_, M>,
     inputs: &[*const u8],
     targets: &[[Target; 2]; TWINS],
     sums: &[Target; SUMS],
@@ -110,7 +127,7 @@ unsafe fn walk<
             }
             let mut products = [[M::zero(); WIDTH]; TWINS];
             let mut factor = group.shared_factors.as_ptr();
-            for input in &group.shared {
+            for input in over.shared {
                 for w in 0..WIDTH {
                     let text = load_input::<M>(place(*input), at + w * BLOCK_BYTES);
                     for row in 0..SUMS {
@@ -125,7 +142,7 @@ unsafe fn walk<
             }
             // The sum is finished first: beside those of the rows there is no register for it.
             for row in 0..SUMS {
-                for [_, second] in &group.pairs {
+                for [_, second] in over.pairs {
                     for w in 0..WIDTH {
                         let text = load_input::<M>(place(*second), at + w * BLOCK_BYTES);
                         plain[row][w] = M::add(plain[row][w], text);
@@ -136,8 +153,8 @@ unsafe fn walk<
             let mut all = [M::zero(); WIDTH];
             let mut different = [[M::zero(); WIDTH]; DIFFERENT];
             let mut factor = group.pair_factors.as_ptr();
-            let mut difference = differences.as_ptr();
-            for [first, second] in &group.pairs {
+            let mut difference = over.differences.as_ptr();
+            for [first, second] in over.pairs {
                 for w in 0..WIDTH {
                     let at = at + w * BLOCK_BYTES;
                     let text = M::add(M::load(place(*first).add(at)), M::load(place(*second).add(at)));
