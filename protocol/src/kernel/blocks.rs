@@ -73,6 +73,28 @@ pub(super) trait Multiplier {
     unsafe fn add_product(sum: Self::Vector, factor: &Self::Factor, operand: Self::Operand) -> Self::Vector;
 }
 
+/// Where the bytes of the inputs stand.
+struct Places {
+    inputs: Vec<*const u8>,
+    /// Of the inputs without a pair and of the first one of each pair, in turn. Empty where there are no twins.
+    shared: Vec<*const u8>,
+    /// Of the inputs of each pair.
+    pairs: Vec<[*const u8; 2]>,
+}
+
+impl Places {
+    fn new<M: Multiplier>(plan: &Plan<M>, inputs: Vec<*const u8>) -> Self {
+        if plan.twins.is_empty() {
+            return Self { inputs, shared: Vec::new(), pairs: Vec::new() };
+        }
+        let is_second = |input| plan.pairs.iter().any(|[_, second]| *second == input);
+        let shared =
+            (0..inputs.len()).filter(|input| !is_second(*input)).map(|input| inputs[input]).collect();
+        let pairs = plan.pairs.iter().map(|pair| pair.map(|input| inputs[input])).collect();
+        Self { inputs, shared, pairs }
+    }
+}
+
 /// Where the bytes of a row stand.
 #[derive(Clone, Copy)]
 struct Target {
@@ -93,7 +115,7 @@ pub(super) fn are_far(texts: usize, len: usize) -> bool {
 #[inline(always)]
 pub(super) unsafe fn rows<M: Multiplier>(inputs: &[&[u8]], rows: &mut [Row<'_>], len: usize) {
     let plan = Plan::<M>::new(inputs.len(), rows);
-    let places: Vec<*const u8> = inputs.iter().map(|input| input.as_ptr()).collect();
+    let places = Places::new(&plan, inputs.iter().map(|input| input.as_ptr()).collect());
     let targets: Vec<Target> = rows.iter_mut().map(Target::of).collect();
     let whole = len - len % BLOCK_BYTES;
     let mut from = 0;
@@ -134,7 +156,7 @@ unsafe fn rest<M: Multiplier>(
         Start::Text(text) => padded(text),
     });
     let mut outputs = Padded(starts.collect());
-    let places: Vec<*const u8> = inputs.0.iter().map(|block| block.as_ptr()).collect();
+    let places = Places::new(plan, inputs.0.iter().map(|block| block.as_ptr()).collect());
     let targets = outputs.0.iter_mut().map(|block| {
         let output = block.as_mut_ptr();
         Target { output, start: output }
@@ -171,23 +193,17 @@ impl Target {
 /// All rows over `from..to`, whole blocks.
 ///
 /// # Safety
-/// The processor has the instructions of `M`; inputs, outputs and starts have `to` bytes, and none overlaps an output
-/// but a start its own.
+/// The processor has the instructions of `M`; the places are made for the plan; inputs, outputs and starts have `to`
+/// bytes, and none overlaps an output but a start its own.
 #[inline(always)]
-unsafe fn strip<M: Multiplier>(
-    plan: &Plan<M>,
-    inputs: &[*const u8],
-    targets: &[Target],
-    from: usize,
-    to: usize,
-) {
+unsafe fn strip<M: Multiplier>(plan: &Plan<M>, places: &Places, targets: &[Target], from: usize, to: usize) {
     for group in &plan.twins {
         // SAFETY: as the caller vouches for.
-        unsafe { twins::strip(group, inputs, targets, from, to) };
+        unsafe { twins::strip(group, places, targets, from, to) };
     }
     for group in &plan.groups {
         // SAFETY: as the caller vouches for.
-        unsafe { strip_of_group(group, inputs, targets, from, to) };
+        unsafe { strip_of_group(group, &places.inputs, targets, from, to) };
     }
 }
 

@@ -13,6 +13,8 @@ const TWINS_BESIDE_OTHERS_MIN: usize = 2;
 
 /// All rows of a call.
 pub(super) struct Plan<M: Multiplier> {
+    /// Pairs of inputs of all twins.
+    pub(super) pairs: Vec<[usize; 2]>,
     pub(super) twins: Vec<Twins<M>>,
     pub(super) groups: Vec<Group<M>>,
 }
@@ -42,12 +44,8 @@ pub(super) struct Twins<M: Multiplier> {
     pub(super) rows: Vec<[usize; 2]>,
     /// Index of the row of plain exclusive-or.
     pub(super) sum: Option<usize>,
-    /// Inputs without a pair, and the first one of each pair.
-    pub(super) shared: Vec<usize>,
-    /// For each of `shared` in turn, a factor for each of the twins.
+    /// For each input without a pair and the first one of each pair, in turn, a factor for each of the twins.
     pub(super) shared_factors: Vec<M::Factor>,
-    /// Pairs of inputs.
-    pub(super) pairs: Vec<[usize; 2]>,
     /// For each pair in turn, a factor of its sum for each of the twins.
     pub(super) pair_factors: Vec<M::Factor>,
     /// For each pair in turn, a factor of its sum for what each of the twins differs by. None if all of them are 1.
@@ -58,8 +56,11 @@ impl<M: Multiplier> Plan<M> {
     pub(super) fn new(inputs: usize, rows: &[Row<'_>]) -> Self {
         let matrix = Matrix { inputs, rows };
         let (sums, products): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|row| matrix.is_sum(*row));
-        let (mut twins, products) =
-            if M::DEAR && products.len() > 1 { matrix.twins(products) } else { (Vec::new(), products) };
+        let (pairs, mut twins, products) = if M::DEAR && products.len() > 1 {
+            matrix.twins(products)
+        } else {
+            (Vec::new(), Vec::new(), products)
+        };
         let mut groups = matrix.groups(&products);
         for sum in sums {
             let places = twins.iter_mut().map(|group| &mut group.sum);
@@ -69,7 +70,7 @@ impl<M: Multiplier> Plan<M> {
                 None => groups.push(Group { rows: Vec::new(), sum: Some(sum), factors: Vec::new() }),
             }
         }
-        Self { twins, groups }
+        Self { pairs, twins, groups }
     }
 }
 
@@ -109,8 +110,9 @@ impl Matrix<'_> {
         true
     }
 
-    /// Takes twins by one and the same pairs, of rows side by side, from among the rows given; gives back the others.
-    fn twins<M: Multiplier>(self, products: Vec<usize>) -> (Vec<Twins<M>>, Vec<usize>) {
+    /// Takes twins by one and the same pairs, of rows side by side, from among the rows given; gives back the pairs, the
+    /// twins and the other rows.
+    fn twins<M: Multiplier>(self, products: Vec<usize>) -> (Vec<[usize; 2]>, Vec<Twins<M>>, Vec<usize>) {
         let (mut pairs, mut found) =
             (Vec::with_capacity(self.inputs / 2), Vec::with_capacity(self.inputs / 2));
         let mut twins = Vec::with_capacity(products.len() / 2);
@@ -130,14 +132,14 @@ impl Matrix<'_> {
             }
         }
         if !others.is_empty() && twins.len() < TWINS_BESIDE_OTHERS_MIN {
-            return (Vec::new(), products);
+            return (Vec::new(), Vec::new(), products);
         }
-        (twins.chunks(GROUP_TWINS_MAX).map(|rows| self.twins_of(rows, &pairs)).collect(), others)
+        let groups = twins.chunks(GROUP_TWINS_MAX).map(|rows| self.twins_of(rows, &pairs)).collect();
+        (pairs, groups, others)
     }
 
     fn twins_of<M: Multiplier>(self, rows: &[[usize; 2]], pairs: &[[usize; 2]]) -> Twins<M> {
         let coefficient = |row, input| self.coefficient(row, input);
-        let mut shared = Vec::with_capacity(self.inputs);
         let mut shared_factors = Vec::with_capacity(self.inputs * rows.len());
         let mut pair_factors = Vec::with_capacity(pairs.len() * rows.len());
         let mut differences = Vec::with_capacity(pairs.len() * rows.len());
@@ -145,7 +147,6 @@ impl Matrix<'_> {
         let mut next = pairs.iter().peekable();
         let mut input = 0;
         while input < self.inputs {
-            shared.push(input);
             if let Some([a, b]) = next.next_if(|[a, _]| *a == input) {
                 for [first, second] in rows {
                     let difference = coefficient(*first, *b) ^ coefficient(*second, *b);
@@ -161,8 +162,7 @@ impl Matrix<'_> {
             }
         }
         let differences = (!all_one).then_some(differences);
-        let (rows, pairs) = (rows.to_vec(), pairs.to_vec());
-        Twins { rows, sum: None, shared, shared_factors, pairs, pair_factors, differences }
+        Twins { rows: rows.to_vec(), sum: None, shared_factors, pair_factors, differences }
     }
 
     /// Cuts rows into groups of nearly one size.

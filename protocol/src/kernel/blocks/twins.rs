@@ -1,6 +1,6 @@
 //! The walk over [`Twins`]: the first row of each is summed up, then what the second differs by.
 
-use super::{BLOCK_BYTES, Multiplier, Target, begin, end, load_input, plan::Twins};
+use super::{BLOCK_BYTES, Multiplier, Places, Target, begin, end, load_input, plan::Twins};
 
 /// One group over `from..to`, whole blocks.
 ///
@@ -9,7 +9,7 @@ use super::{BLOCK_BYTES, Multiplier, Target, begin, end, load_input, plan::Twins
 #[inline(always)]
 pub(super) unsafe fn strip<M: Multiplier>(
     group: &Twins<M>,
-    inputs: &[*const u8],
+    places: &Places,
     targets: &[Target],
     from: usize,
     to: usize,
@@ -17,10 +17,10 @@ pub(super) unsafe fn strip<M: Multiplier>(
     // SAFETY: the caller vouches for the texts; a group has one or two twins.
     unsafe {
         match (group.rows.len(), group.sum) {
-            (1, None) => pass::<M, 1, 0>(group, inputs, targets, &[], from, to),
-            (1, Some(sum)) => pass::<M, 1, 1>(group, inputs, targets, &[targets[sum]], from, to),
-            (_, None) => pass::<M, 2, 0>(group, inputs, targets, &[], from, to),
-            (_, Some(sum)) => pass::<M, 2, 1>(group, inputs, targets, &[targets[sum]], from, to),
+            (1, None) => pass::<M, 1, 0>(group, places, targets, &[], from, to),
+            (1, Some(sum)) => pass::<M, 1, 1>(group, places, targets, &[targets[sum]], from, to),
+            (_, None) => pass::<M, 2, 0>(group, places, targets, &[], from, to),
+            (_, Some(sum)) => pass::<M, 2, 1>(group, places, targets, &[targets[sum]], from, to),
         }
     }
 }
@@ -32,7 +32,7 @@ pub(super) unsafe fn strip<M: Multiplier>(
 #[inline(always)]
 unsafe fn pass<M: Multiplier, const TWINS: usize, const SUMS: usize>(
     group: &Twins<M>,
-    inputs: &[*const u8],
+    places: &Places,
     targets: &[Target],
     sums: &[Target; SUMS],
     from: usize,
@@ -41,29 +41,29 @@ unsafe fn pass<M: Multiplier, const TWINS: usize, const SUMS: usize>(
     let targets = std::array::from_fn(|twin| group.rows[twin].map(|row| targets[row]));
     // SAFETY: as the caller vouches for; there are as many factors of differences as of pairs, if any.
     unsafe {
-        match (&group.differences, &*group.shared, &*group.pairs) {
+        match (&group.differences, &*places.shared, &*places.pairs) {
             (Some(differences), shared, pairs) => {
                 let over = Inputs { shared, pairs, differences };
-                wide::<M, TWINS, SUMS, TWINS>(group, &over, inputs, &targets, sums, from, to);
+                wide::<M, TWINS, SUMS, TWINS>(group, &over, &targets, sums, from, to);
             }
             // A threshold of 3. The compiler is told how few they are, and makes no loops of them; of more it makes worse
             // code so.
             (None, &[a, b], &[pair]) => {
                 let over = Inputs { shared: &[a, b], pairs: &[pair], differences: &[] };
-                wide::<M, TWINS, SUMS, 0>(group, &over, inputs, &targets, sums, from, to);
+                wide::<M, TWINS, SUMS, 0>(group, &over, &targets, sums, from, to);
             }
             (None, shared, pairs) => {
                 let over = Inputs { shared, pairs, differences: &[] };
-                wide::<M, TWINS, SUMS, 0>(group, &over, inputs, &targets, sums, from, to);
+                wide::<M, TWINS, SUMS, 0>(group, &over, &targets, sums, from, to);
             }
         }
     }
 }
 
-/// What a group's walk goes over.
+/// What a group's walk goes over: [`Places`], and factors for each pair.
 struct Inputs<'a, M: Multiplier> {
-    shared: &'a [usize],
-    pairs: &'a [[usize; 2]],
+    shared: &'a [*const u8],
+    pairs: &'a [[*const u8; 2]],
     differences: &'a [M::Factor],
 }
 
@@ -76,7 +76,6 @@ struct Inputs<'a, M: Multiplier> {
 unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFERENT: usize>(
     group: &Twins<M>,
     over: &Inputs<'_, M>,
-    inputs: &[*const u8],
     targets: &[[Target; 2]; TWINS],
     sums: &[Target; SUMS],
     from: usize,
@@ -86,10 +85,10 @@ unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFE
     unsafe {
         if TWINS == 1 {
             let rest = (to - from) % (2 * BLOCK_BYTES);
-            walk::<M, TWINS, SUMS, DIFFERENT, 2>(group, over, inputs, targets, sums, from, to - rest);
-            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, inputs, targets, sums, to - rest, to);
+            walk::<M, TWINS, SUMS, DIFFERENT, 2>(group, over, targets, sums, from, to - rest);
+            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, targets, sums, to - rest, to);
         } else {
-            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, inputs, targets, sums, from, to);
+            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, targets, sums, from, to);
         }
     }
 }
@@ -108,14 +107,11 @@ unsafe fn walk<
 >(
     group: &Twins<M>,
     over: &Inputs<'_, M>,
-    inputs: &[*const u8],
     targets: &[[Target; 2]; TWINS],
     sums: &[Target; SUMS],
     from: usize,
     to: usize,
 ) {
-    // SAFETY: the group's indices are below the number of inputs that it was planned for, which these are as many as.
-    let place = |input: usize| unsafe { *inputs.get_unchecked(input) };
     let mut at = from;
     while at < to {
         // SAFETY: `at` is WIDTH blocks or more before `to`; the factors read are one for each twin and input that is
@@ -129,7 +125,7 @@ unsafe fn walk<
             let mut factor = group.shared_factors.as_ptr();
             for input in over.shared {
                 for w in 0..WIDTH {
-                    let text = load_input::<M>(place(*input), at + w * BLOCK_BYTES);
+                    let text = load_input::<M>(*input, at + w * BLOCK_BYTES);
                     for row in 0..SUMS {
                         plain[row][w] = M::add(plain[row][w], text);
                     }
@@ -144,7 +140,7 @@ unsafe fn walk<
             for row in 0..SUMS {
                 for [_, second] in over.pairs {
                     for w in 0..WIDTH {
-                        let text = load_input::<M>(place(*second), at + w * BLOCK_BYTES);
+                        let text = load_input::<M>(*second, at + w * BLOCK_BYTES);
                         plain[row][w] = M::add(plain[row][w], text);
                     }
                 }
@@ -157,7 +153,7 @@ unsafe fn walk<
             for [first, second] in over.pairs {
                 for w in 0..WIDTH {
                     let at = at + w * BLOCK_BYTES;
-                    let text = M::add(M::load(place(*first).add(at)), M::load(place(*second).add(at)));
+                    let text = M::add(M::load(first.add(at)), M::load(second.add(at)));
                     let operand = M::operand(text);
                     for twin in 0..TWINS {
                         products[twin][w] = M::add_product(products[twin][w], &*factor.add(twin), operand);
