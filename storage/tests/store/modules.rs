@@ -20,7 +20,7 @@ fn request<'a>(
     key: &'a ModuleKey,
 ) -> MakeModule<'a> {
     let hub = HubContact { node: HUB, name: "p1".parse().expect("a name"), addresses: vec![] };
-    MakeModule { client, hub, bytes: MODULE_BYTES, out, key, now_ms: 10 }
+    MakeModule { client, hub, lane_bytes: [MODULE_BYTES / 2; 2], out, key, now_ms: 10 }
 }
 
 #[test]
@@ -219,7 +219,12 @@ fn a_making_that_stops_leaves_nothing() {
     }
     assert!(!out.exists() && !world.path("a.pskm.partial").exists());
     assert!(matches!(
-        pskm::make(&world.hub, &MakeModule { bytes: 10, ..request }, &mut SystemEntropy, &|_, _| {}),
+        pskm::make(
+            &world.hub,
+            &MakeModule { lane_bytes: [MODULE_BYTES, 10], ..request },
+            &mut SystemEntropy,
+            &|_, _| {}
+        ),
         Err(ModuleError::Size { .. })
     ));
 }
