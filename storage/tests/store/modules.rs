@@ -4,7 +4,7 @@ use std::{cell::Cell, panic::AssertUnwindSafe};
 
 use dske_protocol::ids::NodeId;
 use dske_storage::{
-    ModuleState, TableState,
+    ModuleState, Store, TableState,
     pskm::{
         self, DeviceEntropy, EntropyError, EntropySource, HubContact, ImportOptions, MakeModule, ModuleError,
         ModuleKey, SystemEntropy,
@@ -51,6 +51,23 @@ fn made_imported_and_acknowledged() {
         Err(ModuleError::NotWaiting { .. })
     ));
     assert_eq!(world.make("b.pskm", MODULE_BYTES).serial, "p1-0002");
+}
+
+#[test]
+fn lanes_may_differ_in_length() {
+    let world = World::empty();
+    let (client, out) = (client_record(), world.path("a.pskm"));
+    let (up, down) = (3 << 20, 5000);
+    let wanted = MakeModule { lane_bytes: [up, down], ..request(&client, &out, &world.key) };
+    let module = pskm::make(&world.hub, &wanted, &mut SystemEntropy, &|_, _| {}).expect("a module");
+    assert_eq!(module.bytes, up + down);
+    assert_eq!(Store::count_tables(&world.path("client")), 0);
+    world.import("a.pskm").expect("imported");
+    for store in [&world.hub, &world.client] {
+        let lanes = table(store).lanes;
+        assert_eq!(lanes.each_ref().map(|lane| lane.bytes), [up, down]);
+    }
+    assert_eq!(Store::count_tables(&world.path("client")), 1);
 }
 
 #[test]
