@@ -125,6 +125,7 @@ fn wrong_usage_has_exit_status_2() {
         &["key", "get", "--with", "bob", "--format", "hex"],
         &["key", "fetch", "xyz"],
         &["pskm", "make", "--for", "alice", "--size", "64XiB", "-o", "a"],
+        &["pskm", "make", "--for", "alice", "--up", "64MiB", "-o", "a"],
         &["status", "--as", "alice"],
         &["status", "--testnet", "nowhere", "--as", "alice"],
         &["demo", "-n", "3", "-k", "3"],

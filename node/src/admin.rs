@@ -30,8 +30,8 @@ pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progress: &Progress<'_>) -> Reply {
     let result = match request {
         Request::EnrolAccept(enrolment) => accept(store, config, enrolment).map(|()| Reply::Done),
-        Request::PskmMake { client, bytes, out, seal } => {
-            make(store, me, config, &client, bytes, &out, &seal, progress)
+        Request::PskmMake { client, lane_bytes, out, seal } => {
+            make(store, me, config, &client, lane_bytes, &out, &seal, progress)
         }
         Request::PskmImport { path, seal, wipe } => import(store, me, config, &path, &seal, wipe, progress),
         Request::PskmAck { serial, receipt } => pskm::acknowledge(store, &serial, &receipt, now_ms())
@@ -113,7 +113,7 @@ fn make(
     me: &Me,
     config: &Config,
     client: &dske_protocol::ids::Name,
-    bytes: u64,
+    lane_bytes: [u64; 2],
     out: &Path,
     seal: &Seal,
     progress: &Progress<'_>,
@@ -135,7 +135,7 @@ fn make(
     let request = MakeModule {
         client: &client,
         hub: HubContact { node: me.node, name: config.node.name.clone(), addresses },
-        bytes,
+        lane_bytes,
         out,
         key: &module_key(seal)?,
         now_ms: now_ms(),

@@ -11,14 +11,15 @@ use crate::{
         interrupt::{self, Interrupt},
         units,
     },
-    testnet::{Descriptor, Lifetime, Net, NodeEntry, Plan, private_root},
+    testnet::{Descriptor, Lifetime, Net, NodeEntry, Pads, Plan, private_root},
 };
 
-/// Hubs, their k, and pad bytes of each table of a network of its own, with two clients.
+/// Hubs, their k, and how many pad bytes go through each table of a network of its own, with two clients: from the one that
+/// sends, or to the other.
 pub(super) struct Size {
     pub(super) hubs: u8,
     pub(super) k: u8,
-    pub(super) pad_bytes: u64,
+    pub(super) lane_bytes: u64,
 }
 
 /// A network to measure on. Dropping it takes down what was started for it.
@@ -55,11 +56,18 @@ impl Network {
         if let Some(name) = &context.globals.testnet {
             return Ok(Self { descriptor: Descriptor::load(name)?, own: None });
         }
-        let Size { hubs, k, pad_bytes } = size()?;
+        let Size { hubs, k, lane_bytes } = size()?;
+        let pads = Pads::OneWay(lane_bytes);
         let (name, root): (Name, _) = private_root("bench")?;
-        let plan =
-            Plan { name, root, hubs, clients: 2, k, pad_bytes, deadline: None, port: None, metrics: false };
-        context.out.note(format_args!("starting {hubs} hubs and 2 clients, pads {}", units::size(pad_bytes)));
+        let clients = 2;
+        let plan = Plan { name, root, hubs, clients, k, pads, deadline: None, port: None, metrics: false };
+        let table = pads.table_bytes();
+        // Both ends of every table.
+        let all = table * u64::from(hubs) * u64::from(clients) * 2;
+        let (table, all) = (units::size(table), units::size(all));
+        context
+            .out
+            .note(format_args!("starting {hubs} hubs and 2 clients, pads {table} a table, {all} in all"));
         let net = Net::up(&plan, Lifetime::Bound, runtime, interrupt)?;
         Ok(Self { descriptor: net.descriptor().clone(), own: Some(net) })
     }

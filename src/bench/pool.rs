@@ -79,9 +79,8 @@ struct Report {
 /// Runs `dske bench pool`.
 pub(crate) fn run(args: &PoolArgs, context: &Context) -> Result<()> {
     let size = || {
-        let lane = u64::from(args.keys) * args.bits / 8 + cost_bytes(0) * 4096 + SPARE_BYTES;
-        // A table has two lanes.
-        Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: lane * 2 })
+        let lane_bytes = u64::from(args.keys) * args.bits / 8 + cost_bytes(0) * 4096 + SPARE_BYTES;
+        Ok(Size { hubs: args.hubs, k: args.k, lane_bytes })
     };
     let (report, _) = Network::measured(context, size, async |net| measure(net, args).await)?;
     print(&report, context)

@@ -26,8 +26,10 @@ use crate::{
 
 /// How long a node gets to answer at the start.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
-/// Smallest table: identity, synchronisation and reserves need some of it.
-const PAD_BYTES_MIN: u64 = 16 << 20;
+/// Smallest lane: identity, synchronisation and reserves need some of it.
+const LANE_BYTES_MIN: u64 = 8 << 20;
+/// Largest: more is a mistake.
+const LANE_BYTES_MAX: u64 = 1 << 39;
 
 /// Arguments of `dske bench session`.
 #[derive(Debug, Args)]
@@ -56,25 +58,25 @@ impl SessionArgs {
     }
 
     /// Enough pad for all runs in one direction, with half as much again in reserve.
-    fn pad_bytes(&self) -> Result<u64> {
+    fn lane_bytes(&self) -> Result<u64> {
         let keys: u64 =
             self.parallel.iter().map(|parallel| self.count.saturating_add(self.warm_up(*parallel))).sum();
         let lane = keys
             .checked_mul(cost_bytes(self.bits))
             .and_then(|bytes| bytes.checked_mul(3))
             .map(|bytes| bytes / 2);
-        // A table has two lanes.
-        let bytes = lane.and_then(|lane| lane.checked_mul(2)).filter(|bytes| *bytes <= 1 << 40);
-        bytes.map(|bytes| bytes.max(PAD_BYTES_MIN)).ok_or_else(|| {
-            CliError::usage("so many keys of that length need more than 1 TiB of pad")
-                .help("choose a smaller --count or --bits")
-        })
+        lane.filter(|bytes| *bytes <= LANE_BYTES_MAX).map(|bytes| bytes.max(LANE_BYTES_MIN)).ok_or_else(
+            || {
+                CliError::usage("so many keys of that length need more than 512 GiB of pad")
+                    .help("choose a smaller --count or --bits")
+            },
+        )
     }
 }
 
 /// Runs `dske bench session`.
 pub(crate) fn run(args: &SessionArgs, context: &Context) -> Result<()> {
-    let size = || Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: args.pad_bytes()? });
+    let size = || Ok(Size { hubs: args.hubs, k: args.k, lane_bytes: args.lane_bytes()? });
     let (runs, descriptor) = Network::measured(context, size, async |net| measure_all(net, args).await)?;
     report::print(&descriptor, args.bits, &runs, context)
 }
@@ -174,8 +176,8 @@ mod tests {
     fn the_pads_suffice_for_all_runs() {
         let args = args(8_000_000, 50);
         let keys = 50 * 2 + args.warm_up(1) + args.warm_up(16);
-        assert!(args.pad_bytes().is_ok_and(|bytes| bytes / 2 > keys * cost_bytes(8_000_000)));
-        assert!(super::tests::args(256, 10).pad_bytes().is_ok_and(|bytes| bytes == PAD_BYTES_MIN));
-        assert!(super::tests::args(8_000_000, 1_000_000).pad_bytes().is_err());
+        assert!(args.lane_bytes().is_ok_and(|bytes| bytes > keys * cost_bytes(8_000_000)));
+        assert!(super::tests::args(256, 10).lane_bytes().is_ok_and(|bytes| bytes == LANE_BYTES_MIN));
+        assert!(super::tests::args(8_000_000, 1_000_000).lane_bytes().is_err());
     }
 }

@@ -85,9 +85,8 @@ pub(crate) fn run(args: &StreamArgs, context: &Context) -> Result<()> {
         return Err(CliError::usage("a key of a stream has at most 8 Mibit"));
     }
     let size = || {
-        let lane = args.bytes + cost_bytes(0) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
-        // A table has two lanes.
-        Ok(Size { hubs: args.hubs, k: args.k, pad_bytes: lane * 2 })
+        let lane_bytes = args.bytes + cost_bytes(0) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
+        Ok(Size { hubs: args.hubs, k: args.k, lane_bytes })
     };
     let (report, _) = Network::measured(context, size, async |net| measure(net, args).await)?;
     print(&report, context)

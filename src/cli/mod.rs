@@ -18,6 +18,7 @@ pub(crate) mod key_list;
 pub(crate) mod key_next;
 pub(crate) mod key_out;
 pub(crate) mod key_report;
+pub(crate) mod lane_sizes;
 pub(crate) mod logging;
 pub(crate) mod logs;
 pub(crate) mod output;

@@ -17,6 +17,7 @@ use crate::cli::{
     control,
     error::{CliError, Result},
     inspect,
+    lane_sizes::LaneSizes,
     output::printable,
     progress::Progress,
     seal::SealArgs,
@@ -31,9 +32,8 @@ pub(crate) enum PskmCommand {
         /// The client, by name; it must be enrolled
         #[arg(long = "for", value_name = "CLIENT")]
         client: Name,
-        /// Pad bytes in it, both directions together, such as 64MiB
-        #[arg(long, value_parser = units::parse_size)]
-        size: u64,
+        #[command(flatten)]
+        sizes: LaneSizes,
         /// The file to write
         #[arg(short, long, value_name = "FILE")]
         out: PathBuf,
@@ -83,7 +83,7 @@ pub(crate) enum PskmCommand {
 /// Runs `dske pskm …`.
 pub(crate) fn run(command: PskmCommand, context: &Context) -> Result<()> {
     match command {
-        PskmCommand::Make { client, size, out, seal } => make(client, size, &out, &seal, context),
+        PskmCommand::Make { client, sizes, out, seal } => make(client, sizes, &out, &seal, context),
         PskmCommand::Import { file, wipe, seal } => import(&file, wipe, &seal, context),
         PskmCommand::Ack { serial, receipt } => acknowledge(serial, &receipt, context),
         PskmCommand::Retire { serial, yes } => retire(serial, yes, context),
@@ -95,7 +95,7 @@ pub(crate) fn run(command: PskmCommand, context: &Context) -> Result<()> {
     }
 }
 
-fn make(client: Name, bytes: u64, out: &Path, seal: &SealArgs, context: &Context) -> Result<()> {
+fn make(client: Name, sizes: LaneSizes, out: &Path, seal: &SealArgs, context: &Context) -> Result<()> {
     let dir = context.dir()?;
     let out = absolute(out)?;
     if out.exists() {
@@ -108,7 +108,7 @@ fn make(client: Name, bytes: u64, out: &Path, seal: &SealArgs, context: &Context
     let reply = control::either_way(
         context,
         &dir,
-        Request::PskmMake { client, bytes, out: out.clone(), seal },
+        Request::PskmMake { client, lane_bytes: sizes.lane_bytes(), out: out.clone(), seal },
         &progress,
     );
     progress.clear();

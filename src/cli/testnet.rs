@@ -16,7 +16,7 @@ use crate::{
         interrupt::{self, Interrupt},
         logs, units,
     },
-    testnet::{self, Descriptor, Lifetime, Net, NodeEntry, Plan},
+    testnet::{self, Descriptor, Lifetime, Net, NodeEntry, Pads, Plan},
 };
 
 /// `dske testnet …`
@@ -139,7 +139,8 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
     let name = args.net.name(context).clone();
     let root = Descriptor::root_of(&name)?;
     let UpArgs { hubs, clients, k, pads: pad_bytes, port, metrics, .. } = *args;
-    let plan = Plan { name, root, hubs, clients, k, pad_bytes, deadline: None, port, metrics };
+    let pads = Pads::BothWays(pad_bytes);
+    let plan = Plan { name, root, hubs, clients, k, pads, deadline: None, port, metrics };
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
     let net = Net::up(&plan, Lifetime::Detached, &runtime, &interrupt)?.keep();

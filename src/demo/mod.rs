@@ -18,7 +18,7 @@ use crate::{
         interrupt::{self, Interrupt},
         units,
     },
-    testnet::{Plan, private_root},
+    testnet::{Pads, Plan, private_root},
 };
 
 use self::{report::Report, story::Story};
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &DemoArgs, context: &Context) -> Result<ExitCode> {
         hubs: args.n,
         clients: CLIENTS,
         k: args.k,
-        pad_bytes: args.pads,
+        pads: Pads::BothWays(args.pads),
         deadline: Some(DEADLINE),
         port: None,
         metrics: false,

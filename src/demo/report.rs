@@ -74,7 +74,7 @@ impl Report {
             return Ok(());
         }
         let Plan { hubs, clients, k, .. } = plan;
-        let pads = units::size(plan.pad_bytes);
+        let pads = units::size(plan.pads.table_bytes());
         self.out.line(format_args!(
             "{hubs} hubs, {clients} clients, k = {k}, pads of {pads}: separate processes on loopback"
         ))

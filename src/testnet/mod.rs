@@ -5,6 +5,7 @@
 
 mod descriptor;
 mod net;
+mod pads;
 mod plan;
 mod private;
 mod process;
@@ -14,6 +15,7 @@ mod restart;
 
 pub(crate) use descriptor::{Descriptor, NodeEntry};
 pub(crate) use net::{Net, remove};
+pub(crate) use pads::Pads;
 pub(crate) use plan::Plan;
 pub(crate) use private::private_root;
 pub(crate) use process::{Lifetime, is_running, start, stop, stop_hard};

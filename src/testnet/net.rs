@@ -44,7 +44,7 @@ impl Net {
         let parent = plan.root.parent().filter(|parent| !parent.exists()).map(ToOwned::to_owned);
         make_root(&plan.root)?;
         // Holds the directory from now on, so that it is removed whatever happens.
-        let guard = Descriptor::new(plan.name.clone(), plan.root.clone(), plan.k, plan.pad_bytes);
+        let guard = Descriptor::new(plan.name.clone(), plan.root.clone(), plan.k, plan.pads.table_bytes());
         let mut net = Self { descriptor: guard, children: Vec::new(), kept: false };
         let up = net.bring_up(plan, lifetime, runtime, interrupt);
         if let Err(error) = up {

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, net::TcpListener, path::PathBuf, time::Duration
 use dske_node::config::Role;
 use dske_protocol::ids::Name;
 
-use crate::cli::error::{CliError, Result, exit};
+use crate::{
+    cli::error::{CliError, Result, exit},
+    testnet::Pads,
+};
 
 /// Names of the first clients; further ones are `c7`, `c8`, …
 const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
@@ -28,8 +31,8 @@ pub(crate) struct Plan {
     pub(crate) clients: u8,
     /// Shares needed for a key, and k_B.
     pub(crate) k: u8,
-    /// Pad bytes of one table, both lanes together.
-    pub(crate) pad_bytes: u64,
+    /// Pads of the tables.
+    pub(crate) pads: Pads,
     /// How long a receiver waits for shares, where it is not the default.
     pub(crate) deadline: Option<Duration>,
     /// First of a run of ports, or whichever are free.
@@ -130,7 +133,7 @@ mod tests {
             hubs,
             clients,
             k,
-            pad_bytes: 1 << 20,
+            pads: Pads::BothWays(1 << 20),
             deadline: None,
             port: None,
             metrics: false,

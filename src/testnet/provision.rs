@@ -28,7 +28,7 @@ use crate::{
         interrupt::Interrupt,
         seal, units,
     },
-    testnet::{Descriptor, NodeEntry, Plan},
+    testnet::{Descriptor, NodeEntry, Pads, Plan},
 };
 
 /// Pairs worked on at once: making a module is bound by the system's random bytes, one core each.
@@ -46,7 +46,7 @@ struct Provisioned {
 pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor> {
     // The path must not change from here on: the descriptor and the processes carry it.
     let root = fs::canonicalize(&plan.root).map_err(|error| CliError::file("use", &plan.root, error))?;
-    let mut net = Descriptor::new(plan.name.clone(), root, plan.k, plan.pad_bytes);
+    let mut net = Descriptor::new(plan.name.clone(), root, plan.k, plan.pads.table_bytes());
     let nodes = plan.nodes();
     let ports = plan.ports()?;
     let mut metrics = ports.iter().skip(nodes.len()).copied();
@@ -57,7 +57,7 @@ pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor
         open.insert(entry.name.clone(), node);
         net.nodes.push(entry);
     }
-    modules(&net, &open, interrupt)?;
+    modules(&net, plan.pads, &open, interrupt)?;
     for node in open.values() {
         node.store.close().map_err(NodeError::from)?;
         let marker = node.dir.testnet_marker();
@@ -95,7 +95,13 @@ fn make_node(
 }
 
 /// Works through all pairs of hub and client.
-fn modules(net: &Descriptor, open: &BTreeMap<Name, Provisioned>, interrupt: &Interrupt) -> Result<()> {
+fn modules(
+    net: &Descriptor,
+    pads: Pads,
+    open: &BTreeMap<Name, Provisioned>,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let first = net.with_role(Role::Client).next().map(|client| &client.name);
     let all = || open.values();
     let hubs = || all().filter(|node| node.config.node.roles.contains(&Role::Hub));
     let clients = || all().filter(|node| node.config.node.roles.contains(&Role::Client));
@@ -109,7 +115,8 @@ fn modules(net: &Descriptor, open: &BTreeMap<Name, Provisioned>, interrupt: &Int
             interrupt.check()?;
             let next = pairs.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((hub, client)) = next else { return Ok(()) };
-            module(net, hub, client)?;
+            let is_first = first == Some(&client.config.node.name);
+            module(net, hub, client, pads.lane_bytes(is_first))?;
         }
     };
     let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
@@ -124,7 +131,7 @@ fn modules(net: &Descriptor, open: &BTreeMap<Name, Provisioned>, interrupt: &Int
 }
 
 /// One module from hub to client, and its receipt back.
-fn module(net: &Descriptor, hub: &Provisioned, client: &Provisioned) -> Result<()> {
+fn module(net: &Descriptor, hub: &Provisioned, client: &Provisioned, lane_bytes: [u64; 2]) -> Result<()> {
     let file = ModuleFile::new(net, hub, client)?;
     let enrolment = EnrolmentRequest {
         format: FORMAT,
@@ -137,12 +144,7 @@ fn module(net: &Descriptor, hub: &Provisioned, client: &Provisioned) -> Result<(
     let seal = || Seal::KeyFile(file.key.clone());
     let name = client.config.node.name.clone();
     hub.ask(Request::EnrolAccept(enrolment))?;
-    hub.ask(Request::PskmMake {
-        client: name,
-        bytes: net.pad_bytes,
-        out: file.module.clone(),
-        seal: seal(),
-    })?;
+    hub.ask(Request::PskmMake { client: name, lane_bytes, out: file.module.clone(), seal: seal() })?;
     let import = Request::PskmImport { path: file.module.clone(), seal: seal(), wipe: false };
     let Reply::Imported { module, receipt, .. } = client.ask(import)? else {
         return Err(CliError::strange_reply());

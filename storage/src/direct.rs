@@ -5,7 +5,9 @@
 //! writes back and then drops what the cache holds of its range, under the file's lock, and nothing maps these files.
 
 use std::{
-    fs, io,
+    fs,
+    hint::black_box,
+    io,
     os::{
         fd::AsRawFd,
         unix::fs::{FileExt, OpenOptionsExt},
@@ -58,12 +60,14 @@ fn open(file: &fs::File) -> Option<fs::File> {
     fs::OpenOptions::new().write(true).custom_flags(flags).open(path).ok()
 }
 
-/// Zeros whose first byte stands at the start of a page.
+/// Zeros whose first byte stands at the start of a page. They are written once, into memory of their own: what was only
+/// asked for is one page of the kernel's many times over, which it looks up page by page at every write.
 fn zeros() -> &'static [u8] {
     static ZEROS: OnceLock<(Vec<u8>, usize)> = OnceLock::new();
     let page = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX);
     let (room, start) = ZEROS.get_or_init(|| {
-        let room = vec![0; ZEROS_BYTES + page];
+        let mut room = vec![0; ZEROS_BYTES + page];
+        black_box(&mut room).fill(0);
         let start = room.as_ptr().addr().wrapping_neg() % page;
         (room, start)
     });

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use dske_protocol::wiped::Wiped;
+
 /// Zeros are written in pieces of this size.
 pub(crate) const ZEROS_BYTES: usize = 1 << 20;
 
@@ -15,6 +17,12 @@ pub(crate) const ZEROS_BYTES: usize = 1 << 20;
 pub trait File: Send + Sync {
     /// Fills `buf` from `offset`; an error where the file is too short.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Reads so many bytes from `offset`; an error where the file is too short.
+    fn read(&self, offset: u64, len: usize) -> io::Result<Wiped> {
+        let mut bytes = Wiped::new(vec![0; len]);
+        self.read_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Writes zeros over a range.

@@ -12,9 +12,11 @@ use std::{
     time::Instant,
 };
 
+use dske_protocol::wiped::Wiped;
 use rustix::{
+    buffer::spare_capacity,
     fs::{FallocateFlags, fallocate},
-    io::Errno,
+    io::{Errno, pread},
 };
 
 use crate::{
@@ -63,6 +65,22 @@ impl OsFile {
 impl File for OsFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
+    }
+
+    /// Into room that nobody has filled before: zeros first would cost a third of the reading.
+    fn read(&self, offset: u64, len: usize) -> io::Result<Wiped> {
+        let mut bytes = Wiped::new(Vec::with_capacity(len));
+        while bytes.len() < len {
+            let at = offset.saturating_add(bytes.len() as u64);
+            match pread(&self.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // A vector may have more room than was asked for.
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

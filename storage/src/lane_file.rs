@@ -183,8 +183,7 @@ impl LaneFile {
         let (start, end) = (first * BLOCK_BYTES, last.saturating_mul(BLOCK_BYTES).min(self.lane_bytes));
         let len = usize::try_from(end.saturating_sub(start));
         let len = len.map_err(|_| StoreError::invalid("a run longer than memory"))?;
-        let mut bytes = Wiped::new(vec![0; len]);
-        self.file.read_at(&mut bytes, DATA_OFFSET.saturating_add(start)).map_err(fail)?;
+        let bytes = self.file.read(DATA_OFFSET.saturating_add(start), len).map_err(fail)?;
         let blocks = bytes.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
         let entries = read_entries(&*self.file, self.lane_bytes, first, blocks.len()).map_err(fail)?;
         let mut bad: Option<Bad> = None;

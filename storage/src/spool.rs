@@ -133,9 +133,7 @@ impl Spool {
                 detail: "it is shorter than its records".into(),
             });
         }
-        let mut bytes = Wiped::new(vec![0; len]);
-        file.read_at(&mut bytes, run.offset).map_err(|error| StoreError::io("read", &path, &error))?;
-        Ok(bytes)
+        file.read(run.offset, len).map_err(|error| StoreError::io("read", &path, &error))
     }
 
     /// Gives back room that was never written.

@@ -29,6 +29,7 @@ use crate::{
     group::Job,
     install::{NewTable, ReceiptRecord},
     keys::{KeyRange, WaitingBlock, waiting},
+    layout,
     ledger::{block_key, clock_key, kind},
     lock::DirLock,
     lock_short,
@@ -115,6 +116,11 @@ impl Store {
     /// last of it is gone.
     pub fn is_open_elsewhere(dir: &Path) -> bool {
         DirLock::is_taken(dir)
+    }
+
+    /// How many tables have files in a store, which may be open elsewhere; none where nobody can tell.
+    pub fn count_tables(dir: &Path) -> u64 {
+        std::fs::read_dir(layout::lanes_dir(dir)).map_or(0, |tables| tables.flatten().count() as u64)
     }
 
     pub(crate) fn start(engine: Engine, options: Options, lock: Option<DirLock>) -> Result<Self, StoreError> {

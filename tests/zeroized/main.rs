@@ -112,7 +112,8 @@ fn deliver(root: &Path, hub: &Node, client: &Node, seal: &Seal) {
     hub.ask(&hub_store, Request::EnrolAccept(enrolment));
     let path = root.join(format!("{}-{}.pskm", hub.config.node.name, client.config.node.name));
     let name = client.config.node.name.clone();
-    let make = Request::PskmMake { client: name, bytes: 128 << 10, out: path.clone(), seal: seal.clone() };
+    let make =
+        Request::PskmMake { client: name, lane_bytes: [64 << 10; 2], out: path.clone(), seal: seal.clone() };
     hub.ask(&hub_store, make);
     let import = Request::PskmImport { path, seal: seal.clone(), wipe: true };
     let Reply::Imported { module, receipt, .. } = client.ask(&client_store, import) else {

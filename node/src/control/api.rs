@@ -38,8 +38,8 @@ pub enum Request {
     PskmMake {
         /// The client that it is for.
         client: Name,
-        /// Bytes of pad, both lanes together.
-        bytes: u64,
+        /// Bytes of pad in each lane, up and down.
+        lane_bytes: [u64; 2],
         /// The file to write.
         out: PathBuf,
         /// What seals it.

@@ -2,10 +2,9 @@
 
 use std::io;
 
-use dske_protocol::codec;
+use dske_protocol::{codec, wiped::Wiped};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use zeroize::Zeroizing;
 
 /// Longest request: paths, names and passphrases.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -31,16 +30,15 @@ pub(crate) async fn read<T: DeserializeOwned>(
     if length > bytes_max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is longer than allowed"));
     }
-    // Erased: a frame may hold a key or a passphrase. Where more comes than fits, it moves into a place twice as large and
-    // the old one is erased, so a length that lies costs little.
-    let mut bytes = Zeroizing::new(vec![0; length.min(READ_AT_ONCE)]);
-    io.read_exact(&mut bytes).await?;
-    while bytes.len() < length {
-        let have = bytes.len();
-        let mut larger = Zeroizing::new(vec![0; length.min(have.saturating_mul(2))]);
-        larger[..have].copy_from_slice(&bytes);
-        io.read_exact(&mut larger[have..]).await?;
-        bytes = larger;
+    // Erased: a frame may hold a key or a passphrase. There is room for all of it only when as much as this has come, so
+    // a length that lies costs little.
+    let mut bytes = Wiped::new(Vec::with_capacity(length.min(READ_AT_ONCE)));
+    fill(io, &mut bytes, length.min(READ_AT_ONCE)).await?;
+    if length > bytes.len() {
+        let mut all = Wiped::new(Vec::with_capacity(length));
+        all.extend_from_slice(&bytes);
+        bytes = all;
+        fill(io, &mut bytes, length).await?;
     }
     let malformed = |_| {
         io::Error::new(
@@ -51,12 +49,23 @@ pub(crate) async fn read<T: DeserializeOwned>(
     codec::decode(&bytes, bytes_max).map(Some).map_err(malformed)
 }
 
+/// Reads until there are so many bytes, for which there is room: they must not move and leave a copy behind.
+async fn fill(io: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>, length: usize) -> io::Result<()> {
+    while bytes.len() < length {
+        let missing = length.saturating_sub(bytes.len()) as u64;
+        if (&mut *io).take(missing).read_buf(bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
 /// Writes one frame.
 pub(crate) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "a frame cannot be encoded");
     // Room for all of it, so that the bytes never move and leave a copy behind.
     let encoded = codec::encoded_bytes(value).map_err(|_| invalid())?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4 + encoded));
+    let mut bytes = Wiped::new(Vec::with_capacity(4 + encoded));
     bytes.extend_from_slice(&[0; 4]);
     codec::encode_into(value, &mut bytes).map_err(|_| invalid())?;
     let length = u32::try_from(bytes.len() - 4).map_err(|_| invalid())?;
@@ -68,7 +77,7 @@ pub(crate) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), valu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Reply, Request};
+    use crate::control::{KeyGet, Reply, Request};
 
     #[tokio::test]
     async fn frames_round_trip_and_garbage_is_refused() {
@@ -81,6 +90,22 @@ mod tests {
         for garbage in [&[0xff; 8][..], &[4, 0, 0, 0, 9, 9, 9, 9], &[9, 0, 0, 0, 1]] {
             let mut stream = garbage;
             assert!(read::<Reply>(&mut stream, REPLY_BYTES_MAX).await.is_err(), "{garbage:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_comes_whole_or_not_at_all() {
+        let (purpose, none) = ("long".repeat(READ_AT_ONCE), Vec::new());
+        let get = KeyGet { with: none.clone(), bits: 256, hubs: none, k: None, purpose, timeout_ms: 7 };
+        let mut bytes = Vec::new();
+        write(&mut bytes, &Request::KeyGet(get)).await.unwrap();
+        let whole: Option<Request> = read(&mut bytes.as_slice(), REPLY_BYTES_MAX).await.unwrap();
+        assert!(
+            matches!(whole, Some(Request::KeyGet(KeyGet { purpose, .. })) if purpose.len() == 4 * READ_AT_ONCE)
+        );
+        for cut in [5, READ_AT_ONCE, READ_AT_ONCE + 4, bytes.len() - 1] {
+            let cut = read::<Request>(&mut &bytes[..cut], REPLY_BYTES_MAX).await;
+            assert!(cut.is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof));
         }
     }
 }

@@ -42,8 +42,8 @@ use crate::{
     upkeep::Upkeep,
 };
 
-/// Longest pad of a module that is made, and longest wait for a key.
-const MODULE_BYTES_MAX: u64 = 64 << 10;
+/// Longest lane of a module that is made, and longest wait for a key.
+const LANE_BYTES_MAX: u64 = 32 << 10;
 const WAIT_MS_MAX: u64 = 20;
 
 /// All that was asked has an answer by then.
@@ -189,9 +189,9 @@ impl Socket {
                 Request::StreamNext { spec, count, wait_ms: wait_ms % WAIT_MS_MAX }
             }
             Request::StreamOpen(spec) => Request::StreamOpen(StreamSpec { with: known(&spec.with), ..spec }),
-            Request::PskmMake { client, bytes, out, seal } => Request::PskmMake {
+            Request::PskmMake { client, lane_bytes, out, seal } => Request::PskmMake {
                 client,
-                bytes: bytes % MODULE_BYTES_MAX,
+                lane_bytes: lane_bytes.map(|bytes| bytes % LANE_BYTES_MAX),
                 out: self.place(&out),
                 seal: self.tame_seal(&seal),
             },
@@ -272,8 +272,12 @@ pub fn socket_seeds() -> Vec<Vec<u8>> {
             applications: vec!["vpn".to_owned()],
         })
     };
-    let make =
-        |client: &str| Request::PskmMake { client: name(client), bytes: 8192, out: "a".into(), seal: seal() };
+    let make = |client: &str| Request::PskmMake {
+        client: name(client),
+        lane_bytes: [4096; 2],
+        out: "a".into(),
+        seal: seal(),
+    };
     let get = Request::KeyGet(KeyGet {
         with: vec![name("bob"), name("carol")],
         bits: 256,

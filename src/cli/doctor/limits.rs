@@ -2,17 +2,22 @@
 
 use std::fs;
 
+use dske_storage::Store;
+
 use super::{Patient, finding::Finding};
 
-/// Files that the store and the program itself keep open, roughly.
+/// Files that the program itself keeps open, with ledger, journal and segments, roughly.
 const OWN_FILES: u64 = 256;
+/// Both lanes of a table, each in two ways: zeros go past the page cache.
+const FILES_PER_TABLE: u64 = 4;
 
 /// Looks at them for the running node, or for one that this user would start here.
 pub(super) fn all(patient: &Patient<'_>) -> Vec<Finding> {
     let pid = patient.running.map(|status| status.node.pid.to_string());
     let whose = pid.as_deref().unwrap_or("self");
     let limits = fs::read_to_string(format!("/proc/{whose}/limits")).unwrap_or_default();
-    let mut findings = vec![files(&limits, patient.config.network.connections_max), dumps(&limits)];
+    let tables = Store::count_tables(&patient.dir.store());
+    let mut findings = vec![files(&limits, patient.config.network.connections_max, tables), dumps(&limits)];
     findings.push(memory(patient));
     findings
 }
@@ -23,12 +28,12 @@ fn soft(limits: &str, name: &str) -> Option<Option<u64>> {
     if text == "unlimited" { Some(None) } else { Some(Some(text.parse().ok()?)) }
 }
 
-fn files(limits: &str, connections_max: u32) -> Finding {
-    let needed = u64::from(connections_max) + OWN_FILES;
+fn files(limits: &str, connections_max: u32, tables: u64) -> Finding {
+    let needed = u64::from(connections_max) + FILES_PER_TABLE * tables + OWN_FILES;
     match soft(limits, "Max open files") {
         Some(Some(most)) if most < needed => Finding::warn(
             "open files",
-            format!("{most} at most; {connections_max} connections and the store may need {needed}"),
+            format!("{most} at most; {connections_max} connections and {tables} tables may need {needed}"),
             "raise the limit (LimitNOFILE= in the unit, `ulimit -n`), or lower network.connections_max",
         ),
         Some(Some(most)) => Finding::good("open files", format!("{most} at most")),
@@ -82,8 +87,10 @@ mod tests {
         assert_eq!(soft(LIMITS, "Max open files"), Some(Some(1024)));
         assert_eq!(soft(LIMITS, "Max locked memory"), Some(None));
         assert_eq!(soft(LIMITS, "Max cpu time"), None);
-        assert_eq!(files(LIMITS, 1024).level, Level::Warn);
-        assert_eq!(files(LIMITS, 64).level, Level::Ok);
+        assert_eq!(files(LIMITS, 1024, 0).level, Level::Warn);
+        assert_eq!(files(LIMITS, 64, 100).level, Level::Ok);
+        // A hub with so many clients has their tables open, however few of them may be connected at once.
+        assert_eq!(files(LIMITS, 64, 200).level, Level::Warn);
         assert_eq!((dumps(LIMITS).level, dumps("").level), (Level::Ok, Level::Warn));
     }
 }

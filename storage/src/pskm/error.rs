@@ -57,7 +57,7 @@ pub enum ModuleError {
     #[error("unusable key: {0}")]
     BadKey(String),
     /// A size that makes no sense.
-    #[error("a module has at least {min} and at most {max} pad bytes, not {bytes}")]
+    #[error("a module has at least {min} and at most {max} pad bytes in each direction, not {bytes}")]
     Size {
         /// What was asked for.
         bytes: u64,

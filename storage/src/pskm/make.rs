@@ -53,8 +53,8 @@ pub struct MakeModule<'a> {
     pub client: &'a ClientRecord,
     /// By whom.
     pub hub: HubContact,
-    /// Pad bytes of both lanes, half each.
-    pub bytes: u64,
+    /// Pad bytes of each lane, up and down.
+    pub lane_bytes: [u64; 2],
     /// The file to write; it must not exist.
     pub out: &'a Path,
     /// Under which key to seal it.
@@ -77,9 +77,9 @@ pub fn make(
 ) -> Result<ModuleRecord, ModuleError> {
     let engine = store.engine()?;
     engine.check()?;
-    let (min, max) = (2 * LANE_BYTES_MIN, 2 * LANE_BYTES_MAX);
-    if !(min..=max).contains(&request.bytes) || !request.bytes.is_multiple_of(2) {
-        return Err(ModuleError::Size { bytes: request.bytes, min, max });
+    let (min, max) = (LANE_BYTES_MIN, LANE_BYTES_MAX);
+    if let Some(&bytes) = request.lane_bytes.iter().find(|bytes| !(min..=max).contains(*bytes)) {
+        return Err(ModuleError::Size { bytes, min, max });
     }
     if request.out.exists() {
         return Err(ModuleError::OutExists(request.out.to_owned()));
@@ -113,7 +113,7 @@ fn plan(store: &Store, request: &MakeModule<'_>) -> Result<Manifest, ModuleError
         hub_addresses: request.hub.addresses.clone(),
         client: request.client.node,
         client_name: request.client.name.clone(),
-        lane_bytes: [request.bytes / 2; 2],
+        lane_bytes: request.lane_bytes,
         made_ms: request.now_ms,
         receipt_secret,
     })
@@ -136,7 +136,7 @@ fn fill(
 ) -> Result<(), ModuleError> {
     let mut salt = [0; SALT_BYTES];
     draw(&mut salt)?;
-    let header = Header { bytes: request.bytes, salt, stretch: request.key.stretch() };
+    let header = Header { bytes: request.lane_bytes.iter().sum(), salt, stretch: request.key.stretch() };
     let keys = request.key.derive(header.stretch, &salt)?;
     out.allocate(sealed_bytes(manifest))?;
     std::thread::scope(|scope| {

@@ -144,7 +144,7 @@ fn a_hub_on_a_full_disk_makes_no_half_module() {
         let request = pskm::MakeModule {
             client: &client,
             hub: hub_contact,
-            bytes: 4 << 20,
+            lane_bytes: [2 << 20; 2],
             out,
             key: &world.key,
             now_ms: 10,

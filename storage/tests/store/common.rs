@@ -96,8 +96,14 @@ impl World {
             addresses: vec!["/ip4/192.0.2.1/tcp/4000".to_owned()],
         };
         let path = self.path(out);
-        let request =
-            MakeModule { client: &client, hub: contact, bytes, out: &path, key: &self.key, now_ms: 10 };
+        let request = MakeModule {
+            client: &client,
+            hub: contact,
+            lane_bytes: [bytes / 2; 2],
+            out: &path,
+            key: &self.key,
+            now_ms: 10,
+        };
         pskm::make(&self.hub, &request, &mut SystemEntropy, &|_, _| {}).expect("a module")
     }
 

@@ -4,7 +4,7 @@ use std::{cell::Cell, panic::AssertUnwindSafe};
 
 use dske_protocol::ids::NodeId;
 use dske_storage::{
-    ModuleState, TableState,
+    ModuleState, Store, TableState,
     pskm::{
         self, DeviceEntropy, EntropyError, EntropySource, HubContact, ImportOptions, MakeModule, ModuleError,
         ModuleKey, SystemEntropy,
@@ -20,7 +20,7 @@ fn request<'a>(
     key: &'a ModuleKey,
 ) -> MakeModule<'a> {
     let hub = HubContact { node: HUB, name: "p1".parse().expect("a name"), addresses: vec![] };
-    MakeModule { client, hub, bytes: MODULE_BYTES, out, key, now_ms: 10 }
+    MakeModule { client, hub, lane_bytes: [MODULE_BYTES / 2; 2], out, key, now_ms: 10 }
 }
 
 #[test]
@@ -51,6 +51,23 @@ fn made_imported_and_acknowledged() {
         Err(ModuleError::NotWaiting { .. })
     ));
     assert_eq!(world.make("b.pskm", MODULE_BYTES).serial, "p1-0002");
+}
+
+#[test]
+fn lanes_may_differ_in_length() {
+    let world = World::empty();
+    let (client, out) = (client_record(), world.path("a.pskm"));
+    let (up, down) = (3 << 20, 5000);
+    let wanted = MakeModule { lane_bytes: [up, down], ..request(&client, &out, &world.key) };
+    let module = pskm::make(&world.hub, &wanted, &mut SystemEntropy, &|_, _| {}).expect("a module");
+    assert_eq!(module.bytes, up + down);
+    assert_eq!(Store::count_tables(&world.path("client")), 0);
+    world.import("a.pskm").expect("imported");
+    for store in [&world.hub, &world.client] {
+        let lanes = table(store).lanes;
+        assert_eq!(lanes.each_ref().map(|lane| lane.bytes), [up, down]);
+    }
+    assert_eq!(Store::count_tables(&world.path("client")), 1);
 }
 
 #[test]
@@ -219,7 +236,12 @@ fn a_making_that_stops_leaves_nothing() {
     }
     assert!(!out.exists() && !world.path("a.pskm.partial").exists());
     assert!(matches!(
-        pskm::make(&world.hub, &MakeModule { bytes: 10, ..request }, &mut SystemEntropy, &|_, _| {}),
+        pskm::make(
+            &world.hub,
+            &MakeModule { lane_bytes: [MODULE_BYTES, 10], ..request },
+            &mut SystemEntropy,
+            &|_, _| {}
+        ),
         Err(ModuleError::Size { .. })
     ));
 }
