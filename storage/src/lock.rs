@@ -11,7 +11,7 @@ use crate::{disk_os::FILE_MODE, error::StoreError};
 
 /// Holds the directory until dropped.
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -49,7 +49,15 @@ impl DirLock {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()))
             .map_err(|error| fail(&error))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirLock {
+    /// Closing is not enough: a child that is being started has a copy of the file until it runs its program.
+    fn drop(&mut self) {
+        // If this fails the lock goes when the last copy is closed.
+        let _ = self.file.unlock();
     }
 }
 
@@ -66,8 +74,10 @@ mod tests {
         let refused = DirLock::take(dir.path()).err().unwrap();
         let me = std::process::id().to_string();
         assert!(matches!(&refused, StoreError::Locked { pid, .. } if *pid == me), "{refused}");
+        let copy_of_a_child = lock.file.try_clone().unwrap();
         drop(lock);
         assert!(!DirLock::is_taken(dir.path()));
+        drop(copy_of_a_child);
         assert!(DirLock::take(dir.path()).is_ok());
     }
 }
