@@ -48,6 +48,7 @@ impl<const FAR: bool> Multiplier for Avx2<FAR> {
     /// The low halves and the high halves of the bytes.
     type Operand = [[__m256i; 2]; 2];
     const DEAR: bool = true;
+    const GROUP_ROWS_MAX: usize = 4;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> Nibbles {

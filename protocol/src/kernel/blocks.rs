@@ -60,6 +60,8 @@ pub(super) trait Multiplier {
     type Operand: Copy;
     /// Whether a product takes several times as long as an addition, so that [`Twins`](plan::Twins) pay.
     const DEAR: bool;
+    /// Most rows of a group whose sums, and what is multiplied beside them, stay in registers. No more than five.
+    const GROUP_ROWS_MAX: usize;
 
     fn factor(coefficient: u8) -> Self::Factor;
     /// Asks for what lies at an address, which may be any, to be brought near, if texts are [far](are_far).
@@ -228,7 +230,8 @@ unsafe fn strip_of_group<M: Multiplier>(
             1 => pass::<M, 1>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
             2 => pass::<M, 2>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
             3 => pass::<M, 3>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
-            _ => pass::<M, 4>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            4 => pass::<M, 4>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
+            _ => pass::<M, 5>(&group.factors, inputs, &std::array::from_fn(target), sum, from, to),
         }
     }
 }

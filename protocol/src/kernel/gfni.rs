@@ -46,6 +46,7 @@ impl<const FAR: bool> Multiplier for Gfni<FAR> {
     type Vector = <Avx2<FAR> as Multiplier>::Vector;
     type Operand = Self::Vector;
     const DEAR: bool = false;
+    const GROUP_ROWS_MAX: usize = 5;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> u8 {

@@ -43,6 +43,7 @@ impl Multiplier for Neon {
     /// The low halves and the high halves of the bytes.
     type Operand = [[uint8x16_t; 4]; 2];
     const DEAR: bool = true;
+    const GROUP_ROWS_MAX: usize = 5;
 
     #[inline(always)]
     fn factor(coefficient: u8) -> Nibbles {

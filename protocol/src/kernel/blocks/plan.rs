@@ -2,9 +2,6 @@
 
 use super::{super::Row, Multiplier};
 
-/// Most rows of a group whose sums, and what is multiplied beside them, stay in registers.
-const GROUP_ROWS_MAX: usize = 4;
-
 /// Most twins of a group whose sums stay in registers.
 const GROUP_TWINS_MAX: usize = 2;
 
@@ -167,7 +164,7 @@ impl Matrix<'_> {
 
     /// Cuts rows into groups of nearly one size.
     fn groups<M: Multiplier>(self, products: &[usize]) -> Vec<Group<M>> {
-        let count = products.len().div_ceil(GROUP_ROWS_MAX).max(1);
+        let count = products.len().div_ceil(M::GROUP_ROWS_MAX).max(1);
         let mut groups = Vec::with_capacity(count);
         for rows in products.chunks(products.len().div_ceil(count).max(1)) {
             let mut factors = Vec::with_capacity(self.inputs * rows.len());
