@@ -24,7 +24,7 @@ mod twins;
 
 use zeroize::Zeroize;
 
-use self::plan::{Group, Plan};
+use self::plan::{Group, Pairing, Plan};
 use super::{Row, Start};
 
 /// Bytes of a [`Multiplier::Vector`].
@@ -78,22 +78,26 @@ pub(super) trait Multiplier {
 /// Where the bytes of the inputs stand.
 struct Places {
     inputs: Vec<*const u8>,
-    /// Of the inputs without a pair and of the first one of each pair, in turn. Empty where there are no twins.
+    /// Of the inputs without a pair, but for the one that twins differ in, and of the first one of each pair, in turn. Empty
+    /// where there are no twins.
     shared: Vec<*const u8>,
     /// Of the inputs of each pair.
     pairs: Vec<[*const u8; 2]>,
+    /// Of the input without a pair that twins differ in.
+    alone: Option<*const u8>,
 }
 
 impl Places {
     fn new<M: Multiplier>(plan: &Plan<M>, inputs: Vec<*const u8>) -> Self {
         if plan.twins.is_empty() {
-            return Self { inputs, shared: Vec::new(), pairs: Vec::new() };
+            return Self { inputs, shared: Vec::new(), pairs: Vec::new(), alone: None };
         }
-        let is_second = |input| plan.pairs.iter().any(|[_, second]| *second == input);
-        let shared =
-            (0..inputs.len()).filter(|input| !is_second(*input)).map(|input| inputs[input]).collect();
-        let pairs = plan.pairs.iter().map(|pair| pair.map(|input| inputs[input])).collect();
-        Self { inputs, shared, pairs }
+        let Pairing { pairs, alone } = &plan.pairing;
+        let is_shared = |input| *alone != Some(input) && pairs.iter().all(|[_, second]| *second != input);
+        let shared = (0..inputs.len()).filter(|input| is_shared(*input)).map(|input| inputs[input]).collect();
+        let pairs = pairs.iter().map(|pair| pair.map(|input| inputs[input])).collect();
+        let alone = alone.map(|input| inputs[input]);
+        Self { inputs, shared, pairs, alone }
     }
 }
 

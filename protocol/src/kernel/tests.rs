@@ -29,12 +29,15 @@ fn random(len: usize, rng: &mut StdRng) -> Vec<u8> {
 
 /// Rows of random bytes, now and then of zeros or ones; some of them twins of the row before.
 fn coefficients(rows: usize, inputs: usize, rng: &mut StdRng) -> Vec<Vec<u8>> {
-    let first_pair = (rng.next_u32() % 2) as usize;
-    let by_one = rng.next_u32().is_multiple_of(3);
+    let kind = TwinKind {
+        first_pair: (rng.next_u32() % 2) as usize,
+        by_one: rng.next_u32().is_multiple_of(3),
+        with_ratio: rng.next_u32().is_multiple_of(2),
+    };
     let mut all: Vec<Vec<u8>> = Vec::with_capacity(rows);
     while all.len() < rows {
         let row = match (rng.next_u32() % 8, all.last()) {
-            (0..5, Some(last)) => twin(last, first_pair, by_one, rng),
+            (0..5, Some(last)) => kind.twin(last, rng),
             (5, _) => vec![1; inputs],
             (6, _) => random(inputs, rng).iter().map(|byte| byte & 1).collect(),
             _ => random(inputs, rng),
@@ -44,15 +47,31 @@ fn coefficients(rows: usize, inputs: usize, rng: &mut StdRng) -> Vec<Vec<u8>> {
     all
 }
 
-/// A row that differs from another by the same in both inputs of each pair.
-fn twin(row: &[u8], first_pair: usize, by_one: bool, rng: &mut StdRng) -> Vec<u8> {
-    let mut twin = row.to_vec();
-    for [a, b] in twin.get_mut(first_pair..).unwrap_or_default().as_chunks_mut().0 {
-        let difference = if by_one { 1 } else { rng.next_u32().to_le_bytes()[0] };
-        *a ^= difference;
-        *b ^= difference;
+/// How rows differ.
+struct TwinKind {
+    first_pair: usize,
+    by_one: bool,
+    /// A multiple of the other row, and if inputs are left over, another difference in the last one.
+    with_ratio: bool,
+}
+
+impl TwinKind {
+    /// A row that differs from another, or from a multiple of it, by the same in both inputs of each pair.
+    fn twin(&self, row: &[u8], rng: &mut StdRng) -> Vec<u8> {
+        let mut random = || rng.next_u32().to_le_bytes()[0];
+        let ratio = if self.with_ratio { random() } else { 1 };
+        let mut twin: Vec<u8> = row.iter().map(|c| Gf256(ratio).mul(Gf256(*c)).0).collect();
+        let (pairs, alone) = twin.get_mut(self.first_pair..).unwrap_or_default().as_chunks_mut();
+        for [a, b] in pairs {
+            let difference = if self.by_one { 1 } else { random() };
+            *a ^= difference;
+            *b ^= difference;
+        }
+        if let ([alone], true) = (alone, self.with_ratio) {
+            *alone ^= random();
+        }
+        twin
     }
-    twin
 }
 
 /// Texts of one length, each with its own number of bytes before it.

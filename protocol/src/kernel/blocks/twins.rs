@@ -43,37 +43,52 @@ unsafe fn pass<M: Multiplier, const TWINS: usize, const SUMS: usize>(
     unsafe {
         match (&group.differences, &*places.shared, &*places.pairs) {
             (Some(differences), shared, pairs) => {
-                let over = Inputs { shared, pairs, differences };
-                wide::<M, TWINS, SUMS, TWINS>(group, &over, &targets, sums, from, to);
+                let ratios = group.ratios.as_deref().unwrap_or_default();
+                let over = Inputs { shared, pairs, alone: places.alone, differences, ratios };
+                if ratios.is_empty() {
+                    wide::<M, TWINS, SUMS, TWINS, 0>(group, &over, &targets, sums, from, to);
+                } else {
+                    wide::<M, TWINS, SUMS, TWINS, TWINS>(group, &over, &targets, sums, from, to);
+                }
             }
             // A threshold of 3. The compiler is told how few they are, and makes no loops of them; of more it makes worse
             // code so.
             (None, &[a, b], &[pair]) => {
-                let over = Inputs { shared: &[a, b], pairs: &[pair], differences: &[] };
-                wide::<M, TWINS, SUMS, 0>(group, &over, &targets, sums, from, to);
+                let over =
+                    Inputs { shared: &[a, b], pairs: &[pair], alone: None, differences: &[], ratios: &[] };
+                wide::<M, TWINS, SUMS, 0, 0>(group, &over, &targets, sums, from, to);
             }
             (None, shared, pairs) => {
-                let over = Inputs { shared, pairs, differences: &[] };
-                wide::<M, TWINS, SUMS, 0>(group, &over, &targets, sums, from, to);
+                let over = Inputs { shared, pairs, alone: None, differences: &[], ratios: &[] };
+                wide::<M, TWINS, SUMS, 0, 0>(group, &over, &targets, sums, from, to);
             }
         }
     }
 }
 
-/// What a group's walk goes over: [`Places`], and factors for each pair.
+/// What a group's walk goes over: [`Places`], and factors.
 struct Inputs<'a, M: Multiplier> {
     shared: &'a [*const u8],
     pairs: &'a [[*const u8; 2]],
+    alone: Option<*const u8>,
     differences: &'a [M::Factor],
+    ratios: &'a [M::Factor],
 }
 
 /// Goes over as many blocks at once as registers hold the sums of, then over what is left. `DIFFERENT` is `TWINS`, or 0
-/// where all twins differ by the plain sum of the pairs.
+/// where all twins differ by the plain sum of the pairs. `RATIOS` is `TWINS`, or 0 where all ratios are 1.
 ///
 /// # Safety
-/// As for [`pass`]; there are `DIFFERENT` factors of differences for each pair.
+/// As for [`pass`]; there are `DIFFERENT` factors of differences for each pair and for an input that stands alone, and
+/// `RATIOS` ratios.
 #[inline(always)]
-unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFERENT: usize>(
+unsafe fn wide<
+    M: Multiplier,
+    const TWINS: usize,
+    const SUMS: usize,
+    const DIFFERENT: usize,
+    const RATIOS: usize,
+>(
     group: &Twins<M>,
     over: &Inputs<'_, M>,
     targets: &[[Target; 2]; TWINS],
@@ -85,10 +100,10 @@ unsafe fn wide<M: Multiplier, const TWINS: usize, const SUMS: usize, const DIFFE
     unsafe {
         if TWINS == 1 {
             let rest = (to - from) % (2 * BLOCK_BYTES);
-            walk::<M, TWINS, SUMS, DIFFERENT, 2>(group, over, targets, sums, from, to - rest);
-            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, targets, sums, to - rest, to);
+            walk::<M, TWINS, SUMS, DIFFERENT, RATIOS, 2>(group, over, targets, sums, from, to - rest);
+            walk::<M, TWINS, SUMS, DIFFERENT, RATIOS, 1>(group, over, targets, sums, to - rest, to);
         } else {
-            walk::<M, TWINS, SUMS, DIFFERENT, 1>(group, over, targets, sums, from, to);
+            walk::<M, TWINS, SUMS, DIFFERENT, RATIOS, 1>(group, over, targets, sums, from, to);
         }
     }
 }
@@ -103,6 +118,7 @@ unsafe fn walk<
     const TWINS: usize,
     const SUMS: usize,
     const DIFFERENT: usize,
+    const RATIOS: usize,
     const WIDTH: usize,
 >(
     group: &Twins<M>,
@@ -130,9 +146,7 @@ unsafe fn walk<
                         plain[row][w] = M::add(plain[row][w], text);
                     }
                     let operand = M::operand(text);
-                    for twin in 0..TWINS {
-                        products[twin][w] = M::add_product(products[twin][w], &*factor.add(twin), operand);
-                    }
+                    add_products::<M, TWINS, WIDTH>(&mut products, w, factor, operand);
                 }
                 factor = factor.add(TWINS);
             }
@@ -142,6 +156,13 @@ unsafe fn walk<
                     for w in 0..WIDTH {
                         let text = load_input::<M>(*second, at + w * BLOCK_BYTES);
                         plain[row][w] = M::add(plain[row][w], text);
+                    }
+                }
+                if RATIOS > 0
+                    && let Some(alone) = over.alone
+                {
+                    for w in 0..WIDTH {
+                        plain[row][w] = M::add(plain[row][w], M::load(alone.add(at + w * BLOCK_BYTES)));
                     }
                 }
                 end::<M, WIDTH>(&plain[row], sums[row], at);
@@ -155,29 +176,38 @@ unsafe fn walk<
                     let at = at + w * BLOCK_BYTES;
                     let text = M::add(M::load(first.add(at)), M::load(second.add(at)));
                     let operand = M::operand(text);
-                    for twin in 0..TWINS {
-                        products[twin][w] = M::add_product(products[twin][w], &*factor.add(twin), operand);
-                    }
                     if DIFFERENT == 0 {
                         all[w] = M::add(all[w], text);
                     }
-                    for twin in 0..DIFFERENT {
-                        let difference = &*difference.add(twin);
-                        different[twin][w] = M::add_product(different[twin][w], difference, operand);
-                    }
+                    add_products::<M, TWINS, WIDTH>(&mut products, w, factor, operand);
+                    add_products::<M, DIFFERENT, WIDTH>(&mut different, w, difference, operand);
                 }
                 factor = factor.add(TWINS);
                 difference = difference.add(DIFFERENT);
+            }
+            if RATIOS > 0
+                && let Some(alone) = over.alone
+            {
+                for w in 0..WIDTH {
+                    let operand = M::operand(load_input::<M>(alone, at + w * BLOCK_BYTES));
+                    add_products::<M, TWINS, WIDTH>(&mut products, w, factor, operand);
+                    add_products::<M, DIFFERENT, WIDTH>(&mut different, w, difference, operand);
+                }
             }
             for twin in 0..TWINS {
                 for row in 0..2 {
                     let mut sum = [M::zero(); WIDTH];
                     begin::<M, WIDTH>(&mut sum, targets[twin][row], at);
                     for w in 0..WIDTH {
-                        sum[w] = M::add(sum[w], products[twin][w]);
                         if row == 1 {
                             let difference = if DIFFERENT == 0 { all[w] } else { different[twin][w] };
                             sum[w] = M::add(sum[w], difference);
+                        }
+                        if row == 1 && RATIOS > 0 {
+                            let operand = M::operand(products[twin][w]);
+                            sum[w] = M::add_product(sum[w], &over.ratios[twin], operand);
+                        } else {
+                            sum[w] = M::add(sum[w], products[twin][w]);
                         }
                     }
                     end::<M, WIDTH>(&sum, targets[twin][row], at);
@@ -185,5 +215,22 @@ unsafe fn walk<
             }
         }
         at += WIDTH * BLOCK_BYTES;
+    }
+}
+
+/// Adds the products of block `w` of an input by a factor for each of `TWINS` sums.
+///
+/// # Safety
+/// The processor has the instructions of `M`; there are `TWINS` factors, and `w` is below `WIDTH`.
+#[inline(always)]
+unsafe fn add_products<M: Multiplier, const TWINS: usize, const WIDTH: usize>(
+    sums: &mut [[M::Vector; WIDTH]; TWINS],
+    w: usize,
+    factors: *const M::Factor,
+    operand: M::Operand,
+) {
+    for twin in 0..TWINS {
+        // SAFETY: as the caller vouches for.
+        unsafe { sums[twin][w] = M::add_product(sums[twin][w], &*factors.add(twin), operand) };
     }
 }
