@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use dske_node::control::{Client, KeyDelivery, KeyGet, Reply, Request};
-use dske_protocol::ids::Name;
+use dske_protocol::ids::{BlockId, Name};
 use subtle::ConstantTimeEq;
 
 use crate::cli::{
@@ -34,6 +34,8 @@ pub(crate) struct Order {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Agreed {
+    /// The agreement.
+    pub(crate) block: BlockId,
     /// Whether all sides hold the same key of the length asked for.
     pub(crate) equal: bool,
     /// Hubs in the roster.
@@ -79,6 +81,7 @@ pub(crate) async fn agree(
     let received = futures::future::try_join_all(receivers.iter_mut().map(|client| fetch(client))).await?;
     let took = began.elapsed();
     let mut agreed = Agreed {
+        block: sent.id.block,
         equal: u64::try_from(sent.key.len()).ok() == Some(order.bits / 8),
         n: sent.n,
         shares: sent.shares,

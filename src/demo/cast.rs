@@ -69,6 +69,23 @@ impl Cast {
         }
         Ok(())
     }
+
+    /// Waits until a receiver names a liar: a share that comes after the key is compared with it then. Gives up quietly,
+    /// as above.
+    pub(crate) async fn notice_liar(&mut self, receivers: &[&Name], agreed: &mut Agreed) -> Result<()> {
+        let deadline = Instant::now() + NOTICE_WAIT;
+        while agreed.liars.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_PAUSE).await;
+            for name in receivers {
+                let sessions = self.status(name).await?.sessions;
+                let session = sessions.into_iter().find(|session| session.block == agreed.block);
+                agreed.liars.extend(session.map(|session| session.liars).unwrap_or_default());
+            }
+        }
+        agreed.liars.sort();
+        agreed.liars.dedup();
+        Ok(())
+    }
 }
 
 /// Pad bytes burned for keys so far, hub by hub, in the lane that the client allocates from: the ledger's own

@@ -73,6 +73,8 @@ fn accused(liars: &[String]) -> String {
 mod tests {
     use std::time::Duration;
 
+    use dske_protocol::ids::BlockId;
+
     use super::*;
 
     fn hub(place: u8) -> Name {
@@ -81,6 +83,7 @@ mod tests {
 
     fn agreed(liars: &[&str]) -> Agreed {
         Agreed {
+            block: BlockId::new([7; 16]),
             equal: true,
             n: 4,
             shares: 4,

@@ -136,7 +136,10 @@ impl Story {
         let began = Instant::now();
         let order = Order { with: to.iter().map(|name| (*name).clone()).collect(), bits };
         let before = burned(&self.cast.status(from).await?);
-        let agreed = self.cast.agree(from, &order).await;
+        let mut agreed = self.cast.agree(from, &order).await;
+        if let (Ok(agreed), Expected::Liar(_)) = (&mut agreed, expected) {
+            self.cast.notice_liar(to, agreed).await?;
+        }
         let after = burned(&self.cast.status(from).await?);
         let outcome = match agreed {
             Err(error) => failed(&error),
