@@ -9,7 +9,7 @@ use dske_protocol::{
         Agreement, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice, NoticeOutcome,
         Subject, Tagged, seal,
     },
-    pad::{TAG_KEY_BYTES, TagKey},
+    pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::burned_bytes,
     refusal::{AbortReason, Refusal},
     tag::Tag,
@@ -255,10 +255,9 @@ pub(crate) fn hub_record(
                 outgoing.push(keep(bytes));
             }
             Lie::WrongTag => {
+                // All of it: the network's damage of one bit must not put it right again.
                 let mut bytes = bytes;
-                if let Some(last) = bytes.last_mut() {
-                    *last ^= 1;
-                }
+                bytes.iter_mut().rev().take(TAG_BYTES).for_each(|byte| *byte = !*byte);
                 outgoing.push(keep(bytes));
             }
             Lie::Replay => {
