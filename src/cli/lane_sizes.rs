@@ -21,9 +21,14 @@ pub(crate) struct LaneSizes {
 impl LaneSizes {
     /// Bytes of the two lanes, up and down.
     pub(crate) fn lane_bytes(self) -> [u64; 2] {
-        let both = self.size.unwrap_or_default();
-        [self.up.unwrap_or(both.div_ceil(2)), self.down.unwrap_or(both / 2)]
+        let [up, down] = halves(self.size.unwrap_or_default());
+        [self.up.unwrap_or(up), self.down.unwrap_or(down)]
     }
+}
+
+/// Two lanes out of a total.
+pub(crate) const fn halves(bytes: u64) -> [u64; 2] {
+    [bytes.div_ceil(2), bytes / 2]
 }
 
 #[cfg(test)]

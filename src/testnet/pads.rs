@@ -1,5 +1,7 @@
 //! How much pad the tables of a testnet hold, and in which direction.
 
+use crate::cli::lane_sizes::halves;
+
 /// What the other lane of a table of which only one serves in bulk is given: identities, marks and what a node reserves ahead
 /// of need fit many times.
 const ASIDE_BYTES: u64 = 4 << 20;
@@ -27,11 +29,6 @@ impl Pads {
     pub(crate) fn table_bytes(self) -> u64 {
         self.lane_bytes(true).iter().sum()
     }
-}
-
-/// Two lanes out of a total.
-const fn halves(bytes: u64) -> [u64; 2] {
-    [bytes.div_ceil(2), bytes / 2]
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::field::Gf256;
 
-/// Most twins of a group whose sums stay in registers; as many rows as go together without twins.
+/// Most twins of a group whose sums stay in registers.
 const GROUP_TWINS_MAX: usize = 2;
 
 /// What it costs to make the second of twins out of a multiple of the first, in products: the product, and making the
@@ -172,7 +172,7 @@ impl Matrix<'_> {
                 None => others.push(*row),
             }
         }
-        // Where there are other rows, a group that is not full costs more than it saves: they are as many with it or without.
+        // A group that is not full would cost a pass over the inputs of its own: beside other rows its rows go with them.
         if !others.is_empty() {
             let full = twins.len() - twins.len() % GROUP_TWINS_MAX;
             others.extend(twins.drain(full..).flat_map(|(rows, _)| rows));

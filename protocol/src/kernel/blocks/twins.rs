@@ -131,7 +131,8 @@ unsafe fn walk<
     let mut at = from;
     while at < to {
         // SAFETY: `at` is WIDTH blocks or more before `to`; the factors read are one for each twin and input that is
-        // shared, one for each twin and pair, and `DIFFERENT` for each pair.
+        // shared, one for each twin and `DIFFERENT` for each pair and the input that stands alone, which only groups of
+        // a plan have whose twins have ratios.
         unsafe {
             let mut plain = [[M::zero(); WIDTH]; SUMS];
             for row in 0..SUMS {
