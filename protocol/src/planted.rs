@@ -41,10 +41,12 @@ pub enum Fault {
     KeyBytesNotSynced,
     OutboxIdReused,
     ConfirmedByNotice,
+    VoidErasesTaken,
+    KeyOfAnyPlace,
 }
 
 impl Fault {
-    /// All of them.
+    /// Those that the simulation catches.
     pub const ALL: [Self; 34] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
@@ -81,6 +83,9 @@ impl Fault {
         Self::OutboxIdReused,
         Self::ConfirmedByNotice,
     ];
+
+    /// Those that the simulation does not reach, whose blocks have one key each: `storage/tests/planted.rs` catches them.
+    pub const OF_THE_KEY_STORE: [Self; 2] = [Self::VoidErasesTaken, Self::KeyOfAnyPlace];
 }
 
 #[cfg(feature = "planted-faults")]

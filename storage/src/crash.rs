@@ -1,6 +1,7 @@
 //! The engine on a simulated disk that fails at any write or sync and forgets or tears what was not synced:
 //! whatever happens, no byte serves twice, no key leaves twice, and what was acknowledged is there.
 
+mod key_store;
 mod keys;
 mod minting;
 mod retire;
@@ -39,6 +40,7 @@ enum Step {
     Claim(u64, bool),
     Block(u8),
     Take(u8),
+    GiveUp(u8),
     Post(u8, usize),
     Deliver,
     Settle,
@@ -65,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (32u64..900, any::<bool>()).prop_map(|(bytes, back)| Step::Claim(bytes, back)),
         2 => (1u8..6).prop_map(Step::Block),
         2 => (1u8..6).prop_map(Step::Take),
+        1 => (1u8..6).prop_map(Step::GiveUp),
         3 => (1u8..255, 1usize..3000).prop_map(|(byte, len)| Step::Post(byte, len)),
         2 => Just(Step::Deliver),
         1 => Just(Step::Settle),
@@ -84,6 +87,7 @@ fn act(world: &mut World, step: &Step) {
         Step::Claim(bytes, back) => world.claim(bytes, back),
         Step::Block(id) => world.block(id),
         Step::Take(id) => world.take(id),
+        Step::GiveUp(id) => world.give_up(id),
         Step::Post(byte, len) => world.post(byte, len),
         Step::Deliver => world.deliver(),
         Step::Settle => drop(world.engine.settle(1)),
@@ -104,11 +108,14 @@ fn power_cuts_at_every_write_and_sync() {
         Step::Claim(100, false),
         Step::Post(1, 60),
         Step::Block(1),
+        Step::Block(2),
         Step::Claim(80, true),
         Step::Deliver,
         Step::Settle,
         Step::Post(2, 2000),
         Step::Take(1),
+        Step::GiveUp(2),
+        Step::Block(3),
         Step::Claim(100, false),
         // Longer than what is left of the journal.
         Step::Post(3, 1900),

@@ -49,14 +49,24 @@ impl State {
     /// Adds a message to those that wait.
     pub(crate) fn add_message(&mut self, waiting: Waiting) {
         self.outbox_inline_bytes += waiting.inline_bytes();
-        self.outbox.insert(waiting.entry.id, waiting);
+        // One that stood under its id counts no longer; ids are given once, so there is none.
+        let before = self.outbox.insert(waiting.entry.id, waiting);
+        self.outbox_inline_bytes -= before.map_or(0, |before| before.inline_bytes());
     }
 
-    /// Takes a message from those that wait.
-    pub(crate) fn remove_message(&mut self, id: OutboxId) -> Option<Waiting> {
-        let waiting = self.outbox.remove(&id)?;
-        self.outbox_inline_bytes = self.outbox_inline_bytes.saturating_sub(waiting.inline_bytes());
-        Some(waiting)
+    /// Takes a message from those that wait. Fails where the sum of their bytes is less than the message's own.
+    pub(crate) fn remove_message(&mut self, id: OutboxId) -> Result<Option<Waiting>, StoreError> {
+        let Some(waiting) = self.outbox.remove(&id) else { return Ok(None) };
+        let left = self.outbox_inline_bytes.checked_sub(waiting.inline_bytes());
+        self.outbox_inline_bytes = left.ok_or_else(|| StoreError::Damaged {
+            what: "the account of messages that wait",
+            detail: format!(
+                "{} bytes are taken away of {}: restart the node, which counts them anew",
+                waiting.inline_bytes(),
+                self.outbox_inline_bytes
+            ),
+        })?;
+        Ok(Some(waiting))
     }
 
     /// Tables out of which pads for a peer may be taken, in order of activation.

@@ -20,7 +20,9 @@ use crate::{
     erasures::Erasure,
     error::{StoreError, TakeError},
     install::{NewTable, ReceiptRecord, put_receipt},
-    keys::{KeyRange, check_block, checked, find_keys, mark_taken, put_block, run_bytes, with_checks},
+    keys::{
+        KeyRange, check_block, checked, find_keys, mark_taken, put_block, run_bytes, void_block, with_checks,
+    },
     lane_header::Counts,
     layout,
     ledger::{Draft, block_key, clock_key, key, kind, lane_key, node_key, table_key},
@@ -143,7 +145,10 @@ impl Engine {
             },
             Job::Save(dropped) => {
                 let mut state = lock_short(&self.state);
-                dropped.into_iter().for_each(|id| remove_message(group, &mut state, id));
+                let removed = dropped.into_iter().try_for_each(|id| remove_message(group, &mut state, id));
+                drop(state);
+                // Whoever waits for the group is told, for the store is at its end.
+                let _ = self.fatal(removed);
             }
         }
     }
@@ -159,7 +164,7 @@ impl Engine {
         self.check()?;
         let run = find_keys(&group.draft, keys)?;
         let bytes = checked(&self.key_spool.read(run)?, keys)?;
-        mark_taken(&mut group.draft, keys)?;
+        self.fatal(mark_taken(&mut group.draft, keys))?;
         group.erasures.push(Erasure::Key(run));
         Ok(bytes)
     }
@@ -209,8 +214,9 @@ impl Engine {
         };
         let filled = fill();
         if filled.is_err() {
-            room.outbox.iter().flatten().for_each(|run| self.outbox_spool.give_back(*run));
-            room.keys.iter().flatten().for_each(|(run, _)| self.key_spool.give_back(*run));
+            let outbox = room.outbox.iter().flatten().try_for_each(|run| self.outbox_spool.give_back(*run));
+            let keys = room.keys.iter().flatten().try_for_each(|(run, _)| self.key_spool.give_back(*run));
+            self.fatal(outbox.and(keys))?;
         }
         filled.map(|()| room)
     }
@@ -223,7 +229,7 @@ impl Engine {
         }
         for (block, run) in transaction.block.iter().zip(&room.keys) {
             if let (Some(key), Some((run, _))) = (&block.key, run) {
-                let bytes = with_checks(key.expose(), block.record.key_bytes);
+                let bytes = with_checks(block.record.block, key.expose(), block.record.key_bytes);
                 self.fatal(self.key_spool.write(*run, &bytes))?;
             }
         }
@@ -261,12 +267,34 @@ impl Engine {
         // From here on nothing can be refused. Memory changes before the device does: that refuses more for
         // a moment, never less, and a failure of the device ends the store.
         group.draft.batch.append(&mut own.batch);
-        apply_claims(group, &mut state, &wanted.claims)?;
-        if let Some(sync) = &wanted.sync {
-            group.erasures.extend(apply_sync(&mut group.draft, &mut state, sync)?);
-        }
         items.into_iter().for_each(|waiting| state.add_message(waiting));
-        wanted.delivered.iter().for_each(|id| remove_message(group, &mut state, *id));
+        let applied = self.apply(group, &mut state, wanted);
+        drop(state);
+        self.fatal(applied)?;
+        if wanted.sync.is_some_and(|sync| sync.void_keys) {
+            // What was taken in this group stays taken, and a block that it puts down is new, and announced as good.
+            let voided = self.fatal(void_keys(&mut group.draft))?;
+            group.erasures.extend(voided);
+        }
+        for (block, reason) in &wanted.give_up {
+            let void = self.fatal(void_block(&mut group.draft, *block, reason))?;
+            group.erasures.extend(void.into_iter().map(Erasure::Key));
+        }
+        Ok(())
+    }
+
+    /// Changes the tables, lanes and messages in memory, and puts their records. What fails here has been done in part.
+    fn apply(
+        &self,
+        group: &mut Group<'_>,
+        state: &mut State,
+        wanted: &Transaction,
+    ) -> Result<(), StoreError> {
+        apply_claims(group, state, &wanted.claims)?;
+        if let Some(sync) = &wanted.sync {
+            group.erasures.extend(apply_sync(&mut group.draft, state, sync)?);
+        }
+        wanted.delivered.iter().try_for_each(|id| remove_message(group, state, *id))?;
         for table in &wanted.activate {
             let activation = state.next_activation();
             if let Some(entry) = state.tables.get_mut(table) {
@@ -275,15 +303,9 @@ impl Engine {
             }
         }
         for table in &wanted.retire {
-            retire(group, &mut state, table)?;
+            retire(group, state, table)?;
             let dir = layout::table_dir(&self.dir, table);
             group.erasures.push(Erasure::Table { disk: self.disk.clone(), dir });
-        }
-        drop(state);
-        if wanted.sync.is_some_and(|sync| sync.void_keys) {
-            // What was taken in this group stays taken, and a block that it puts down is new, and announced as good.
-            let voided = self.fatal(void_keys(&mut group.draft))?;
-            group.erasures.extend(voided);
         }
         Ok(())
     }
@@ -402,8 +424,8 @@ fn apply_claims(
         let (Some(entry), Some(end)) = (state.tables.get_mut(&table), range.end()) else { continue };
         let lane = entry.lane_mut(name);
         lane.let_go(offset, end);
-        lane.counts.add(*usage, range.len);
         let insertion = lane.used.insert(offset, end);
+        lane.count_use(*usage, range.len)?;
         if planted(Fault::ClaimNotRecorded) {
             continue;
         }
@@ -421,14 +443,16 @@ fn apply_claims(
 fn retire(group: &mut Group<'_>, state: &mut State, table: &TableId) -> Result<(), StoreError> {
     let under: Vec<_> =
         state.outbox.values().map(|w| w.entry).filter(|entry| entry.table == *table).collect();
-    under.iter().for_each(|entry| remove_message(group, state, entry.id));
+    under.iter().try_for_each(|entry| remove_message(group, state, entry.id))?;
     let Some(entry) = state.tables.remove(table) else { return Ok(()) };
-    let (record, status) = entry.retire();
+    let (record, status) = entry.retire()?;
     for lane in &status.lanes {
         // What was used and not recorded yet must not count as lost.
         let key = lane_key(table, lane.lane);
         let mut known: LaneRecord = group.draft.get("lane", &key)?.unwrap_or_default();
-        known.counts = known.counts.max(lane_counts(lane));
+        let counts = known.counts.max(lane_counts(lane));
+        // A table may be retired because its counts are damaged: those are not taken along.
+        known.counts = if counts.total() <= lane.bytes { counts } else { lane_counts(lane) };
         group.draft.put("lane", key, &known)?;
     }
     group.draft.put("table", table_key(table), &record)?;
@@ -440,9 +464,10 @@ fn lane_counts(lane: &LaneStatus) -> Counts {
     Counts { key: lane.used_key, identity: lane.used_identity, sync: lane.used_sync }
 }
 
-fn remove_message(group: &mut Group<'_>, state: &mut State, id: OutboxId) {
-    if let Some(waiting) = state.remove_message(id) {
+fn remove_message(group: &mut Group<'_>, state: &mut State, id: OutboxId) -> Result<(), StoreError> {
+    if let Some(waiting) = state.remove_message(id)? {
         group.draft.remove(outbox_key(id));
         group.erasures.extend(waiting.run.map(Erasure::Outbox));
     }
+    Ok(())
 }

@@ -45,6 +45,28 @@ impl IntervalSet {
         Insertion { start: from, end: to, absorbed }
     }
 
+    /// Takes `start..end` out where all of it is in the set; otherwise nothing changes, and it is `false`.
+    #[must_use]
+    pub(crate) fn remove(&mut self, start: u64, end: u64) -> bool {
+        if start >= end {
+            return start == end;
+        }
+        let around = self.ranges.range(..=start).next_back().map(|(&first, &last)| (first, last));
+        let Some((first, last)) = around.filter(|&(_, last)| end <= last) else { return false };
+        self.ranges.remove(&first);
+        for (from, to) in [(first, start), (end, last)] {
+            if from < to {
+                self.ranges.insert(from, to);
+            }
+        }
+        true
+    }
+
+    /// Whether nothing is in the set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// End of the range that starts at 0, or 0.
     pub(crate) fn prefix_end(&self) -> u64 {
         self.ranges.get(&0).copied().unwrap_or(0)
@@ -94,6 +116,7 @@ mod tests {
         let mut set = IntervalSet::default();
         assert_eq!(set.insert(5, 5), Insertion { start: 5, end: 5, absorbed: vec![] });
         assert_eq!((set.iter().count(), set.furthest(), set.at_or_after(0)), (0, 0, None));
+        assert!(set.remove(5, 5) && !set.remove(5, 6) && !set.remove(6, 5) && set.is_empty());
     }
 
     proptest! {
@@ -110,6 +133,16 @@ mod tests {
                 (start..end).for_each(|i| map[usize::try_from(i).expect("small")] = true);
             }
             let (start, len) = probe;
+            let (mut less, mut cut) = (set.clone(), map);
+            let whole = (start..start + len).all(|i| map[usize::try_from(i).expect("small")]);
+            prop_assert_eq!(less.remove(start, start + len), whole);
+            if whole {
+                (start..start + len).for_each(|i| cut[usize::try_from(i).expect("small")] = false);
+            }
+            let left: Vec<u64> = less.iter().flat_map(|(from, to)| from..to).collect();
+            let expected: Vec<u64> = (0..256).filter(|&i| cut[usize::try_from(i).expect("small")]).collect();
+            prop_assert_eq!(less.is_empty(), expected.is_empty());
+            prop_assert_eq!(left, expected);
             let any = (start..start + len).any(|i| map[usize::try_from(i).expect("small")]);
             prop_assert_eq!(set.overlaps(start, start + len), any);
             let total = map.iter().filter(|&&used| used).count() as u64;

@@ -1,7 +1,8 @@
 //! Agreed keys: a record of every block for ever, and the bytes until they are taken, once.
 //!
 //! No hash of a key stands in the ledger. That a run holds what was written follows from the order: bytes
-//! synced before their record. That it still does, from a checksum behind each key, which is erased with it.
+//! synced before their record. That it still does, and that it is this very key, from a checksum behind each, which
+//! covers block, index and key and is erased with it.
 
 use dske_protocol::{
     ids::{BlockId, KeyId},
@@ -32,18 +33,28 @@ pub(crate) struct KeyRun {
 
 impl KeyRun {
     /// Whether this is the record of keys that can have been put down.
-    pub(crate) fn check(self, block: &[u8]) -> Result<Self, StoreError> {
+    fn check(self, block: &BlockId) -> Result<Self, StoreError> {
         let whole = self.keys > 0 && self.run.len.is_multiple_of(u64::from(self.keys));
-        let fits = self.run.offset.checked_add(self.run.len).is_some();
+        let fits = self.run.len > 0 && self.run.offset.checked_add(self.run.len).is_some();
         if whole && fits && self.keys <= KEYS_PER_BLOCK_MAX && self.taken < self.keys {
             return Ok(self);
         }
-        let block =
-            block.try_into().map_or_else(|_| "no block".to_owned(), |id| BlockId::new(id).to_string());
         let detail =
             format!("{} keys of which {} are taken, of {block}: check the disk", self.keys, self.taken);
         Err(StoreError::Damaged { what: "the ledger's record of a key run", detail })
     }
+
+    /// Where one of its keys lies, with its checksum.
+    fn key(&self, index: u32) -> Run {
+        let len = self.run.len / u64::from(self.keys.max(1));
+        Run { segment: self.run.segment, offset: self.run.offset + u64::from(index) * len, len }
+    }
+}
+
+/// The record of a block's keys that wait, as a draft will leave it.
+fn key_run(draft: &Draft<'_>, block: &BlockId) -> Result<Option<KeyRun>, StoreError> {
+    let stored: Option<KeyRun> = draft.get("key run", &block_key(kind::KEY_RUN, block))?;
+    stored.map(|stored| stored.check(block)).transpose()
 }
 
 /// Room that so many keys take, which are `bytes` long together.
@@ -51,15 +62,26 @@ pub(crate) fn run_bytes(bytes: usize, keys: u32) -> u64 {
     bytes as u64 + u64::from(keys) * CHECK_BYTES as u64
 }
 
-/// Keys as they are written: each with its checksum behind it.
-pub(crate) fn with_checks(keys: &[u8], key_bytes: u32) -> Wiped {
+/// The checksum of a key. It covers what key it is: one that lies in the place of another is not taken for it.
+fn check_of(id: KeyId, key: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut hasher = crc32fast::Hasher::new();
+    if !planted(Fault::KeyOfAnyPlace) {
+        hasher.update(id.block.as_bytes());
+        hasher.update(&id.index.to_le_bytes());
+    }
+    hasher.update(key);
+    hasher.finalize().to_le_bytes()
+}
+
+/// The keys of a block as they are written: each with its checksum behind it.
+pub(crate) fn with_checks(block: BlockId, keys: &[u8], key_bytes: u32) -> Wiped {
     let key_bytes = (key_bytes as usize).max(1);
     let count = keys.len().div_ceil(key_bytes);
     // Room for all of it, so that the bytes never move and leave a copy behind.
     let mut run = Wiped::new(Vec::with_capacity(keys.len() + count * CHECK_BYTES));
-    for key in keys.chunks(key_bytes) {
+    for (index, key) in (0..).zip(keys.chunks(key_bytes)) {
         run.extend_from_slice(key);
-        run.extend_from_slice(&crc32fast::hash(key).to_le_bytes());
+        run.extend_from_slice(&check_of(KeyId { block, index }, key));
     }
     run
 }
@@ -69,14 +91,14 @@ pub(crate) fn checked(run: &[u8], keys: KeyRange) -> Result<Wiped, StoreError> {
     let each = run.len() / (keys.count as usize).max(1);
     let mut plain = Wiped::new(Vec::with_capacity(run.len()));
     for (index, key) in (keys.first..).zip(run.chunks(each.max(1))) {
+        let id = KeyId { block: keys.block, index };
         let damaged = || {
-            let id = KeyId { block: keys.block, index };
             let detail =
                 format!("the bytes of {id} are not what was written: check the disk, and agree a new key");
             StoreError::Damaged { what: "an agreed key", detail }
         };
         let (key, check) = key.split_at_checked(key.len().saturating_sub(CHECK_BYTES)).ok_or_else(damaged)?;
-        if crc32fast::hash(key).to_le_bytes() != check {
+        if check_of(id, key) != check {
             return Err(damaged());
         }
         plain.extend_from_slice(key);
@@ -150,21 +172,44 @@ fn forget_taken(draft: &mut Draft<'_>, block: &BlockId, keys: u32) {
     (0..keys.div_ceil(KEYS_PER_MAP)).for_each(|map| draft.remove(taken_key(block, map)));
 }
 
-/// The runs of a block's keys that have not been taken, each as long as it can be.
-pub(crate) fn live_runs(ledger: &Ledger, block: &BlockId, stored: &KeyRun) -> Result<Vec<Run>, StoreError> {
+/// The runs of a block's keys that have not been taken, each as long as it can be, as a draft will leave them. There
+/// are as many as the block's own count says, or the ledger is damaged.
+fn live_runs(draft: &Draft<'_>, block: &BlockId, stored: &KeyRun) -> Result<Vec<Run>, StoreError> {
     let mut live: Vec<Run> = Vec::new();
-    let each = stored.run.len / u64::from(stored.keys);
+    let mut count = 0;
     for map in 0..stored.keys.div_ceil(KEYS_PER_MAP) {
-        let taken = TakenMap::of(ledger.get("taken keys", &taken_key(block, map))?)?;
+        let taken = TakenMap::of(draft.get("taken keys", &taken_key(block, map))?)?;
         let first = map * KEYS_PER_MAP;
         for index in (first..stored.keys.min(first + KEYS_PER_MAP)).filter(|index| !taken.has(index - first))
         {
-            let offset = stored.run.offset + u64::from(index) * each;
+            let key = stored.key(index);
+            count += 1;
             match live.last_mut() {
-                Some(last) if last.offset + last.len == offset => last.len += each,
-                _ => live.push(Run { segment: stored.run.segment, offset, len: each }),
+                Some(last) if last.offset + last.len == key.offset => last.len += key.len,
+                _ => live.push(key),
             }
         }
+    }
+    if stored.taken.checked_add(count) == Some(stored.keys) {
+        return Ok(live);
+    }
+    let detail = format!(
+        "of the {} keys of {block} {count} wait, and {} count as taken: check the disk",
+        stored.keys, stored.taken
+    );
+    Err(StoreError::Damaged { what: "the ledger's record of taken keys", detail })
+}
+
+/// Where all keys lie that wait.
+pub(crate) fn all_live_runs(ledger: &Ledger) -> Result<Vec<Run>, StoreError> {
+    let draft = Draft::new(ledger);
+    let mut live = Vec::new();
+    for (block, stored) in ledger.pairs::<KeyRun>("key run", kind::KEY_RUN)? {
+        let block = BlockId::new(block.as_slice().try_into().map_err(|_| StoreError::Damaged {
+            what: "the ledger's record of a key run",
+            detail: "it names no block: check the disk".into(),
+        })?);
+        live.extend(live_runs(&draft, &block, &stored.check(&block)?)?);
     }
     Ok(live)
 }
@@ -214,9 +259,8 @@ pub(crate) fn find_keys(draft: &Draft<'_>, keys: KeyRange) -> Result<Run, TakeEr
         BlockState::Taken => return Err(TakeError::AlreadyTaken(id)),
         BlockState::Ready => {}
     }
-    let stored: Option<KeyRun> = draft.get("key run", &block_key(kind::KEY_RUN, &keys.block))?;
     let known = |stored: &KeyRun| keys.end().is_some_and(|end| end <= stored.keys);
-    let stored = stored.filter(known).ok_or(TakeError::Unknown(id))?;
+    let stored = key_run(draft, &keys.block)?.filter(known).ok_or(TakeError::Unknown(id))?;
     for (map, indices) in maps(keys) {
         let taken = TakenMap::of(draft.get("taken keys", &taken_key(&keys.block, map))?)?;
         if let Some(at) = indices.into_iter().find(|at| taken.has(*at)) {
@@ -224,9 +268,12 @@ pub(crate) fn find_keys(draft: &Draft<'_>, keys: KeyRange) -> Result<Run, TakeEr
             return Err(TakeError::AlreadyTaken(KeyId { block: keys.block, index }));
         }
     }
-    let each = run_bytes(record.key_bytes as usize, 1);
-    let offset = stored.run.offset + u64::from(keys.first) * each;
-    Ok(Run { segment: stored.run.segment, offset, len: u64::from(keys.count) * each })
+    let first = stored.key(keys.first);
+    if first.len != run_bytes(record.key_bytes as usize, 1) {
+        let detail = format!("{} bytes for a key of {} of {id}: check the disk", first.len, record.key_bytes);
+        return Err(StoreError::Damaged { what: "the ledger's record of a key run", detail }.into());
+    }
+    Ok(Run { len: u64::from(keys.count) * first.len, ..first })
 }
 
 /// The maps that keys stand in, with their places there.
@@ -244,17 +291,24 @@ pub(crate) fn mark_taken(draft: &mut Draft<'_>, keys: KeyRange) -> Result<(), St
         return Ok(());
     }
     let run_key = block_key(kind::KEY_RUN, &keys.block);
-    let Some(mut stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(()) };
-    stored.taken += keys.count;
+    let stored = key_run(draft, &keys.block)?;
+    let taken = stored.as_ref().and_then(|stored| stored.taken.checked_add(keys.count));
+    let (Some(mut stored), Some(taken)) = (stored, taken) else {
+        let detail = format!("there is none of {} any more", keys.id());
+        return Err(StoreError::Damaged { what: "the ledger's record of a key run", detail });
+    };
+    stored.taken = taken;
+    for (map, indices) in maps(keys) {
+        let map_key = taken_key(&keys.block, map);
+        let mut taken = TakenMap::of(draft.get("taken keys", &map_key)?)?;
+        indices.for_each(|at| taken.set(at));
+        draft.put("taken keys", map_key, &taken)?;
+    }
     if stored.taken < stored.keys {
-        for (map, indices) in maps(keys) {
-            let map_key = taken_key(&keys.block, map);
-            let mut taken = TakenMap::of(draft.get("taken keys", &map_key)?)?;
-            indices.for_each(|at| taken.set(at));
-            draft.put("taken keys", map_key, &taken)?;
-        }
         return draft.put("key run", run_key, &stored);
     }
+    // With one that is not taken the room of that one would be lost, and the key with it.
+    live_runs(draft, &keys.block, &stored)?;
     let record_key = block_key(kind::BLOCK, &keys.block);
     if let Some(mut record) = draft.get::<BlockRecord>("block", &record_key)? {
         record.state = BlockState::Taken;
@@ -309,14 +363,17 @@ pub(crate) fn waiting(ledger: &Ledger) -> Result<Vec<WaitingBlock>, StoreError> 
     Ok(blocks)
 }
 
-/// Takes back the keys of a block that still wait; gives the run that held them.
+/// Takes back the keys of a block that still wait; gives the runs that hold them. Those that were taken are not among
+/// them: their room has been given back, and may be another block's by now.
 pub(crate) fn void_block(
     draft: &mut Draft<'_>,
     block: BlockId,
     reason: &str,
-) -> Result<Option<Run>, StoreError> {
+) -> Result<Vec<Run>, StoreError> {
     let run_key = block_key(kind::KEY_RUN, &block);
-    let Some(stored) = draft.get::<KeyRun>("key run", &run_key)? else { return Ok(None) };
+    let Some(stored) = key_run(draft, &block)? else { return Ok(Vec::new()) };
+    let live =
+        if planted(Fault::VoidErasesTaken) { vec![stored.run] } else { live_runs(draft, &block, &stored)? };
     let record_key = block_key(kind::BLOCK, &block);
     if let Some(mut record) = draft.get::<BlockRecord>("block", &record_key)? {
         record.state = BlockState::Aborted { reason: reason.to_owned() };
@@ -324,7 +381,7 @@ pub(crate) fn void_block(
     }
     draft.remove(run_key);
     forget_taken(draft, &block, stored.keys);
-    Ok(Some(stored.run))
+    Ok(live)
 }
 
 #[cfg(test)]
@@ -384,10 +441,51 @@ mod tests {
     #[test]
     fn keys_that_wait_lie_in_runs_as_long_as_can_be() {
         let ledger = ledger();
-        let stored: KeyRun =
-            ledger.get("key run", &block_key(kind::KEY_RUN, &BLOCK)).expect("read").expect("one");
-        let live = live_runs(&ledger, &BLOCK, &stored).expect("readable");
+        let live = all_live_runs(&ledger).expect("readable");
         assert_eq!(live, [run(1, 4000), run(4200, 4300), run(4301, 9999)]);
+        let mut draft = Draft::new(&ledger);
+        mark_taken(&mut draft, KeyRange { block: BLOCK, first: 9000, count: 999 }).expect("taken");
+        // What is void is what waits then, also after what the same draft has taken.
+        let void = void_block(&mut draft, BLOCK, "void").expect("void");
+        assert_eq!(void, [run(1, 4000), run(4200, 4300), run(4301, 9000)]);
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_another_is_not_taken_for_it() {
+        let keys: Vec<u8> = (0..30).collect();
+        let run = with_checks(BLOCK, &keys, 10);
+        let all = KeyRange { block: BLOCK, first: 0, count: 3 };
+        assert_eq!(*checked(&run, all).expect("all three"), keys);
+        let second = KeyRange { first: 1, count: 1, ..all };
+        assert_eq!(*checked(&run[14..28], second).expect("the second"), keys[10..20]);
+        for wrong in [
+            KeyRange { first: 0, ..second },
+            KeyRange { first: 2, ..second },
+            KeyRange { block: BlockId::new([2; 16]), ..second },
+        ] {
+            let refused = checked(&run[14..28], wrong);
+            let damaged = matches!(refused, Err(StoreError::Damaged { what: "an agreed key", .. }));
+            assert!(damaged, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn records_of_a_block_that_do_not_add_up_are_damage() {
+        let damaged = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Damaged { .. }));
+        let stored = |ledger: &Ledger| key_run(&Draft::new(ledger), &BLOCK).expect("read").expect("one");
+        for (taken, last) in [(202, 1), (204, 1), (9999, 1), (203, 2)] {
+            let ledger = ledger();
+            let wrong = KeyRun { taken, ..stored(&ledger) };
+            change(&ledger, |draft| draft.put("key run", block_key(kind::KEY_RUN, &BLOCK), &wrong));
+            let right = taken == 203;
+            assert_ne!(damaged(all_live_runs(&ledger).map(drop)), right, "{taken}");
+            let mut draft = Draft::new(&ledger);
+            assert_ne!(damaged(void_block(&mut draft, BLOCK, "void").map(drop)), right, "{taken}");
+            // One more than wait is below zero, and the last one that is counted is not the last one.
+            let count = if last == 1 { 1 } else { KEYS - 202 };
+            let taken = mark_taken(&mut Draft::new(&ledger), KeyRange { block: BLOCK, first: 1, count });
+            assert_eq!(damaged(taken), wrong.taken == 9999 || last == 2, "{}", wrong.taken);
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Counts {
             Use::Identity => &mut self.identity,
             Use::Sync => &mut self.sync,
         };
+        // A sum beyond all numbers stays beyond every lane, and is found there.
         *counter = counter.saturating_add(bytes);
     }
 

@@ -15,7 +15,11 @@ use dske_protocol::{
 use zeroize::Zeroize;
 
 use crate::{
-    error::HoldRefusal, intervals::IntervalSet, lane_file::LaneFile, lane_header::Counts, status::LaneStatus,
+    error::{HoldRefusal, StoreError},
+    intervals::IntervalSet,
+    lane_file::LaneFile,
+    lane_header::Counts,
+    status::{LaneStatus, Use},
 };
 
 /// Longest run that one message may use.
@@ -137,7 +141,7 @@ impl LaneState {
         if self.allocator {
             self.bytes - self.mark - self.used.bytes_from(self.mark)
         } else {
-            self.bytes.saturating_sub(self.used.bytes_from(0))
+            self.bytes - self.used.bytes_from(0)
         }
     }
 
@@ -151,6 +155,26 @@ impl LaneState {
         (self.bytes / SYNC_PART_OF_LANE).min(SYNC_BYTES_MAX)
     }
 
+    /// Bytes that are neither counted as used, nor wait, nor are left. `None` where those are more than the lane has:
+    /// then its counts are wrong.
+    pub(crate) fn skipped(&self) -> Option<u64> {
+        self.bytes.checked_sub(self.left())?.checked_sub(self.reserved())?.checked_sub(self.counts.total())
+    }
+
+    /// Counts bytes that have been taken or claimed already. Fails where that makes more than have been.
+    pub(crate) fn count_use(&mut self, usage: Use, bytes: u64) -> Result<(), StoreError> {
+        self.counts.add(usage, bytes);
+        if self.skipped().is_some() {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} bytes of the {} lane count as used, which are more than were: restart the node, which counts them anew",
+            self.counts.total(),
+            self.lane
+        );
+        Err(StoreError::Damaged { what: "the account of a lane", detail })
+    }
+
     pub(crate) fn status(&self) -> LaneStatus {
         let (left, reserved) = (self.left(), self.reserved());
         let Counts { key, identity, sync } = self.counts;
@@ -161,11 +185,8 @@ impl LaneState {
             used_key: key,
             used_identity: identity,
             used_sync: sync,
-            skipped: self
-                .bytes
-                .saturating_sub(left)
-                .saturating_sub(reserved)
-                .saturating_sub(self.counts.total()),
+            // Where it is none the table is shown as quarantined.
+            skipped: self.skipped().unwrap_or(0),
             reserved,
             left,
         }
@@ -297,7 +318,7 @@ impl LaneState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{disk::Disk, lane_checks::file_bytes, sim::SimDisk, status::Use};
+    use crate::{disk::Disk, lane_checks::file_bytes, sim::SimDisk};
     use dske_protocol::{ids::TableId, pad::TAG_KEY_BYTES};
     use std::path::Path;
 
@@ -371,6 +392,22 @@ mod tests {
         assert_eq!((status.used_key, status.used_identity, status.used_sync), (100, 0, 32));
         lane.told = BYTES;
         assert_eq!(lane.furthest(), 20_032, "what the peer has on record is not used for that");
+    }
+
+    #[test]
+    fn more_than_was_used_is_never_counted() {
+        let mut own = lane(true, BYTES, 0);
+        install(&mut own, 0, 8192);
+        assert_eq!(take(&mut own, 100), Some(0));
+        assert_eq!((own.count_use(Use::Key, 100), own.skipped()), (Ok(()), Some(0)));
+        let mut peers = lane(false, BYTES, 0);
+        peers.used.insert(100, 200);
+        assert_eq!((peers.count_use(Use::Sync, 99), peers.skipped()), (Ok(()), Some(1)));
+        for lane in [&mut own, &mut peers] {
+            let refused = lane.count_use(Use::Identity, 2);
+            assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+            assert_eq!(lane.skipped(), None);
+        }
     }
 
     #[test]

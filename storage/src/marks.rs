@@ -89,14 +89,14 @@ impl Engine {
             if lane.position() >= at
                 && let Some((offset, pad)) = lane.take(TAG_KEY)
             {
-                lane.counts.add(Use::Sync, TAG_KEY);
+                self.fatal(lane.count_use(Use::Sync, TAG_KEY))?;
                 let range = PadRange { table, lane: lane.lane, offset, len: TAG_KEY };
                 return Ok(Minted { peer, range, pad });
             }
             let start = lane.fit_from(at.max(lane.mark), TAG_KEY).ok_or(MintError::PlaceUsed)?;
             let end = start + TAG_KEY;
-            lane.counts.add(Use::Sync, TAG_KEY);
             let insertion = lane.used.insert(start, end);
+            self.fatal(lane.count_use(Use::Sync, TAG_KEY))?;
             (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
         };
         let (start, end, insertion) = insertion;
@@ -250,7 +250,7 @@ pub(crate) fn void_keys(draft: &mut Draft<'_>) -> Result<Vec<Erasure>, StoreErro
     for block in waiting_blocks(draft)? {
         let reason =
             "the node's directory was put back to an earlier state; the key may have been handed out before";
-        erasures.extend(void_block(draft, block, reason)?.map(Erasure::Key));
+        erasures.extend(void_block(draft, block, reason)?.into_iter().map(Erasure::Key));
     }
     Ok(erasures)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dske_protocol::{
-    ids::{BlockId, Lane, TableId},
+    ids::{Lane, TableId},
     planted::{Fault, planted},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     error::StoreError,
     intervals::IntervalSet,
     journaled_log::JournaledLog,
-    keys::{KeyRun, live_runs},
+    keys::all_live_runs,
     lane_file::{LaneFile, LaneProblem, lane_file_name},
     lane_header::Counts,
     lane_state::LaneState,
@@ -92,7 +92,7 @@ pub(crate) fn load(
             // A crash may have come before its pads were erased.
             due.push(Erasure::Table { disk: disk.clone(), dir: layout::table_dir(dir, &record.table) });
             let counts = retired_counts(&ledger, &record)?;
-            state.retired.insert(record.table, record.retired(counts));
+            state.retired.insert(record.table, record.retired(counts)?);
             continue;
         }
         let table = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
@@ -104,7 +104,7 @@ pub(crate) fn load(
     items.iter().for_each(|item| state.add_message(item.into()));
     drop(items);
     let outbox_runs: Vec<_> = state.outbox.values().filter_map(|waiting| waiting.run).collect();
-    let key_runs = live_keys(&ledger)?;
+    let key_runs = all_live_runs(&ledger)?;
     let spool =
         |dir: &Path, live: &[_], must_exist| Spool::open(disk.clone(), dir, live, must_exist, segment_bytes);
     let outbox_spool = spool(&layout::outbox_dir(dir), &outbox_runs, false)?;
@@ -173,12 +173,17 @@ fn load_table(
             lane.told = told;
             lane
         };
+        let counts = known.counts.max(header.counts);
+        let touched = if allocator { header.mark + used.bytes_from(header.mark) } else { used.bytes_from(0) };
+        let problem = problem.or_else(|| {
+            let count = counts.total();
+            (count > touched).then(|| format!("{count} bytes count as used, and {touched} can have been"))
+        });
         if let Some(problem) = problem {
             problems.push(format!("{lane} lane: {problem}"));
             let mark = header.mark.max(known.mark).min(bytes);
             return Ok(state(mark, Counts::default(), IntervalSet::default(), file));
         }
-        let counts = known.counts.max(header.counts);
         if allocator && header.mark != known.mark {
             // A crash between header and ledger; the header counts.
             draft.put("lane", lane_key(&table, lane), &LaneRecord { mark: header.mark, counts })?;
@@ -286,17 +291,4 @@ fn warn_of_strays(dir: &Path, disk: &dyn Disk, state: &State) -> Result<(), Stor
         }
     }
     Ok(())
-}
-
-fn live_keys(ledger: &Ledger) -> Result<Vec<crate::spool::Run>, StoreError> {
-    let mut live = Vec::new();
-    for (block, stored) in ledger.pairs::<KeyRun>("key run", kind::KEY_RUN)? {
-        let stored = stored.check(&block)?;
-        let block = BlockId::new(block.as_slice().try_into().map_err(|_| StoreError::Damaged {
-            what: "the ledger's record of a key run",
-            detail: "it names no block".into(),
-        })?);
-        live.extend(live_runs(ledger, &block, &stored)?);
-    }
-    Ok(live)
 }

@@ -132,7 +132,8 @@ impl Engine {
         if !reservations.is_empty() {
             return Ok(MintOutcome::Reserve(reservations));
         }
-        let minted = wants.iter().zip(&chosen).filter_map(|(want, table)| take(state, want, table)).collect();
+        let taken = wants.iter().zip(&chosen).map(|(want, table)| take(state, want, table));
+        let minted = self.fatal(taken.filter_map(Result::transpose).collect())?;
         let low = totals.into_keys().filter(|table| self.wants_refill(state, table)).collect();
         Ok(MintOutcome::Ready(minted, low))
     }
@@ -298,11 +299,11 @@ fn fault_spares(used: bool, bytes: &[u8]) -> bool {
     planted(Fault::ErasedPadAccepted) && used && bytes.iter().any(|&byte| byte != 0)
 }
 
-fn take(state: &mut State, want: &Want, table: &TableId) -> Option<Minted> {
-    let entry = state.tables.get_mut(table)?;
+fn take(state: &mut State, want: &Want, table: &TableId) -> Result<Option<Minted>, StoreError> {
+    let Some(entry) = state.tables.get_mut(table) else { return Ok(None) };
     let lane = entry.own_lane_mut();
-    let (offset, pad) = lane.take(want.bytes)?;
-    lane.counts.add(want.usage, want.bytes);
+    let Some((offset, pad)) = lane.take(want.bytes) else { return Ok(None) };
+    lane.count_use(want.usage, want.bytes)?;
     let range = PadRange { table: *table, lane: lane.lane, offset, len: want.bytes };
-    Some(Minted { peer: want.peer, range, pad })
+    Ok(Some(Minted { peer: want.peer, range, pad }))
 }

@@ -44,8 +44,21 @@ struct Segment {
     file: Arc<dyn File>,
     bytes: u64,
     next: u64,
-    /// Bytes that are live or wait to be erased.
-    busy: u64,
+    /// What is live or waits to be erased.
+    busy: IntervalSet,
+}
+
+impl Segment {
+    /// Room for an item behind all that is there; `None` where there is none.
+    fn allocate(&mut self, len: u64) -> Option<u64> {
+        let (offset, end) = (self.next, self.next.checked_add(len)?);
+        if end > self.bytes {
+            return None;
+        }
+        self.next = end;
+        self.busy.insert(offset, end);
+        Some(offset)
+    }
 }
 
 impl Spool {
@@ -61,7 +74,19 @@ impl Spool {
     ) -> Result<Self, StoreError> {
         let mut wanted: BTreeMap<u32, IntervalSet> = BTreeMap::new();
         for run in live {
-            wanted.entry(run.segment).or_default().insert(run.offset, run.offset.saturating_add(run.len));
+            let busy = wanted.entry(run.segment).or_default();
+            let end = run.offset.checked_add(run.len).filter(|end| !busy.overlaps(run.offset, *end));
+            let Some(end) = end else {
+                let detail = format!(
+                    "{} bytes at {} of segment {} are two items', or end nowhere: check the disk",
+                    run.len, run.offset, run.segment
+                );
+                return Err(StoreError::Damaged {
+                    what: "the ledger's record of what lies in a segment",
+                    detail,
+                });
+            };
+            busy.insert(run.offset, end);
         }
         let spool = Self { disk, dir: dir.to_owned(), segment_bytes, segments: Mutex::default() };
         for path in spool.disk.list(dir).map_err(|error| StoreError::io("list", dir, &error))? {
@@ -76,7 +101,7 @@ impl Spool {
             }
             let mut segment = spool.create(index, live.furthest().max(segment_bytes))?;
             segment.next = live.furthest();
-            segment.busy = live.bytes_from(0);
+            segment.busy = live;
             lock_short(&spool.segments).insert(index, segment);
         }
         Ok(spool)
@@ -85,23 +110,22 @@ impl Spool {
     /// Finds room; nothing is written yet.
     pub(crate) fn allocate(&self, len: u64) -> Result<Run, StoreError> {
         let mut segments = lock_short(&self.segments);
-        let fitting = segments.iter_mut().find(|(_, segment)| segment.bytes - segment.next >= len);
-        if let Some((&index, segment)) = fitting {
-            let run = Run { segment: index, offset: segment.next, len };
-            segment.next += len;
-            segment.busy += len;
-            return Ok(run);
+        let fitting = segments.iter_mut().find_map(|(index, segment)| Some((*index, segment.allocate(len)?)));
+        if let Some((segment, offset)) = fitting {
+            return Ok(Run { segment, offset, len });
         }
         let total: u64 = segments.values().map(|segment| segment.bytes).sum();
         if total.saturating_add(len) > SPOOL_BYTES_MAX {
             return Err(StoreError::Full { action: "keep more in", path: self.dir.clone() });
         }
-        let index = segments.last_key_value().map_or(0, |(&last, _)| last.wrapping_add(1));
+        let index = segments.last_key_value().map_or(Some(0), |(last, _)| last.checked_add(1));
+        // A number that is there already would be made anew, over what lies in it.
+        let index =
+            index.ok_or_else(|| StoreError::Full { action: "number more in", path: self.dir.clone() })?;
         let mut segment = self.create(index, len.max(self.segment_bytes))?;
-        segment.next = len;
-        segment.busy = len;
+        let offset = segment.allocate(len).ok_or_else(|| StoreError::invalid("an item of no file"))?;
         segments.insert(index, segment);
-        Ok(Run { segment: index, offset: 0, len })
+        Ok(Run { segment: index, offset, len })
     }
 
     /// Writes an item into its run; durable after [`Spool::sync`].
@@ -136,9 +160,9 @@ impl Spool {
         file.read(run.offset, len).map_err(|error| StoreError::io("read", &path, &error))
     }
 
-    /// Gives back room that was never written.
-    pub(crate) fn give_back(&self, run: Run) {
-        self.settle(run);
+    /// Gives back room that was never written. Fails where it is not what was allocated.
+    pub(crate) fn give_back(&self, run: Run) -> Result<(), StoreError> {
+        self.settle(run)
     }
 
     /// Overwrites items with zeros and syncs; then their room may be used again.
@@ -153,18 +177,34 @@ impl Spool {
         segments.sort_unstable();
         segments.dedup();
         self.sync(segments)?;
-        runs.iter().for_each(|run| self.settle(*run));
+        runs.iter().try_for_each(|run| self.settle(*run))
+    }
+
+    /// Only an erased segment starts over: a new item must not meet an erasure that is still to come. Room that is not in use
+    /// cannot be given back: then somebody else's has been erased, and what lies where is not known any more.
+    fn settle(&self, run: Run) -> Result<(), StoreError> {
+        let mut segments = lock_short(&self.segments);
+        let Some((segment, end)) = segments.get_mut(&run.segment).zip(run.offset.checked_add(run.len)) else {
+            return Err(self.astray(run));
+        };
+        if !segment.busy.remove(run.offset, end) {
+            return Err(self.astray(run));
+        }
+        if segment.busy.is_empty() {
+            segment.next = 0;
+        }
         Ok(())
     }
 
-    /// Only an erased segment starts over: a new item must not meet an erasure that is still to come.
-    fn settle(&self, run: Run) {
-        if let Some(segment) = lock_short(&self.segments).get_mut(&run.segment) {
-            segment.busy = segment.busy.saturating_sub(run.len);
-            if segment.busy == 0 {
-                segment.next = 0;
-            }
-        }
+    fn astray(&self, run: Run) -> StoreError {
+        let Run { offset, len, .. } = run;
+        let path = self.path(run.segment);
+        let detail = format!(
+            "{len} bytes at {offset} of {} are given back, and are not in use: restart the node, which reads anew what \
+             its ledger says is there; if it comes again, check the disk",
+            path.display()
+        );
+        StoreError::Damaged { what: "the account of a segment", detail }
     }
 
     fn load(&self, path: &Path, live: &IntervalSet) -> Result<Segment, StoreError> {
@@ -172,7 +212,7 @@ impl Spool {
         let file = self.disk.open(path).map_err(|error| fail(&error))?;
         let bytes = file.len().map_err(|error| fail(&error))?;
         scrub(&*file, bytes, live).map_err(|error| StoreError::io("erase", path, &error))?;
-        Ok(Segment { file, bytes, next: live.furthest().min(bytes), busy: live.bytes_from(0) })
+        Ok(Segment { file, bytes, next: live.furthest().min(bytes), busy: live.clone() })
     }
 
     fn create(&self, index: u32, bytes: u64) -> Result<Segment, StoreError> {
@@ -184,7 +224,7 @@ impl Spool {
             Ok(file)
         });
         match made {
-            Ok(file) => Ok(Segment { file, bytes, next: 0, busy: 0 }),
+            Ok(file) => Ok(Segment { file, bytes, next: 0, busy: IntervalSet::default() }),
             Err(error) => {
                 // Nothing refers to it yet, so a failure to remove it costs space only.
                 let _ = self.disk.remove(&path);

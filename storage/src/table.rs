@@ -40,31 +40,41 @@ fn other(lane: Lane) -> Lane {
 }
 
 impl TableRecord {
-    /// A retired table as it is shown: what was not used is lost.
-    pub(crate) fn retired(&self, counts: [Counts; 2]) -> TableStatus {
-        let lane = |lane: Lane, bytes: u64, counts: Counts| LaneStatus {
-            lane,
-            allocator: self.side.allocates() == lane,
-            bytes,
-            used_key: counts.key,
-            used_identity: counts.identity,
-            used_sync: counts.sync,
-            skipped: bytes.saturating_sub(counts.total()),
-            reserved: 0,
-            left: 0,
+    /// A retired table as it is shown: what was not used is lost. Fails where more than there was counts as used.
+    pub(crate) fn retired(&self, counts: [Counts; 2]) -> Result<TableStatus, StoreError> {
+        let lane = |lane: Lane, bytes: u64, counts: Counts| {
+            let skipped = bytes.checked_sub(counts.total()).ok_or_else(|| StoreError::Damaged {
+                what: "the ledger's record of a lane",
+                detail: format!(
+                    "{} of {bytes} bytes of the {lane} lane of the retired table {} count as used: check the disk",
+                    counts.total(),
+                    self.table
+                ),
+            })?;
+            Ok::<_, StoreError>(LaneStatus {
+                lane,
+                allocator: self.side.allocates() == lane,
+                bytes,
+                used_key: counts.key,
+                used_identity: counts.identity,
+                used_sync: counts.sync,
+                skipped,
+                reserved: 0,
+                left: 0,
+            })
         };
         let ([up, down], [up_bytes, down_bytes]) = (counts, self.lane_bytes);
-        TableStatus {
+        Ok(TableStatus {
             table: self.table,
             serial: self.serial.clone(),
             peer: self.peer,
             peer_name: self.peer_name.clone(),
             side: self.side,
             state: TableState::Retired,
-            lanes: [lane(Lane::Up, up_bytes, up), lane(Lane::Down, down_bytes, down)],
+            lanes: [lane(Lane::Up, up_bytes, up)?, lane(Lane::Down, down_bytes, down)?],
             forged_blocks: self.forged_blocks,
             open: false,
-        }
+        })
     }
 }
 
@@ -144,6 +154,11 @@ impl Table {
     pub(crate) fn state(&self) -> TableState {
         let spent = |lane: &LaneState| lane.left() + lane.reserved() < MESSAGE_PAD_BYTES_MIN;
         match &self.record.state {
+            TableState::Active | TableState::Pending if self.lanes.iter().any(|l| l.skipped().is_none()) => {
+                TableState::Quarantined {
+                    reason: "more of it counts as used than was: restart the node".into(),
+                }
+            }
             TableState::Active if self.lanes.iter().all(spent) => TableState::Spent,
             state => state.clone(),
         }
@@ -212,10 +227,10 @@ impl Table {
     }
 
     /// Its record and how it is shown once it is out of use for good.
-    pub(crate) fn retire(mut self) -> (TableRecord, TableStatus) {
+    pub(crate) fn retire(mut self) -> Result<(TableRecord, TableStatus), StoreError> {
         self.record.state = TableState::Retired;
         let counts = [self.lanes[0].counts, self.lanes[1].counts];
-        let status = self.record.retired(counts);
-        (self.record, status)
+        let status = self.record.retired(counts)?;
+        Ok((self.record, status))
     }
 }

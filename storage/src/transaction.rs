@@ -107,6 +107,8 @@ pub struct Transaction {
     pub delivered: Vec<OutboxId>,
     /// Agreements that ended. An id that exists fails the transaction.
     pub block: Vec<NewBlock>,
+    /// Blocks whose keys that wait are given up, and why. Blocks of which none waits are fine.
+    pub give_up: Vec<(BlockId, String)>,
     /// Clients to put.
     pub clients: Vec<ClientRecord>,
     /// Hubs to put.

@@ -55,6 +55,8 @@ pub(super) struct World {
     pub(super) blocks: BTreeMap<u8, bool>,
     /// Blocks that may exist without anybody having been told.
     pub(super) tried: BTreeSet<u8>,
+    /// Blocks whose key was to be given up, and whether that was acknowledged.
+    pub(super) given_up: BTreeMap<u8, bool>,
     /// Messages that were acknowledged, and those whose removal was asked for.
     pub(super) messages: BTreeMap<OutboxId, (u8, usize)>,
     pub(super) delivered: BTreeSet<OutboxId>,
@@ -163,7 +165,8 @@ impl World {
         engine.open_table(&TABLE);
         let [up, down] = lanes;
         let (minted, claimed, blocks) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
-        let (tried, messages, delivered) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        let (tried, given_up) = (BTreeSet::new(), BTreeMap::new());
+        let (messages, delivered) = (BTreeMap::new(), BTreeSet::new());
         Self {
             disk,
             log,
@@ -175,6 +178,7 @@ impl World {
             next_down: 0,
             blocks,
             tried,
+            given_up,
             messages,
             delivered,
             crashes: 0,
@@ -307,17 +311,35 @@ impl World {
         }
     }
 
+    pub(super) fn give_up(&mut self, id: u8) {
+        let give_up = vec![(BlockId::new([id; 16]), "nobody came".to_owned())];
+        let done = commit(&self.engine, Transaction { give_up, ..Transaction::default() }).is_ok();
+        // A block that was not there, or comes later, is not given up.
+        let key = crate::ledger::block_key(b"b", &BlockId::new([id; 16]));
+        let record = self.engine.ledger.get::<BlockRecord>("block", &key).expect("readable");
+        let void = record.as_ref().is_some_and(|record| matches!(record.state, BlockState::Aborted { .. }));
+        if record.is_some_and(|record| record.state != BlockState::Taken) {
+            let known = self.given_up.entry(id).or_default();
+            *known |= done && void;
+        }
+    }
+
     pub(super) fn take(&mut self, id: u8) {
         let key = KeyId { block: BlockId::new([id; 16]), index: 0 };
         match run(&self.engine, |reply| Job::Take(key.into(), reply)) {
             Ok(bytes) => {
                 assert_eq!(bytes.expose(), [id; 32]);
+                assert_ne!(self.given_up.get(&id), Some(&true), "a key that was given up is handed out");
                 let before = self.blocks.insert(id, true);
                 let known = before == Some(false) || (before.is_none() && self.tried.contains(&id));
                 assert!(known, "a key left twice, or came from nowhere");
             }
             Err(TakeError::AlreadyTaken(_)) => {
                 self.blocks.insert(id, true);
+            }
+            Err(TakeError::Aborted { .. }) => {
+                assert!(self.given_up.contains_key(&id), "nobody gave it up");
+                assert_ne!(self.blocks.get(&id), Some(&true), "what is taken is not given up any more");
             }
             Err(TakeError::Unknown(_)) => {
                 assert!(!self.blocks.contains_key(&id), "an acknowledged key is gone")
