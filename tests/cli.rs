@@ -192,6 +192,7 @@ fn a_damaged_file_of_a_node_is_named_before_it_starts() {
     }
     damage("identity.key", &|bytes| bytes.truncate(31), 1, "exactly 32 bytes");
     damage("store/store", &|bytes| bytes.truncate(20), 8, "dske::store::damaged");
+    damage("store/store", &|bytes| bytes[11] = b'4', 8, "dske::store::format");
     damage("store/ledger/journal", &|bytes| bytes.truncate(1 << 20), 8, "journal");
     damage("store/ledger/db", &|bytes| bytes.truncate(1000), 8, "ledger");
     damage("config.toml", &|bytes| bytes.truncate(bytes.len() / 2), 7, "config");

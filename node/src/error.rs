@@ -76,6 +76,13 @@ impl NodeError {
                 self.to_string(),
                 "do not use the pads of this directory; restore nothing over them, and enrol again",
             ),
+            Self::Store(StoreError::OtherFormat { .. }) => failure(
+                "dske::store::format",
+                8,
+                self.to_string(),
+                "run the release that wrote it, or make a new node with `dske init`, enrol it with its hubs again and \
+                 import new modules; the old directory is whole and can be kept",
+            ),
             Self::Store(error) => store_failure(error),
             Self::File { .. } => {
                 failure("dske::node::file", 1, self.to_string(), "check that the path exists and is yours")

@@ -27,6 +27,7 @@ mod quotas;
 pub mod status;
 mod supervision;
 mod sync;
+mod table_watch;
 mod upkeep;
 
 pub use data_dir::DataDir;

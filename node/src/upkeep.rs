@@ -1,4 +1,4 @@
-//! What a node does by itself all the time: looks after its pads, and records its clocks.
+//! What a node does by itself all the time: looks after its pads and tables, and records its clocks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use crate::{
     events::Events,
     pad_watch::{LOOK, PadWatch},
     status::{Event, PadForecast},
+    table_watch::TableWatch,
 };
 
 /// See the head of the file.
@@ -20,12 +21,14 @@ pub(crate) struct Upkeep {
     clock: Clock,
     config: PadsConfig,
     watch: PadWatch,
+    tables: TableWatch,
     events: Arc<Mutex<Events>>,
 }
 
 impl Upkeep {
     pub(crate) fn new(store: Store, clock: Clock, config: PadsConfig) -> Self {
-        Self { store, clock, config, watch: PadWatch::default(), events: Arc::default() }
+        let (watch, tables) = (PadWatch::default(), TableWatch::default());
+        Self { store, clock, config, watch, tables, events: Arc::default() }
     }
 
     /// Runs until it is aborted.
@@ -35,7 +38,10 @@ impl Upkeep {
         loop {
             ticks.tick().await;
             let since = std::mem::replace(&mut last, Instant::now()).elapsed();
-            for (level, text) in self.watch.look(&self.store.tables(), since, &self.config) {
+            let tables = self.store.tables();
+            let news =
+                self.watch.look(&tables, since, &self.config).into_iter().chain(self.tables.look(&tables));
+            for (level, text) in news {
                 self.events.lock().unwrap_or_else(PoisonError::into_inner).add(level, text);
             }
             let recorded = self.store.commit(self.clocks()).await;

@@ -5,6 +5,7 @@ mod key_store;
 mod keys;
 mod minting;
 mod retire;
+mod told;
 mod world;
 
 use std::{

@@ -84,9 +84,12 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
     }
     let lock = DirLock::take(dir)?;
     let text = std::fs::read(&path).map_err(|error| StoreError::io("read", &path, &error))?;
-    let identity = parse(&String::from_utf8_lossy(&text)).map_err(|what_to_do| StoreError::Damaged {
-        what: "the store file",
-        detail: format!("{} {what_to_do}", path.display()),
+    let identity = parse(&String::from_utf8_lossy(&text)).map_err(|wrong| match wrong {
+        Unreadable::OtherFormat(found) => StoreError::OtherFormat { path, found },
+        Unreadable::Damaged => StoreError::Damaged {
+            what: "the store file",
+            detail: format!("{} is not what was written: put the right one back", path.display()),
+        },
     })?;
     let needed =
         [layout::lanes_dir(dir), layout::imports_dir(dir), layout::outbox_dir(dir), layout::keys_dir(dir)];
@@ -98,19 +101,49 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
     Ok((engine, lock))
 }
 
-/// Reads the store file; otherwise says what is wrong with it, and what to do.
-fn parse(text: &str) -> Result<[u8; IDENTITY_BYTES], String> {
-    let damaged = || "is not what was written: put the right one back".to_owned();
-    let mut words = text.strip_prefix("dske store ").ok_or_else(damaged)?.split_ascii_whitespace();
-    let (Some(format), Some(hex), None) = (words.next(), words.next(), words.next()) else {
-        return Err(damaged());
-    };
-    if hex.len() != IDENTITY_BYTES * 2 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(damaged());
+/// Why a store file says nothing to this release.
+#[derive(Debug, PartialEq, Eq)]
+enum Unreadable {
+    OtherFormat(u32),
+    Damaged,
+}
+
+/// Reads the store file. What stands behind the number of another format is not for this release to judge.
+fn parse(text: &str) -> Result<[u8; IDENTITY_BYTES], Unreadable> {
+    let mut words = text.strip_prefix("dske store ").ok_or(Unreadable::Damaged)?.split_ascii_whitespace();
+    match words.next().map(str::parse) {
+        Some(Ok(FORMAT)) => {}
+        Some(Ok(found)) => return Err(Unreadable::OtherFormat(found)),
+        Some(Err(_)) | None => return Err(Unreadable::Damaged),
     }
-    match format.parse::<u32>() {
-        Ok(FORMAT) => u128::from_str_radix(hex, 16).map(u128::to_be_bytes).map_err(|_| damaged()),
-        Ok(other) => Err(format!("is of format {other}, not {FORMAT}: use the release that wrote it")),
-        Err(_) => Err(damaged()),
+    let (Some(hex), None) = (words.next(), words.next()) else { return Err(Unreadable::Damaged) };
+    if hex.len() != IDENTITY_BYTES * 2 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(Unreadable::Damaged);
+    }
+    u128::from_str_radix(hex, 16).map(u128::to_be_bytes).map_err(|_| Unreadable::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_file_of_another_format_is_told_from_a_damaged_one() {
+        let hex = "000102030405060708090a0b0c0d0e0f";
+        let of = |format: &str| parse(&format!("dske store {format} {hex}\n"));
+        assert_eq!(of(&FORMAT.to_string()).map(|id| id[15]), Ok(15));
+        for found in [0, 1, FORMAT - 1, FORMAT + 1, u32::MAX] {
+            assert_eq!(of(&found.to_string()), Err(Unreadable::OtherFormat(found)));
+        }
+        assert_eq!(parse("dske store 99 in some other form"), Err(Unreadable::OtherFormat(99)));
+        for damaged in ["", "x", "-1", "4294967296"] {
+            assert_eq!(of(damaged), Err(Unreadable::Damaged), "{damaged}");
+        }
+        for damaged in
+            ["", "dske stor", "dske store ", &format!("dske store {FORMAT}\n"), &format!("{hex}\n")]
+        {
+            assert_eq!(parse(damaged), Err(Unreadable::Damaged), "{damaged}");
+        }
+        assert_eq!(parse(&format!("dske store {FORMAT} {}\n", &hex[1..])), Err(Unreadable::Damaged));
     }
 }

@@ -20,13 +20,13 @@ use crate::{
     erasures::{Erasure, erase_all},
     error::StoreError,
     layout,
-    ledger::{Draft, Ledger, lane_key},
+    ledger::{Draft, Ledger, lane_key, table_key},
     lock_short,
     outbox::Waiting,
     retire::destroy,
     spool::Spool,
     status::{TableState, TableStatus},
-    table::{LaneRecord, Table},
+    table::{Cause, LaneRecord, Table},
     transaction::OutboxId,
 };
 
@@ -132,11 +132,23 @@ impl Engine {
         OutboxId(self.next_outbox.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Writes the use counters of the lanes that this node allocates: at a clean end nothing that was handed
-    /// out has to count as skipped.
-    pub(crate) fn save_counts(&self) -> Result<(), StoreError> {
+    /// Puts the records of tables that changed without a request.
+    pub(crate) fn put_unsaved(&self, draft: &mut Draft<'_>) -> Result<(), StoreError> {
+        let mut state = lock_short(&self.state);
+        for table in std::mem::take(&mut state.unsaved) {
+            if let Some(table) = state.tables.get(&table) {
+                draft.put("table", table_key(&table.record.table), &table.record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be kept at a clean end: what the last erasures met, and the use counters of the lanes that this
+    /// node allocates, so that nothing that was handed out has to count as skipped.
+    pub(crate) fn save_rest(&self) -> Result<(), StoreError> {
         self.check()?;
         let mut draft = Draft::new(&self.ledger);
+        self.put_unsaved(&mut draft)?;
         for table in lock_short(&self.state).tables.values() {
             // What is quarantined stays as it was found.
             if !matches!(table.record.state, TableState::Quarantined { .. }) {
@@ -170,7 +182,30 @@ impl Engine {
             return Ok(());
         }
         self.check()?;
-        self.fatal(erase_all(due, &self.outbox_spool, &self.key_spool))
+        let damaged = self.fatal(erase_all(due, &self.outbox_spool, &self.key_spool))?;
+        damaged.into_iter().for_each(|(table, detail)| self.pads_damaged(table, &detail));
+        Ok(())
+    }
+
+    /// Pads of a table are not what was written: it is quarantined, which the next group records. Nobody knows what else
+    /// the disk has changed.
+    pub(crate) fn pads_damaged(&self, table: TableId, detail: &str) {
+        let mut state = lock_short(&self.state);
+        if let Some(entry) = state.tables.get_mut(&table) {
+            entry.quarantine(&format!("a pad is damaged: {detail}"), Cause::Damage);
+            state.unsaved.insert(table);
+        }
+        tracing::error!(%table, detail, "a pad is damaged, its table is quarantined");
+    }
+
+    /// Pads of a table that no record says were used read as erased: it is quarantined, which the next group records.
+    pub(crate) fn found_erased(&self, table: TableId, at: u64) {
+        let mut state = lock_short(&self.state);
+        if let Some(entry) = state.tables.get_mut(&table) {
+            entry.found_erased(at);
+            state.unsaved.insert(table);
+        }
+        tracing::error!(%table, at, "pads that were never used read as erased, their table is quarantined");
     }
 
     /// Destroys what is left of a retired table now; nothing left is fine.

@@ -32,8 +32,13 @@ struct LaneWork {
     runs: IntervalSet,
 }
 
-/// Does all of them: zeros, a sync per file, and the record of it in the lanes' headers.
-pub(crate) fn erase_all(due: Vec<Erasure>, outbox: &Spool, keys: &Spool) -> Result<(), StoreError> {
+/// Does all of them: zeros, a sync per file, and the record of it in the lanes' headers. Gives the tables in which it met
+/// pads that are not what was written, and what is wrong with them.
+pub(crate) fn erase_all(
+    due: Vec<Erasure>,
+    outbox: &Spool,
+    keys: &Spool,
+) -> Result<Vec<(TableId, String)>, StoreError> {
     let mut lanes: BTreeMap<(TableId, Lane), LaneWork> = BTreeMap::new();
     let (mut outbox_runs, mut key_runs, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     for erasure in due {
@@ -47,9 +52,11 @@ pub(crate) fn erase_all(due: Vec<Erasure>, outbox: &Spool, keys: &Spool) -> Resu
             Erasure::Key(run) => key_runs.push(run),
         }
     }
-    for work in lanes.values() {
+    let mut damaged = Vec::new();
+    for ((table, _), work) in &lanes {
         let runs: Vec<(u64, u64)> = work.runs.iter().collect();
-        work.file.erase(&runs, work.receiver)?;
+        let met = work.file.erase(&runs, work.receiver)?;
+        damaged.extend(met.map(|byte| (*table, work.file.damage(byte))));
     }
     for (spool, mut runs) in [(outbox, outbox_runs), (keys, key_runs)] {
         if !runs.is_empty() {
@@ -63,5 +70,5 @@ pub(crate) fn erase_all(due: Vec<Erasure>, outbox: &Spool, keys: &Spool) -> Resu
             tracing::warn!(%error, "the pads of a retired table could not be erased; the next start tries again");
         }
     }
-    Ok(())
+    Ok(damaged)
 }

@@ -11,6 +11,8 @@ use std::{
 
 use dske_protocol::ids::{BlockId, KeyId, NodeId, PadRange, TableId};
 
+use crate::open::FORMAT;
+
 /// A failure of the store, or a request that it refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -44,6 +46,14 @@ pub enum StoreError {
         what: &'static str,
         /// How, and what to do.
         detail: String,
+    },
+    /// A store that another release wrote. Nothing is wrong with it, and nothing in it was touched.
+    #[error("{} is a store of format {found}; this release uses format {FORMAT} alone", path.display())]
+    OtherFormat {
+        /// What says so.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
     },
     /// The operating system refused something that leaves the store as it was.
     #[error("cannot {action} {}: {cause}", path.display())]

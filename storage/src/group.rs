@@ -60,6 +60,8 @@ struct Group<'a> {
     outbox_segments: BTreeSet<u32>,
     key_segments: BTreeSet<u32>,
     erasures: Vec<Erasure>,
+    /// Tables whose marks it changes.
+    held_back: BTreeSet<TableId>,
     answers: Vec<Answer>,
 }
 
@@ -79,6 +81,7 @@ impl Engine {
             outbox_segments: BTreeSet::new(),
             key_segments: BTreeSet::new(),
             erasures: Vec::new(),
+            held_back: BTreeSet::new(),
             answers: Vec::new(),
         };
         for job in jobs {
@@ -90,6 +93,10 @@ impl Engine {
         }
         if result.is_ok() {
             self.erase_later(std::mem::take(&mut group.erasures));
+            let mut state = lock_short(&self.state);
+            for table in &group.held_back {
+                state.tables.get_mut(table).into_iter().for_each(Table::let_out);
+            }
         }
         for answer in group.answers {
             // A caller that has gone away has lost its answer, not its effect.
@@ -114,13 +121,7 @@ impl Engine {
         if !planted(Fault::KeyBytesNotSynced) {
             self.fatal(self.key_spool.sync(group.key_segments.iter().copied()))?;
         }
-        let unsaved = std::mem::take(&mut lock_short(&self.state).unsaved);
-        for table in unsaved {
-            let record = lock_short(&self.state).tables.get(&table).map(|table| table.record.clone());
-            if let Some(record) = record {
-                group.draft.put("table", table_key(&table), &record)?;
-            }
-        }
+        self.put_unsaved(&mut group.draft)?;
         self.fatal(self.ledger.commit(&group.draft.batch))
     }
 
@@ -290,6 +291,13 @@ impl Engine {
         state: &mut State,
         wanted: &Transaction,
     ) -> Result<(), StoreError> {
+        let claimed = wanted.claims.iter().map(|(range, _)| range.table);
+        for table in claimed.chain(wanted.sync.map(|sync| sync.table)) {
+            if let Some(entry) = state.tables.get_mut(&table) {
+                entry.hold_back();
+                group.held_back.insert(table);
+            }
+        }
         apply_claims(group, state, &wanted.claims)?;
         if let Some(sync) = &wanted.sync {
             group.erasures.extend(apply_sync(&mut group.draft, state, sync)?);

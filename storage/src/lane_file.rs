@@ -62,6 +62,9 @@ struct Bad {
     settled: bool,
 }
 
+/// Entries of blocks for after an erasure, and the place of the first block that was wrong before it.
+type Announced = (Vec<(u64, Entry)>, Option<u64>);
+
 /// Why a lane must not be used as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LaneProblem {
@@ -143,7 +146,8 @@ impl LaneFile {
         self.write_header(&mut head)
     }
 
-    /// Reads a run; `None` where it has been erased. Fails where it is not what was written.
+    /// Reads a run; `None` where it has been erased, as the checksums know. Fails where it is not what was written, or
+    /// is zeros that no erasure left.
     pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Option<Wiped>, StoreError> {
         let (first, last) = (offset / BLOCK_BYTES, offset.saturating_add(bytes).div_ceil(BLOCK_BYTES));
         let mut read = self.read_blocks(first, last)?;
@@ -164,16 +168,11 @@ impl LaneFile {
         run.copy_within(start..start + len, 0);
         run.truncate(len);
         match read.bad {
-            _ if looks_erased(&run) => Ok(planted(Fault::ErasedPadAccepted).then_some(run)),
+            None if looks_erased(&run) => Ok(planted(Fault::ErasedPadAccepted).then_some(run)),
             None => Ok(Some(run)),
-            Some(bad) => Err(StoreError::Damaged {
-                what: "a pad",
-                detail: format!(
-                    "byte {} of {} and the {BLOCK_BYTES} from there are not what was written: check the disk",
-                    block_offset(bad.index),
-                    self.path.display()
-                ),
-            }),
+            Some(bad) => {
+                Err(StoreError::Damaged { what: "a pad", detail: self.damage(block_offset(bad.index)) })
+            }
         }
     }
 
@@ -216,12 +215,12 @@ impl LaneFile {
     }
 
     /// Overwrites runs with zeros, syncs, then records it. The runs are in order and do not touch. `receiver`
-    /// also moves the header's mark.
-    pub(crate) fn erase(&self, runs: &[(u64, u64)], receiver: bool) -> Result<(), StoreError> {
+    /// also moves the header's mark. Gives the first byte of a block that is left in part and was not what was written.
+    pub(crate) fn erase(&self, runs: &[(u64, u64)], receiver: bool) -> Result<Option<u64>, StoreError> {
         let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
         let _erasing = lock_short(&self.erasing);
         let touched = Touched::by(runs, self.lane_bytes);
-        let settled = self.announce(&touched.part)?;
+        let (settled, damaged) = self.announce(&touched.part)?;
         for &(start, end) in runs {
             self.file.zero(DATA_OFFSET + start, end - start).map_err(fail)?;
         }
@@ -240,15 +239,16 @@ impl LaneFile {
         }
         head.header.floor = head.erased.prefix_end().min(head.header.mark);
         self.write_header(&mut head)?;
-        self.punch(&mut head)
+        self.punch(&mut head)?;
+        Ok(damaged)
     }
 
     /// Says durably which checksums the blocks will have that are erased in part; gives their entries for
-    /// afterwards. A block that does not have its checksum now does not get a right one.
-    fn announce(&self, part: &BTreeMap<u64, Vec<(usize, usize)>>) -> Result<Vec<(u64, Entry)>, StoreError> {
+    /// afterwards. A block that does not have its checksum now does not get a right one; the first such is told.
+    fn announce(&self, part: &BTreeMap<u64, Vec<(usize, usize)>>) -> Result<Announced, StoreError> {
         let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
         let mut settled = Vec::with_capacity(part.len());
-        let mut changed = false;
+        let (mut changed, mut damaged) = (false, None);
         for (&index, runs) in part {
             let Blocks { bytes: mut block, .. } = self.read_blocks(index, index + 1)?;
             let entries = read_entries(&*self.file, self.lane_bytes, index, 1).map_err(fail)?;
@@ -262,7 +262,7 @@ impl LaneFile {
             let next = if sound {
                 next
             } else {
-                tracing::warn!(path = %self.path.display(), byte = block_offset(index), "a pad is not what was written");
+                damaged = damaged.or(Some(block_offset(index)));
                 // Of zeros there is no checksum, neither a right one nor a wrong one.
                 if next == 0 { 0 } else { !next }
             };
@@ -274,7 +274,15 @@ impl LaneFile {
         if changed {
             self.file.sync().map_err(|error| StoreError::io("sync", &self.path, &error))?;
         }
-        Ok(settled)
+        Ok((settled, damaged))
+    }
+
+    /// What is wrong where the block at a byte of the file is not what was written.
+    pub(crate) fn damage(&self, byte: u64) -> String {
+        format!(
+            "byte {byte} of {} and the {BLOCK_BYTES} from there are not what was written: check the disk",
+            self.path.display()
+        )
     }
 
     fn write_header(&self, head: &mut Head) -> Result<(), StoreError> {

@@ -50,8 +50,9 @@ impl Engine {
     }
 
     fn marks_of(&self, table: &Table) -> LaneMarks {
-        let (own, peers) = (table.own_lane(), table.peer_lane());
-        let mut firm = own.mark.max(own.told);
+        // The peer is told what is on the device: what a group of commits has changed in memory may still be lost.
+        let (own, told) = (table.own_lane(), table.told());
+        let mut firm = own.mark.max(told.lease);
         while let Some((_, end)) = own.used.at_or_after(firm).filter(|(first, _)| *first <= firm) {
             firm = end;
         }
@@ -63,11 +64,11 @@ impl Engine {
             own: own.furthest(),
             firm,
             next,
-            seen: peers.furthest(),
-            used_below: peers.used.at_or_after(0).filter(|(first, _)| *first == 0).map_or(0, |(_, end)| end),
-            lease: own.told,
+            seen: told.seen,
+            used_below: told.used_below,
+            lease: told.lease,
             own_bytes: own.bytes,
-            peer_bytes: peers.bytes,
+            peer_bytes: table.peer_lane().bytes,
             ahead: own.chunk_bytes(self.chunk_bytes_max) / 2,
             unsure: table.unsure,
         }
@@ -101,6 +102,9 @@ impl Engine {
         };
         let (start, end, insertion) = insertion;
         let read = self.read_pad(table, &file, start, TAG_KEY)?;
+        if read.is_none() {
+            self.found_erased(table, start);
+        }
         let mut draft = Draft::new(&self.ledger);
         put_used(&mut draft, PadRange { table, lane: lane_name, offset: start, len: TAG_KEY }, &insertion)?;
         let mark =
@@ -215,14 +219,15 @@ pub(crate) fn apply_sync(
     let activation = state.next_activation();
     let Some(entry) = state.tables.get_mut(&sync.table) else { return Ok(Vec::new()) };
     let mut erasures = Vec::new();
-    if sync.activate && entry.record.state == TableState::Pending {
-        entry.activate(activation);
-        state.unsaved.insert(sync.table);
-    }
     // Of a lane that is not sure, what the header says to have been erased is used too.
     let void_below = sync.void_below.map(|end| end.max(entry.peer_lane().file.header().mark));
     if void_below.is_some() && entry.unsure {
         entry.settle();
+        state.unsaved.insert(sync.table);
+    }
+    // Also one that was pending when it was quarantined, and is so again.
+    if sync.activate && entry.record.state == TableState::Pending {
+        entry.activate(activation);
         state.unsaved.insert(sync.table);
     }
     let table = sync.table;

@@ -28,11 +28,11 @@ use crate::{
     outbox::StoredItem,
     spool::Spool,
     status::TableState,
-    table::{LaneRecord, Table, TableRecord},
+    table::{Cause, LaneRecord, Table, TableRecord},
 };
 
-/// Version of everything in the directory.
-pub(crate) const FORMAT: u32 = 4;
+/// Version of everything in the directory. It grows with every change that an older release would misread.
+pub(crate) const FORMAT: u32 = 5;
 
 /// Ids of messages: the number of times that the store was opened, then a count.
 const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;
@@ -78,7 +78,7 @@ pub(crate) fn load(
     segment_bytes: u64,
 ) -> Result<Engine, StoreError> {
     // Before anything is replayed into it.
-    check_identity(&Ledger::new(log.clone()), identity)?;
+    check_identity(&Ledger::new(log.clone()), dir, identity)?;
     let log = JournaledLog::open(log, &*disk, &layout::journal_file(dir), identity)?;
     let ledger = Ledger::new(Arc::new(log));
     let opens = ledger.get::<u64>("opens", &opens_key())?.unwrap_or(0) + 1;
@@ -130,15 +130,13 @@ pub(crate) fn load(
     })
 }
 
-fn check_identity(ledger: &Ledger, identity: [u8; 16]) -> Result<(), StoreError> {
+fn check_identity(ledger: &Ledger, dir: &Path, identity: [u8; 16]) -> Result<(), StoreError> {
     let damaged = |detail: &str| StoreError::Damaged { what: "the ledger", detail: detail.to_owned() };
     match ledger.get::<(u32, [u8; 16])>("store identity", &identity_key())? {
         None => Err(damaged("it does not say which store it belongs to: put the right one back")),
         Some((FORMAT, known)) if known == identity => Ok(()),
         Some((FORMAT, _)) => Err(damaged("it belongs to another store: put the right one back")),
-        Some((version, _)) => {
-            Err(damaged(&format!("format {version} is not {FORMAT}: use the release that wrote it")))
-        }
+        Some((found, _)) => Err(StoreError::OtherFormat { path: layout::ledger_dir(dir), found }),
     }
 }
 
@@ -196,7 +194,7 @@ fn load_table(
     let lanes = [load(Lane::Up, up_bytes)?, load(Lane::Down, down_bytes)?];
     let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
-        loaded.quarantine(&problems.join("; "));
+        loaded.quarantine(&problems.join("; "), Cause::Disagreement);
         // A file of another lane has the wrong pads, whatever the peer says.
         loaded.unsure = ours;
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");

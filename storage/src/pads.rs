@@ -79,7 +79,11 @@ impl Engine {
         let refusal = match self.read_pad(range.table, &file, range.offset, range.len) {
             Ok(Some(bytes)) if fault_spares(used, &bytes) => HoldRefusal::AlreadyUsed,
             Ok(Some(mut bytes)) => return Ok(PadBytes::mint(std::mem::take(&mut *bytes))),
-            Ok(None) => HoldRefusal::Erased,
+            Ok(None) => {
+                // A run that is used was refused above: that this one is erased is news.
+                self.found_erased(range.table, range.offset);
+                HoldRefusal::Erased
+            }
             Err(error) => HoldRefusal::Store(error),
         };
         self.release(range, None);
@@ -95,13 +99,8 @@ impl Engine {
         bytes: u64,
     ) -> Result<Option<Wiped>, StoreError> {
         let read = file.read(offset, bytes);
-        if let Err(StoreError::Damaged { what, detail }) = &read {
-            let mut state = lock_short(&self.state);
-            if let Some(entry) = state.tables.get_mut(&table) {
-                entry.quarantine(&format!("{what} is damaged: {detail}"));
-                state.unsaved.insert(table);
-            }
-            tracing::error!(%table, detail, "a pad is damaged, its table is quarantined");
+        if let Err(StoreError::Damaged { detail, .. }) = &read {
+            self.pads_damaged(table, detail);
         }
         read
     }
@@ -147,7 +146,11 @@ impl Engine {
                 MintOutcome::Reserve(reservations) => {
                     for Reservation { table, start, bytes } in reservations {
                         self.reserve(Reservation { table, start, bytes })?;
-                        self.load(table, start + bytes)?;
+                        match self.load(table, start + bytes) {
+                            // Its table is quarantined, and the next one may have what is wanted.
+                            Err(StoreError::Damaged { .. }) => break,
+                            loaded => loaded?,
+                        }
                     }
                 }
             }
@@ -215,16 +218,15 @@ impl Engine {
             return Ok(());
         }
         let read = self.read_pad(table, &file, from, to - from)?;
+        if read.is_none() {
+            self.found_erased(table, from);
+        }
         {
             let mut state = lock_short(&self.state);
             let Some(entry) = state.tables.get_mut(&table) else { return Ok(()) };
             match read {
                 Some(run) => entry.own_lane_mut().load(run),
-                None => {
-                    let (_, _) = entry.own_lane_mut().skip(to);
-                    entry.quarantine("bytes that were never used read as erased");
-                    state.unsaved.insert(table);
-                }
+                None => drop(entry.own_lane_mut().skip(to)),
             }
         }
         self.erase_run(table, lane_name, &file, (from, to));

@@ -34,6 +34,25 @@ pub(crate) struct Faults {
     pub(crate) full: AtomicBool,
     /// Bytes whose space was given back.
     pub(crate) punched: AtomicU64,
+    pub(crate) watch: Watch,
+}
+
+/// Somebody who looks around whenever something is about to be synced.
+#[derive(Default)]
+pub(crate) struct Watch(Mutex<Option<Box<dyn Fn() + Send>>>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+#[cfg(test)]
+impl Watch {
+    /// Has somebody look.
+    pub(crate) fn set(&self, look: impl Fn() + Send + 'static) {
+        *lock_short(&self.0) = Some(Box::new(look));
+    }
 }
 
 impl Faults {
@@ -42,6 +61,9 @@ impl Faults {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if let Some(look) = &*lock_short(&self.watch.0) {
+            look();
+        }
         self.step()?;
         reached(&self.syncs, &self.fail_from)
     }

@@ -228,6 +228,7 @@ impl SimStore {
             activation: 0,
             lane_bytes: [new.up.len() as u64, new.down.len() as u64],
             forged_blocks: 0,
+            quarantine: None,
         };
         let module = ModuleRecord {
             serial: new.serial.clone(),
@@ -394,7 +395,7 @@ impl SimStore {
     /// Where the device fails.
     pub fn close(self) -> Result<(), StoreError> {
         self.engine.erase_due()?;
-        self.engine.save_counts()?;
+        self.engine.save_rest()?;
         self.engine.settle(1)
     }
 

@@ -499,7 +499,7 @@ impl Inner {
         let joined = threads.commits.join().and(joined);
         threads.bell.close();
         let joined = threads.eraser.join().and(joined);
-        let saved = engine.save_counts().and_then(|()| engine.settle(1));
+        let saved = engine.save_rest().and_then(|()| engine.settle(1));
         drop(engine);
         joined.map_err(|_| StoreError::Poisoned { cause: "a thread of the store stopped".to_owned() })?;
         saved

@@ -30,7 +30,30 @@ pub(crate) struct TableRecord {
     /// Up, then down.
     pub(crate) lane_bytes: [u64; 2],
     pub(crate) forged_blocks: u128,
+    /// Where it is quarantined.
+    pub(crate) quarantine: Option<Quarantine>,
 }
+
+/// What a quarantined table was, and may become again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Quarantine {
+    /// Its state before.
+    pub(crate) before: TableState,
+    /// Pads of it are damaged: nothing that a peer says mends that.
+    pub(crate) damaged: bool,
+}
+
+/// Why a table is quarantined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its records disagree with each other: some of them may be old.
+    Disagreement,
+    /// Its pads are not what was written.
+    Damage,
+}
+
+/// Most characters of a reason that stand in a table's record.
+const REASON_CHARS_MAX: usize = 600;
 
 fn other(lane: Lane) -> Lane {
     match lane {
@@ -85,19 +108,52 @@ pub(crate) struct LaneRecord {
     pub(crate) counts: Counts,
 }
 
+/// What marks tell of records that a group of commits may be changing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The furthest byte of the peer's lane that is on record.
+    pub(crate) seen: u64,
+    /// Everything below counts as used in the peer's lane.
+    pub(crate) used_below: u64,
+    /// What the peer has on record of the lane that this node allocates.
+    pub(crate) lease: u64,
+}
+
 /// A table that is loaded.
 pub(crate) struct Table {
     pub(crate) record: TableRecord,
     /// Up, then down.
     pub(crate) lanes: [LaneState; 2],
     pub(crate) compared: Compared,
+    /// What the peer may be told, while a group that changes it is on its way to the device.
+    held_back: Option<Told>,
     /// It is quarantined because its records disagree with each other: comparing marks with the peer may settle it.
     pub(crate) unsure: bool,
 }
 
 impl Table {
     pub(crate) fn new(record: TableRecord, lanes: [LaneState; 2]) -> Self {
-        Self { record, lanes, compared: Compared::Never, unsure: false }
+        Self { record, lanes, compared: Compared::Never, held_back: None, unsure: false }
+    }
+
+    /// What the peer may be told: what is on the device.
+    pub(crate) fn told(&self) -> Told {
+        let peers = self.peer_lane();
+        self.held_back.unwrap_or_else(|| Told {
+            seen: peers.furthest(),
+            used_below: peers.used.prefix_end(),
+            lease: self.own_lane().told,
+        })
+    }
+
+    /// A group of commits is about to change what is told: until it is on the device, the peer is told what was.
+    pub(crate) fn hold_back(&mut self) {
+        self.held_back = Some(self.told());
+    }
+
+    /// The group is on the device.
+    pub(crate) fn let_out(&mut self) {
+        self.held_back = None;
     }
 
     pub(crate) fn lane(&self, lane: Lane) -> &LaneState {
@@ -134,11 +190,14 @@ impl Table {
 
     /// Whether marks may be compared: also to learn that its receipt has come back to the hub.
     pub(crate) fn may_sync(&self) -> bool {
-        match self.record.state {
+        let may = |state: &TableState| match state {
             TableState::Active => true,
             TableState::Pending => self.record.side == TableSide::Client,
-            TableState::Quarantined { .. } => self.unsure,
             _ => false,
+        };
+        match (&self.record.state, &self.record.quarantine) {
+            (TableState::Quarantined { .. }, Some(was)) => self.unsure && !was.damaged && may(&was.before),
+            (state, _) => may(state),
         }
     }
 
@@ -179,24 +238,52 @@ impl Table {
         }
     }
 
-    /// Adds the blocks of a failed tag. Past the budget the table is suspended.
+    /// Adds the blocks of a failed tag. Past the budget the table is suspended, whatever it is used for now.
     pub(crate) fn count_forgery(&mut self, blocks: u64) {
         self.record.forged_blocks = self.record.forged_blocks.saturating_add(u128::from(blocks));
-        if self.record.forged_blocks >= FORGED_BLOCKS_MAX && self.is_active() {
+        if self.record.forged_blocks < FORGED_BLOCKS_MAX {
+            return;
+        }
+        let before = self.record.quarantine.as_mut().map(|was| &mut was.before);
+        let state = before.unwrap_or(&mut self.record.state);
+        if matches!(state, TableState::Active | TableState::Pending) {
             let reason =
                 "its forgery budget of 2^-64 is spent: retire it and install a new module".to_owned();
-            self.record.state = TableState::Suspended { reason };
+            *state = TableState::Suspended { reason };
         }
     }
 
-    /// Puts the table out of use because what is on disk cannot be trusted.
-    pub(crate) fn quarantine(&mut self, what: &str) {
-        if !matches!(self.record.state, TableState::Retired | TableState::Quarantined { .. }) {
-            let reason = format!(
-                "{what}; the disk may hold an old copy or a damaged one: check it; where comparing marks with the peer does not settle it, retire this table and install a new module"
-            );
-            self.record.state = TableState::Quarantined { reason };
-        }
+    /// Puts the table out of use because what is on disk cannot be trusted. What it was before is remembered with it.
+    pub(crate) fn quarantine(&mut self, what: &str, cause: Cause) {
+        let damaged = cause == Cause::Damage;
+        let before = match (&self.record.state, &self.record.quarantine) {
+            (TableState::Retired, _) => return,
+            (TableState::Quarantined { .. }, Some(was)) if was.damaged || !damaged => return,
+            (TableState::Quarantined { .. }, Some(was)) => was.before.clone(),
+            // Nobody knows what it was.
+            (TableState::Quarantined { .. }, None) => return,
+            (state, _) => state.clone(),
+        };
+        let what: String = what.chars().take(REASON_CHARS_MAX).collect();
+        let remedy = match cause {
+            Cause::Disagreement => {
+                "the disk may hold an old copy or a damaged one: check it; where comparing marks with the peer does not \
+                 settle it, retire this table and install a new module"
+            }
+            Cause::Damage => {
+                "what else the disk has changed nobody knows: check it, retire this table and install a new module"
+            }
+        };
+        self.record.state = TableState::Quarantined { reason: format!("{what}; {remedy}") };
+        self.record.quarantine = Some(Quarantine { before, damaged });
+        self.unsure &= !damaged;
+    }
+
+    /// Bytes that no record says were used read as erased. After marks were compared no old copy explains that.
+    pub(crate) fn found_erased(&mut self, at: u64) {
+        let cause = if self.compared == Compared::Now { Cause::Damage } else { Cause::Disagreement };
+        self.quarantine(&format!("bytes at {at} that were never used read as erased"), cause);
+        self.unsure |= self.record.quarantine.as_ref().is_some_and(|was| !was.damaged);
     }
 
     /// Whether [`Table::activate`] would succeed.
@@ -219,18 +306,132 @@ impl Table {
         }
     }
 
-    /// What its lanes' records disagree about has been settled with the peer.
+    /// What its lanes' records disagree about has been settled with the peer: it is what it was before.
     pub(crate) fn settle(&mut self) {
-        if self.unsure && matches!(self.record.state, TableState::Quarantined { .. }) {
-            self.record.state = TableState::Active;
+        if self.unsure
+            && let Some(was) = self.record.quarantine.take_if(|was| !was.damaged)
+        {
+            self.record.state = was.before;
         }
     }
 
     /// Its record and how it is shown once it is out of use for good.
     pub(crate) fn retire(mut self) -> Result<(TableRecord, TableStatus), StoreError> {
         self.record.state = TableState::Retired;
+        self.record.quarantine = None;
         let counts = [self.lanes[0].counts, self.lanes[1].counts];
         let status = self.record.retired(counts)?;
         Ok((self.record, status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        disk::Disk, intervals::IntervalSet, lane_checks::file_bytes, lane_file::LaneFile, sim::SimDisk,
+    };
+
+    fn table(side: TableSide, state: TableState) -> Table {
+        let (disk, table) = (SimDisk::default(), TableId::new([4; 16]));
+        let lane = |name: Lane| {
+            let path = std::path::PathBuf::from(format!("{name}"));
+            let file = disk.create(&path).expect("a file");
+            file.allocate(file_bytes(4096)).expect("space");
+            LaneFile::format(&*file, table, name, 4096).expect("a header");
+            let (file, problem) = LaneFile::open(&disk, &path, table, name, 4096).expect("it opens");
+            assert_eq!(problem, None);
+            let allocator = side.allocates() == name;
+            let used = IntervalSet::default();
+            LaneState::new(file.into(), name, 4096, allocator, 0, Counts::default(), used)
+        };
+        let record = TableRecord {
+            table,
+            serial: "p1-0001".into(),
+            peer: NodeId::new([1; 32]),
+            peer_name: "p1".parse().expect("a name"),
+            side,
+            state,
+            activation: 0,
+            lane_bytes: [4096; 2],
+            forged_blocks: 0,
+            quarantine: None,
+        };
+        Table::new(record, [lane(Lane::Up), lane(Lane::Down)])
+    }
+
+    fn suspended() -> TableState {
+        TableState::Suspended { reason: "forged".into() }
+    }
+
+    fn is_quarantined(table: &Table) -> bool {
+        matches!(table.state(), TableState::Quarantined { .. })
+    }
+
+    #[test]
+    fn what_was_quarantined_is_what_it_was_before_once_it_is_settled() {
+        for (side, state, may_sync) in [
+            (TableSide::Client, TableState::Active, true),
+            (TableSide::Client, TableState::Pending, true),
+            (TableSide::Client, suspended(), false),
+            (TableSide::Hub, TableState::Active, true),
+            (TableSide::Hub, TableState::Pending, false),
+            (TableSide::Hub, suspended(), false),
+        ] {
+            let mut table = table(side, state.clone());
+            table.quarantine("old", Cause::Disagreement);
+            table.unsure = true;
+            table.quarantine("older", Cause::Disagreement);
+            assert!(is_quarantined(&table));
+            assert_eq!(table.may_sync(), may_sync, "{side:?} {state}");
+            table.settle();
+            assert_eq!(table.state(), state, "{side:?}");
+        }
+    }
+
+    #[test]
+    fn damage_is_not_settled_by_what_a_peer_says_whichever_was_met_first() {
+        for order in [[Cause::Damage, Cause::Disagreement], [Cause::Disagreement, Cause::Damage]] {
+            let mut table = table(TableSide::Client, TableState::Active);
+            for cause in order {
+                table.quarantine("met", cause);
+                table.unsure |= cause == Cause::Disagreement;
+            }
+            assert!(!table.may_sync());
+            table.settle();
+            assert!(is_quarantined(&table), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_spent_forgery_budget_counts_whatever_the_table_is_used_for() {
+        for state in [TableState::Active, TableState::Pending] {
+            let mut plain = table(TableSide::Client, state.clone());
+            let mut apart = table(TableSide::Client, state);
+            apart.quarantine("old", Cause::Disagreement);
+            apart.unsure = true;
+            for table in [&mut plain, &mut apart] {
+                table.record.forged_blocks = FORGED_BLOCKS_MAX - 2;
+                table.count_forgery(1);
+                assert!(!matches!(table.state(), TableState::Suspended { .. }), "not yet");
+                table.count_forgery(1);
+                assert!(!table.may_sync());
+                table.settle();
+                assert!(matches!(table.state(), TableState::Suspended { .. }));
+            }
+        }
+    }
+
+    #[test]
+    fn erased_bytes_are_damage_once_marks_are_compared_and_may_be_an_old_copy_before() {
+        for (compared, damaged) in
+            [(Compared::Never, false), (Compared::Before, false), (Compared::Now, true)]
+        {
+            let mut table = table(TableSide::Hub, TableState::Active);
+            table.compared = compared;
+            table.found_erased(100);
+            assert!(is_quarantined(&table));
+            assert_eq!((table.unsure, table.may_sync()), (!damaged, !damaged), "{compared:?}");
+        }
     }
 }

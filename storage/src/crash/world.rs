@@ -147,6 +147,7 @@ impl World {
             activation: 0,
             lane_bytes: [LANE; 2],
             forged_blocks: 0,
+            quarantine: None,
         };
         let module = ModuleRecord {
             serial: "p1-0001".to_owned(),

@@ -159,9 +159,22 @@ fn a_block_that_the_disk_changed_is_an_error_also_once_a_part_of_it_is_erased() 
     assert!(damaged(4996).starts_with(&place) && damaged(8000).starts_with(&place));
     assert!(damaged(4080).starts_with(&place), "a run counts whole");
     assert!(read(&lane, 4000, 96).is_some() && read(&lane, 8192, 40).is_some());
-    lane.erase(&[(4096, 4200)], true).expect("erased");
+    assert_eq!(lane.erase(&[(4096, 4200)], true), Ok(Some(DATA_OFFSET + 4096)), "it is told");
     assert!(damaged(8000).starts_with(&place));
-    assert_eq!(read(&lane, 4096, 104), None);
+    assert!(damaged(4096).starts_with(&place), "also where it reads as erased");
+    assert_eq!(lane.erase(&[(0, 4096), (8192, 8200)], true), Ok(None), "that one alone");
+}
+
+#[test]
+fn zeros_that_no_erasure_left_are_damage() {
+    let disk = padded();
+    let file = disk.open(path()).expect("it is there");
+    let lane = open(&disk, BYTES);
+    lane.erase(&[(0, 4096)], true).expect("erased");
+    file.zero(DATA_OFFSET + 4096, 4096).expect("written");
+    let wrong = |offset| matches!(lane.read(offset, 64), Err(StoreError::Damaged { what: "a pad", .. }));
+    assert!(wrong(4096) && wrong(8000) && !wrong(0) && !wrong(8192));
+    assert_eq!(read(&lane, 0, 64), None, "that was erased");
 }
 
 #[test]

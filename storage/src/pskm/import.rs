@@ -215,6 +215,7 @@ fn record(store: &Store, manifest: &Manifest, now_ms: u64) -> Result<ModuleRecor
         activation: 0,
         lane_bytes: manifest.lane_bytes,
         forged_blocks: 0,
+        quarantine: None,
     };
     let known = store.hubs()?.into_iter().find(|hub| hub.node == manifest.hub);
     let hub = HubRecord {

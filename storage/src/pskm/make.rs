@@ -226,6 +226,7 @@ fn record(store: &Store, request: &MakeModule<'_>, manifest: &Manifest) -> Resul
         activation: 0,
         lane_bytes: manifest.lane_bytes,
         forged_blocks: 0,
+        quarantine: None,
     };
     let receipt =
         ReceiptRecord { serial: manifest.serial.clone(), phrase: phrase.as_str().to_owned(), failures: 0 };

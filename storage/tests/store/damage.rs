@@ -168,19 +168,125 @@ fn the_ledger_of_another_store_is_refused() {
     ));
 }
 
+/// Zeros over a part of a lane, as a disk may leave them; with `known` also over the checksums, as an erasure does.
+fn zero(path: &Path, range: std::ops::Range<usize>, known: bool) {
+    let mut bytes = std::fs::read(path).expect("a lane");
+    let checks = 8192 + usize::try_from(MODULE_BYTES / 2).expect("small");
+    bytes[8192 + range.start..8192 + range.end].fill(0);
+    if known {
+        bytes[checks + range.start / 4096 * 8..checks + range.end.div_ceil(4096) * 8].fill(0);
+    }
+    std::fs::write(path, bytes).expect("written");
+}
+
 #[test]
-fn an_erased_pad_is_never_handed_out() {
+fn unused_pads_that_were_zeroed_are_named_where_they_are_met_and_used_ones_are_as_they_should_be() {
+    for known in [false, true] {
+        let mut world = World::paired();
+        let path = lane_path(&world, "hub", Lane::Up);
+        let used = world.mint_up(4096).range;
+        let run = world.mint_up(4096).range;
+        world.hold(used).expect("held");
+        world.claim(used).expect("claimed");
+        world.hub.close().expect("closed");
+        zero(&path, 4096..8192, known);
+        world.hub = open_at(&world.path("hub"));
+        assert_eq!(world.hold(used).map(|_| ()), Err(HoldRefusal::AlreadyUsed));
+        assert_eq!(table(&world.hub).state, TableState::Active, "zeros where pads were used are right");
+        let refused = world.hold(run).map(|_| ());
+        match known {
+            true => assert_eq!(refused, Err(HoldRefusal::Erased)),
+            false => assert!(matches!(refused, Err(HoldRefusal::Store(StoreError::Damaged { .. })))),
+        }
+        for _ in 0..2 {
+            let state = table(&world.hub).state;
+            assert!(matches!(state, TableState::Quarantined { .. }), "{state}");
+            assert!(matches!(world.hold(run).map(|_| ()), Err(HoldRefusal::NotActive { .. })));
+            // It stays so, and no comparison mends it.
+            let marks = get(world.hub.marks(CLIENT, table(&world.hub).table, false));
+            assert!(matches!(marks, Err(MarksRefusal::NotActive { .. })));
+            world.hub.close().expect("closed");
+            world.hub = open_at(&world.path("hub"));
+        }
+    }
+}
+
+#[test]
+fn damage_that_an_erasure_meets_is_named() {
     let mut world = World::paired();
     let path = lane_path(&world, "hub", Lane::Up);
-    let run = world.mint_up(64).range;
+    let used = world.mint_up(100).range;
+    world.hold(used).expect("held");
+    // The rest of the same block.
+    zero(&path, 200..4096, false);
+    world.claim(used).expect("claimed");
     world.hub.close().expect("closed");
-    let mut bytes = std::fs::read(&path).expect("a lane");
-    bytes[8192..8192 + 64].fill(0);
-    bytes[8192 + 100_000..8192 + 100_032].fill(0);
-    std::fs::write(&path, bytes).expect("written");
     world.hub = open_at(&world.path("hub"));
-    assert_eq!(world.hold(run).map(|_| ()), Err(HoldRefusal::Erased));
-    assert_eq!(world.hold(run).map(|_| ()), Err(HoldRefusal::Erased), "and is not left held");
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while table(&world.hub).state == TableState::Active {
+        assert!(std::time::Instant::now() < limit, "the damage is not named");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let state = table(&world.hub).state.to_string();
+    assert!(state.contains("a pad is damaged") && state.contains("up.lane"), "{state}");
+}
+
+#[test]
+fn a_tag_key_of_a_mark_in_zeroed_pads_is_named_too() {
+    let mut world = World::paired();
+    let path = lane_path(&world, "client", Lane::Up);
+    world.client.close().expect("closed");
+    zero(&path, 40_960..49_152, false);
+    world.client = open_at(&world.path("client"));
+    let id = table(&world.client).table;
+    get(world.client.mint_sync(id, 41_000)).map(|_| ()).expect_err("no tag key");
+    assert!(matches!(table(&world.client).state, TableState::Quarantined { .. }));
+}
+
+#[test]
+fn a_table_that_was_pending_waits_for_its_receipt_again_once_its_quarantine_is_settled() {
+    let mut world = World::empty();
+    world.make("0.pskm", MODULE_BYTES);
+    world.import("0.pskm").expect("an import");
+    let path = lane_path(&world, "client", Lane::Up);
+    let id = table(&world.client).table;
+    world.client.close().expect("closed");
+    let old = std::fs::read(&path).expect("a lane");
+    world.client = open_at(&world.path("client"));
+    get(world.client.mint_sync(id, 0)).expect("a tag key");
+    get(world.client.skip(id, 5000)).expect("skipped");
+    world.client.close().expect("closed");
+    std::fs::write(&path, old).expect("written");
+    assert_quarantined(&mut world);
+    let settled = |activate| {
+        let sync =
+            SyncRecord { table: id, peer_mark: 0, lease: 0, void_below: Some(0), void_keys: false, activate };
+        get(world.client.commit(Transaction { sync: Some(sync), ..Transaction::default() }))
+            .expect("recorded");
+        table(&world.client).state
+    };
+    assert_eq!(settled(false), TableState::Pending, "nobody has said that the receipt is there");
+    assert_eq!(settled(true), TableState::Active, "now its hub has");
+}
+
+#[test]
+fn a_store_of_another_format_is_not_called_damaged_and_is_left_as_it_is() {
+    let world = World::empty();
+    world.client.close().expect("closed");
+    let path = world.path("client").join("store");
+    let right = std::fs::read_to_string(&path).expect("a store file");
+    let format: u32 = right.split(' ').nth(2).and_then(|word| word.parse().ok()).expect("its format");
+    for found in [format - 1, format + 1] {
+        let other = right.replacen(&format!(" {format} "), &format!(" {found} "), 1);
+        std::fs::write(&path, &other).expect("written");
+        let refused = Store::open(&world.path("client"), options()).map(drop);
+        assert_eq!(refused, Err(StoreError::OtherFormat { path: path.clone(), found }));
+        let text = refused.expect_err("refused").to_string();
+        assert!(!text.contains("damaged") && text.contains(&format!("format {found}")), "{text}");
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), other);
+    }
+    std::fs::write(&path, right).expect("written");
+    open_at(&world.path("client")).close().expect("it is whole");
 }
 
 #[test]
