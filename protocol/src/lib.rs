@@ -14,31 +14,28 @@
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
-pub mod coefficients;
 mod collect;
 pub mod effect;
-pub mod field;
 pub mod hub;
 pub mod identity;
 pub mod ids;
-mod kernel;
 pub mod message;
 pub mod negotiation;
 pub mod pad;
 pub mod params;
 pub mod planted;
-mod polyval;
 pub mod quota;
 pub mod receiver;
 pub mod reconstruct;
 pub mod refusal;
 pub mod room;
 pub mod sender;
-pub mod sharing;
 pub mod sync;
 pub mod tag;
-pub mod wiped;
+
 #[cfg(target_arch = "x86_64")]
-pub mod without_gfni;
+pub use dske_arithmetic::without_gfni;
+pub use dske_arithmetic::{coefficients, field, sharing, wiped};
+use dske_arithmetic::{kernel, polyval};
 
 pub use collect::{ReconstructJob, Reconstructed};

@@ -148,7 +148,7 @@ pub fn xor_into(input: &[u8], output: &mut [u8]) {
 
 /// `output ^= coefficient · input`, over the shorter of the two lengths: for short runs, on which
 /// [`mul_add_rows`] would spend more on preparing than on adding.
-pub(crate) fn mul_add(coefficient: Gf256, input: &[u8], output: &mut [u8]) {
+pub fn mul_add(coefficient: Gf256, input: &[u8], output: &mut [u8]) {
     for (byte, other) in output.iter_mut().zip(input) {
         *byte ^= Gf256(*other).mul(coefficient).0;
     }

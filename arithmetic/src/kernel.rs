@@ -20,7 +20,7 @@ mod portable;
 use crate::without_gfni;
 
 /// What the sum of a row is added to.
-pub(crate) enum Start<'a> {
+pub enum Start<'a> {
     /// Nothing: whatever the output holds is overwritten, and not read.
     Zero,
     /// The output's own bytes.
@@ -30,13 +30,13 @@ pub(crate) enum Start<'a> {
 }
 
 /// One row: where its sum goes.
-pub(crate) struct Row<'a> {
+pub struct Row<'a> {
     /// One for each input.
-    pub(crate) coefficients: &'a [u8],
+    pub coefficients: &'a [u8],
     /// What the sum is added to.
-    pub(crate) start: Start<'a>,
+    pub start: Start<'a>,
     /// As long as the inputs.
-    pub(crate) output: &'a mut [u8],
+    pub output: &'a mut [u8],
 }
 
 impl Row<'_> {
@@ -51,7 +51,7 @@ impl Row<'_> {
 
 /// A way to compute rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kernel {
+pub enum Kernel {
     /// Doublings and additions, for any processor.
     Portable,
     /// Tables of 16 products for each half of a byte, 32 bytes at once.
@@ -67,7 +67,7 @@ pub(crate) enum Kernel {
 
 impl Kernel {
     /// The fastest that this processor has.
-    pub(crate) fn detect() -> Self {
+    pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             let gfni = is_x86_feature_detected!("gfni") && !without_gfni::chosen();
@@ -83,7 +83,7 @@ impl Kernel {
     /// Computes rows over inputs. What texts have beyond the shortest one is left alone, a coefficient that is
     /// missing counts as zero and one too many is ignored: [`crate::sharing::Scheme`] checks that there is none of
     /// this.
-    pub(crate) fn rows(self, inputs: &[&[u8]], rows: &mut [Row<'_>]) {
+    pub fn rows(self, inputs: &[&[u8]], rows: &mut [Row<'_>]) {
         let lengths = rows.iter().map(Row::len).chain(inputs.iter().map(|input| input.len()));
         let len = lengths.min().unwrap_or(0);
         match self {

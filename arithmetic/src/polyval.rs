@@ -32,7 +32,7 @@ enum Kernel {
 }
 
 /// `POLYVAL_key(pad16(texts[0]) ‖ pad16(texts[1]) ‖ …)`, each text padded with zeros to whole blocks.
-pub(crate) fn hash(key: &Block, texts: &[&[u8]]) -> Zeroizing<Block> {
+pub fn hash(key: &Block, texts: &[&[u8]]) -> Zeroizing<Block> {
     hash_with(Kernel::detect(), key, texts)
 }
 

@@ -248,12 +248,12 @@ impl Scheme {
     }
 
     /// The coefficients that take the shares at `basis` to the secret; `basis` as checked by the callers.
-    pub(crate) fn secret_row(&self, basis: &[u8]) -> Vec<u8> {
+    pub fn secret_row(&self, basis: &[u8]) -> Vec<u8> {
         self.coefficients.secret_row(basis).map(|c| c.0).collect()
     }
 
     /// The coefficients that take the shares at `basis` to the share at `target`.
-    pub(crate) fn prediction_row(&self, basis: &[u8], target: u8) -> Vec<u8> {
+    pub fn prediction_row(&self, basis: &[u8], target: u8) -> Vec<u8> {
         self.coefficients.prediction_row(basis, target).map(|c| c.0).collect()
     }
 
@@ -263,11 +263,15 @@ impl Scheme {
     }
 
     /// What `P(x_i)` is multiplied with to give the share of a position.
-    pub(crate) fn scale(&self, position: u8) -> Gf256 {
+    pub fn scale(&self, position: u8) -> Gf256 {
         self.coefficients.scale(position)
     }
 
-    pub(crate) fn check_position(&self, position: u8) -> Result<(), SharingError> {
+    /// Whether there is such a position.
+    ///
+    /// # Errors
+    /// [`SharingError::Position`] where there is none.
+    pub fn check_position(&self, position: u8) -> Result<(), SharingError> {
         if position >= self.n {
             return Err(SharingError::Position { position, first: 0, end: self.n });
         }
@@ -289,7 +293,7 @@ impl Scheme {
     }
 
     /// Checks that positions are distinct and below n.
-    pub(crate) fn check_positions(
+    pub fn check_positions(
         &self,
         positions: impl IntoIterator<Item = u8>,
     ) -> Result<(), SharingError> {
@@ -305,12 +309,12 @@ impl Scheme {
 }
 
 /// The x of a roster position. Positions stay below 255, so that no x is zero, where the secret lies.
-pub(crate) fn x(position: u8) -> Gf256 {
+pub fn x(position: u8) -> Gf256 {
     Gf256::x(position)
 }
 
 /// Checks that all texts have one length, which is not zero.
-pub(crate) fn check_lengths<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Result<(), SharingError> {
+pub fn check_lengths<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Result<(), SharingError> {
     let mut expected = None;
     for text in texts {
         if text.is_empty() {
