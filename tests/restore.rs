@@ -125,6 +125,55 @@ fn an_old_copy_of_a_hub_costs_pads_and_nothing_else() {
     assert!(assert_no_byte_serves_twice(&net) > 50);
 }
 
+fn waits(net: &Net, node: &str, id: &str) -> bool {
+    let list = net.at(node, &["key", "ls", "--json"]).output().unwrap();
+    String::from_utf8_lossy(&list.stdout).contains(id)
+}
+
+fn usable(net: &Net, node: &str, hubs: u64) -> bool {
+    net.status(node)["policy"]["usable"].as_u64() == Some(hubs)
+}
+
+#[test]
+fn keys_of_a_copy_are_void_when_k_b_hubs_say_so_and_what_was_agreed_after_stays() {
+    let net = Net::up(3, 2, 2, "2MiB");
+    both_ways(&net);
+    let old = net.get("alice", "bob", "256");
+    eventually("it waits at bob", || waits(&net, "bob", &old.id));
+    net.testnet(&["kill", "bob"]);
+    let saved = net.dir().join("saved");
+    copy(&net.node_dir("bob"), &saved);
+    net.testnet(&["restart", "bob"]);
+    assert_eq!(net.fetch("bob", &old.id).bytes, old.bytes);
+    (0..5).for_each(|_| both_ways(&net));
+
+    // One hub is there when the copy comes back: its word is not enough.
+    net.testnet(&["kill", "p2"]);
+    net.testnet(&["kill", "p3"]);
+    put_back(&net, "bob", &saved);
+    net.testnet(&["restart", "bob"]);
+    eventually("one hub has said so", || events(&net, "bob").contains("1 of the 2 hubs that it takes"));
+    assert!(waits(&net, "bob", &old.id));
+    // The second makes it k_B.
+    net.testnet(&["restart", "p2"]);
+    eventually("two hubs have said so", || !waits(&net, "bob", &old.id));
+    aborted(&net, "bob", &old.id);
+    let mut new = None;
+    eventually("a key is agreed with what there is", || {
+        new = net.try_get("alice", "bob", &["--bits", "256"]).ok();
+        new.as_ref().is_some_and(|new| waits(&net, "bob", &new.id))
+    });
+    let new = new.unwrap();
+    // The third hub comes after another start, and says the same.
+    net.testnet(&["kill", "bob"]);
+    net.testnet(&["restart", "bob"]);
+    net.testnet(&["restart", "p3"]);
+    eventually("p3 has been compared", || usable(&net, "bob", 3));
+    assert!(events(&net, "bob").contains("p3 has more on record of us"), "{}", events(&net, "bob"));
+    assert_eq!(net.fetch("bob", &new.id).bytes, new.bytes, "agreed after the restore");
+    assert!(assert_no_byte_serves_twice(&net) > 50);
+}
+
 /// A copy that was taken while the node worked is of no one moment: it is refused by name, or works again.
 #[test]
 fn a_copy_of_a_node_that_was_at_work_is_refused_or_works_again() {

@@ -13,7 +13,7 @@ use dske_protocol::{
     message::{Nonce, Notice, NoticeOutcome},
     negotiation::NEGOTIATION_BYTES_MAX,
     refusal::{AbortReason, Refusal},
-    sync::SyncHello,
+    sync::{HelloBack, SyncHello},
 };
 use futures::{executor::block_on, io::Cursor};
 use serde::{Serialize, de::DeserializeOwned};
@@ -129,7 +129,8 @@ pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
             notice(NoticeOutcome::Aborted(AbortReason::TooFewShares { received: 1, k: 3, n: 5 })),
         ]),
     ];
-    let hello = SyncHello { table: TableId::new([1; 16]), nonce: nonce(), seen: 64 };
+    let table = TableId::new([1; 16]);
+    let (hello, back) = (SyncHello { table, nonce: nonce() }, HelloBack { table, nonce: nonce(), keys: 64 });
     let requests = requests.into_iter().chain([wire::Request::SyncHello(hello), wire::Request::Mark(blob())]);
     let to = NodeId::new([2; 32]);
     let links = links(sealed);
@@ -139,7 +140,7 @@ pub fn wire_seeds(sealed: &[u8]) -> Vec<Vec<u8>> {
     });
     let requests = requests.chain(links.into_iter().map(wire::Request::Link)).chain(relayed);
     let responses = [
-        wire::Response::SyncHello(Ok(hello)),
+        wire::Response::SyncHello(Ok(back)),
         wire::Response::Mark(Ok(blob())),
         wire::Response::Results(vec![Ok(()), Err(Refusal::BadTag)]),
         wire::Response::Identity(Ok(blob())),

@@ -130,7 +130,8 @@ impl HubActor {
         let mut actor = Self {
             hub: Hub::new(me, key_bytes_max),
             pads: Pads::new(store.clone(), clock),
-            sync: Sync::new(store.clone(), clock, commands.clone()),
+            // Its peers are clients, and no client's word voids a key.
+            sync: Sync::new(store.clone(), clock, commands.clone(), 0),
             commands,
             clients: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
@@ -287,7 +288,8 @@ impl HubActor {
         }
         let id = self.mailboxes.get(&receiver).and_then(|mailbox| mailbox.sent_under(ticket));
         if let Some(waits) = id.and_then(|id| self.waiting.get(&id)) {
-            self.store.leave_table(&waits.table);
+            let table = waits.table;
+            self.sync.handle(SyncInput::Left(table));
         }
     }
 
@@ -314,6 +316,8 @@ impl HubActor {
                 *dropped.entry(entry.receiver).or_default() += 1;
             }
         }
+        let tables = self.store.tables();
+        self.sync.out_of_use(&tables);
         // What went with a table that was retired, for a receiver that is away.
         let there: BTreeSet<OutboxId> = self.store.outbox().iter().map(|entry| entry.id).collect();
         let known: Vec<OutboxId> = self.waiting.keys().copied().collect();

@@ -85,6 +85,7 @@ impl Pads {
                 PadEffect::Open(table) => self.store.open_table(&table),
                 PadEffect::Close(peer) => self.store.close_tables(peer),
                 PadEffect::Shut(table) => self.store.shut_table(&table),
+                PadEffect::Leave(table) => self.store.leave_table(&table),
             }
         }
         if !holds.is_empty() {

@@ -1,7 +1,7 @@
 //! Carries the comparison of marks for an actor: executes what its [`SyncDesk`] asks for, and lets sealed messages go
 //! out only when the desk lets them pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::{
     codec::Blob,
@@ -9,9 +9,9 @@ use dske_protocol::{
     hub::RequestId,
     ids::{NodeId, TableId},
     message::claimed_range,
-    sync::{Found, SyncCounters, SyncDesk, SyncEffect, SyncInput, SyncSide},
+    sync::{Found, Said, SyncCounters, SyncDesk, SyncEffect, SyncInput, SyncSide},
 };
-use dske_storage::Store;
+use dske_storage::{Store, TableState, TableStatus};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
@@ -44,13 +44,14 @@ pub(crate) enum SyncNews {
     /// A table is open, or something came to light about it.
     Synced { peer: NodeId, table: TableId, found: Found },
     /// Client: to be begun again.
-    Lapsed { peer: NodeId },
+    Lapsed { table: TableId },
 }
 
 impl<S: SyncSide> Sync<S> {
-    pub(crate) fn new(store: Store, clock: Clock, commands: Commands) -> Self {
+    /// So many hubs must say that this node's directory was put back before keys that wait are void.
+    pub(crate) fn new(store: Store, clock: Clock, commands: Commands, k_min: u8) -> Self {
         Self {
-            desk: SyncDesk::new(),
+            desk: SyncDesk::new(k_min),
             pads: Pads::new(store, clock),
             clock,
             rng: UnwrapErr(SysRng),
@@ -70,6 +71,16 @@ impl<S: SyncSide> Sync<S> {
             self.askers.insert(*id, *from);
         }
         self.desk.handle(self.clock.now(), input, &mut self.rng);
+    }
+
+    /// Tells the desk which of its tables are out of use.
+    pub(crate) fn out_of_use(&mut self, tables: &[TableStatus]) {
+        let live =
+            |table: &TableStatus| !matches!(table.state, TableState::Retired | TableState::Suspended { .. });
+        let live: BTreeSet<TableId> =
+            tables.iter().filter(|table| live(table)).map(|table| table.table).collect();
+        let gone: Vec<TableId> = self.desk.tables().filter(|table| !live.contains(table)).collect();
+        gone.into_iter().for_each(|table| self.handle(SyncInput::Left(table)));
     }
 
     /// Sends a command with a sealed message as soon as the peer has its run on record.
@@ -116,7 +127,7 @@ impl<S: SyncSide> Sync<S> {
                 SyncEffect::Synced { peer, table, found } => {
                     news.push(SyncNews::Synced { peer, table, found });
                 }
-                SyncEffect::Lapsed { peer, .. } => news.push(SyncNews::Lapsed { peer }),
+                SyncEffect::Lapsed { table, .. } => news.push(SyncNews::Lapsed { table }),
             }
         }
         self.pads.execute(pad_effects);
@@ -132,22 +143,16 @@ impl<S: SyncSide> Sync<S> {
 /// What an operator is told about a comparison that brought something to light.
 pub(crate) fn findings(serial: &str, peer: &str, found: &Found) -> Vec<(Level, String)> {
     let mut findings = Vec::new();
-    if found.skipped > 0 {
+    if found.put_back && !found.settled {
+        let skipped = match found.skipped {
+            0 => String::new(),
+            bytes => format!("{bytes} bytes of our lane were skipped, and "),
+        };
         findings.push((
             Level::Crit,
             format!(
-                "table {serial}: {peer} has seen {} bytes more of our lane than we have on record: this node was put back to \
-                 an earlier state; they were skipped, and keys that waited are void",
-                found.skipped
-            ),
-        ));
-    }
-    if found.voided && !found.settled {
-        findings.push((
-            Level::Crit,
-            format!(
-                "table {serial}: {peer} has been told more than we have on record: this node was put back to an earlier \
-                 state; all that {peer} had sent counts as used, and keys that waited are void"
+                "table {serial}: {peer} has more on record of us than we have: this node was put back to an earlier state, or \
+                 {peer} lies; {skipped}all that {peer} had sent under this table counts as used"
             ),
         ));
     }
@@ -156,7 +161,7 @@ pub(crate) fn findings(serial: &str, peer: &str, found: &Found) -> Vec<(Level, S
             Level::Crit,
             format!(
                 "table {serial}: our records of it disagreed with each other; what {peer} has on record settled it: all that was sent \
-                 so far counts as used, and keys that waited are void"
+                 so far counts as used, and keys that waited when that began are void"
             ),
         ));
     }
@@ -167,4 +172,36 @@ pub(crate) fn findings(serial: &str, peer: &str, found: &Found) -> Vec<(Level, S
         ));
     }
     findings
+}
+
+/// What an operator is told after a hub has said that this node was put back: `said` is what hubs have said of that so
+/// far and has not been dealt with.
+pub(crate) fn voices(
+    name: &str,
+    hub: &NodeId,
+    said: &BTreeMap<NodeId, Said>,
+    k_min: u8,
+) -> Option<(Level, String)> {
+    match said.get(hub) {
+        None => Some((
+            Level::Crit,
+            "enough hubs have said that this node was put back to an earlier state: keys that waited then are void".to_owned(),
+        )),
+        Some(Said { times: 1, .. }) => Some((
+            Level::Crit,
+            format!(
+                "{} of the {k_min} hubs that it takes say that this node was put back to an earlier state: keys that wait are kept",
+                said.len()
+            ),
+        )),
+        // Told more seldom each time.
+        Some(Said { times, .. }) if times.is_power_of_two() => Some((
+            Level::Crit,
+            format!(
+                "{name} has said {times} times that this node was put back to an earlier state, and fewer than {k_min} hubs say \
+                 so: it overstates what it has on record, or its disk is bad"
+            ),
+        )),
+        Some(_) => None,
+    }
 }

@@ -121,14 +121,14 @@ pub enum PadEffect {
         /// Reserve ahead first, so that the mark covers what will be handed out next.
         reserve: bool,
     },
-    /// Take the tag key of a mark, at or after `at` in the lane that we allocate, without giving up what lies
-    /// before. Answer: [`PadOutcome::Minted`].
+    /// Take the tag key of a mark, out of the part of our lane that is kept for them ([`crate::sync::keys_from`]): the
+    /// first place that is free and does not begin before `at`. Answer: [`PadOutcome::Minted`].
     MintSync {
         /// For the answer.
         ticket: Ticket,
         /// The table.
         table: TableId,
-        /// No byte before this one.
+        /// No byte before this one. An untagged word may be in it.
         at: u64,
     },
     /// Give up, durably, everything before `to` in the lane that we allocate. Answer: [`PadOutcome::Skipped`].
@@ -146,24 +146,28 @@ pub enum PadEffect {
     Close(NodeId),
     /// The same for one table, whose comparison has lapsed.
     Shut(TableId),
+    /// A table that the peer does not use any more: nothing is taken from it until it is compared again.
+    Leave(TableId),
 }
 
 /// How far the two lanes of a table have come at this end, as [`crate::sync`] compares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneMarks {
-    /// Of the lane that this node allocates: everything that was ever handed out lies below.
+    /// Of the lane that this node allocates, its part for messages: everything that was ever handed out lies below,
+    /// durably, and after a start nothing below is handed out.
     pub own: u64,
-    /// Of the same lane: what this node is sure to have taken itself, without a gap. A tag key beyond it stands
-    /// where the peer's untagged word put it, and says nothing of what lies between.
-    pub firm: u64,
     /// Of the same lane: nothing below will be handed out any more.
     pub next: u64,
-    /// Of the lane that the peer allocates: the furthest byte on record here, used or announced.
+    /// Of the lane that the peer allocates, its part for messages: the furthest byte on record here, used or announced.
     pub seen: u64,
     /// Of the lane that the peer allocates: everything below counts as used here.
     pub used_below: u64,
-    /// What the peer has told, under a tag, to have on record of our lane; never less than before.
+    /// What the peer has told, under a tag, to have on record of our lane; never less than before, never beyond `own`.
     pub lease: u64,
+    /// Of the lane that this node allocates: below this every place for tag keys of marks counts as used.
+    pub keys: u64,
+    /// The same of the lane that the peer allocates.
+    pub keys_seen: u64,
     /// Length of the lane that this node allocates.
     pub own_bytes: u64,
     /// Length of the other lane.
@@ -200,14 +204,41 @@ pub struct SyncRecord {
     pub table: TableId,
     /// The peer's mark of the lane that it allocates.
     pub peer_mark: u64,
-    /// What the peer has on record of the lane that we allocate.
+    /// What the peer has on record of the lane that we allocate. No more of it counts than we have on record ourselves.
     pub lease: u64,
+    /// The peer's places for tag keys of marks that lie below count as used.
+    pub peer_keys: u64,
+    /// Our own that lie below do, for the peer has them on record.
+    pub own_keys: u64,
     /// Everything below this in the peer's lane counts as used: our own record of it was put back.
     pub void_below: Option<u64>,
-    /// Keys that wait are void: they may have been handed out before our records were put back.
-    pub void_keys: bool,
+    /// The peer, a hub, says that our records were put back. So many hubs must say so before keys that wait are void,
+    /// because they may have been handed out before ([`crate::sync::Restores`]).
+    pub put_back: Option<u8>,
+    /// Our records of the table disagreed with each other, and that ends now: keys that waited when it began are void.
+    pub settle: bool,
+    /// The comparison ends with this record: nothing has to be skipped any more.
+    pub compared: bool,
     /// The table waited for the hub's word that its receipt has come back, and this is it.
     pub activate: bool,
+}
+
+impl SyncRecord {
+    /// One that changes nothing yet.
+    pub fn of(table: TableId) -> Self {
+        Self {
+            table,
+            peer_mark: 0,
+            lease: 0,
+            peer_keys: 0,
+            own_keys: 0,
+            void_below: None,
+            put_back: None,
+            settle: false,
+            compared: false,
+            activate: false,
+        }
+    }
 }
 
 /// A message for a receiver that may be offline.

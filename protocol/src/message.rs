@@ -243,11 +243,11 @@ pub struct Mark {
     pub range: PadRange,
     /// The author's nonce, then the reader's.
     pub nonces: [Nonce; 2],
-    /// Of the lane that the author allocates: all that it ever handed out lies below.
+    /// Of the lane that the author allocates: all that it ever handed out to messages lies below.
     pub own: u64,
     /// `own` as it was when this comparison began: all that was sent on earlier connections lies below.
     pub own_was: u64,
-    /// Of the lane that the reader allocates: what the author has on record, durably.
+    /// Of the lane that the reader allocates: what the author has on record, durably, of messages.
     pub seen: u64,
     /// `seen` as it was when this comparison began, before the reader announced anything.
     pub seen_was: u64,
@@ -256,6 +256,10 @@ pub struct Mark {
     pub used_below: u64,
     /// What the reader has told the author to have on record of the author's lane.
     pub lease: u64,
+    /// Of the lane that the author allocates: all places for tag keys of marks that it took in order lie below.
+    pub keys: u64,
+    /// Of the lane that the reader allocates: below this the author has every place for tag keys on record as used.
+    pub keys_seen: u64,
     /// Whether the author's records of the table disagree with each other: what the reader has sent and reserved so
     /// far will count as used.
     pub unsure: bool,

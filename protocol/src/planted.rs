@@ -41,13 +41,16 @@ pub enum Fault {
     KeyBytesNotSynced,
     OutboxIdReused,
     ConfirmedByNotice,
+    HelloBelieved,
+    OneHubVoids,
+    LateWordVoids,
     VoidErasesTaken,
     KeyOfAnyPlace,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -82,6 +85,9 @@ impl Fault {
         Self::KeyBytesNotSynced,
         Self::OutboxIdReused,
         Self::ConfirmedByNotice,
+        Self::HelloBelieved,
+        Self::OneHubVoids,
+        Self::LateWordVoids,
     ];
 
     /// Those that the simulation does not reach, whose blocks have one key each: `storage/tests/planted.rs` catches them.

@@ -9,14 +9,18 @@
 //! from there.
 //!
 //! One comparison: the client says hello with a fresh nonce, the hub answers with its own (both untagged); then
-//! each sends a tagged [`Mark`] with both nonces. The client spends its tag key first, at a place that lies beyond
-//! what the hub claims to have seen; the hub spends one only after a right tag, so a lying hello costs it nothing.
-//! Later either end announces a mark that has moved, with the same exchange.
+//! each sends a tagged [`Mark`] with both nonces. The client spends its tag key first, at the place that the hub names or
+//! after it; the hub spends one only after a right tag, so a lying hello costs it nothing. Tag keys of marks stand in
+//! a part of the lane of their own ([`keys_from`]), so that whatever a hello says costs the client 32 bytes of that
+//! part, and moves nothing that covers messages. Later either end announces a mark that has moved, with the same exchange.
 //!
-//! Must never: let a message pass beyond the lease; believe an untagged mark; tell a mark before it is durable; tell
-//! to have recorded what is not.
+//! Must never: let a message pass beyond the lease, nor the lease beyond our own durable mark; believe an untagged
+//! mark; tell a mark before it is durable; tell to have recorded what is not.
 
 mod desk;
+mod keys;
+mod pace;
+mod restores;
 
 use std::time::Duration;
 
@@ -31,6 +35,9 @@ use crate::{
 };
 
 pub use desk::SyncDesk;
+pub use keys::{key_place, keys_from};
+pub use pace::Pace;
+pub use restores::{Restores, Said};
 
 /// A table is greeted at most this often: a hello costs a hub little, but not nothing.
 pub const HELLO_PAUSE: Duration = Duration::from_millis(50);
@@ -38,16 +45,24 @@ pub const HELLO_PAUSE: Duration = Duration::from_millis(50);
 /// Marks of peers in work at once; each holds one short message.
 pub const MARKS_MAX: usize = 256;
 
-/// The untagged word with which a comparison begins, and its answer. Only the nonce and the place of the first
-/// tag key are taken from it.
+/// The untagged word of a client with which a comparison begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncHello {
     /// The table.
     pub table: TableId,
-    /// The author's fresh nonce.
+    /// The client's fresh nonce.
     pub nonce: Nonce,
-    /// What the author claims to have on record of the reader's lane.
-    pub seen: u64,
+}
+
+/// The hub's answer to a [`SyncHello`], untagged too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloBack {
+    /// The table.
+    pub table: TableId,
+    /// The hub's fresh nonce.
+    pub nonce: Nonce,
+    /// Where the client should look for a place for its tag key: below, the hub says, all of them are used.
+    pub keys: u64,
 }
 
 /// Which end of its tables a desk works for.
@@ -121,7 +136,7 @@ pub enum SyncInput {
         /// The table that the hello was about.
         table: TableId,
         /// Its answer.
-        answer: Option<Result<SyncHello, Refusal>>,
+        answer: Option<Result<HelloBack, Refusal>>,
     },
     /// Hub: a client said hello.
     Hello {
@@ -161,6 +176,9 @@ pub enum SyncInput {
     },
     /// A connection is gone.
     Disconnected(NodeId),
+    /// A table is not used any more: the peer does not, or it was retired here. Where the peer takes it up again its marks
+    /// are compared anew.
+    Left(TableId),
     /// The pads answered.
     Pad(PadOutcome),
 }
@@ -182,7 +200,7 @@ pub enum SyncEffect {
         /// The request.
         id: RequestId,
         /// Our hello, or why there is none.
-        result: Result<SyncHello, Refusal>,
+        result: Result<HelloBack, Refusal>,
     },
     /// Send a sealed mark; answer with [`SyncInput::MarkAnswer`].
     Mark {
@@ -228,13 +246,13 @@ pub struct Found {
     /// Bytes of the lane that we allocate that were given up, because the peer has seen more of it than we have
     /// on record: our directory was put back.
     pub skipped: u64,
-    /// Whether the peer told us things that we have no record of having been told: our directory was put back. All
-    /// that it had sent so far, and every key that waited, is void.
-    pub voided: bool,
+    /// Whether the peer has been told more of us, or has more tag keys of ours on record, than we have on record
+    /// ourselves, or more of our lane: our directory was put back. All that it had sent so far is void.
+    pub put_back: bool,
     /// Whether the peer's records are older than what it told us before: its directory was put back.
     pub peer_put_back: bool,
     /// Whether our records of the table disagreed with each other, which the peer's have settled: all that either end
-    /// had sent so far, and every key that waited, is void.
+    /// had sent so far, and every key that waited when that began, is void.
     pub settled: bool,
 }
 

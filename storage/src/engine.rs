@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use dske_protocol::ids::{NodeId, TableId};
+use dske_protocol::{
+    ids::{NodeId, TableId},
+    sync::Restores,
+};
 
 use crate::{
     disk::Disk,
@@ -43,6 +46,12 @@ pub(crate) struct State {
     pub(crate) unsaved: BTreeSet<TableId>,
     /// Requests for pads that wait for a reservation; while there are any, none may overtake.
     pub(crate) mints_waiting: usize,
+    /// Grows by one at each start and at each comparison of marks that ends; see [`Restores`].
+    pub(crate) turn: u64,
+    /// The turn of this start.
+    pub(crate) start: u64,
+    /// What hubs say about this directory having been put back.
+    pub(crate) restores: Restores,
 }
 
 impl State {

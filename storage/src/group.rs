@@ -27,7 +27,7 @@ use crate::{
     layout,
     ledger::{Draft, block_key, clock_key, key, kind, lane_key, node_key, table_key},
     lock_short,
-    marks::{apply_sync, check_sync, put_used, void_keys},
+    marks::{Brought, apply_sync, check_sync, put_used, void_keys},
     outbox::{INLINE_BYTES_MAX, INLINE_TOTAL_BYTES_MAX, Place, StoredItem, Waiting},
     records::{BlockRecord, IdentityRecord, ModuleRecord},
     secret::SecretBytes,
@@ -248,8 +248,9 @@ impl Engine {
         let mut own = Draft::new(&self.ledger);
         put_records(&mut own, wanted)?;
         receipt.map_or(Ok(()), |receipt| put_receipt(&mut own, receipt))?;
+        let turn = lock_short(&self.state).turn;
         for (block, keys) in wanted.block.iter().zip(&room.keys) {
-            put_block(&mut own, &block.record, *keys)?;
+            put_block(&mut own, &block.record, *keys, turn)?;
         }
         let mut items = Vec::with_capacity(wanted.outbox.len());
         for (item, run) in wanted.outbox.iter().zip(&room.outbox) {
@@ -271,10 +272,9 @@ impl Engine {
         items.into_iter().for_each(|waiting| state.add_message(waiting));
         let applied = self.apply(group, &mut state, wanted);
         drop(state);
-        self.fatal(applied)?;
-        if wanted.sync.is_some_and(|sync| sync.void_keys) {
+        if let Some(turn) = self.fatal(applied)? {
             // What was taken in this group stays taken, and a block that it puts down is new, and announced as good.
-            let voided = self.fatal(void_keys(&mut group.draft))?;
+            let voided = self.fatal(void_keys(&mut group.draft, turn))?;
             group.erasures.extend(voided);
         }
         for (block, reason) in &wanted.give_up {
@@ -284,13 +284,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes the tables, lanes and messages in memory, and puts their records. What fails here has been done in part.
+    /// Changes the tables, lanes and messages in memory, and puts their records. What fails here has been done in part. Gives
+    /// the turn before which keys that wait are void now.
     fn apply(
         &self,
         group: &mut Group<'_>,
         state: &mut State,
         wanted: &Transaction,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let claimed = wanted.claims.iter().map(|(range, _)| range.table);
         for table in claimed.chain(wanted.sync.map(|sync| sync.table)) {
             if let Some(entry) = state.tables.get_mut(&table) {
@@ -299,8 +300,11 @@ impl Engine {
             }
         }
         apply_claims(group, state, &wanted.claims)?;
+        let mut void_before = None;
         if let Some(sync) = &wanted.sync {
-            group.erasures.extend(apply_sync(&mut group.draft, state, sync)?);
+            let Brought { erasures, void } = apply_sync(&mut group.draft, state, sync)?;
+            group.erasures.extend(erasures);
+            void_before = void;
         }
         wanted.delivered.iter().try_for_each(|id| remove_message(group, state, *id))?;
         for table in &wanted.activate {
@@ -315,7 +319,7 @@ impl Engine {
             let dir = layout::table_dir(&self.dir, table);
             group.erasures.push(Erasure::Table { disk: self.disk.clone(), dir });
         }
-        Ok(())
+        Ok(void_before)
     }
 }
 
@@ -438,7 +442,7 @@ fn apply_claims(
             continue;
         }
         put_used(&mut group.draft, *range, &insertion)?;
-        let record = LaneRecord { mark: lane.used.furthest(), counts: lane.counts };
+        let record = LaneRecord { mark: lane.used_furthest(), counts: lane.counts };
         group.draft.put("lane", lane_key(&table, name), &record)?;
         let file = lane.file.clone();
         group.erasures.push(Erasure::Lane { table, lane: name, file, receiver: true, start: offset, end });

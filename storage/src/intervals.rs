@@ -77,6 +77,16 @@ impl IntervalSet {
         self.ranges.last_key_value().map_or(0, |(_, &end)| end)
     }
 
+    /// End of the last range below `limit`, or 0; a range across it ends there.
+    pub(crate) fn furthest_below(&self, limit: u64) -> u64 {
+        self.ranges.range(..limit).next_back().map_or(0, |(_, &end)| end.min(limit))
+    }
+
+    /// Where the bytes from `at` on that are all in the set end; `at` where the first is not.
+    pub(crate) fn end_from(&self, at: u64) -> u64 {
+        self.at_or_after(at).filter(|&(start, _)| start <= at).map_or(at, |(_, end)| end)
+    }
+
     /// The range that contains `at`, or else the next one after it.
     pub(crate) fn at_or_after(&self, at: u64) -> Option<(u64, u64)> {
         let before = self.ranges.range(..=at).next_back().filter(|&(_, &end)| end > at);
@@ -109,6 +119,11 @@ mod tests {
         assert_eq!((set.prefix_end(), set.furthest()), (40, 40));
         set.insert(50, 60);
         assert_eq!((set.prefix_end(), set.furthest()), (40, 60));
+        assert_eq!(
+            [40, 45, 50, 51, 55, 60, 90].map(|at| set.furthest_below(at)),
+            [40, 40, 40, 51, 55, 60, 60]
+        );
+        assert_eq!([0, 39, 40, 49, 50, 60].map(|at| set.end_from(at)), [40, 40, 40, 49, 60, 60]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct KeyRun {
     pub(crate) run: Run,
     pub(crate) keys: u32,
     pub(crate) taken: u32,
+    /// The turn in which they were agreed ([`dske_protocol::sync::Restores`]).
+    pub(crate) turn: u64,
 }
 
 impl KeyRun {
@@ -235,16 +237,21 @@ pub(crate) fn check_block(new: &NewBlock) -> Result<u32, StoreError> {
     }
 }
 
-/// Puts the records of a new block.
+/// Puts the records of a new block, agreed in this turn.
 pub(crate) fn put_block(
     draft: &mut Draft<'_>,
     record: &BlockRecord,
     keys: Option<(Run, u32)>,
+    turn: u64,
 ) -> Result<(), StoreError> {
     draft.put("block", block_key(kind::BLOCK, &record.block), record)?;
     draft.put("block time", time_key(record.at_ms, &record.block), &record.block)?;
     if let Some((run, keys)) = keys {
-        draft.put("key run", block_key(kind::KEY_RUN, &record.block), &KeyRun { run, keys, taken: 0 })?;
+        draft.put(
+            "key run",
+            block_key(kind::KEY_RUN, &record.block),
+            &KeyRun { run, keys, taken: 0, turn },
+        )?;
     }
     Ok(())
 }
@@ -319,10 +326,11 @@ pub(crate) fn mark_taken(draft: &mut Draft<'_>, keys: KeyRange) -> Result<(), St
     Ok(())
 }
 
-/// The blocks whose keys waited before the draft, wholly or in part.
-pub(crate) fn waiting_blocks(draft: &Draft<'_>) -> Result<Vec<BlockId>, StoreError> {
+/// The blocks whose keys waited before the draft, wholly or in part, and were agreed before a turn.
+pub(crate) fn waiting_blocks(draft: &Draft<'_>, before: u64) -> Result<Vec<BlockId>, StoreError> {
     let runs: Vec<(Vec<u8>, KeyRun)> = draft.ledger().pairs("key run", kind::KEY_RUN)?;
-    let ids = runs.iter().filter_map(|(id, _)| id.as_slice().try_into().ok());
+    let old = runs.iter().filter(|(_, run)| run.turn < before);
+    let ids = old.filter_map(|(id, _)| id.as_slice().try_into().ok());
     Ok(ids.map(BlockId::new).collect())
 }
 
@@ -427,7 +435,7 @@ mod tests {
     fn ledger() -> Ledger {
         let ledger = Ledger::new(Arc::new(SimLog::new(Arc::default())));
         let record = record(5, BlockState::Ready);
-        change(&ledger, |draft| put_block(draft, &record, Some((run(0, KEYS), KEYS))));
+        change(&ledger, |draft| put_block(draft, &record, Some((run(0, KEYS), KEYS)), 1));
         take(&ledger, &[(0, 1), (4000, 200), (4300, 1), (9999, 1)]);
         ledger
     }

@@ -14,6 +14,7 @@ use std::{
 use dske_protocol::{
     ids::{Lane, TableId},
     planted::{Fault, planted},
+    sync::keys_from,
     wiped::Wiped,
 };
 
@@ -234,7 +235,9 @@ impl LaneFile {
             head.erased.insert(start, end);
         }
         if receiver {
-            head.header.mark = head.header.mark.max(head.erased.furthest());
+            // Of messages alone: tag keys of marks lie apart, at the end.
+            let furthest = head.erased.furthest_below(keys_from(self.lane_bytes));
+            head.header.mark = head.header.mark.max(furthest);
             head.header.mark_before = head.header.mark;
         }
         head.header.floor = head.erased.prefix_end().min(head.header.mark);

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use dske_protocol::{
     ids::Lane,
-    pad::PadBytes,
+    pad::{PadBytes, TAG_KEY_BYTES},
     planted::{Fault, planted},
+    sync::{key_place, keys_from},
     wiped::Wiped,
 };
 use zeroize::Zeroize;
@@ -35,10 +36,6 @@ const CHUNK_BYTES_MOST: u64 = 4 << 20;
 /// Where messages are so many chunks of the usual length long, nothing is read ahead: each is read into its place when
 /// it is wanted, where what waits in memory would have to be copied out, and would push other things out of the caches.
 const READ_ALONE_CHUNKS: u64 = 2;
-/// The end of a lane is kept for the tag keys of marks, this part of it and so much at most: a table whose one
-/// lane is used up could otherwise not be compared any more, and its other lane not be used.
-const SYNC_PART_OF_LANE: u64 = 16;
-const SYNC_BYTES_MAX: u64 = 4096;
 
 /// One lane of a table that is loaded.
 pub(crate) struct LaneState {
@@ -47,7 +44,7 @@ pub(crate) struct LaneState {
     pub(crate) bytes: u64,
     pub(crate) allocator: bool,
     pub(crate) counts: Counts,
-    /// Runs known to be used: all of a receiver's; an allocator's that were taken above its mark.
+    /// Runs known to be used: all of a receiver's; of an allocator's the tag keys of marks, which lie apart at the end.
     pub(crate) used: IntervalSet,
     /// Allocator: everything below is reserved durably.
     pub(crate) mark: u64,
@@ -130,10 +127,33 @@ impl LaneState {
         if alone { wanted.min(self.mark) } else { self.mark }
     }
 
-    /// Furthest byte that is used or reserved; at the receiver also what the allocator has told to be.
+    /// Furthest byte for messages that is used or reserved; at the receiver also what the allocator has told to be.
     pub(crate) fn furthest(&self) -> u64 {
-        let told = if self.allocator { 0 } else { self.told };
-        self.mark.max(self.used.furthest()).max(told)
+        if self.allocator { self.mark } else { self.told.max(self.used_furthest()) }
+    }
+
+    /// Furthest byte for messages that is used.
+    pub(crate) fn used_furthest(&self) -> u64 {
+        self.used.furthest_below(self.keys_from())
+    }
+
+    /// Where the part begins that is kept for tag keys of marks.
+    pub(crate) fn keys_from(&self) -> u64 {
+        keys_from(self.bytes)
+    }
+
+    /// Below this every place for tag keys of marks is used.
+    pub(crate) fn keys(&self) -> u64 {
+        self.used.end_from(self.keys_from())
+    }
+
+    /// First free place for the tag key of a mark that does not begin before `at`.
+    pub(crate) fn free_key_place(&self, at: u64) -> Option<u64> {
+        let mut place = key_place(self.bytes, at)?;
+        while self.used.overlaps(place, place + TAG_KEY_BYTES as u64) {
+            place = key_place(self.bytes, self.used.end_from(place).max(place + 1))?;
+        }
+        Some(place)
     }
 
     /// Bytes that nobody has touched.
@@ -147,12 +167,10 @@ impl LaneState {
 
     /// Bytes of those that may still go into messages, together with what waits in memory.
     pub(crate) fn left_for_messages(&self) -> u64 {
-        (self.left() + self.reserved()).saturating_sub(self.sync_bytes())
-    }
-
-    /// The end of the lane that messages may not use.
-    fn sync_bytes(&self) -> u64 {
-        (self.bytes / SYNC_PART_OF_LANE).min(SYNC_BYTES_MAX)
+        let from = if self.allocator { self.position } else { 0 };
+        let (all, used) =
+            (self.keys_from(), self.used.bytes_from(from) - self.used.bytes_from(self.keys_from()));
+        all.saturating_sub(from).saturating_sub(used)
     }
 
     /// Bytes that are neither counted as used, nor wait, nor are left. `None` where those are more than the lane has:
@@ -196,12 +214,7 @@ impl LaneState {
 
     /// First place at or after the position where `bytes` of a message lie together unused.
     pub(crate) fn fit(&self, bytes: u64) -> Option<u64> {
-        self.fit_between(self.position, self.bytes - self.sync_bytes(), bytes)
-    }
-
-    /// First place at or after `start` where `bytes` of a mark lie together unused.
-    pub(crate) fn fit_from(&self, start: u64, bytes: u64) -> Option<u64> {
-        self.fit_between(start, self.bytes, bytes)
+        self.fit_between(self.position, self.keys_from(), bytes)
     }
 
     fn fit_between(&self, mut start: u64, end: u64, bytes: u64) -> Option<u64> {
@@ -216,7 +229,8 @@ impl LaneState {
 
     /// Where the mark should move to, so that `bytes` from `start` can be handed out and a chunk is ready.
     pub(crate) fn reservation_end(&self, start: u64, bytes: u64, chunk_bytes: u64) -> u64 {
-        let window_end = self.used.at_or_after(start).map_or(self.bytes, |(first, _)| first.min(self.bytes));
+        let end = self.keys_from();
+        let window_end = self.used.at_or_after(start).map_or(end, |(first, _)| first.min(end));
         start.saturating_add(bytes.max(chunk_bytes)).min(window_end).max(start)
     }
 
@@ -383,15 +397,15 @@ mod tests {
         lane.counts.add(Use::Key, 100);
         lane.used.insert(20_000, 20_032);
         lane.counts.add(Use::Sync, 32);
-        assert_eq!((lane.position(), lane.reserved(), lane.furthest()), (100, 8092, 20_032));
+        assert_eq!((lane.position(), lane.reserved(), lane.furthest()), (100, 8092, 8192));
         assert_eq!(lane.left(), BYTES - 8192 - 32);
-        assert_eq!(lane.left_for_messages(), BYTES - 100 - 32 - 4096, "the end is for marks");
+        assert_eq!(lane.left_for_messages(), BYTES - 100 - 32 - BYTES / 16, "the end is for marks");
         assert_eq!(lane.skip(9000), (8192, 9000));
         let status = lane.status();
         assert_eq!((status.left, status.reserved, status.skipped), (BYTES - 9000 - 32, 0, 8900));
         assert_eq!((status.used_key, status.used_identity, status.used_sync), (100, 0, 32));
         lane.told = BYTES;
-        assert_eq!(lane.furthest(), 20_032, "what the peer has on record is not used for that");
+        assert_eq!(lane.furthest(), 9000, "what the peer has on record is not used for that");
     }
 
     #[test]
@@ -425,23 +439,41 @@ mod tests {
     #[test]
     fn a_message_goes_where_there_is_room_and_leaves_the_end_to_marks() {
         let mut lane = lane(true, 1600, 0);
-        assert_eq!((lane.left_for_messages(), lane.fit(1500), lane.fit(1501)), (1500, Some(0), None));
-        assert_eq!((lane.fit_from(0, 1600), lane.fit_from(1, 1600)), (Some(0), None));
-        assert_eq!(lane.fit_from(u64::MAX, 1), None);
+        assert_eq!((lane.left_for_messages(), lane.fit(1200), lane.fit(1201)), (1200, Some(0), None));
         lane.used.insert(100, 200);
         lane.used.insert(250, 300);
         assert_eq!((lane.fit(100), lane.fit(101)), (Some(0), Some(300)));
-        assert_eq!((lane.fit_from(101, 50), lane.fit_from(150, 51)), (Some(200), Some(300)));
-        assert_eq!((lane.fit(1200), lane.fit(1201)), (Some(300), None));
+        assert_eq!((lane.fit(900), lane.fit(901)), (Some(300), None));
         assert_eq!(lane.skip(150), (0, 150));
-        assert_eq!(lane.fit(10), Some(200));
+        assert_eq!((lane.fit(10), lane.left_for_messages()), (Some(200), 950));
+    }
+
+    #[test]
+    fn tag_keys_of_marks_take_the_first_free_place_from_where_they_are_sent() {
+        let mut lane = lane(true, 1600, 0);
+        assert_eq!((lane.keys_from(), lane.keys()), (1200, 1200));
+        let mut take = |at| {
+            let place = lane.free_key_place(at)?;
+            lane.used.insert(place, place + 32);
+            Some((place, lane.keys()))
+        };
+        assert_eq!(
+            [take(0), take(1265), take(0)],
+            [Some((1200, 1232)), Some((1296, 1232)), Some((1232, 1264))]
+        );
+        assert_eq!([take(1), take(1200)], [Some((1264, 1328)), Some((1328, 1360))], "over what was taken");
+        assert_eq!([take(1552), take(1552), take(1553)], [Some((1552, 1360)), None, None]);
+        assert_eq!((1360..1552).step_by(32).filter(|_| take(0).is_some()).count(), 6);
+        assert_eq!(take(0), None);
+        assert_eq!((lane.keys(), lane.fit(1200)), (1584, Some(0)), "messages have theirs");
     }
 
     #[test]
     fn a_reservation_is_a_chunk_or_what_is_wanted_and_ends_before_used_runs() {
         let mut lane = lane(true, BYTES, 0);
         assert_eq!((lane.reservation_end(10, 9, 4096), lane.reservation_end(10, 5000, 4096)), (4106, 5010));
-        assert_eq!(lane.reservation_end(BYTES - 20, 10, 4096), BYTES);
+        let end = lane.keys_from();
+        assert_eq!(lane.reservation_end(end - 20, 10, 4096), end);
         lane.used.insert(1000, 1032);
         assert_eq!((lane.reservation_end(10, 9, 4096), lane.reservation_end(1032, 9, 4096)), (1000, 5128));
     }

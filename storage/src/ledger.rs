@@ -32,6 +32,8 @@ pub(crate) mod kind {
     pub(crate) const STREAM: &[u8] = b"S";
     pub(crate) const OUTBOX: &[u8] = b"o";
     pub(crate) const BUDGET: &[u8] = b"q";
+    pub(crate) const COMPARED: &[u8] = b"e";
+    pub(crate) const PUT_BACK: &[u8] = b"p";
 }
 
 /// Key of a record: its kind, then its parts.
@@ -79,6 +81,21 @@ pub(crate) fn block_key(kind: &[u8], block: &BlockId) -> Vec<u8> {
 /// Key of the node's own clocks.
 pub(crate) fn clock_key() -> Vec<u8> {
     key(kind::META, &[b"clock"])
+}
+
+/// Key of when a table was compared.
+pub(crate) fn compared_key(table: &TableId) -> Vec<u8> {
+    key(kind::COMPARED, &[table.as_bytes()])
+}
+
+/// Key of the count of turns.
+pub(crate) fn turn_key() -> Vec<u8> {
+    key(kind::META, &[b"turn"])
+}
+
+/// Key of the last turn in which the directory is known to have been put back.
+pub(crate) fn dealt_with_key() -> Vec<u8> {
+    key(kind::META, &[b"put back"])
 }
 
 /// Place of a lane in pairs, and its byte in keys and headers.

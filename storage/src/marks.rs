@@ -1,10 +1,13 @@
 //! How far the lanes of a table have come, and what comparing that with the peer changes
 //! ([`dske_protocol::sync`]): tag keys for marks, skipping, tables that open and close.
 
+use std::collections::BTreeMap;
+
 use dske_protocol::{
     effect::{LaneMarks, SyncRecord},
     ids::{NodeId, PadRange, TableId},
     pad::{PadBytes, TAG_KEY_BYTES},
+    sync::{Restores, Said},
 };
 
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
     intervals::Insertion,
     keys::{void_block, waiting_blocks},
     lane_state::LaneState,
-    ledger::{Draft, lane_key, told_key, used_key},
+    ledger::{Draft, compared_key, dealt_with_key, kind, lane_key, node_key, told_key, turn_key, used_key},
     lock_short,
     status::{Compared, TableState, Use},
     table::{LaneRecord, Table},
@@ -52,21 +55,14 @@ impl Engine {
     fn marks_of(&self, table: &Table) -> LaneMarks {
         // The peer is told what is on the device: what a group of commits has changed in memory may still be lost.
         let (own, told) = (table.own_lane(), table.told());
-        let mut firm = own.mark.max(told.lease);
-        while let Some((_, end)) = own.used.at_or_after(firm).filter(|(first, _)| *first <= firm) {
-            firm = end;
-        }
-        let mut next = own.position();
-        while let Some((_, end)) = own.used.at_or_after(next).filter(|(first, _)| *first <= next) {
-            next = end;
-        }
         LaneMarks {
-            own: own.furthest(),
-            firm,
-            next,
+            own: own.mark,
+            next: own.position(),
             seen: told.seen,
             used_below: told.used_below,
             lease: told.lease,
+            keys: told.keys,
+            keys_seen: told.keys_seen,
             own_bytes: own.bytes,
             peer_bytes: table.peer_lane().bytes,
             ahead: own.chunk_bytes(self.chunk_bytes_max) / 2,
@@ -74,12 +70,11 @@ impl Engine {
         }
     }
 
-    /// Takes the tag key of a mark at or after `at`, without giving up what lies before it: the peer names the
-    /// place. Out of memory where what waits there lies far enough. Only the thread that reserves may call it.
+    /// Takes the tag key of a mark: the first free place of its part of the lane that does not begin before `at`, which may
+    /// be an untagged word. Durably used before its bytes are read. Only the thread that reserves may call it.
     pub(crate) fn mint_sync(&self, table: TableId, at: u64) -> Result<Minted, MintError> {
         self.check()?;
-        self.load_key(table, at)?;
-        let (peer, lane_name, file, insertion, counts) = {
+        let (peer, range, file, insertion, record) = {
             let mut state = lock_short(&self.state);
             let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
             let peer = entry.record.peer;
@@ -87,45 +82,26 @@ impl Engine {
                 return Err(MintError::NoTable { peer });
             }
             let lane = entry.own_lane_mut();
-            if lane.position() >= at
-                && let Some((offset, pad)) = lane.take(TAG_KEY)
-            {
-                self.fatal(lane.count_use(Use::Sync, TAG_KEY))?;
-                let range = PadRange { table, lane: lane.lane, offset, len: TAG_KEY };
-                return Ok(Minted { peer, range, pad });
-            }
-            let start = lane.fit_from(at.max(lane.mark), TAG_KEY).ok_or(MintError::PlaceUsed)?;
-            let end = start + TAG_KEY;
-            let insertion = lane.used.insert(start, end);
+            let offset = lane.free_key_place(at).ok_or(MintError::PlaceUsed)?;
+            let range = PadRange { table, lane: lane.lane, offset, len: TAG_KEY };
+            let insertion = lane.used.insert(offset, offset + TAG_KEY);
             self.fatal(lane.count_use(Use::Sync, TAG_KEY))?;
-            (peer, lane.lane, lane.file.clone(), (start, end, insertion), lane.counts)
+            // What the ledger has of the mark stays: the header may be ahead, and its mark is not this one's to move.
+            (peer, range, lane.file.clone(), insertion, lane.counts)
         };
-        let (start, end, insertion) = insertion;
-        let read = self.read_pad(table, &file, start, TAG_KEY)?;
+        let read = self.read_pad(table, &file, range.offset, TAG_KEY)?;
         if read.is_none() {
-            self.found_erased(table, start);
+            self.found_erased(table, range.offset);
         }
         let mut draft = Draft::new(&self.ledger);
-        put_used(&mut draft, PadRange { table, lane: lane_name, offset: start, len: TAG_KEY }, &insertion)?;
+        put_used(&mut draft, range, &insertion)?;
         let mark =
-            self.ledger.get::<LaneRecord>("lane", &lane_key(&table, lane_name))?.unwrap_or_default().mark;
-        draft.put("lane", lane_key(&table, lane_name), &LaneRecord { mark, counts })?;
+            self.ledger.get::<LaneRecord>("lane", &lane_key(&table, range.lane))?.unwrap_or_default().mark;
+        draft.put("lane", lane_key(&table, range.lane), &LaneRecord { mark, counts: record })?;
         self.fatal(self.ledger.commit(&draft.batch))?;
-        self.erase_run(table, lane_name, &file, (start, end));
+        self.erase_run(table, range.lane, &file, (range.offset, range.offset + TAG_KEY));
         let mut run = read.ok_or(MintError::PlaceUsed)?;
-        let range = PadRange { table, lane: lane_name, offset: start, len: TAG_KEY };
         Ok(Minted { peer, range, pad: PadBytes::mint(std::mem::take(&mut *run)) })
-    }
-
-    /// Reads the tag key of a mark where the next reserved bytes lie far enough and have not been read.
-    fn load_key(&self, table: TableId, at: u64) -> Result<(), StoreError> {
-        let end = {
-            let state = lock_short(&self.state);
-            let lane = state.tables.get(&table).map(Table::own_lane);
-            let waits = |lane: &&LaneState| lane.position() >= at && lane.reserved() >= TAG_KEY;
-            lane.filter(waits).map(|lane| lane.position() + TAG_KEY)
-        };
-        end.map_or(Ok(()), |end| self.load(table, end))
     }
 
     /// Skips durably to `to` in the lane that this node allocates, and drops what waits in memory before it: the
@@ -137,8 +113,9 @@ impl Engine {
             let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
             let unsure = entry.unsure;
             let lane = entry.own_lane_mut();
-            if to > lane.bytes {
-                return Err(StoreError::invalid(format!("lane {} ends before {to}", lane.lane)));
+            if to > lane.keys_from() {
+                let text = format!("messages of lane {} end before {to}", lane.lane);
+                return Err(StoreError::invalid(text));
             }
             if to <= lane.mark && !unsure {
                 let (unread, file, lane) = (lane.skip(to), lane.file.clone(), lane.lane);
@@ -174,6 +151,11 @@ impl Engine {
         }
     }
 
+    /// What hubs say about this directory having been put back, and has not been dealt with.
+    pub(crate) fn said_put_back(&self) -> BTreeMap<NodeId, Said> {
+        lock_short(&self.state).restores.said().clone()
+    }
+
     /// The peer does not use a table any more: nothing is taken from it until it is compared again.
     pub(crate) fn leave_table(&self, table: &TableId) {
         if let Some(entry) = lock_short(&self.state).tables.get_mut(table) {
@@ -204,55 +186,117 @@ pub(crate) fn put_used(
 /// Whether a record of what a comparison has brought makes sense for this store.
 pub(crate) fn check_sync(state: &State, sync: &SyncRecord) -> Result<(), StoreError> {
     let table = state.tables.get(&sync.table).ok_or(StoreError::UnknownTable { table: sync.table })?;
-    let fits = sync.lease <= table.own_lane().bytes
-        && sync.peer_mark <= table.peer_lane().bytes
-        && sync.void_below.is_none_or(|below| below <= table.peer_lane().bytes);
+    let (own, peers) = (table.own_lane(), table.peer_lane());
+    let fits = sync.lease <= own.keys_from()
+        && sync.own_keys <= own.bytes
+        && sync.peer_mark <= peers.keys_from()
+        && sync.peer_keys <= peers.bytes
+        && sync.void_below.is_none_or(|below| below <= peers.keys_from());
     if fits { Ok(()) } else { Err(StoreError::invalid("marks beyond the ends of their lanes")) }
 }
 
-/// Puts what a comparison has brought to light about a table; gives what is to be erased.
+/// What a comparison changes besides records.
+pub(crate) struct Brought {
+    pub(crate) erasures: Vec<Erasure>,
+    /// Keys that wait and were agreed before this turn are void.
+    pub(crate) void: Option<u64>,
+}
+
+/// Puts what a comparison has brought to light about a table.
 pub(crate) fn apply_sync(
     draft: &mut Draft<'_>,
     state: &mut State,
     sync: &SyncRecord,
-) -> Result<Vec<Erasure>, StoreError> {
+) -> Result<Brought, StoreError> {
     let activation = state.next_activation();
-    let Some(entry) = state.tables.get_mut(&sync.table) else { return Ok(Vec::new()) };
-    let mut erasures = Vec::new();
+    let (mut erasures, mut void) = (Vec::new(), None);
+    let State { tables, unsaved, turn, start, restores, .. } = state;
+    let table = sync.table;
+    let Some(entry) = tables.get_mut(&table) else { return Ok(Brought { erasures, void }) };
+    let (when, turn_before, restores_before) = (entry.when, *turn, restores.clone());
+    if let Some(k_min) = sync.put_back {
+        // While a process runs its directory can only be put back together with its memory.
+        let until = if when.last < *start { *start } else { *turn + 1 };
+        void = restores.hear(entry.record.peer, when.last, until, k_min);
+        *turn = until.max(*turn);
+    }
     // Of a lane that is not sure, what the header says to have been erased is used too.
     let void_below = sync.void_below.map(|end| end.max(entry.peer_lane().file.header().mark));
-    if void_below.is_some() && entry.unsure {
+    if sync.settle && entry.unsure {
+        void = void.max(restores.found(when.unsure_since));
+        entry.when.unsure_since = 0;
         entry.settle();
-        state.unsaved.insert(sync.table);
+        unsaved.insert(table);
     }
     // Also one that was pending when it was quarantined, and is so again.
     if sync.activate && entry.record.state == TableState::Pending {
         entry.activate(activation);
-        state.unsaved.insert(sync.table);
+        unsaved.insert(table);
     }
-    let table = sync.table;
+    if sync.compared {
+        *turn += 1;
+        entry.when.last = *turn;
+    }
+    if entry.when != when {
+        draft.put("comparison", compared_key(&table), &entry.when)?;
+    }
+    if *turn != turn_before {
+        draft.put("turn", turn_key(), turn)?;
+    }
+    put_restores(draft, &restores_before, restores)?;
+
     let own = entry.own_lane_mut();
     own.told = own.told.max(sync.lease);
     draft.put("told mark", told_key(&table, own.lane), &own.told)?;
+    let own_keys = (own.keys_from(), sync.own_keys);
+    erasures.extend(use_up(draft, table, own, own_keys)?);
     let peers = entry.peer_lane_mut();
     peers.told = peers.told.max(sync.peer_mark);
     draft.put("told mark", told_key(&table, peers.lane), &peers.told)?;
-    if let Some(end) = void_below.filter(|&end| end > 0) {
-        let range = PadRange { table, lane: peers.lane, offset: 0, len: end };
-        let insertion = peers.used.insert(0, end);
-        put_used(draft, range, &insertion)?;
-        let record = LaneRecord { mark: peers.used.furthest(), counts: peers.counts };
+    let peer_keys = (peers.keys_from(), sync.peer_keys);
+    erasures.extend(use_up(draft, table, peers, peer_keys)?);
+    if let Some(end) = void_below {
+        erasures.extend(use_up(draft, table, peers, (0, end))?);
+        let record = LaneRecord { mark: peers.used_furthest(), counts: peers.counts };
         draft.put("lane", lane_key(&table, peers.lane), &record)?;
-        let (lane, file) = (peers.lane, peers.file.clone());
-        erasures.push(Erasure::Lane { table, lane, file, receiver: true, start: 0, end });
     }
-    Ok(erasures)
+    Ok(Brought { erasures, void })
 }
 
-/// Voids the keys that wait: they may have been handed out before this store was put back.
-pub(crate) fn void_keys(draft: &mut Draft<'_>) -> Result<Vec<Erasure>, StoreError> {
+/// Counts a run of a lane as used; gives its erasure. Nothing where all of it is already.
+fn use_up(
+    draft: &mut Draft<'_>,
+    table: TableId,
+    lane: &mut LaneState,
+    (start, end): (u64, u64),
+) -> Result<Option<Erasure>, StoreError> {
+    if end <= start || lane.used.end_from(start) >= end {
+        return Ok(None);
+    }
+    let insertion = lane.used.insert(start, end);
+    put_used(draft, PadRange { table, lane: lane.lane, offset: start, len: end - start }, &insertion)?;
+    let (receiver, file) = (!lane.allocator, lane.file.clone());
+    Ok(Some(Erasure::Lane { table, lane: lane.lane, file, receiver, start, end }))
+}
+
+/// Puts what hubs say about this directory having been put back, where that has changed.
+fn put_restores(draft: &mut Draft<'_>, before: &Restores, now: &Restores) -> Result<(), StoreError> {
+    if now.dealt_with() != before.dealt_with() {
+        draft.put("last restore", dealt_with_key(), &now.dealt_with())?;
+    }
+    for hub in before.said().keys().filter(|hub| !now.said().contains_key(*hub)) {
+        draft.remove(node_key(kind::PUT_BACK, hub));
+    }
+    for (hub, said) in now.said().iter().filter(|(hub, said)| before.said().get(*hub) != Some(said)) {
+        draft.put("a hub's word", node_key(kind::PUT_BACK, hub), said)?;
+    }
+    Ok(())
+}
+
+/// Voids the keys that wait and were agreed before a turn: they may have been handed out before this store was put back.
+pub(crate) fn void_keys(draft: &mut Draft<'_>, before: u64) -> Result<Vec<Erasure>, StoreError> {
     let mut erasures = Vec::new();
-    for block in waiting_blocks(draft)? {
+    for block in waiting_blocks(draft, before)? {
         let reason =
             "the node's directory was put back to an earlier state; the key may have been handed out before";
         erasures.extend(void_block(draft, block, reason)?.into_iter().map(Erasure::Key));

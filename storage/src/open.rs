@@ -7,8 +7,9 @@ use std::{
 };
 
 use dske_protocol::{
-    ids::{Lane, TableId},
+    ids::{Lane, NodeId, TableId},
     planted::{Fault, planted},
+    sync::{Restores, Said, keys_from},
 };
 
 use crate::{
@@ -23,12 +24,14 @@ use crate::{
     lane_header::Counts,
     lane_state::LaneState,
     layout,
-    ledger::{Draft, Ledger, key, kind, lane_key, told_key, used_prefix},
+    ledger::{
+        Draft, Ledger, compared_key, dealt_with_key, key, kind, lane_key, told_key, turn_key, used_prefix,
+    },
     log::Log,
     outbox::StoredItem,
     spool::Spool,
     status::TableState,
-    table::{Cause, LaneRecord, Table, TableRecord},
+    table::{Cause, ComparedRecord, LaneRecord, Table, TableRecord},
 };
 
 /// Version of everything in the directory. It grows with every change that an older release would misread.
@@ -85,7 +88,10 @@ pub(crate) fn load(
     let mut draft = Draft::new(&ledger);
     draft.put("opens", opens_key(), &opens)?;
 
-    let mut state = State::default();
+    let turn = ledger.get::<u64>("turn", &turn_key())?.unwrap_or(0) + 1;
+    draft.put("turn", turn_key(), &turn)?;
+
+    let mut state = State { turn, start: turn, restores: load_restores(&ledger)?, ..State::default() };
     let mut due = Vec::new();
     for record in ledger.all::<TableRecord>("table", kind::TABLE)? {
         if record.state == TableState::Retired {
@@ -95,7 +101,13 @@ pub(crate) fn load(
             state.retired.insert(record.table, record.retired(counts)?);
             continue;
         }
-        let table = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
+        let mut table = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
+        let key = compared_key(&table.record.table);
+        table.when = ledger.get::<ComparedRecord>("comparison", &key)?.unwrap_or_default();
+        if table.unsure && table.when.unsure_since == 0 {
+            table.when.unsure_since = turn;
+            draft.put("comparison", key, &table.when)?;
+        }
         state.unsaved.insert(table.record.table);
         state.tables.insert(table.record.table, table);
     }
@@ -128,6 +140,19 @@ pub(crate) fn load(
         poison: OnceLock::new(),
         modules: Mutex::new(()),
     })
+}
+
+fn load_restores(ledger: &Ledger) -> Result<Restores, StoreError> {
+    let dealt_with = ledger.get::<u64>("last restore", &dealt_with_key())?.unwrap_or(0);
+    let mut said = Vec::new();
+    for (hub, word) in ledger.pairs::<Said>("a hub's word", kind::PUT_BACK)? {
+        let hub: [u8; 32] = hub.as_slice().try_into().map_err(|_| StoreError::Damaged {
+            what: "the ledger's record of a hub's word",
+            detail: "it names no hub".into(),
+        })?;
+        said.push((NodeId::new(hub), word));
+    }
+    Ok(Restores::new(dealt_with, said))
 }
 
 fn check_identity(ledger: &Ledger, dir: &Path, identity: [u8; 16]) -> Result<(), StoreError> {
@@ -211,6 +236,8 @@ fn disagreement(
     used: &IntervalSet,
     bytes: u64,
 ) -> Option<String> {
+    // Of messages: tag keys of marks lie apart, at the end.
+    let furthest = used.furthest_below(keys_from(bytes));
     if used.furthest() > bytes {
         return Some("the ledger has used runs past its end".to_owned());
     }
@@ -226,12 +253,12 @@ fn disagreement(
             "the file's header is at {header}, more than one reservation ahead of the ledger at {ledger}"
         ));
     }
-    if !allocator && header > used.furthest() {
+    if !allocator && header > furthest {
         // The ledger is written first here.
-        return Some(format!("the file's header is at {header}, ahead of the ledger at {}", used.furthest()));
+        return Some(format!("the file's header is at {header}, ahead of the ledger at {furthest}"));
     }
-    if !allocator && ledger != used.furthest() {
-        return Some(format!("the ledger's used runs end at {}, its mark is {ledger}", used.furthest()));
+    if !allocator && ledger != furthest {
+        return Some(format!("the ledger's used runs end at {furthest}, its mark is {ledger}"));
     }
     None
 }

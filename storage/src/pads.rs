@@ -72,6 +72,10 @@ impl Engine {
             if lane.allocator {
                 return Err(HoldRefusal::WrongLane);
             }
+            // Tag keys of marks stand in a part of their own.
+            if if for_sync { range.offset < lane.keys_from() } else { end > lane.keys_from() } {
+                return Err(HoldRefusal::OutOfRange);
+            }
             let used = lane.used.overlaps(range.offset, end);
             lane.hold(range.offset, end)?;
             (lane.file.clone(), used)
@@ -123,7 +127,7 @@ impl Engine {
         let mut reservations = Vec::new();
         for (&table, &bytes) in &totals {
             let Some(lane) = state.tables.get(&table).map(Table::own_lane) else { continue };
-            let start = lane.fit(bytes).unwrap_or(lane.bytes);
+            let start = lane.fit(bytes).unwrap_or(lane.keys_from());
             if start + bytes > lane.loaded() {
                 reservations.push(Reservation { table, start, bytes });
             }

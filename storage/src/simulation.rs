@@ -303,6 +303,11 @@ impl SimStore {
         self.engine.open_table(table);
     }
 
+    /// As [`crate::Store::leave_table`].
+    pub fn leave_table(&self, table: &TableId) {
+        self.engine.leave_table(table);
+    }
+
     /// As [`crate::Store::shut_table`].
     pub fn shut_table(&self, table: &TableId) {
         self.engine.shut_table(table);

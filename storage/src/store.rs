@@ -5,6 +5,7 @@
 //! from memory as a rule.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -18,6 +19,7 @@ use dske_protocol::{
     effect::LaneMarks,
     ids::{BlockId, KeyId, NodeId, PadRange, TableId},
     pad::PadBytes,
+    sync::Said,
 };
 use futures::channel::oneshot;
 use serde::de::DeserializeOwned;
@@ -336,6 +338,11 @@ impl Store {
         if let Ok(engine) = self.engine() {
             engine.shut_table(table);
         }
+    }
+
+    /// What hubs say about this directory having been put back, and has not been dealt with.
+    pub fn said_put_back(&self) -> BTreeMap<NodeId, Said> {
+        self.engine().map_or_else(|_| BTreeMap::new(), |engine| engine.said_put_back())
     }
 
     /// The peer does not use a table any more: nothing is taken from it until it is compared again.

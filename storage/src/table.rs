@@ -117,6 +117,19 @@ pub(crate) struct Told {
     pub(crate) used_below: u64,
     /// What the peer has on record of the lane that this node allocates.
     pub(crate) lease: u64,
+    /// Below this all places for tag keys of marks are used, in the lane that this node allocates.
+    pub(crate) keys: u64,
+    /// The same in the peer's.
+    pub(crate) keys_seen: u64,
+}
+
+/// When the marks of a table were compared, in turns ([`dske_protocol::sync::Restores`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ComparedRecord {
+    /// The last time; 0 where they never were.
+    pub(crate) last: u64,
+    /// Since when its records disagree with each other; 0 where they do not.
+    pub(crate) unsure_since: u64,
 }
 
 /// A table that is loaded.
@@ -129,11 +142,20 @@ pub(crate) struct Table {
     held_back: Option<Told>,
     /// It is quarantined because its records disagree with each other: comparing marks with the peer may settle it.
     pub(crate) unsure: bool,
+    /// When its marks were compared.
+    pub(crate) when: ComparedRecord,
 }
 
 impl Table {
     pub(crate) fn new(record: TableRecord, lanes: [LaneState; 2]) -> Self {
-        Self { record, lanes, compared: Compared::Never, held_back: None, unsure: false }
+        Self {
+            record,
+            lanes,
+            compared: Compared::Never,
+            held_back: None,
+            unsure: false,
+            when: ComparedRecord::default(),
+        }
     }
 
     /// What the peer may be told: what is on the device.
@@ -141,8 +163,10 @@ impl Table {
         let peers = self.peer_lane();
         self.held_back.unwrap_or_else(|| Told {
             seen: peers.furthest(),
-            used_below: peers.used.prefix_end(),
+            used_below: peers.used.end_from(0).min(peers.keys_from()),
             lease: self.own_lane().told,
+            keys: self.own_lane().keys(),
+            keys_seen: peers.keys(),
         })
     }
 
@@ -211,7 +235,7 @@ impl Table {
 
     /// Its state as shown: spent is a matter of what is left, not of a decision.
     pub(crate) fn state(&self) -> TableState {
-        let spent = |lane: &LaneState| lane.left() + lane.reserved() < MESSAGE_PAD_BYTES_MIN;
+        let spent = |lane: &LaneState| lane.left_for_messages() < MESSAGE_PAD_BYTES_MIN;
         match &self.record.state {
             TableState::Active | TableState::Pending if self.lanes.iter().any(|l| l.skipped().is_none()) => {
                 TableState::Quarantined {
@@ -219,6 +243,8 @@ impl Table {
                 }
             }
             TableState::Active if self.lanes.iter().all(spent) => TableState::Spent,
+            // Its marks cannot be compared any more.
+            TableState::Active if self.own_lane().free_key_place(0).is_none() => TableState::Spent,
             state => state.clone(),
         }
     }

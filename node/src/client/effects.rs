@@ -21,7 +21,7 @@ use crate::{
     metrics::Side,
     network::{Command, LinkMessage},
     status::{Level, ShareState, Step},
-    sync::{SyncNews, findings},
+    sync::{SyncNews, findings, voices},
 };
 
 impl ClientActor {
@@ -159,17 +159,24 @@ impl ClientActor {
                 }
                 SyncNews::Dropped(command) => debug_assert!(false, "a client does not seal {command:?}"),
                 SyncNews::Synced { peer, table, found } => self.synced(now, peer, table, &found),
-                SyncNews::Lapsed { peer } => self.hubs.sync_lapsed(now, &peer),
+                SyncNews::Lapsed { table } => self.hubs.sync_lapsed(now, table),
             }
         }
         busy
     }
 
     fn synced(&mut self, now: Time, peer: NodeId, table: TableId, found: &Found) {
-        self.hubs.synced(&peer);
+        self.hubs.synced(&table);
         if let Some(status) = self.store.tables().into_iter().find(|status| status.table == table) {
-            for (level, text) in findings(&status.serial, status.peer_name.as_str(), found) {
-                self.sessions.event(level, text);
+            let name = status.peer_name.as_str();
+            let says_so = found.put_back && !found.settled;
+            let said = self.store.said_put_back();
+            let word = says_so.then(|| voices(name, &peer, &said, self.policy.k_min)).flatten();
+            // What one hub says again and again is told more seldom each time.
+            if word.is_some() || !says_so {
+                for (level, text) in findings(&status.serial, name, found).into_iter().chain(word) {
+                    self.sessions.event(level, text);
+                }
             }
         }
         self.inquire(now);

@@ -16,14 +16,16 @@ impl ClientActor {
     pub(super) fn tables_left(&mut self, hub: &NodeId, active: &[TableId]) {
         let ours = self.store.tables().into_iter().filter(|table| table.peer == *hub && table.open);
         for table in ours.filter(|table| table.side == TableSide::Client && !active.contains(&table.table)) {
-            self.store.leave_table(&table.table);
+            self.sync.handle(SyncInput::Left(table.table));
         }
     }
 
     pub(super) fn hub_errands(&mut self, now: Time) {
         let mut ours: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();
         let mut apart: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();
-        for table in self.store.tables() {
+        let tables = self.store.tables();
+        self.sync.out_of_use(&tables);
+        for table in tables {
             // A quarantined table may be settled by what the hub has on record of it.
             let live = !matches!(table.state, TableState::Retired | TableState::Suspended { .. });
             if live && table.side == TableSide::Client {

@@ -9,6 +9,7 @@ use dske_protocol::{
     ids::{Name, NodeId, TableId},
     params::Time,
     sender::HubChoice,
+    sync::Pace,
 };
 use dske_storage::{HubRecord, Store, TableSide, TableState};
 use libp2p::Multiaddr;
@@ -23,11 +24,6 @@ const DIAL_PAUSE_MAX: Duration = Duration::from_secs(10);
 const HELLO_PAUSE_WAITING: Duration = Duration::from_secs(1);
 const HELLO_PAUSE: Duration = Duration::from_secs(30);
 
-/// Between two tries to compare marks, at first and at last: each may cost a tag key, so a hub that never lets it
-/// succeed must not have many.
-const SYNC_PAUSE_MIN: Duration = Duration::from_millis(250);
-const SYNC_PAUSE_MAX: Duration = Duration::from_secs(60);
-
 /// A hub that a module came from.
 #[derive(Debug)]
 struct HubState {
@@ -39,8 +35,6 @@ struct HubState {
     hello_due: Time,
     dial_due: Time,
     dial_pause: Duration,
-    sync_due: Time,
-    sync_pause: Duration,
 }
 
 /// See the head of the file.
@@ -49,11 +43,13 @@ pub(super) struct Hubs {
     hubs: BTreeMap<NodeId, HubState>,
     /// Names that the policy accepts; empty means all.
     accepted: Vec<Name>,
+    /// When tables may be compared again.
+    pace: Pace,
 }
 
 impl Hubs {
     pub(super) fn new(accepted: Vec<Name>) -> Self {
-        Self { hubs: BTreeMap::new(), accepted }
+        Self { hubs: BTreeMap::new(), accepted, pace: Pace::default() }
     }
 
     /// Takes a hub in, or new addresses of one. Gives whether the policy accepts it.
@@ -68,8 +64,6 @@ impl Hubs {
                 hello_due: now,
                 dial_due: now,
                 dial_pause: DIAL_PAUSE_MIN,
-                sync_due: now,
-                sync_pause: SYNC_PAUSE_MIN,
             };
             match self.hubs.get_mut(&record.node) {
                 Some(hub) => {
@@ -121,18 +115,13 @@ impl Hubs {
     }
 
     /// A comparison of marks came to nothing: the next try waits, longer each time.
-    pub(super) fn sync_lapsed(&mut self, now: Time, node: &NodeId) {
-        if let Some(hub) = self.hubs.get_mut(node) {
-            hub.sync_due = now + hub.sync_pause;
-            hub.sync_pause = (hub.sync_pause * 2).min(SYNC_PAUSE_MAX);
-        }
+    pub(super) fn sync_lapsed(&mut self, now: Time, table: TableId) {
+        self.pace.lapsed(now, table);
     }
 
     /// A comparison succeeded.
-    pub(super) fn synced(&mut self, node: &NodeId) {
-        if let Some(hub) = self.hubs.get_mut(node) {
-            hub.sync_pause = SYNC_PAUSE_MIN;
-        }
+    pub(super) fn synced(&mut self, table: &TableId) {
+        self.pace.forget(table);
     }
 
     /// Tables whose marks are to be compared now: those that are not open, and that the hub says to have active.
@@ -141,11 +130,12 @@ impl Hubs {
         now: Time,
         apart: &BTreeMap<NodeId, BTreeSet<TableId>>,
     ) -> Vec<(NodeId, TableId)> {
-        let ready = |hub: &&HubState| hub.connected && hub.excluded.is_none() && hub.sync_due <= now;
+        let ready = |hub: &&HubState| hub.connected && hub.excluded.is_none();
         let tables = |hub: &HubState| {
             let node = hub.record.node;
             let apart = apart.get(&node).into_iter().flatten();
-            let both: Vec<_> = apart.filter(|table| hub.active.contains(table)).copied().collect();
+            let due = |table: &&TableId| hub.active.contains(table) && self.pace.is_due(now, table);
+            let both: Vec<_> = apart.filter(due).copied().collect();
             both.into_iter().map(move |table| (node, table))
         };
         self.hubs.values().filter(ready).flat_map(tables).collect()

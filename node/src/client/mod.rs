@@ -204,7 +204,7 @@ impl ClientActor {
             receiver_pads: Pads::new(store.clone(), clock),
             desk: IdentityDesk::new(policy.k_min),
             desk_pads: Pads::new(store.clone(), clock),
-            sync: Sync::new(store.clone(), clock, commands.clone()),
+            sync: Sync::new(store.clone(), clock, commands.clone(), policy.k_min),
             inquiries: Vec::new(),
             answers: Answers::default(),
             widen_due: Time::ZERO,

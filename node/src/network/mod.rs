@@ -20,7 +20,7 @@ use dske_protocol::{
     ids::{BlockId, NodeId, TableId},
     message::Notice,
     refusal::Refusal,
-    sync::SyncHello,
+    sync::{HelloBack, SyncHello},
 };
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Answer a hello that came in.
     AnswerHello { id: RequestId, active: Vec<TableId> },
     /// Answer a hello about a table that came in.
-    AnswerSyncHello { id: RequestId, result: Result<SyncHello, Refusal> },
+    AnswerSyncHello { id: RequestId, result: Result<HelloBack, Refusal> },
     /// Answer a mark that came in with one of ours.
     AnswerMark { id: RequestId, to: NodeId, result: Result<Blob, Refusal> },
     /// Answer notices that came in.
@@ -104,7 +104,7 @@ pub(crate) enum ClientEvent {
     /// A hub answered an identity request.
     IdentityAnswer { hub: NodeId, inquiry: InquiryId, bytes: Option<Vec<u8>> },
     /// A hub answered a hello about a table; `None`: it could not be reached.
-    SyncHelloAnswer { hub: NodeId, table: TableId, answer: Option<Result<SyncHello, Refusal>> },
+    SyncHelloAnswer { hub: NodeId, table: TableId, answer: Option<Result<HelloBack, Refusal>> },
     /// A hub's mark came in.
     Mark { id: RequestId, from: NodeId, message: Blob },
     /// A hub answered a mark of ours; `None`: it could not be reached, or refused.

@@ -16,7 +16,7 @@ use dske_protocol::{
     negotiation::NEGOTIATION_BYTES_MAX,
     params::MESSAGE_BYTES_MAX,
     refusal::Refusal,
-    sync::SyncHello,
+    sync::{HelloBack, SyncHello},
 };
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
@@ -180,7 +180,7 @@ pub(crate) enum Response {
     /// To `Notices`, `Link`, `Relay` and `Relayed`, and to what the node does not serve.
     Done,
     /// To `SyncHello`: the hub's hello.
-    SyncHello(Result<SyncHello, Refusal>),
+    SyncHello(Result<HelloBack, Refusal>),
     /// To `Mark`: a sealed mark of the other end.
     Mark(Result<Blob, Refusal>),
 }

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand_core::CryptoRng;
 
-use super::{Found, HELLO_PAUSE, MARKS_MAX, SyncCounters, SyncEffect, SyncHello, SyncInput, SyncSide};
+use super::{
+    Found, HELLO_PAUSE, HelloBack, MARKS_MAX, SyncCounters, SyncEffect, SyncHello, SyncInput, SyncSide,
+    keys_from,
+};
 use crate::{
     effect::{LaneMarks, MintRefusal, Minted, PadEffect, PadOutcome, Record, SyncRecord, Ticket, Usage},
     hub::RequestId,
@@ -34,6 +37,8 @@ pub struct SyncDesk<S: SyncSide> {
     next_ticket: u64,
     counters: SyncCounters,
     now: Time,
+    /// So many hubs must say that our directory was put back before keys that wait are void.
+    k_min: u8,
 }
 
 /// Between two marks of a hub's own accord that its client does not answer, at first and at last: each costs a tag
@@ -110,8 +115,10 @@ enum Job<S: SyncSide> {
     Lease { origin: Origin, mark: Mark, found: Found },
 }
 
-impl<S: SyncSide> Default for SyncDesk<S> {
-    fn default() -> Self {
+impl<S: SyncSide> SyncDesk<S> {
+    /// A desk with nothing compared. So many hubs (k_B) must say that this node's directory was put back before keys
+    /// that wait are void. At a hub's end it says nothing: its peers are clients, whose word voids no key.
+    pub fn new(k_min: u8) -> Self {
         Self {
             sessions: BTreeMap::new(),
             greetings: BTreeMap::new(),
@@ -121,14 +128,8 @@ impl<S: SyncSide> Default for SyncDesk<S> {
             next_ticket: 0,
             counters: SyncCounters::default(),
             now: Time::ZERO,
+            k_min,
         }
-    }
-}
-
-impl<S: SyncSide> SyncDesk<S> {
-    /// A desk with nothing compared.
-    pub fn new() -> Self {
-        Self::default()
     }
 
     /// What it has seen.
@@ -160,8 +161,14 @@ impl<S: SyncSide> SyncDesk<S> {
             SyncInput::MarkAnswer { peer, table, bytes } => self.mark_answered(peer, table, bytes),
             SyncInput::Outgoing { ticket, peer, range } => self.outgoing(ticket, peer, range),
             SyncInput::Disconnected(peer) => self.disconnected(peer),
+            SyncInput::Left(table) => self.left(table),
             SyncInput::Pad(outcome) => self.pad(now, outcome),
         }
+    }
+
+    /// Tables that are being compared or have been. Of those that are out of use it wants to hear [`SyncInput::Left`].
+    pub fn tables(&self) -> impl Iterator<Item = TableId> {
+        self.sessions.keys().chain(self.greetings.keys()).copied()
     }
 
     /// The next effect to execute.
@@ -179,7 +186,7 @@ impl<S: SyncSide> SyncDesk<S> {
         self.ask_marks(Job::Greet { peer, table }, peer, table, false);
     }
 
-    fn hello_answered(&mut self, peer: NodeId, table: TableId, answer: Option<Result<SyncHello, Refusal>>) {
+    fn hello_answered(&mut self, peer: NodeId, table: TableId, answer: Option<Result<HelloBack, Refusal>>) {
         let Some(session) = self.sessions.get_mut(&table).filter(|s| s.peer == peer && s.theirs.is_none())
         else {
             return;
@@ -187,7 +194,7 @@ impl<S: SyncSide> SyncDesk<S> {
         match answer {
             Some(Ok(hello)) if hello.table == table => {
                 session.theirs = Some(hello.nonce);
-                self.announce(table, hello.seen);
+                self.announce(table, hello.keys);
             }
             _ => self.lapse(table),
         }
@@ -220,7 +227,7 @@ impl<S: SyncSide> SyncDesk<S> {
                 let mut session = Session::new(from, nonce, Some(hello.nonce));
                 session.before = Some(marks);
                 self.greetings.insert(hello.table, session);
-                Ok(SyncHello { table: hello.table, nonce, seen: marks.seen })
+                Ok(HelloBack { table: hello.table, nonce, keys: marks.keys_seen })
             }
         });
         self.effects.push_back(SyncEffect::AnswerHello { id, result });
@@ -275,15 +282,28 @@ impl<S: SyncSide> SyncDesk<S> {
         marks: LaneMarks,
         minted: Result<Vec<Minted>, MintRefusal>,
     ) {
-        let LaneMarks { own, seen, used_below, lease, .. } = marks;
+        let LaneMarks { own, seen, used_below, lease, keys, keys_seen, .. } = marks;
         let began = self.session(&table, nonces).and_then(|session| session.before).unwrap_or(marks);
         let LaneMarks { own: own_was, seen: seen_was, unsure, .. } = began;
-        let seen = if planted(Fault::SeenOverstated) { (seen + 4096).min(marks.peer_bytes) } else { seen };
+        let overstated = (seen + 4096).min(keys_from(marks.peer_bytes));
+        let seen = if planted(Fault::SeenOverstated) { overstated } else { seen };
         let sealed = minted.ok().and_then(|runs| runs.into_iter().next()).and_then(|run| {
-            // A tag key beyond the mark moves the mark.
-            let own = own.max(run.range.end()?);
             let range = run.range;
-            let mark = Mark { range, nonces, own, own_was, seen, seen_was, used_below, lease, unsure };
+            let keys = if planted(Fault::HelloBelieved) { keys.max(range.end()?) } else { keys };
+            // Its own place is not among them: that may be where an untagged word has put it.
+            let mark = Mark {
+                range,
+                nonces,
+                own,
+                own_was,
+                seen,
+                seen_was,
+                used_below,
+                lease,
+                keys,
+                keys_seen,
+                unsure,
+            };
             seal(&S::Own::from(mark), run.pad.split()?.1).ok()
         });
         self.composed(table, nonces, purpose, sealed.ok_or(Refusal::PadLow));
@@ -357,6 +377,13 @@ impl<S: SyncSide> SyncDesk<S> {
         tables.iter().for_each(|table| self.forget(table));
         self.greetings.retain(|_, session| session.peer != peer);
         self.pad_effect(PadEffect::Close(peer));
+    }
+
+    /// A table is out of use: a session of it would keep a new one from beginning.
+    fn left(&mut self, table: TableId) {
+        self.forget(&table);
+        self.greetings.remove(&table);
+        self.pad_effect(PadEffect::Leave(table));
     }
 
     /// An exchange of ours came to nothing. The client begins anew; a hub waits for it to do so.
@@ -436,7 +463,7 @@ impl<S: SyncSide> SyncDesk<S> {
         match marks {
             Ok(marks) => {
                 session.before = Some(marks);
-                let hello = SyncHello { table, nonce: session.mine, seen: marks.seen };
+                let hello = SyncHello { table, nonce: session.mine };
                 self.effects.push_back(SyncEffect::Hello { peer, hello });
             }
             Err(_) => self.lapse(table),

@@ -35,15 +35,16 @@ fn committed(transaction: Transaction) -> (Job, Done) {
 }
 
 fn void() -> (Job, Done) {
-    let sync = SyncRecord {
-        table: TABLE,
-        peer_mark: 0,
-        lease: 0,
-        void_below: None,
-        void_keys: true,
-        activate: false,
-    };
+    let sync = SyncRecord { put_back: Some(1), ..SyncRecord::of(TABLE) };
     committed(Transaction { sync: Some(sync), ..Transaction::default() })
+}
+
+/// The table has been compared: who says now that this directory was put back means that its memory was, too.
+fn compared(world: &World) {
+    let sync = SyncRecord { compared: true, ..SyncRecord::of(TABLE) };
+    let (job, done) = committed(Transaction { sync: Some(sync), ..Transaction::default() });
+    world.engine.commit_group(vec![job]);
+    assert_eq!(wait(done), Some(Ok(())));
 }
 
 fn state(world: &World) -> BlockState {
@@ -78,6 +79,7 @@ fn a_key_that_is_taken_just_before_the_others_are_void_stays_taken() {
     let mut world = World::new();
     world.block(1);
     world.block(2);
+    compared(&world);
     let ((take, taken), (void, done)) = (take(), void());
     world.engine.commit_group(vec![take, void]);
     assert!(wait(taken).expect("answered").is_ok());
@@ -89,6 +91,7 @@ fn a_key_that_is_taken_just_before_the_others_are_void_stays_taken() {
 fn a_key_that_is_void_is_not_taken_in_the_same_moment() {
     let mut world = World::new();
     world.block(1);
+    compared(&world);
     let ((void, done), (take, taken)) = (void(), take());
     world.engine.commit_group(vec![void, take]);
     assert_eq!(wait(done), Some(Ok(())));
@@ -99,6 +102,7 @@ fn a_key_that_is_void_is_not_taken_in_the_same_moment() {
 #[test]
 fn a_key_that_is_put_down_in_the_same_moment_is_new_and_stays() {
     let world = World::new();
+    compared(&world);
     let ((put, stored), (void, done)) = (committed(block(1)), void());
     world.engine.commit_group(vec![put, void]);
     assert_eq!((wait(stored), wait(done)), (Some(Ok(())), Some(Ok(()))));

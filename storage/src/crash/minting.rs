@@ -1,6 +1,6 @@
 //! Pads step by step: what is handed out without I/O, and when more is reserved.
 
-use dske_protocol::ids::PadRange;
+use dske_protocol::{ids::PadRange, sync::keys_from};
 
 use super::world::*;
 use crate::{
@@ -70,8 +70,11 @@ fn nothing_is_read_ahead_where_nothing_is_left() {
 fn a_refill_goes_past_a_run_that_is_used() {
     let world = World::new();
     reserve(&world, Reservation { table: TABLE, start: 0, bytes: 40 });
-    let mark = world.engine.mint_sync(TABLE, CHUNK).expect("a tag key").range;
-    assert_eq!((mark.offset, mark.len), (CHUNK, 32));
+    let mark_used = |start, end| {
+        let mut state = lock_short(&world.engine.state);
+        state.tables.get_mut(&TABLE).expect("the table").own_lane_mut().used.insert(start, end);
+    };
+    mark_used(CHUNK, CHUNK + 32);
     world.engine.refill(TABLE).expect("refilled");
     assert_eq!(ready(&world, 40), (CHUNK + 32, false));
 }
@@ -85,19 +88,19 @@ fn a_run_is_neither_empty_nor_longer_than_any_may_be() {
     let Err(MintError::Exhausted { wanted, left, .. }) = mint(&world, RUN_BYTES_MAX) else {
         panic!("there cannot be room")
     };
-    assert_eq!((wanted, left), (RUN_BYTES_MAX, LANE - LANE / 16));
+    assert_eq!((wanted, left), (RUN_BYTES_MAX, keys_from(LANE)));
 }
 
 #[test]
 fn a_lane_is_handed_out_in_order_up_to_what_is_kept_for_marks() {
     let mut world = World::new();
-    let runs = (LANE - LANE / 16) / 1000;
+    let runs = (keys_from(LANE)) / 1000;
     for _ in 0..runs {
         world.mint(1000, None);
     }
     let expected: Vec<(u64, u64)> = (0..runs).map(|run| (run * 1000, run * 1000 + 1000)).collect();
     assert_eq!(world.minted, expected);
-    let left = LANE - LANE / 16 - runs * 1000;
+    let left = keys_from(LANE) - runs * 1000;
     assert!(matches!(mint(&world, left + 1), Err(MintError::Exhausted { left: told, .. }) if told == left));
 }
 
@@ -117,7 +120,7 @@ fn long_messages_are_read_one_by_one_and_a_crash_erases_what_was_not_read() {
     world.mint(40, None);
     assert_eq!(lane(&world), (LONG + 40, LONG + 40, LONG + CHUNK), "no more than was wanted");
     let mark = world.engine.mint_sync(TABLE, 0).expect("a tag key").range;
-    assert_eq!((mark.offset, lane(&world).2), (LONG + 40, LONG + CHUNK), "out of what is reserved");
+    assert_eq!((mark.offset, lane(&world)), (keys_from(LANE), (LONG + 40, LONG + 40, LONG + CHUNK)), "apart");
     world.engine.skip(TABLE, LONG + 1000).expect("skipped");
     assert_eq!(lane(&world), (LONG + 1000, LONG + 1000, LONG + CHUNK));
     world.engine.erase_due().expect("erased");

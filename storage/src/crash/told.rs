@@ -8,6 +8,7 @@ use std::{
 use dske_protocol::{
     effect::{LaneMarks, SyncRecord},
     ids::{Lane, PadRange},
+    sync::keys_from,
 };
 
 use super::world::*;
@@ -54,18 +55,21 @@ fn a_mark_tells_nothing_that_is_not_on_the_device() {
     let range = PadRange { table: TABLE, lane: Lane::Down, offset: 0, len: 640 };
     engine.hold(&[held(HUB, range)]).pop().expect("one").map(drop).expect("held");
     let claim = Transaction { claims: vec![(range, Use::Key)], ..Transaction::default() };
+    let keys = keys_from(LANE);
     let sync = SyncRecord {
-        table: TABLE,
         peer_mark: 5000,
         lease: 300,
         void_below: Some(1000),
-        void_keys: false,
-        activate: false,
+        own_keys: keys + 64,
+        peer_keys: keys + 96,
+        ..SyncRecord::of(TABLE)
     };
     let compared = Transaction { sync: Some(sync), ..Transaction::default() };
-    let figures = |marks: &LaneMarks| (marks.seen, marks.used_below, marks.lease, marks.firm);
-    let mut before = (0, 0, 0, 0);
-    for (transaction, after) in [(claim, (640, 640, 0, 0)), (compared, (5000, 1000, 300, 300))] {
+    let figures =
+        |marks: &LaneMarks| (marks.seen, marks.used_below, marks.lease, marks.keys, marks.keys_seen);
+    let mut before = (0, 0, 0, keys, keys);
+    let told = (5000, 1000, 300, keys + 64, keys + 96);
+    for (transaction, after) in [(claim, (640, 640, 0, keys, keys)), (compared, told)] {
         let (meanwhile, told) = told_meanwhile(&engine, &disk, transaction);
         assert!(!meanwhile.is_empty(), "something was synced");
         assert!(meanwhile.iter().all(|marks| figures(marks) == before), "{meanwhile:?}");

@@ -236,10 +236,11 @@ fn a_tag_key_of_a_mark_in_zeroed_pads_is_named_too() {
     let mut world = World::paired();
     let path = lane_path(&world, "client", Lane::Up);
     world.client.close().expect("closed");
-    zero(&path, 40_960..49_152, false);
+    let keys = dske_protocol::sync::keys_from(MODULE_BYTES / 2);
+    zero(&path, usize::try_from(keys).expect("small")..MODULE_BYTES as usize / 2, false);
     world.client = open_at(&world.path("client"));
     let id = table(&world.client).table;
-    get(world.client.mint_sync(id, 41_000)).map(|_| ()).expect_err("no tag key");
+    get(world.client.mint_sync(id, keys + 320)).map(|_| ()).expect_err("no tag key");
     assert!(matches!(table(&world.client).state, TableState::Quarantined { .. }));
 }
 
@@ -259,8 +260,7 @@ fn a_table_that_was_pending_waits_for_its_receipt_again_once_its_quarantine_is_s
     std::fs::write(&path, old).expect("written");
     assert_quarantined(&mut world);
     let settled = |activate| {
-        let sync =
-            SyncRecord { table: id, peer_mark: 0, lease: 0, void_below: Some(0), void_keys: false, activate };
+        let sync = SyncRecord { settle: true, activate, ..SyncRecord::of(id) };
         get(world.client.commit(Transaction { sync: Some(sync), ..Transaction::default() }))
             .expect("recorded");
         table(&world.client).state
@@ -311,12 +311,15 @@ fn compare(world: &World) {
     let hubs = get(world.hub.marks(CLIENT, hub.table, false)).expect("marks");
     assert!(ours.unsure && !hubs.unsure);
     let sync = SyncRecord {
-        table: client.table,
         peer_mark: hubs.own,
         lease: hubs.seen,
+        peer_keys: hubs.keys,
+        own_keys: hubs.keys_seen,
         void_below: Some(hubs.own),
-        void_keys: true,
+        settle: true,
+        compared: true,
         activate: true,
+        ..SyncRecord::of(client.table)
     };
     get(world.client.commit(Transaction { sync: Some(sync), ..Transaction::default() })).expect("recorded");
     get(world.client.skip(client.table, ours.own.max(hubs.seen))).expect("skipped");
@@ -353,14 +356,7 @@ fn what_the_peer_has_on_record_settles_a_quarantine() {
         std::fs::write(&path, old).expect("put back");
         assert_quarantined(&mut world);
         let id = table(&world.client).table;
-        let less = SyncRecord {
-            table: id,
-            peer_mark: 0,
-            lease: 0,
-            void_below: None,
-            void_keys: false,
-            activate: true,
-        };
+        let less = SyncRecord { activate: true, ..SyncRecord::of(id) };
         get(world.client.commit(Transaction { sync: Some(less), ..Transaction::default() }))
             .expect("recorded");
         let state = table(&world.client).state;

@@ -9,4 +9,5 @@ mod marks;
 mod modules;
 mod outbox;
 mod pads;
+mod restores;
 mod safety;

@@ -3,6 +3,7 @@
 use dske_protocol::{
     effect::{LaneMarks, SyncRecord},
     ids::{Lane, NodeId, PadRange, TableId},
+    sync::keys_from,
 };
 use dske_storage::{
     HoldRefusal, HoldWant, MarksRefusal, MintError, Store, StoreError, TableState, Transaction, Use, Want,
@@ -12,13 +13,15 @@ use crate::common::*;
 
 const STRANGER: NodeId = NodeId::new([9; 32]);
 const LANE: u64 = MODULE_BYTES / 2;
+/// Where the part of a lane begins that is kept for tag keys of marks.
+const KEYS: u64 = keys_from(LANE);
 
 fn marks(store: &Store, peer: NodeId, table: TableId) -> Result<LaneMarks, MarksRefusal> {
     get(store.marks(peer, table, false))
 }
 
 fn sync(table: TableId) -> SyncRecord {
-    SyncRecord { table, peer_mark: 0, lease: 0, void_below: None, void_keys: false, activate: false }
+    SyncRecord::of(table)
 }
 
 fn compare(store: &Store, sync: SyncRecord) -> Result<(), StoreError> {
@@ -54,9 +57,10 @@ fn a_table_whose_receipt_is_out_may_be_compared_by_the_client_alone() {
     let refused = get(world.hub.mint_sync(id, 0)).map(|_| ());
     assert_eq!(refused, Err(MintError::NoTable { peer: CLIENT }));
     assert!(marks(&world.client, HUB, id).is_ok());
-    assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, 0);
+    assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, KEYS);
     let range = PadRange { table: id, lane: Lane::Down, offset: 0, len: 40 };
     assert_eq!(hold(&world.client, held(HUB, range)), Err(HoldRefusal::Pending));
+    let range = PadRange { table: id, lane: Lane::Down, offset: KEYS, len: 32 };
     assert_eq!(hold(&world.client, HoldWant { peer: HUB, range, for_sync: true }), Ok(()));
     compare(&world.client, SyncRecord { lease: 5, ..sync(id) }).expect("recorded");
     assert_eq!(table(&world.client).state, TableState::Pending, "that was not the hub's word");
@@ -71,30 +75,44 @@ fn marks_tell_how_far_both_lanes_have_come() {
     world.mint_up(100);
     let expected = LaneMarks {
         own: CHUNK,
-        firm: CHUNK,
         next: 100,
         seen: 0,
         used_below: 0,
         lease: 0,
+        keys: KEYS,
+        keys_seen: KEYS,
         own_bytes: LANE,
         peer_bytes: LANE,
         ahead: CHUNK / 2,
         unsure: false,
     };
     assert_eq!(marks(&world.client, HUB, id), Ok(expected));
-    for at in [CHUNK, 50_000] {
-        assert_eq!(get(world.client.mint_sync(id, at)).expect("a tag key").range.offset, at);
+    for (at, place) in [(0, KEYS), (KEYS + 100, KEYS + 128), (0, KEYS + 32)] {
+        assert_eq!(get(world.client.mint_sync(id, at)).expect("a tag key").range.offset, place);
     }
-    let expected = LaneMarks { own: 50_032, firm: CHUNK + 32, ..expected };
-    assert_eq!(marks(&world.client, HUB, id), Ok(expected), "firm ends where there is a gap");
-    compare(&world.client, SyncRecord { lease: 50_010, peer_mark: 5000, ..sync(id) }).expect("recorded");
-    compare(&world.client, SyncRecord { lease: 10, peer_mark: 20, ..sync(id) })
+    let expected = LaneMarks { keys: KEYS + 64, ..expected };
+    assert_eq!(
+        marks(&world.client, HUB, id),
+        Ok(expected),
+        "the mark stays, and one further on counts for itself"
+    );
+    let told =
+        SyncRecord { lease: 3000, peer_mark: 5000, peer_keys: KEYS + 320, own_keys: KEYS + 96, ..sync(id) };
+    compare(&world.client, told).expect("recorded");
+    compare(&world.client, SyncRecord { lease: 10, peer_mark: 20, peer_keys: KEYS, own_keys: 5, ..sync(id) })
         .expect("nothing is unlearned");
     for _ in 0..2 {
-        let LaneMarks { own, firm, seen, lease, .. } = marks(&world.client, HUB, id).expect("known");
-        assert_eq!((own, firm, seen, lease), (50_032, 50_032, 5000, 50_010));
+        let LaneMarks { own, seen, lease, keys, keys_seen, .. } =
+            marks(&world.client, HUB, id).expect("known");
+        assert_eq!((own, seen, lease, keys, keys_seen), (CHUNK, 5000, 3000, KEYS + 96, KEYS + 320));
         world.reopen();
     }
+    assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, KEYS + 96);
+    assert_eq!(
+        get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset,
+        KEYS + 160,
+        "over the other"
+    );
 }
 
 #[test]
@@ -106,14 +124,14 @@ fn marks_tell_what_is_handed_out_next_and_below_what_all_counts_as_used() {
         (next, used_below)
     };
     assert_eq!(told(), (0, 0));
-    assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, 0);
-    assert_eq!(told(), (32, 0), "a tag key ahead of all that is reserved is behind what comes next");
+    world.mint_up(40);
+    assert_eq!(told(), (40, 0));
     for (offset, used_below) in [(64, 0), (192, 0), (0, 128), (128, 256)] {
         let range = PadRange { table: id, lane: Lane::Down, offset, len: 64 };
         assert_eq!(hold(&world.client, held(HUB, range)), Ok(()));
         let claims = vec![(range, Use::Key)];
         get(world.client.commit(Transaction { claims, ..Transaction::default() })).expect("claimed");
-        assert_eq!(told(), (32, used_below), "without a gap, once {offset} is used");
+        assert_eq!(told(), (40, used_below), "without a gap, once {offset} is used");
     }
 }
 
@@ -123,9 +141,38 @@ fn marks_cover_what_will_be_handed_out_next_where_that_is_wanted() {
     let id = table(&world.client).table;
     world.mint_up(100);
     assert_eq!(get(world.client.marks(HUB, id, true)).expect("known").own, CHUNK + 100);
-    assert_eq!(get(world.client.mint_sync(id, 50)).expect("a tag key").range.offset, 100, "out of memory");
-    assert_eq!(get(world.client.mint_sync(id, 133)).expect("a tag key").range.offset, CHUNK + 100);
     assert_eq!(get(world.client.mint_sync(id, LANE - 31)).map(|_| ()), Err(MintError::PlaceUsed));
+    assert_eq!(get(world.client.mint_sync(id, LANE - 32)).expect("a tag key").range.offset, LANE - 32);
+    assert_eq!(get(world.client.mint_sync(id, LANE - 32)).map(|_| ()), Err(MintError::PlaceUsed));
+    assert_eq!(get(world.client.mint_sync(id, u64::MAX)).map(|_| ()), Err(MintError::PlaceUsed));
+    assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, KEYS, "others are left");
+}
+
+#[test]
+fn messages_and_tag_keys_of_marks_keep_to_their_parts_of_a_lane() {
+    let world = World::paired();
+    let id = table(&world.client).table;
+    let try_to = |offset, len, for_sync| {
+        let range = PadRange { table: id, lane: Lane::Up, offset, len };
+        hold(&world.hub, HoldWant { peer: CLIENT, range, for_sync })
+    };
+    for (offset, len, for_sync) in
+        [(KEYS, 96, false), (KEYS - 64, 96, false), (0, 32, true), (KEYS - 1, 32, true)]
+    {
+        assert_eq!(try_to(offset, len, for_sync), Err(HoldRefusal::OutOfRange), "{offset}");
+    }
+    assert_eq!((try_to(KEYS - 96, 96, false), try_to(KEYS, 32, true)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn a_table_without_a_place_for_another_mark_is_spent() {
+    let world = World::paired();
+    let id = table(&world.client).table;
+    for _ in 0..(LANE - KEYS) / 32 {
+        get(world.client.mint_sync(id, 0)).expect("a tag key");
+    }
+    assert_eq!(get(world.client.mint_sync(id, 0)).map(|_| ()), Err(MintError::PlaceUsed));
+    assert_eq!(table(&world.client).state, TableState::Spent);
 }
 
 #[test]
@@ -138,9 +185,9 @@ fn skipping_gives_up_what_waits_is_durable_and_ends_with_the_lane() {
     get(world.client.skip(id, 50_000)).expect("skipped");
     world.reopen();
     assert_eq!(marks(&world.client, HUB, id).expect("known").own, 50_000);
-    get(world.client.skip(id, LANE)).expect("all of it");
-    assert!(get(world.client.skip(id, LANE + 1)).is_err());
-    assert_eq!(marks(&world.client, HUB, id).expect("known").own, LANE);
+    get(world.client.skip(id, KEYS)).expect("all of it");
+    assert!(get(world.client.skip(id, KEYS + 1)).is_err());
+    assert_eq!(marks(&world.client, HUB, id).expect("known").own, KEYS);
 }
 
 #[test]
@@ -181,15 +228,24 @@ fn marks_beyond_the_ends_of_their_lanes_are_refused() {
     let unknown = TableId::new([0; 16]);
     assert_eq!(compare(&world.client, sync(unknown)), Err(StoreError::UnknownTable { table: unknown }));
     for bad in [
-        SyncRecord { lease: LANE + 1, ..sync(id) },
-        SyncRecord { peer_mark: LANE + 1, ..sync(id) },
-        SyncRecord { void_below: Some(LANE + 1), ..sync(id) },
+        SyncRecord { lease: KEYS + 1, ..sync(id) },
+        SyncRecord { peer_mark: KEYS + 1, ..sync(id) },
+        SyncRecord { own_keys: LANE + 1, ..sync(id) },
+        SyncRecord { peer_keys: LANE + 1, ..sync(id) },
+        SyncRecord { void_below: Some(KEYS + 1), ..sync(id) },
     ] {
         assert!(matches!(compare(&world.client, bad), Err(StoreError::Invalid { .. })), "{bad:?}");
     }
     assert_eq!(marks(&world.client, HUB, id).map(|marks| (marks.lease, marks.seen)), Ok((0, 0)));
-    let all = SyncRecord { lease: LANE, peer_mark: LANE, void_below: Some(LANE), ..sync(id) };
+    let all = SyncRecord {
+        lease: KEYS,
+        peer_mark: KEYS,
+        own_keys: LANE,
+        peer_keys: LANE,
+        void_below: Some(KEYS),
+        ..sync(id)
+    };
     assert_eq!(compare(&world.client, all), Ok(()));
-    let range = PadRange { table: id, lane: Lane::Down, offset: LANE - 40, len: 40 };
+    let range = PadRange { table: id, lane: Lane::Down, offset: KEYS - 40, len: 40 };
     assert_eq!(hold(&world.client, held(HUB, range)), Err(HoldRefusal::AlreadyUsed));
 }

@@ -10,6 +10,7 @@ use dske_protocol::{
     message::claimed_range,
     pad::{PadBytes, TAG_BYTES, TAG_KEY_BYTES, TagKey},
     refusal::Refusal,
+    sync::{key_place, keys_from},
 };
 
 /// Bytes of a lane: a few dozen short messages, so that scripts meet its end too.
@@ -22,8 +23,9 @@ const CHUNK_BYTES: u64 = 256;
 #[derive(Debug)]
 struct LaneBytes {
     bytes: Vec<u8>,
-    /// How far its allocator has come.
+    /// How far its allocator has come, and where its next tag key of a mark stands.
     mark: u64,
+    key: u64,
     /// Runs by their start: those used, those held.
     used: BTreeMap<u64, u64>,
     held: BTreeMap<u64, u64>,
@@ -33,13 +35,28 @@ impl LaneBytes {
     fn new(seed: &[u8]) -> Self {
         let mut bytes = vec![0; LANE_BYTES];
         blake3::Hasher::new().update(seed).finalize_xof().fill(&mut bytes);
-        Self { bytes, mark: 0, used: BTreeMap::new(), held: BTreeMap::new() }
+        Self {
+            bytes,
+            mark: 0,
+            key: keys_from(LANE_BYTES as u64),
+            used: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     fn get(&self, range: &PadRange) -> Option<&[u8]> {
         let (start, end) = (usize::try_from(range.offset).ok()?, usize::try_from(range.end()?).ok()?);
         self.bytes.get(start..end)
     }
+}
+
+/// Where the bytes from `at` on that are all in a set of runs end.
+fn end_from(runs: &BTreeMap<u64, u64>, at: u64) -> u64 {
+    let mut end = at;
+    while let Some((_, &last)) = runs.range(..=end).next_back().filter(|&(_, &last)| last > end) {
+        end = last;
+    }
+    end
 }
 
 /// Whether a run meets one of a set.
@@ -137,6 +154,17 @@ impl Pads {
         Some((range, run))
     }
 
+    /// A peer takes the next tag key of a mark, with the bytes; `None` where its lane has none left.
+    pub fn peer_takes_key(&mut self, peer: &NodeId) -> Option<(PadRange, Vec<u8>)> {
+        let (table, lane) = (table_of(peer), self.theirs());
+        let bytes = self.tables.get_mut(&table)?.lane(lane);
+        let offset = key_place(LANE_BYTES as u64, bytes.key)?;
+        let range = PadRange { table, lane, offset, len: TAG_KEY_BYTES as u64 };
+        bytes.key = range.end()?;
+        let run = bytes.get(&range)?.to_vec();
+        Some((range, run))
+    }
+
     /// The bytes of any run, whoever allocates it.
     pub fn read(&mut self, range: &PadRange) -> Option<Vec<u8>> {
         self.tables.get_mut(&range.table)?.lane(range.lane).get(range).map(<[u8]>::to_vec)
@@ -217,6 +245,10 @@ impl Pads {
                 {
                     table.seen = table.seen.max(sync.peer_mark);
                     table.lease = table.lease.max(sync.lease);
+                    let lane = table.lane(self.own);
+                    lane.key = end_from(&lane.used, lane.key.max(sync.own_keys));
+                    let mark = lane.mark.max(table.reserved);
+                    assert!(table.lease <= mark, "covered up to {}, reserved up to {mark}", table.lease);
                 }
                 (Some(PadOutcome::Committed { ticket, ok }), ok.then_some(*record))
             }
@@ -238,7 +270,9 @@ impl Pads {
                 }
                 (Some(PadOutcome::Skipped { ticket, ok }), None)
             }
-            PadEffect::Open(_) | PadEffect::Shut(_) | PadEffect::Close(_) => (None, None),
+            PadEffect::Open(_) | PadEffect::Shut(_) | PadEffect::Leave(_) | PadEffect::Close(_) => {
+                (None, None)
+            }
         }
     }
 
@@ -252,18 +286,21 @@ impl Pads {
         let bytes = LANE_BYTES as u64;
         if reserve {
             let mark = table.lane(own).mark;
-            table.reserved = table.reserved.max((mark + CHUNK_BYTES).min(bytes));
+            table.reserved = table.reserved.max((mark + CHUNK_BYTES).min(keys_from(bytes)));
         }
         let (seen, lease) = (table.seen, table.lease);
-        let handed_out = table.lane(own).mark;
+        let theirs = if own == Lane::Up { Lane::Down } else { Lane::Up };
+        let keys_seen = end_from(&table.lane(theirs).used, keys_from(bytes));
+        let (handed_out, keys) = (table.lane(own).mark, table.lane(own).key);
         let own = handed_out.max(table.reserved);
         Ok(LaneMarks {
             own,
-            firm: own,
             next: handed_out,
             seen,
             used_below: 0,
             lease,
+            keys,
+            keys_seen,
             own_bytes: bytes,
             peer_bytes: bytes,
             ahead: CHUNK_BYTES / 2,
@@ -277,11 +314,19 @@ impl Pads {
         let table = self.tables.get_mut(table).ok_or(MintRefusal::Internal)?;
         let peer = table.peer;
         let lane = table.lane(own);
-        lane.mark = lane.mark.max(at);
-        let range = PadRange { table: id, lane: own, offset: lane.mark, len: TAG_KEY_BYTES as u64 };
-        let low = MintRefusal::Low { peer, left: 0, needed: range.len };
+        let low = MintRefusal::Low { peer, left: 0, needed: TAG_KEY_BYTES as u64 };
+        let mut at = at.max(lane.key);
+        let range = loop {
+            let offset = key_place(LANE_BYTES as u64, at).ok_or(low)?;
+            let range = PadRange { table: id, lane: own, offset, len: TAG_KEY_BYTES as u64 };
+            if !meets(&lane.used, &range) {
+                break range;
+            }
+            at = offset + 1;
+        };
         let pad = lane.get(&range).ok_or(low)?.to_vec();
-        lane.mark += range.len;
+        lane.used.insert(range.offset, range.offset + range.len);
+        lane.key = end_from(&lane.used, lane.key);
         Ok(Minted { range, pad: PadBytes::mint(pad) })
     }
 
@@ -326,7 +371,9 @@ impl Pads {
     fn has_left(&mut self, peer: &NodeId, bytes: u64) -> bool {
         let own = self.own;
         let lane = self.tables.get_mut(&table_of(peer)).map(|table| table.lane(own));
-        lane.is_some_and(|lane| lane.mark.checked_add(bytes).is_some_and(|end| end <= LANE_BYTES as u64))
+        lane.is_some_and(|lane| {
+            lane.mark.checked_add(bytes).is_some_and(|end| end <= keys_from(LANE_BYTES as u64))
+        })
     }
 
     fn mint(&mut self, peer: &NodeId, len: u64) -> Result<Minted, MintRefusal> {

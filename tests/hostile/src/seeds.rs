@@ -90,6 +90,8 @@ fn messages() -> Vec<Vec<u8>> {
         seen_was: 64,
         used_below: 64,
         lease: 64,
+        keys: 7168,
+        keys_seen: 7200,
         unsure: false,
     };
     let pad = vec![9; 256];
@@ -365,13 +367,14 @@ fn sender_scripts() -> Vec<Vec<u8>> {
 }
 
 fn sync_scripts() -> Vec<Vec<u8>> {
-    // End; then hello (peer, seen), marks (peer, own, seen, lease, changes before and after sealing), messages.
+    // End; then hello (peer, place), marks (peer, own, seen, lease, places, changes before and after sealing), messages.
     let hello = |seen: u8| vec![0, 0, seen, 1];
-    let mark = |own: u8, seen: u8, lease: u8| vec![2, 0, own, 0, seen, 0, lease, 0, 0, 0, 1];
-    let forged = |own: u8| vec![2, 0, own, 0, 0, 0, 0, 0, 1, 0, 60, 0xff, 0, 1];
+    let mark = |own: u8, seen: u8, lease: u8| vec![2, 0, own, 0, seen, 0, lease, 0, 0, 0, 0, 0, 1];
+    let forged = |own: u8| vec![2, 0, own, 0, 0, 0, 0, 0, 0, 0, 1, 0, 60, 0xff, 0, 1];
     let send = |end: u8| vec![5, 0, end, 1];
     let stream = [hello(0), mark(8, 4, 0), send(1), send(9), mark(8, 16, 0), send(3)].concat();
-    let back = [hello(0), mark(8, 100, 0), mark(4, 0, 0), mark(8, 4, 100), vec![6, 0, 1], send(1)].concat();
+    let back =
+        [hello(0), mark(8, 100, 0), mark(4, 0, 0), mark(8, 4, 100), vec![6, 0, 1, 1], send(1)].concat();
     let bad = [hello(9), forged(3), mark(1, 1, 1), vec![3, 0, 0, 1], vec![4, 0, 2, 0, 5, 6, 0, 1]].concat();
     let mut seeds = Vec::new();
     for end in [0, 1] {

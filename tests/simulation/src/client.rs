@@ -19,7 +19,7 @@ use dske_protocol::{
     receiver::{Receiver, ReceiverInput},
     refusal::Refusal,
     sender::{Sender, SenderInput},
-    sync::ClientEnd,
+    sync::{ClientEnd, Pace},
 };
 use dske_storage::{BlockState, TableSide, TakeError};
 
@@ -36,16 +36,14 @@ const HOUSEKEEPING: Micros = 100 * MILLI;
 /// Between two questions for active tables while one of ours is not among them.
 const HELLO_PAUSE: Micros = SECOND;
 
-/// Between two tries to compare marks, at first and at last.
-const SYNC_PAUSE_MIN: Micros = 250 * MILLI;
-const SYNC_PAUSE_MAX: Micros = 60 * SECOND;
-
 /// See the head of the file.
 pub(crate) struct ClientRole {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     pub(crate) desk: IdentityDesk,
     sync: Sync<ClientEnd>,
+    /// When tables may be compared again.
+    pace: Pace,
     hubs: BTreeMap<usize, HubView>,
     identities: BTreeMap<NodeId, BTreeSet<NodeId>>,
     inquiries: Vec<(Subject, Time)>,
@@ -60,6 +58,7 @@ pub(crate) struct ClientRole {
     started: Duration,
 }
 
+#[derive(Default)]
 struct HubView {
     connected: bool,
     excluded: bool,
@@ -67,23 +66,6 @@ struct HubView {
     excluded_at: Option<Micros>,
     active: BTreeSet<TableId>,
     hello_at: Option<Micros>,
-    /// No comparison of marks before this.
-    sync_due: Micros,
-    sync_pause: Micros,
-}
-
-impl Default for HubView {
-    fn default() -> Self {
-        Self {
-            connected: false,
-            excluded: false,
-            excluded_at: None,
-            active: BTreeSet::new(),
-            hello_at: None,
-            sync_due: 0,
-            sync_pause: SYNC_PAUSE_MIN,
-        }
-    }
 }
 
 struct Served {
@@ -129,7 +111,8 @@ impl ClientRole {
             negotiations: BTreeMap::new(),
             receiver: Receiver::new(me, policy, identities.keys().copied()),
             desk: IdentityDesk::new(plan.k_min),
-            sync: Sync::new(),
+            sync: Sync::new(plan.k_min),
+            pace: Pace::default(),
             hubs,
             identities,
             inquiries: Vec::new(),
@@ -257,7 +240,12 @@ impl ClientRole {
         let ours: Vec<_> = ours.collect();
         if let Some(Answer::Hello(active)) = answer {
             view.active = active.into_iter().collect();
+            // What the hub does not list any more is not used until it does.
+            let left = ours.iter().filter(|table| table.open && !view.active.contains(&table.table));
+            let left: Vec<TableId> = left.map(|table| table.table).collect();
+            left.into_iter().for_each(|table| self.sync.left(core, shared, table));
         }
+        let Some(view) = self.hubs.get_mut(&hub) else { return };
         let complete = ours.iter().all(|table| view.active.contains(&table.table));
         if view.connected && !complete {
             view.hello_at = Some(shared.now + HELLO_PAUSE);
@@ -280,8 +268,8 @@ impl ClientRole {
     }
 
     fn compare(&mut self, core: &mut Core, shared: &mut Shared) {
-        for (hub, peer, table) in self.apart(core, shared) {
-            if self.hubs.get(&hub).is_some_and(|view| view.sync_due <= shared.now) {
+        for (_, peer, table) in self.apart(core, shared) {
+            if self.pace.is_due(core.now(shared), &table) {
                 self.sync.begin(core, shared, peer, table);
             }
         }
@@ -300,18 +288,11 @@ impl ClientRole {
                 self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes: None });
             }
             News::Dropped(_) => {}
-            News::Synced { peer } => {
-                if let Some(view) = self.hubs.get_mut(&peer) {
-                    view.sync_pause = SYNC_PAUSE_MIN;
-                }
+            News::Synced { table, .. } => {
+                self.pace.forget(&table);
                 self.advance(core, shared);
             }
-            News::Lapsed { peer } => {
-                if let Some(view) = self.hubs.get_mut(&peer) {
-                    view.sync_due = shared.now + view.sync_pause;
-                    view.sync_pause = (view.sync_pause * 2).min(SYNC_PAUSE_MAX);
-                }
-            }
+            News::Lapsed { table } => self.pace.lapsed(now, table),
         }
     }
 
@@ -394,8 +375,10 @@ impl ClientRole {
             self.look_soon(shared);
         }
         let apart = self.apart(core, shared);
-        let waiting = |(hub, _, _): &(usize, NodeId, TableId)| {
-            self.hubs.get(hub).map(|view| view.sync_due).filter(|due| *due > shared.now)
+        let now = core.now(shared);
+        let waiting = |(_, _, table): &(usize, NodeId, TableId)| {
+            let until = self.pace.until(table).filter(|until| *until > now)?;
+            Some((until.as_micros() as Micros).saturating_sub(core.clock_ahead))
         };
         let compare = apart.iter().filter_map(waiting).min();
         let hello = self.hubs.values().filter_map(|view| view.hello_at).min();

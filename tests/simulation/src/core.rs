@@ -248,6 +248,10 @@ impl Core {
             PadEffect::Open(table) => self.store.open_table(&table),
             PadEffect::Close(peer) => self.store.close_tables(peer),
             PadEffect::Shut(table) => self.store.shut_table(&table),
+            PadEffect::Leave(table) => {
+                shared.count("tables left");
+                self.store.leave_table(&table);
+            }
             PadEffect::Release { range, forged_blocks } => self.store.release(range, forged_blocks),
             PadEffect::Mint { ticket, wants } => {
                 self.pads.push_back(PadTask::Mint { machine, ticket, wants });
@@ -259,7 +263,6 @@ impl Core {
                     lies::hub_record(shared, self.me, &self.store, &mut record, &mut self.late);
                 }
                 let pending = Pending::of(&record);
-                shared.checker.asked(self.me, &pending);
                 let at_ms = self.now(shared).as_millis() as u64;
                 let transaction = effects::transaction(*record, || self.store.next_outbox_id(), at_ms);
                 let transaction = Box::new(transaction);
@@ -323,10 +326,14 @@ impl Core {
                 Some(Done::Pad(machine, PadOutcome::Held { ticket, result, block_ended }))
             }
             PadTask::Marks { ticket, peer, table, reserve } => {
-                let result = self.store.marks(peer, table, reserve).map_err(effects::marks_refusal);
+                let mut result = self.store.marks(peer, table, reserve).map_err(effects::marks_refusal);
+                if let Ok(marks) = &mut result {
+                    lies::marks(shared, self.me, marks);
+                }
                 Some(Done::Pad(Machine::Sync, PadOutcome::Marks { ticket, result }))
             }
             PadTask::MintSync { ticket, table, at } => {
+                shared.checker.takes_key(self.me, table);
                 let minted = self.store.mint_sync(table, at);
                 let result = minted.map(|run| vec![Minted { range: run.range, pad: run.pad }]);
                 let result = result.map_err(effects::mint_refusal);

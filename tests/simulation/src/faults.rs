@@ -224,7 +224,9 @@ impl World {
         let since: Vec<_> = since.copied().collect();
         checker.put_back.extend(since);
         checker.was_put_back[node] = true;
+        checker.restores[node] = (checker.restores[node].0 + 1, std::collections::BTreeSet::new());
         checker.facts[node] = snapshot.facts;
+        checker.facts[node].put_back();
         if ledger_alone {
             checker.facts[node].partly_old = true;
             self.nodes[node].device = self.nodes[node].device.with_ledger_of(&snapshot.device);

@@ -73,7 +73,7 @@ impl HubRole {
                 mail.entry(client).or_default().waiting.push_back(entry.id);
             }
         }
-        let (served, delivered, sync) = (BTreeMap::new(), Vec::new(), Sync::new());
+        let (served, delivered, sync) = (BTreeMap::new(), Vec::new(), Sync::new(0));
         Self { hub, served, next: 0, mail, delivered, look_at: None, sync }
     }
 
@@ -244,7 +244,7 @@ impl HubRole {
             News::Dropped(Held::Claim { to, wire, .. }) => {
                 core.send(shared, to, Packet::IdentityAnswer(wire, Err(Refusal::Busy)));
             }
-            News::Synced { peer } => {
+            News::Synced { peer, .. } => {
                 let mail = self.mail.entry(peer).or_default();
                 mail.ready = shared.is_up(core.me, peer);
                 mail.paused = false;

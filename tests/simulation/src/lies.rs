@@ -3,7 +3,7 @@
 
 use dske_protocol::{
     codec::Blob,
-    effect::{Outgoing, Record},
+    effect::{LaneMarks, Outgoing, Record},
     ids::{BlockId, Lane, NodeId, PadRange},
     message::{
         Agreement, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice, NoticeOutcome,
@@ -12,6 +12,7 @@ use dske_protocol::{
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::burned_bytes,
     refusal::{AbortReason, Refusal},
+    sync::keys_from,
     tag::Tag,
 };
 use dske_storage::{Use, Want, simulation::SimStore};
@@ -68,6 +69,8 @@ pub(crate) enum Lie {
     /// Two messages for one block.
     SpeaksTwice,
     WrongTag,
+    /// More on record of its clients than there is: that they were put back.
+    Overstated,
     // Clients.
     /// Shares of no one secret.
     SplitSecret,
@@ -84,7 +87,7 @@ pub(crate) enum Lie {
 }
 
 /// Lies that hubs tell.
-pub(crate) const HUB_LIES: [Lie; 25] = [
+pub(crate) const HUB_LIES: [Lie; 26] = [
     Lie::FalseShare,
     Lie::EqualErrors,
     Lie::CancellingErrors,
@@ -110,6 +113,7 @@ pub(crate) const HUB_LIES: [Lie; 25] = [
     Lie::EndedBlock,
     Lie::SpeaksTwice,
     Lie::WrongTag,
+    Lie::Overstated,
 ];
 
 /// Lies that clients tell.
@@ -164,6 +168,7 @@ impl Lie {
             Self::EndedBlock => "lie: ended block",
             Self::SpeaksTwice => "lie: speaks twice",
             Self::WrongTag => "lie: wrong tag",
+            Self::Overstated => "lie: overstated",
             Self::SplitSecret => "lie: split secret",
             Self::SplitParameters => "lie: split parameters",
             Self::AgainstPolicy => "lie: against policy",
@@ -507,6 +512,21 @@ pub(crate) fn notice(shared: &mut Shared, client: usize, outcome: NoticeOutcome)
     } else {
         let false_positions = (0..shared.rng.below(4)).map(|_| shared.rng.below(256) as u8).collect();
         NoticeOutcome::Validated { shares: u8::MAX, false_positions }
+    }
+}
+
+/// What a lying hub has on record of a client, it says.
+pub(crate) fn marks(shared: &mut Shared, hub: usize, marks: &mut LaneMarks) {
+    if draw(shared, hub, |lie| lie == Lie::Overstated).is_none() {
+        return;
+    }
+    match shared.rng.below(3) {
+        0 => marks.seen = (marks.seen + shared.rng.within(1..=3000)).min(keys_from(marks.peer_bytes)),
+        1 => marks.lease = (marks.lease + shared.rng.within(1..=3000)).min(keys_from(marks.own_bytes)),
+        _ => {
+            let more = 32 * shared.rng.within(1..=8);
+            marks.keys_seen = (marks.keys_seen + more).min(marks.peer_bytes);
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt;
 
 use dske_protocol::{
     ids::{BlockId, PadRange, TableId},
-    message::{Notice, NoticeOutcome, claimed_range},
+    message::{Nonce, Notice, NoticeOutcome, claimed_range},
     refusal::Refusal,
-    sync::SyncHello,
+    sync::{HelloBack, SyncHello},
 };
 
 use crate::rng::{Digest, Rng};
@@ -29,7 +29,7 @@ pub(crate) enum Packet {
     Hello(Wire),
     HelloAnswer(Wire, Vec<TableId>),
     SyncHello(Wire, SyncHello),
-    SyncHelloAnswer(Wire, Result<SyncHello, Refusal>),
+    SyncHelloAnswer(Wire, Result<HelloBack, Refusal>),
     Mark(Wire, Vec<u8>),
     MarkAnswer(Wire, Result<Vec<u8>, Refusal>),
 }
@@ -73,9 +73,8 @@ impl fmt::Display for Packet {
             | Self::InstructionAnswer(_, Err(refusal))
             | Self::SyncHelloAnswer(_, Err(refusal))
             | Self::MarkAnswer(_, Err(refusal)) => write!(f, ": {refusal}"),
-            Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
-                write!(f, " {} seen {}", hello.table.short(), hello.seen)
-            }
+            Self::SyncHello(_, hello) => write!(f, " {}", hello.table.short()),
+            Self::SyncHelloAnswer(_, Ok(back)) => write!(f, " {} keys {}", back.table.short(), back.keys),
             _ => Ok(()),
         }
     }
@@ -176,9 +175,10 @@ impl Packet {
             | Self::IdentityAnswer(_, Err(refusal)) => digest.number(*refusal as u64),
             Self::Notice(notice) => digest.bytes(notice.block.as_bytes()),
             Self::Link(link) => digest.bytes(link.bytes()),
-            Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
-                digest.bytes(hello.table.as_bytes());
-                digest.number(hello.seen);
+            Self::SyncHello(_, hello) => digest.bytes(hello.table.as_bytes()),
+            Self::SyncHelloAnswer(_, Ok(back)) => {
+                digest.bytes(back.table.as_bytes());
+                digest.number(back.keys);
             }
             _ => {}
         }
@@ -186,6 +186,50 @@ impl Packet {
             digest.bytes(sealed);
         }
         digest.0
+    }
+
+    /// Changes one field of a hello or of its answer, which no tag guards. `None` where it is neither.
+    pub(crate) fn lie_in_hello(&mut self, rng: &mut Rng) -> Option<&'static str> {
+        let nonce = |rng: &mut Rng| Nonce::random(&mut rng.0);
+        let table = |rng: &mut Rng| {
+            let mut id = [0; 16];
+            rng.fill(&mut id);
+            TableId::new(id)
+        };
+        Some(match self {
+            Self::SyncHello(_, hello) if rng.chance(0.5) => {
+                hello.nonce = nonce(rng);
+                "lie in a hello: nonce"
+            }
+            Self::SyncHello(_, hello) => {
+                hello.table = table(rng);
+                "lie in a hello: table"
+            }
+            Self::SyncHelloAnswer(_, Ok(back)) => match rng.below(8) {
+                0 => {
+                    back.nonce = nonce(rng);
+                    "lie in its answer: nonce"
+                }
+                1 => {
+                    back.table = table(rng);
+                    "lie in its answer: table"
+                }
+                2 => {
+                    back.keys = u64::MAX - rng.below(64);
+                    "lie in its answer: no place"
+                }
+                // Anywhere in a lane and behind it; often a place for tag keys.
+                _ => {
+                    back.keys = rng.below(44 << 10);
+                    "lie in its answer: place"
+                }
+            },
+            Self::SyncHelloAnswer(_, answer) => {
+                *answer = Err(rng.pick(&REFUSALS).copied().unwrap_or(Refusal::Busy));
+                "lie in its answer: refusal"
+            }
+            _ => return None,
+        })
     }
 
     /// Damages it on its way. `other`: bytes of another message, to splice in.
@@ -197,11 +241,9 @@ impl Packet {
                     *result = if rng.chance(0.5) { Ok(()) } else { Err(refusal) };
                 }
                 Self::HelloAnswer(_, tables) => tables.clear(),
-                // A lying word about how far a lane has come costs a tag key at most.
-                Self::SyncHello(_, hello) | Self::SyncHelloAnswer(_, Ok(hello)) => {
-                    hello.seen = rng.below(40_000);
+                _ => {
+                    self.lie_in_hello(rng);
                 }
-                _ => {}
             }
             return "answer changed";
         };

@@ -86,6 +86,10 @@ pub(crate) struct Network {
     pub(crate) forge: f64,
     /// Chance that an outsider sends an old message again.
     pub(crate) replay: f64,
+    /// Chance that a field of a hello or of its answer is changed, and that an outsider adds a hello.
+    pub(crate) hellos: f64,
+    /// Chance that a mark is kept back.
+    pub(crate) withhold: f64,
     /// Number expected.
     pub(crate) partitions: f64,
     /// Number expected.
@@ -102,6 +106,8 @@ impl Default for Network {
             corrupt: 0.0,
             forge: 0.0,
             replay: 0.0,
+            hellos: 0.0,
+            withhold: 0.0,
             partitions: 0.0,
             disconnects: 0.0,
         }

@@ -8,6 +8,8 @@ use std::{
 use dske_protocol::{
     Reconstructed,
     ids::{BlockId, KeyId, Name, NodeId},
+    message::Nonce,
+    sync::SyncHello,
 };
 
 use crate::{
@@ -287,9 +289,17 @@ impl Shared {
             let other = self.captured.get(at).and_then(|(_, _, other)| other.sealed().cloned());
             let how = packet.damage(&mut self.rng, other.as_deref());
             self.count(how);
-            if let Packet::SyncHello(_, hello) | Packet::SyncHelloAnswer(_, Ok(hello)) = &packet {
-                self.checker.lying_hellos.insert(hello.table);
-            }
+        }
+        if !quiet
+            && self.rng.chance(self.network.hellos)
+            && let Some(lie) = packet.lie_in_hello(&mut self.rng)
+        {
+            self.count(lie);
+        }
+        let mark = matches!(packet, Packet::Mark(..) | Packet::MarkAnswer(..));
+        if !quiet && mark && self.rng.chance(self.network.withhold) {
+            self.count("marks withheld");
+            return;
         }
         let delay = self.delay() + extra;
         self.after(delay, Event::Deliver { from, to, link: link.number, packet });
@@ -315,6 +325,19 @@ impl Shared {
             let (wire, number) = (self.wire(), self.link(from, to).number);
             let delay = self.delay();
             self.after(delay, Event::Deliver { from, to, link: number, packet: packet.with_wire(wire) });
+        }
+        if self.rng.chance(self.network.hellos)
+            && let Some((from, to, table)) = self.checker.lanes.some_table(&mut self.rng)
+        {
+            // A hello of nobody.
+            self.count("hellos invented");
+            let (wire, number) = (self.wire(), self.link(from, to).number);
+            let hello = SyncHello { table, nonce: Nonce::random(&mut self.rng.0) };
+            let delay = self.delay();
+            self.after(
+                delay,
+                Event::Deliver { from, to, link: number, packet: Packet::SyncHello(wire, hello) },
+            );
         }
         if self.rng.chance(self.network.forge) {
             self.count("messages forged");

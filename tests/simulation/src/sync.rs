@@ -8,7 +8,7 @@ use dske_protocol::{
     ids::{NodeId, TableId},
     message::claimed_range,
     refusal::Refusal,
-    sync::{Found, SyncDesk, SyncEffect, SyncHello, SyncInput, SyncSide},
+    sync::{Found, HelloBack, SyncDesk, SyncEffect, SyncInput, SyncSide},
 };
 
 use crate::{
@@ -43,13 +43,14 @@ struct Asker {
 /// What the process has to do about it.
 pub(crate) enum News {
     Dropped(Held),
-    Synced { peer: usize },
-    Lapsed { peer: usize },
+    Synced { peer: usize, table: TableId },
+    Lapsed { table: TableId },
 }
 
 impl<S: SyncSide> Sync<S> {
-    pub(crate) fn new() -> Self {
-        Self { desk: SyncDesk::new(), held: BTreeMap::new(), askers: BTreeMap::new(), next: 0 }
+    /// So many hubs must say that this node was put back before keys that wait are void.
+    pub(crate) fn new(k_min: u8) -> Self {
+        Self { desk: SyncDesk::new(k_min), held: BTreeMap::new(), askers: BTreeMap::new(), next: 0 }
     }
 
     pub(crate) fn under_way(&self) -> usize {
@@ -70,6 +71,11 @@ impl<S: SyncSide> Sync<S> {
 
     pub(crate) fn disconnected(&mut self, core: &Core, shared: &mut Shared, peer: NodeId) {
         self.handle(core, shared, SyncInput::Disconnected(peer));
+    }
+
+    /// A table is not used any more.
+    pub(crate) fn left(&mut self, core: &Core, shared: &mut Shared, table: TableId) {
+        self.handle(core, shared, SyncInput::Left(table));
     }
 
     /// Sends a sealed message as soon as the peer has its run on record.
@@ -132,7 +138,7 @@ impl<S: SyncSide> Sync<S> {
         shared: &mut Shared,
         peer: NodeId,
         table: TableId,
-        answer: Option<Result<SyncHello, Refusal>>,
+        answer: Option<Result<HelloBack, Refusal>>,
     ) {
         self.handle(core, shared, SyncInput::HelloAnswer { peer, table, answer });
     }
@@ -195,11 +201,11 @@ impl<S: SyncSide> Sync<S> {
                 SyncEffect::Drop(ticket) => news.extend(self.held.remove(&ticket).map(News::Dropped)),
                 SyncEffect::Synced { peer, table, found } => {
                     tell(core, shared, table, &found);
-                    news.extend(shared.plan.index(&peer).map(|peer| News::Synced { peer }));
+                    news.extend(shared.plan.index(&peer).map(|peer| News::Synced { peer, table }));
                 }
-                SyncEffect::Lapsed { peer, .. } => {
+                SyncEffect::Lapsed { table, .. } => {
                     shared.count("comparisons lapsed");
-                    news.extend(shared.plan.index(&peer).map(|peer| News::Lapsed { peer }));
+                    news.push(News::Lapsed { table });
                 }
             }
         }
@@ -227,16 +233,16 @@ fn tell(core: &Core, shared: &mut Shared, table: TableId, found: &Found) {
     if found.skipped > 0 {
         shared.count("found: skipped");
     }
-    if found.voided {
-        shared.count("found: voided");
+    if found.put_back {
+        shared.count("found: put back");
     }
     if found.peer_put_back {
         shared.count("found: peer put back");
     }
     if found.is_notable() {
-        shared.note("found", [core.me as u64, found.skipped, u64::from(found.voided)], || {
+        shared.note("found", [core.me as u64, found.skipped, u64::from(found.put_back)], || {
             format!("{} at table {table}: {found:?}", core.me)
         });
     }
-    shared.checker.found(core.me, &table, found);
+    shared.checker.found(core.me, &table, found, &core.store);
 }

@@ -1,6 +1,6 @@
 //! A mark of the peer: the checks, what it is compared with, and what follows once that is on record.
 
-use super::super::{Found, MARKS_MAX, SyncEffect, SyncSide};
+use super::super::{Found, MARKS_MAX, SyncEffect, SyncSide, keys_from};
 use super::{Job, Origin, Purpose, SyncDesk, Verdict};
 use crate::{
     effect::{LaneMarks, PadEffect, Record, SyncRecord},
@@ -102,51 +102,69 @@ impl<S: SyncSide> SyncDesk<S> {
                 return self.failed(origin, &table, refusal);
             }
         };
-        let own_end = mark.seen.max(mark.seen_was).max(mark.used_below);
-        if mark.own.max(mark.own_was) > marks.peer_bytes
-            || own_end > marks.own_bytes
-            || mark.lease > marks.peer_bytes
-        {
+        if !Self::is_possible(&mark, &marks) {
             // Genuine and impossible: the tag key is used up, nothing else.
             self.counters.malformed += 1;
             let ticket = self.begin(Job::Commit { origin, mark, verdict: None });
             return self.commit(ticket, range, None);
         }
+        let verdict = self.verdict(&mark, &marks);
+        let Verdict { found, skip_to } = verdict;
+        let record = SyncRecord {
+            table,
+            peer_mark: mark.own,
+            // A lease never lies beyond our own mark: where it would, what is to be skipped is, first.
+            lease: if skip_to.is_some() { 0 } else { mark.seen },
+            peer_keys: mark.keys,
+            own_keys: mark.keys_seen,
+            void_below: (found.put_back || found.settled).then_some(mark.own_was),
+            put_back: (found.put_back && !found.settled && S::OWN == Lane::Up).then_some(self.k_min),
+            settle: found.settled,
+            compared: skip_to.is_none(),
+            activate: S::OWN == Lane::Up,
+        };
+        let ticket = self.begin(Job::Commit { origin, mark, verdict: Some(verdict) });
+        self.commit(ticket, range, Some(record));
+    }
+
+    /// Whether all that a mark tells lies within the two lanes: messages in their part, tag keys of marks in theirs.
+    fn is_possible(mark: &Mark, marks: &LaneMarks) -> bool {
+        let (theirs, ours) = (keys_from(marks.peer_bytes), keys_from(marks.own_bytes));
+        mark.own.max(mark.own_was).max(mark.lease) <= theirs
+            && mark.seen.max(mark.seen_was).max(mark.used_below) <= ours
+            && (theirs..=marks.peer_bytes).contains(&mark.keys)
+            && (ours..=marks.own_bytes).contains(&mark.keys_seen)
+            && mark.range.offset >= theirs
+    }
+
+    /// What a genuine mark means. Whatever the peer has on record of us was durable here before it was told; so where it has
+    /// more than we, our directory was put back, or the peer lies.
+    fn verdict(&mut self, mark: &Mark, marks: &LaneMarks) -> Verdict {
         let [theirs, mine] = mark.nonces;
         // What both had when the comparison began; what came since was told on this connection.
-        let before =
-            self.session(&table, [mine, theirs]).filter(|session| !session.open).and_then(|s| s.before);
-        let mut found = before.map_or_else(Found::default, |before| Found {
-            skipped: mark.seen_was.saturating_sub(before.firm),
-            voided: mark.lease > before.seen,
-            peer_put_back: mark.unsure || mark.seen_was < before.lease,
-            settled: before.unsure,
-        });
+        let before = self
+            .session(&mark.range.table, [mine, theirs])
+            .filter(|session| !session.open)
+            .and_then(|s| s.before);
+        let skipped = mark.seen.saturating_sub(marks.own);
+        let mut found = Found {
+            skipped,
+            put_back: skipped > 0 || mark.lease > marks.seen || mark.keys_seen > marks.keys,
+            peer_put_back: before.is_some_and(|before| mark.unsure || mark.seen_was < before.lease),
+            settled: before.is_some_and(|before| before.unsure),
+        };
         // It was put back before this connection, and the mark that would have said so was lost; unless it is we.
-        let ours = found.skipped > 0 || found.settled;
-        found.peer_put_back |= !ours && mark.used_below > marks.next;
+        found.peer_put_back |= !found.put_back && !found.settled && mark.used_below > marks.next;
         let skip_to = if found.settled {
-            Some(mark.seen_was.max(marks.own))
+            Some(mark.seen.max(marks.own))
         } else if found.skipped > 0 {
-            Some(mark.seen_was)
+            Some(mark.seen)
         } else {
             // What waits in memory lies where the peer, put back, will count everything as used.
             found.peer_put_back.then_some(marks.own.max(mark.used_below))
         };
         let skip_to = skip_to.filter(|_| !planted(Fault::SkipLeftOut));
-        let record = SyncRecord {
-            table,
-            peer_mark: mark.own,
-            // What the peer has on record counts as taken by us. So it is not recorded before what is to be skipped is:
-            // a crash in between would hide that it has not been.
-            lease: if skip_to.is_some() { 0 } else { mark.seen },
-            void_below: (found.voided || found.settled).then_some(mark.own_was),
-            void_keys: found.voided || found.skipped > 0 || found.settled,
-            activate: S::OWN == Lane::Up,
-        };
-        let verdict = Some(Verdict { found, skip_to });
-        let ticket = self.begin(Job::Commit { origin, mark, verdict });
-        self.commit(ticket, range, Some(record));
+        Verdict { found, skip_to }
     }
 
     pub(super) fn committed(&mut self, origin: Origin, mark: Mark, verdict: Option<Verdict>, ok: bool) {
@@ -162,16 +180,14 @@ impl<S: SyncSide> SyncDesk<S> {
         }
     }
 
-    /// What had to be skipped is, durably. Now what the peer has on record may be, too.
+    /// What had to be skipped is, durably. Now the comparison ends, and what the peer has on record covers messages.
     pub(super) fn skipped(&mut self, origin: Origin, mark: Mark, found: Found) {
         let ticket = self.begin(Job::Lease { origin, mark, found });
         let sync = SyncRecord {
-            table: mark.range.table,
             peer_mark: mark.own,
             lease: mark.seen,
-            void_below: None,
-            void_keys: false,
-            activate: false,
+            compared: true,
+            ..SyncRecord::of(mark.range.table)
         };
         let record = Record { sync: Some(sync), ..Record::default() };
         self.pad_effect(PadEffect::Commit { ticket, record: Box::new(record) });

@@ -12,10 +12,9 @@ use dske_protocol::{
     hub::RequestId,
     ids::{Lane, NodeId, PadRange, TableId},
     message::{ClientMark, HubMark, Mark, Nonce, Unverified},
-    pad::TAG_KEY_BYTES,
     params::Time,
     refusal::Refusal,
-    sync::{ClientEnd, HubEnd, SyncDesk, SyncEffect, SyncHello, SyncInput, SyncSide},
+    sync::{ClientEnd, HelloBack, HubEnd, SyncDesk, SyncEffect, SyncHello, SyncInput, SyncSide, keys_from},
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -23,7 +22,7 @@ use super::Reached;
 use crate::{
     cast::{client, unsealed},
     input::{Input, mutate},
-    pads::{Pads, table_of},
+    pads::{LANE_BYTES, Pads, table_of},
 };
 
 /// Steps of one script.
@@ -67,7 +66,7 @@ fn nonce(byte: u8) -> Nonce {
 impl<S: SyncSide> Stage<S> {
     fn new() -> Self {
         Self {
-            desk: SyncDesk::new(),
+            desk: SyncDesk::new(2),
             pads: Pads::new(S::OWN, (0..PEERS).map(client)),
             now: Time::ZERO,
             rng: StdRng::seed_from_u64(7),
@@ -102,8 +101,8 @@ impl<S: SyncSide> Stage<S> {
     fn step(&mut self, script: &mut Input<'_>) {
         match script.u8() % 10 {
             0 | 1 => {
-                let (peer, seen) = (client(script.u8() % PEERS), u64::from(script.u8()) * 32);
-                self.hello(peer, seen);
+                let (peer, keys) = (client(script.u8() % PEERS), u64::from(script.u8()) * 32);
+                self.hello(peer, keys);
             }
             2 => self.mark(script),
             3 => {
@@ -125,7 +124,15 @@ impl<S: SyncSide> Stage<S> {
                 self.outgoing.insert(ticket, range);
                 self.input(SyncInput::Outgoing { ticket, peer, range });
             }
-            6 => self.input(SyncInput::Disconnected(client(script.u8() % PEERS))),
+            6 => {
+                let peer = client(script.u8() % PEERS);
+                let left = script.u8().is_multiple_of(4);
+                self.input(if left {
+                    SyncInput::Left(table_of(&peer))
+                } else {
+                    SyncInput::Disconnected(peer)
+                });
+            }
             7 => {
                 self.pads.trouble.mint = script.u8() & 1 != 0;
                 self.pads.trouble.commit = script.u8() & 1 != 0;
@@ -148,23 +155,24 @@ impl<S: SyncSide> Stage<S> {
         }
     }
 
-    /// Begins a comparison with a peer that claims to have seen so much.
-    fn hello(&mut self, peer: NodeId, seen: u64) {
+    /// Begins a comparison with a peer that names a place for the tag key.
+    fn hello(&mut self, peer: NodeId, keys: u64) {
         let table = table_of(&peer);
         let theirs = nonce(u8::try_from(self.next % 256).unwrap_or(0));
-        let hello = SyncHello { table, nonce: theirs, seen };
         if S::OWN == Lane::Up {
             self.input(SyncInput::Begin { peer, table });
             self.settle_pads();
             if let Some(nonces) = self.nonces.get_mut(&table) {
                 nonces[1] = theirs;
             }
-            self.input(SyncInput::HelloAnswer { peer, table, answer: Some(Ok(hello)) });
+            let back = HelloBack { table, nonce: theirs, keys };
+            self.input(SyncInput::HelloAnswer { peer, table, answer: Some(Ok(back)) });
         } else {
             self.next += 1;
             let id = RequestId(self.next);
             self.hellos.insert(id);
             self.nonces.insert(table, [theirs; 2]);
+            let hello = SyncHello { table, nonce: theirs };
             self.input(SyncInput::Hello { id, from: peer, hello });
         }
     }
@@ -172,12 +180,15 @@ impl<S: SyncSide> Stage<S> {
     fn mark(&mut self, script: &mut Input<'_>) {
         let peer = client(script.u8() % PEERS);
         let [own, own_was, seen, seen_was, lease] = std::array::from_fn(|_| u64::from(script.u8()) * 64);
-        let Some((range, _)) = self.pads.peer_takes(&peer, TAG_KEY_BYTES as u64) else { return };
+        let Some((range, _)) = self.pads.peer_takes_key(&peer) else { return };
+        let [keys, keys_seen] =
+            std::array::from_fn(|_| keys_from(LANE_BYTES as u64) + u64::from(script.u8() % 16) * 32);
         let [mine, theirs] = self.nonces.get(&range.table).copied().unwrap_or([nonce(0); 2]);
         let unsure = script.u8().is_multiple_of(8);
         let used_below = if unsure { seen_was } else { 0 };
         let nonces = [theirs, mine];
-        let mark = Mark { range, nonces, own, own_was, seen, seen_was, used_below, lease, unsure };
+        let mark =
+            Mark { range, nonces, own, own_was, seen, seen_was, used_below, lease, keys, keys_seen, unsure };
         let mut body =
             if S::OWN == Lane::Up { unsealed(&HubMark(mark)) } else { unsealed(&ClientMark(mark)) };
         mutate(script, &mut body);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dske_protocol::{
-    effect::{BlockKey, Record, SyncRecord},
+    effect::{BlockKey, Record},
     ids::{BlockId, KeyId, NodeId, PadRange, TableId},
 };
 use dske_storage::{BlockState, OutboxId, SecretBytes, TableState, simulation::SimStore};
@@ -45,7 +45,7 @@ pub(crate) struct Facts {
 pub(crate) struct BlockFact {
     /// The key, where it keeps one.
     pub(crate) key: Option<Vec<u8>>,
-    /// It may have been voided, because records were put back.
+    /// It waited in a copy that was put back: it may be void, and is once enough hubs have said so.
     pub(crate) voidable: bool,
     /// The key was handed out.
     pub(crate) handed_out: bool,
@@ -60,7 +60,15 @@ pub(crate) struct Pending {
     block: Option<(BlockId, Option<Vec<u8>>)>,
     identity: Option<NodeId>,
     exclusions: Vec<NodeId>,
-    sync: Option<SyncRecord>,
+    /// A table, and how far the peer's lane of it has come.
+    told: Option<(TableId, u64)>,
+}
+
+impl Facts {
+    /// These are the facts of a copy that is put back.
+    pub(crate) fn put_back(&mut self) {
+        self.blocks.values_mut().for_each(|fact| fact.voidable = true);
+    }
 }
 
 impl Pending {
@@ -74,31 +82,21 @@ impl Pending {
             block: record.block.as_ref().map(|block| (block.agreement.block, key(block))),
             identity: record.identity.as_ref().map(|identity| identity.identity.node),
             exclusions: record.exclusions.iter().map(|(hub, _)| *hub).collect(),
-            sync: record.sync,
+            told: record.sync.map(|sync| (sync.table, sync.peer_mark)),
         }
     }
 }
 
 impl Checker {
-    /// A record is asked for: from now on it may be on the device, also where a crash loses the answer.
-    pub(crate) fn asked(&mut self, node: usize, pending: &Pending) {
-        if pending.sync.is_some_and(|sync| sync.void_keys) {
-            self.facts[node].blocks.values_mut().for_each(|fact| fact.voidable = true);
-        }
-    }
-
     /// A record is acknowledged.
     pub(crate) fn acknowledged(&mut self, node: usize, now: Duration, pending: Pending) {
         let facts = &mut self.facts[node];
         facts.claimed.extend(pending.claims);
         facts.identities.extend(pending.identity);
         facts.exclusions.extend(pending.exclusions);
-        if let Some(sync) = pending.sync {
-            let told = facts.told.entry(sync.table).or_default();
-            *told = (*told).max(sync.peer_mark);
-            if sync.void_keys {
-                facts.blocks.values_mut().for_each(|fact| fact.voidable = true);
-            }
+        if let Some((table, mark)) = pending.told {
+            let told = facts.told.entry(table).or_default();
+            *told = (*told).max(mark);
         }
         if let Some((block, key)) = pending.block {
             let fact = BlockFact { key: key.clone(), voidable: false, handed_out: false, ended: now };
@@ -123,13 +121,14 @@ impl Checker {
 
     /// What the device of a node holds must bear out all that the node ever said.
     pub(crate) fn remembers(&mut self, node: usize, store: &SimStore, when: &str) {
-        if let Err((invariant, text)) = check(&self.facts[node], store) {
+        if let Err((invariant, text)) = check(&self.facts[node], self.bounds.safe, store) {
             self.fail(invariant, format!("node {node} {when}: {text}"));
         }
     }
 }
 
-fn check(facts: &Facts, store: &SimStore) -> Result<(), (Invariant, String)> {
+/// `safe`: fewer than k_B hubs are bad, and so none can void a key.
+fn check(facts: &Facts, safe: bool, store: &SimStore) -> Result<(), (Invariant, String)> {
     if facts.partly_old {
         // What of the directory is new and what is old may disagree: that quarantines tables.
         return Ok(());
@@ -153,7 +152,7 @@ fn check(facts: &Facts, store: &SimStore) -> Result<(), (Invariant, String)> {
         let as_said = match (&record.state, fact.key.is_some()) {
             (BlockState::Ready, true) => !fact.handed_out,
             (BlockState::Taken, true) => facts.asked_for.contains(id),
-            (BlockState::Aborted { .. }, true) => fact.voidable,
+            (BlockState::Aborted { .. }, true) => fact.voidable || !safe,
             (BlockState::Taken | BlockState::Aborted { .. }, false) => true,
             _ => false,
         };

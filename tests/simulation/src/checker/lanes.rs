@@ -8,13 +8,13 @@ use dske_protocol::{
     ids::{BlockId, Lane, PadRange, TableId},
     message::{ClientMark, HubMark, KeyInstruction, KeyRequest, Mark, Tagged, claimed_range},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
-    sync::Found,
+    sync::{Found, keys_from},
     tag::Tag,
 };
-use dske_storage::simulation::SimStore;
+use dske_storage::{BlockState, simulation::SimStore};
 
 use super::{Checker, Invariant};
-use crate::rng::digest;
+use crate::rng::{Rng, digest};
 
 /// The truth about all tables.
 #[derive(Default)]
@@ -73,6 +73,12 @@ impl Lanes {
 
     pub(crate) fn table(&self, table: &TableId) -> Option<&Truth> {
         self.tables.get(table)
+    }
+
+    /// Any table: its client, its hub, its id.
+    pub(crate) fn some_table(&self, rng: &mut Rng) -> Option<(usize, usize, TableId)> {
+        let (table, truth) = self.tables.iter().nth(rng.index(self.tables.len()))?;
+        Some((truth.client, truth.hub, *table))
     }
 
     /// The bytes of a run.
@@ -164,18 +170,19 @@ impl Checker {
         }
         let (start, end) = (range.offset, range.offset + range.len);
         let (put_back, mark) = (self.was_put_back[node], is_mark(sealed));
-        let arrived = &self.arrived;
-        let sent = &mut truth.lane_mut(range.lane).sent;
+        let lane = truth.lane_mut(range.lane);
+        let keys = keys_from(lane.bytes.len() as u64);
+        if if mark { start < keys } else { end > keys } {
+            let text = format!("node {node} sent under {range:?}, and tag keys of marks begin at {keys}");
+            return self.fail(Invariant::LaneByteOnce, text);
+        }
+        let sent = &mut lane.sent;
         let before = sent.range(..end).next_back().filter(|(_, sent)| sent.end > start);
-        let other_arrived = before.is_some_and(|(&first, other)| {
-            let range = PadRange { offset: first, len: other.end - first, ..range };
-            arrived.contains(&range)
-        });
         match before {
             Some((&first, other)) if first == start && other.end == end && other.digest == digest => {}
-            // Marks are the one thing that comparing marks does not protect: one that never arrived, and one at the place that
-            // an untagged hello named.
-            Some((&first, other)) if other.mark && put_back && (mark || !other_arrived) => {
+            // Marks are the one thing that comparing marks does not protect: of a node that was put back one may stand where
+            // another did that never arrived, or where an untagged hello has sent it. Never where a message did.
+            Some((&first, other)) if other.mark && mark && put_back => {
                 sent.remove(&first);
                 sent.insert(start, Sent { end, digest, mark });
                 self.count("tag keys of marks used again");
@@ -210,6 +217,18 @@ impl Checker {
         if let Some(mark) = mark {
             let said = self.facts[node].said.entry(range.table).or_insert((peer_id, 0, 0));
             *said = (peer_id, said.1.max(mark.own), said.2.max(mark.seen));
+            // Whatever untagged words say, each comparison costs the places that it takes and no more.
+            let bytes = if range.lane == Lane::Up { &truth.up.bytes } else { &truth.down.bytes };
+            let used = (mark.keys - keys_from(bytes.len() as u64)) / TAG_KEY_BYTES as u64;
+            let taken = self.keys_taken.get(&(node, range.table)).copied().unwrap_or(0);
+            let put_back = self.was_put_back[node] || self.was_put_back[peer];
+            if used > taken && !put_back && !self.is_bad(&peer_id) {
+                let text = format!(
+                    "node {node} has used {used} places for tag keys of table {}, and took {taken}",
+                    range.table
+                );
+                self.fail(Invariant::StatusAdds, text);
+            }
             return;
         }
         if self.is_bad(&peer_id) {
@@ -228,25 +247,52 @@ impl Checker {
         }
     }
 
+    /// A node takes a tag key for a mark.
+    pub(crate) fn takes_key(&mut self, node: usize, table: TableId) {
+        *self.keys_taken.entry((node, table)).or_default() += 1;
+    }
+
     /// A comparison of marks has brought something to light.
-    pub(crate) fn found(&mut self, node: usize, table: &TableId, found: &Found) {
+    pub(crate) fn found(&mut self, node: usize, table: &TableId, found: &Found, store: &SimStore) {
         let Some(truth) = self.lanes.tables.get(table) else { return };
         let peer = if truth.hub == node { truth.client } else { truth.hub };
+        let is_client = truth.client == node;
         let liar = self.is_bad(&self.ids[peer]) || self.is_bad(&self.ids[node]);
-        // Whoever changes a hello and keeps its answer back can make an end give up pad: that is documented.
-        let lied_to = self.lying_hellos.contains(table);
-        let mine = (found.skipped > 0 && !lied_to) || found.voided;
-        if !liar && ((mine && !self.was_put_back[node]) || (found.peer_put_back && !self.was_put_back[peer]))
+        if !liar
+            && ((found.put_back && !self.was_put_back[node])
+                || (found.peer_put_back && !self.was_put_back[peer]))
         {
             let text = format!("node {node} believes in a roll-back that never was: {found:?}");
             self.fail(Invariant::NothingLost, text);
+        }
+        if found.put_back && is_client && !liar {
+            self.restores[node].1.insert(peer);
+            // Of a second one a table says nothing new that was not compared between the two.
+            let (times, hubs) = &self.restores[node];
+            if *times == 1 && hubs.len() >= usize::from(self.bounds.k_min) {
+                self.voided(node, store);
+            }
+        }
+    }
+
+    /// k_B hubs have said that a node was put back: nothing that waited in the copy waits any more.
+    fn voided(&mut self, node: usize, store: &SimStore) {
+        let facts = &self.facts[node];
+        let waits = |id: &BlockId| {
+            store.block(id).ok().flatten().is_some_and(|record| record.state == BlockState::Ready)
+        };
+        let old = facts.blocks.iter().find(|(id, fact)| fact.voidable && waits(id)).map(|(id, _)| *id);
+        let partly_old = facts.partly_old;
+        self.count("restores that k_B hubs have told of");
+        if let Some(id) = old.filter(|_| !partly_old) {
+            let text = format!("the key of block {id} waits at node {node}, which k_B hubs say was put back");
+            self.fail(Invariant::KeyOnce, text);
         }
     }
 
     /// An honest node claims runs of its peers' lanes: each must be that of a genuine message.
     pub(crate) fn claims(&mut self, node: usize, record: &Record) {
         for (range, _) in &record.claims {
-            self.arrived.insert(*range);
             if !self.lanes.has_genuine(range) {
                 let text = format!("node {node} burns {range:?}, under which nothing was ever sent");
                 self.fail(Invariant::GenuineOnly, text);
@@ -256,7 +302,6 @@ impl Checker {
 
     /// An honest node says that it took a message in.
     pub(crate) fn took_in(&mut self, node: usize, sealed: &[u8], store: &SimStore) {
-        self.arrived.extend(claimed_range(sealed));
         let Some(range) = claimed_range(sealed) else {
             return self.fail(Invariant::GenuineOnly, format!("node {node} took in what names no run"));
         };

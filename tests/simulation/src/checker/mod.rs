@@ -7,7 +7,7 @@ mod lanes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dske_protocol::ids::{BlockId, NodeId, PadRange, TableId};
+use dske_protocol::ids::{BlockId, NodeId, TableId};
 
 pub(crate) use facts::{Facts, Pending, status_adds_up};
 pub(crate) use keys::Ended;
@@ -74,10 +74,10 @@ pub(crate) struct Checker {
     pub(crate) ids: Vec<NodeId>,
     /// By node: whether its directory was put back.
     pub(crate) was_put_back: Vec<bool>,
-    /// Tables about which the network has changed a hello.
-    pub(crate) lying_hellos: BTreeSet<TableId>,
-    /// Runs that their reader has claimed, at any time.
-    pub(crate) arrived: BTreeSet<PadRange>,
+    /// By node: how often its directory was put back, and which honest hubs have said so since.
+    pub(crate) restores: Vec<(u32, BTreeSet<usize>)>,
+    /// Tag keys of marks that a node has asked for, by table.
+    pub(crate) keys_taken: BTreeMap<(usize, TableId), u64>,
     pub(crate) blocks: Blocks,
     /// By node.
     pub(crate) facts: Vec<Facts>,
@@ -97,8 +97,8 @@ impl Checker {
         Self {
             lanes: Lanes::default(),
             was_put_back: vec![false; ids.len()],
-            lying_hellos: BTreeSet::new(),
-            arrived: BTreeSet::new(),
+            restores: vec![(0, BTreeSet::new()); ids.len()],
+            keys_taken: BTreeMap::new(),
             blocks: Blocks::default(),
             facts: ids.iter().map(|_| Facts::default()).collect(),
             ids,

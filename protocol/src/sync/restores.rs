@@ -1,0 +1,190 @@
+//! What hubs say about this node's directory having been put back, and which waiting keys that makes void.
+//!
+//! A key that waited in a copy may have been handed out after the copy was taken, so it is void once the directory is
+//! known to have been put back. A node cannot see that by itself, and one hub's word is not enough: k_B distinct hubs
+//! must say so. What was agreed after the directory was put back is good, and stays.
+//!
+//! The store counts *turns*: one more at each start, and at each comparison that ends. Each block has the turn in which it
+//! was agreed, each table that of its last comparison. A hub that says "you were put back" at a table says that it
+//! happened after that table's last comparison and not after this start: in the turns `after < turn <= until`. Where k_B
+//! hubs have a turn in common, what was agreed before it is void, and that is dealt with: what a hub says of a table that
+//! was last compared before then is explained by it, however late it comes.
+//!
+//! Must never: count one hub twice; void for fewer than k_B hubs; void what was agreed after.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::NodeId,
+    planted::{Fault, planted},
+};
+
+/// What one hub says: the directory was put back in a turn after `after` and up to `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The turn of the last comparison that it did not contradict.
+    pub after: u64,
+    /// The last turn in which it can have been.
+    pub until: u64,
+    /// How often it has said so.
+    pub times: u32,
+}
+
+impl Said {
+    fn covers(&self, turn: u64) -> bool {
+        self.after < turn && turn <= self.until
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restores {
+    /// The last turn in which the directory is known to have been put back; 0 where it never was.
+    dealt_with: u64,
+    said: BTreeMap<NodeId, Said>,
+}
+
+impl Restores {
+    /// What is on record.
+    pub fn new(dealt_with: u64, said: impl IntoIterator<Item = (NodeId, Said)>) -> Self {
+        Self { dealt_with, said: said.into_iter().collect() }
+    }
+
+    /// The last turn in which the directory is known to have been put back.
+    pub fn dealt_with(&self) -> u64 {
+        self.dealt_with
+    }
+
+    /// What hubs say that has not been dealt with.
+    pub fn said(&self) -> &BTreeMap<NodeId, Said> {
+        &self.said
+    }
+
+    /// A hub says at a table, which was last compared in turn `after`, that the directory was put back; at the latest in
+    /// turn `until`. Gives the turn before which all that waits is void, where `k_min` hubs say so with it.
+    pub fn hear(&mut self, hub: NodeId, after: u64, until: u64, k_min: u8) -> Option<u64> {
+        if after < self.dealt_with && !planted(Fault::LateWordVoids) {
+            return None;
+        }
+        let said = self.said.entry(hub).or_insert(Said { after, until, times: 0 });
+        said.after = said.after.min(after);
+        said.until = said.until.max(until);
+        said.times = said.times.saturating_add(1);
+        let voices = |turn: u64| self.said.values().filter(|said| said.covers(turn)).count();
+        let needed = if planted(Fault::OneHubVoids) { 1 } else { usize::from(k_min.max(1)) };
+        let turns = self.said.values().map(|said| said.until);
+        let turn = turns.filter(|&turn| voices(turn) >= needed).max()?;
+        self.deal_with(turn);
+        Some(turn)
+    }
+
+    /// What this node has found by itself, without anybody's word: its directory is of several moments since that turn.
+    /// Gives the turn before which all that waits is void.
+    pub fn found(&mut self, turn: u64) -> Option<u64> {
+        if turn <= self.dealt_with {
+            return None;
+        }
+        self.deal_with(turn);
+        Some(turn)
+    }
+
+    fn deal_with(&mut self, turn: u64) {
+        self.dealt_with = turn;
+        self.said.retain(|_, said| said.after >= turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub(at: u8) -> NodeId {
+        NodeId::new([at; 32])
+    }
+
+    #[test]
+    fn it_takes_k_b_distinct_hubs() {
+        let mut restores = Restores::default();
+        for times in 1..=20 {
+            assert_eq!(restores.hear(hub(1), 3, 9, 3), None);
+            assert_eq!(restores.said()[&hub(1)].times, times);
+        }
+        assert_eq!(restores.hear(hub(2), 5, 9, 3), None);
+        assert_eq!(restores.hear(hub(3), 1, 9, 3), Some(9));
+        assert!(restores.said().is_empty());
+    }
+
+    #[test]
+    fn several_tables_of_one_hub_have_one_voice() {
+        let mut restores = Restores::default();
+        assert_eq!((restores.hear(hub(1), 3, 9, 2), restores.hear(hub(1), 7, 9, 2)), (None, None));
+        assert_eq!(restores.said().len(), 1);
+    }
+
+    #[test]
+    fn what_comes_later_from_others_is_explained_by_what_was_dealt_with() {
+        let mut restores = Restores::default();
+        assert_eq!((restores.hear(hub(1), 3, 9, 2), restores.hear(hub(2), 4, 9, 2)), (None, Some(9)));
+        // Days and starts later: they had not been compared since.
+        for late in 3..=20 {
+            assert_eq!(restores.hear(hub(late), 8, 40, 2), None);
+        }
+        // One that had says something new, and is alone with it.
+        assert_eq!(restores.hear(hub(1), 12, 40, 2), None);
+        assert_eq!(restores.hear(hub(2), 30, 40, 2), Some(40), "a second one");
+    }
+
+    #[test]
+    fn fewer_than_k_b_at_first_and_the_others_after_another_start() {
+        let mut restores = Restores::default();
+        assert_eq!(restores.hear(hub(1), 3, 9, 2), None);
+        assert_eq!(restores.hear(hub(2), 4, 20, 2), Some(9), "the turn that both can mean");
+        assert_eq!(restores.hear(hub(3), 4, 30, 2), None);
+    }
+
+    #[test]
+    fn words_about_different_times_do_not_add_up() {
+        let mut restores = Restores::default();
+        assert_eq!(restores.hear(hub(1), 8, 9, 2), None, "a liar");
+        assert_eq!(restores.hear(hub(2), 11, 12, 2), None);
+        assert_eq!(restores.hear(hub(3), 11, 12, 2), Some(12));
+        assert_eq!(restores.dealt_with(), 12);
+        assert!(restores.said().is_empty(), "the liar's word is about what is void already");
+    }
+
+    #[test]
+    fn two_in_a_row_are_told_apart() {
+        let mut restores = Restores::default();
+        assert_eq!((restores.hear(hub(1), 3, 9, 2), restores.hear(hub(2), 3, 9, 2)), (None, Some(9)));
+        assert_eq!((restores.hear(hub(1), 10, 15, 2), restores.hear(hub(2), 11, 15, 2)), (None, Some(15)));
+        assert_eq!(restores.hear(hub(3), 3, 15, 2), None, "of either it is late word");
+    }
+
+    #[test]
+    fn a_table_that_is_new_says_no_more_than_others() {
+        let mut restores = Restores::new(9, []);
+        assert_eq!(restores.hear(hub(1), 0, 12, 1), None, "never compared: explained");
+        assert_eq!(restores.hear(hub(1), 12, 13, 1), Some(13));
+    }
+
+    #[test]
+    fn what_is_found_without_anybody_is_void_once() {
+        let mut restores = Restores::default();
+        assert_eq!(restores.hear(hub(1), 3, 9, 2), None);
+        assert_eq!((restores.found(9), restores.found(9)), (Some(9), None));
+        assert!(restores.said().is_empty());
+        assert_eq!(restores.hear(hub(2), 3, 9, 1), None);
+    }
+
+    #[test]
+    fn what_is_on_record_goes_on() {
+        let mut restores = Restores::default();
+        restores.hear(hub(1), 3, 9, 2);
+        let mut again = Restores::new(restores.dealt_with(), restores.said().clone());
+        assert_eq!(again, restores);
+        assert_eq!(again.hear(hub(1), 3, 9, 2), None, "a restart does not double it");
+        assert_eq!(again.hear(hub(2), 3, 10, 2), Some(9), "and does not lose it");
+    }
+}
