@@ -35,6 +35,8 @@ use crate::{
 const HOUSEKEEPING: Micros = 100 * MILLI;
 /// Between two questions for active tables while one of ours is not among them.
 const HELLO_PAUSE: Micros = SECOND;
+/// And otherwise: a table that the hub does not use any more is left.
+const HELLO_PAUSE_COMPLETE: Micros = 4 * SECOND;
 
 /// See the head of the file.
 pub(crate) struct ClientRole {
@@ -247,8 +249,8 @@ impl ClientRole {
         }
         let Some(view) = self.hubs.get_mut(&hub) else { return };
         let complete = ours.iter().all(|table| view.active.contains(&table.table));
-        if view.connected && !complete {
-            view.hello_at = Some(shared.now + HELLO_PAUSE);
+        if view.connected {
+            view.hello_at = Some(shared.now + if complete { HELLO_PAUSE_COMPLETE } else { HELLO_PAUSE });
         }
         self.compare(core, shared);
         self.look_soon(shared);
