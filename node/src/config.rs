@@ -35,6 +35,9 @@ pub struct Config {
     /// Messages that wait at a hub.
     #[serde(default)]
     pub outbox: OutboxConfig,
+    /// Keys that wait at a client, and records of its agreements.
+    #[serde(default)]
+    pub keys: KeysConfig,
     /// When to warn that pads run out.
     #[serde(default)]
     pub pads: PadsConfig,
@@ -153,6 +156,32 @@ impl Default for OutboxConfig {
     }
 }
 
+/// `[keys]`: what a client keeps of keys that nobody takes, and of the records of its agreements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysConfig {
+    /// A key that others agreed with this client is given up when nobody has taken it for so long; one of its own, in the
+    /// pool of a stream, after half of it. Time for which the client was down counts for one day at most each time.
+    pub lifetime: Text<Span>,
+    /// Most bytes of keys that wait; beyond, the oldest of whoever sent most of them go.
+    pub bytes_max: Text<Size>,
+    /// Records of agreements of which no key waits are kept so long.
+    pub records_lifetime: Text<Span>,
+    /// Most records that are kept.
+    pub records_max: u32,
+}
+
+impl Default for KeysConfig {
+    fn default() -> Self {
+        Self {
+            lifetime: Text(Span(Duration::from_secs(30 * 86_400))),
+            bytes_max: Text(Size(1 << 30)),
+            records_lifetime: Text(Span(Duration::from_secs(90 * 86_400))),
+            records_max: 100_000,
+        }
+    }
+}
+
 /// `[pads]`: how long before they run out, at the rate at which they are used, pads are worth a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -255,6 +284,7 @@ impl Config {
             network: NetworkConfig::default(),
             policy: PolicyConfig::default(),
             outbox: OutboxConfig::default(),
+            keys: KeysConfig::default(),
             pads: PadsConfig::default(),
             metrics: MetricsConfig::default(),
         }

@@ -24,6 +24,7 @@ mod node;
 mod pad_watch;
 mod pads;
 mod quotas;
+mod retention;
 pub mod status;
 mod supervision;
 mod sync;

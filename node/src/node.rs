@@ -177,8 +177,9 @@ pub async fn run(
     } else {
         None
     };
-    let upkeep = Upkeep::new(store.clone(), clock, config.pads);
-    let looking = tokio::spawn(upkeep.clone().run());
+    let keys = is(Role::Client).then_some(config.keys);
+    let upkeep = Upkeep::new(store.clone(), clock, config.pads, keys);
+    let looking = tokio::spawn(upkeep.clone().run(client.clone()));
     let network = tokio::spawn(network.run());
     let socket = dir.control_socket();
     let server =
@@ -340,6 +341,7 @@ impl Shared {
             events,
             streams,
             quotas,
+            keys: self.upkeep.keys(),
             pads: self.upkeep.forecasts(),
             refusals,
             counters,

@@ -120,7 +120,7 @@ impl Pads {
             for (ticket, HoldWant { range, .. }, block) in holds {
                 let mut result =
                     results.next().map_or(Err(Refusal::Internal), |held| held.map_err(effects::hold_refusal));
-                let ended = block.map_or(Ok(false), |block| store.block(&block).map(|known| known.is_some()));
+                let ended = block.map_or(Ok(false), |block| store.is_block_known(&block));
                 let unsure = ended.is_err();
                 let block_ended = ended.unwrap_or(true);
                 if unsure && result.is_ok() {
@@ -153,6 +153,7 @@ impl Pads {
     fn commit(&mut self, ticket: Ticket, record: Record) {
         let mut transaction = effects::transaction(record, || self.store.next_outbox_id(), now_ms());
         transaction.outbox.iter_mut().for_each(|item| item.at_ms = self.clock.age_ms());
+        transaction.block.iter_mut().for_each(|new| new.record.aged_ms = self.clock.age_ms());
         let queued = |item: &OutboxItem| Queued {
             id: item.id,
             receiver: item.receiver,

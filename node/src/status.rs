@@ -42,12 +42,36 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// What is spent of quotas, where something is.
     pub quotas: Vec<QuotaStatus>,
+    /// Keys that wait at a client; `None` on a node that is only a hub.
+    #[serde(default)]
+    pub keys: Option<KeysStatus>,
     /// Every pad with its rate of use.
     pub pads: Vec<PadForecast>,
     /// Messages refused since the node started, by reason.
     pub refusals: BTreeMap<String, u64>,
     /// Counters since the node started.
     pub counters: Counters,
+}
+
+/// Keys that wait at a client, and records of its agreements, as of the last look; each look is half a minute after the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysStatus {
+    /// Blocks with keys that wait.
+    pub blocks: u64,
+    /// Bytes of these keys.
+    pub bytes: u64,
+    /// Most bytes that wait.
+    pub bytes_max: u64,
+    /// Seconds after which a received key is given up.
+    pub lifetime_s: u64,
+    /// Blocks of which keys were given up since the node started.
+    pub given_up: u64,
+    /// Records of agreements of which no key waits.
+    pub records: u64,
+    /// Most of them that are kept.
+    pub records_max: u32,
+    /// Records that were dropped since the node started.
+    pub forgotten: u64,
 }
 
 /// What is spent of one quota.

@@ -11,6 +11,7 @@
 //! | state machines (§2.2 – §3) | [`sender`], [`hub`], [`receiver`], [`identity`], [`negotiation`] |
 //! | the guard against rollback | [`sync`] |
 //! | what each may use | [`quota`], [`room`] |
+//! | what a client has ahead, and for how long it keeps what it has | [`pool`], [`retention`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
@@ -24,10 +25,12 @@ pub mod negotiation;
 pub mod pad;
 pub mod params;
 pub mod planted;
+pub mod pool;
 pub mod quota;
 pub mod receiver;
 pub mod reconstruct;
 pub mod refusal;
+pub mod retention;
 pub mod room;
 pub mod sender;
 pub mod sync;

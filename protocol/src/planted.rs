@@ -46,6 +46,7 @@ pub enum Fault {
     LateWordVoids,
     VoidErasesTaken,
     KeyOfAnyPlace,
+    BlockForgotten,
 }
 
 impl Fault {
@@ -94,7 +95,8 @@ impl Fault {
     pub const OF_RESTORES: [Self; 1] = [Self::LateWordVoids];
 
     /// Those that the simulation does not reach, whose blocks have one key each: `storage/tests/planted.rs` catches them.
-    pub const OF_THE_KEY_STORE: [Self; 2] = [Self::VoidErasesTaken, Self::KeyOfAnyPlace];
+    pub const OF_THE_KEY_STORE: [Self; 3] =
+        [Self::VoidErasesTaken, Self::KeyOfAnyPlace, Self::BlockForgotten];
 }
 
 #[cfg(feature = "planted-faults")]

@@ -11,6 +11,9 @@ use dske_storage::TableState;
 
 use crate::cli::output::printable;
 
+/// Where keys that wait fill so much of what may, they are worth a warning.
+const KEYS_WARN_PERCENT: u64 = 90;
+
 /// When to raise the alarm.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Limits {
@@ -96,6 +99,14 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
         };
         verdict.add(severity, usable);
         verdict.figures = format!("usable={};{}:;{}:;0;{} ", policy.usable, policy.n, policy.k, policy.n);
+    }
+    if let Some(keys) = status.keys {
+        let full = percent(keys.bytes, keys.bytes_max);
+        if full >= KEYS_WARN_PERCENT {
+            let finding =
+                format!("keys that wait fill {full}% of keys.bytes_max: take them, or they are given up");
+            verdict.add(Severity::Warning, finding);
+        }
     }
     let least = judge_pads(status, limits, &mut verdict);
     // Writing to a string cannot fail.

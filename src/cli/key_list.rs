@@ -128,7 +128,20 @@ mod tests {
         let sender = NodeId::new([1; 32]);
         let (block, receivers) = (BlockId::new(id), vec![NodeId::new([2; 32])]);
         let (side, purpose) = (Side::Receiver, "a\u{1b}b".to_owned());
-        BlockRecord { block, side, sender, receivers, purpose, key_bytes: 32, n: 5, k: 3, state, at_ms: 0 }
+        BlockRecord {
+            block,
+            side,
+            sender,
+            receivers,
+            purpose,
+            key_bytes: 32,
+            n: 5,
+            k: 3,
+            state,
+            at_ms: 0,
+            aged_ms: 0,
+            round: false,
+        }
     }
 
     #[test]

@@ -107,6 +107,17 @@ fn summary(status: &Status) -> String {
         counters.forged,
         counters.false_shares
     ));
+    if let Some(keys) = status.keys {
+        lines.push(format!(
+            "  keys that wait: {} of {} blocks, at most {}; blocks given up: {}; records of agreements: {}, at most {}",
+            units::size(keys.bytes),
+            keys.blocks,
+            units::size(keys.bytes_max),
+            keys.given_up,
+            keys.records,
+            keys.records_max
+        ));
+    }
     for peer in status.peers.iter().filter(|peer| peer.excluded.is_some()) {
         lines.push(format!(
             "  {} is excluded: {}",

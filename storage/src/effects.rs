@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The transaction that makes a machine's record durable. `next_id` gives a fresh id for each message; `at_ms`
-/// is the time since the epoch. Messages are new: who counts their age by another clock says so afterwards.
+/// is the time since the epoch. Messages and blocks are new: who counts their age by another clock says so afterwards.
 pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms: u64) -> Transaction {
     let mut outbox_item = |message: dske_protocol::effect::Outgoing| OutboxItem {
         id: next_id(),
@@ -47,6 +47,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
 fn block(ended: EndedBlock, at_ms: u64) -> NewBlock {
     let EndedBlock { agreement, sent, result } = ended;
     let (n, k, key_bytes) = (agreement.n(), agreement.k, agreement.bytes_of_each_key());
+    let round = agreement.is_round();
     let (state, key) = match result {
         Ok(BlockKey::Keep(SecretKey(mut key))) => {
             (BlockState::Ready, Some(SecretBytes::new(std::mem::take(&mut *key))))
@@ -65,6 +66,8 @@ fn block(ended: EndedBlock, at_ms: u64) -> NewBlock {
         k,
         state,
         at_ms,
+        aged_ms: at_ms,
+        round,
     };
     NewBlock { record, key }
 }

@@ -283,3 +283,13 @@ pub enum TakeError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Why runs of keys that were asked for together were not handed out. None of them was taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct TakeRefusal {
+    /// The block in which it lies; `None` where it lies in none of them.
+    pub block: Option<BlockId>,
+    /// Why.
+    pub error: TakeError,
+}

@@ -4,7 +4,7 @@
 //! A request that is wrong in itself fails alone and leaves no trace in the batch; a failed write fails all
 //! of them and poisons the store. Nothing is answered before everything is on the device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::{
     ids::{PadRange, TableId},
@@ -18,18 +18,20 @@ use crate::{
     codec::encode,
     engine::{Engine, State},
     erasures::Erasure,
-    error::{StoreError, TakeError},
+    error::{StoreError, TakeError, TakeRefusal},
     install::{NewTable, ReceiptRecord, put_receipt},
+    intervals::IntervalSet,
     keys::{
-        KeyRange, check_block, checked, find_keys, mark_taken, put_block, run_bytes, void_block, with_checks,
+        KeyRange, check_block, checked, find_keys, forget_block, is_known, mark_taken, put_block, run_bytes,
+        void_block, with_checks,
     },
     lane_header::Counts,
     layout,
-    ledger::{Draft, block_key, clock_key, key, kind, lane_key, node_key, table_key},
+    ledger::{Draft, clock_key, key, kind, lane_key, node_key, table_key},
     lock_short,
     marks::{Brought, apply_sync, check_sync, put_used, void_keys},
     outbox::{INLINE_BYTES_MAX, INLINE_TOTAL_BYTES_MAX, Place, StoredItem, Waiting},
-    records::{BlockRecord, IdentityRecord, ModuleRecord},
+    records::{IdentityRecord, ModuleRecord},
     secret::SecretBytes,
     spool::Run,
     status::{LaneStatus, Use},
@@ -37,10 +39,15 @@ use crate::{
     transaction::{NewBlock, OutboxEntry, OutboxId, OutboxItem, Transaction},
 };
 
+/// Ranges of each segment.
+type IntervalsBySegment = BTreeMap<u32, IntervalSet>;
+
 /// One request to the committer.
 pub(crate) enum Job {
     Commit(Box<Transaction>, Option<ReceiptRecord>, oneshot::Sender<Result<(), StoreError>>),
     Take(KeyRange, oneshot::Sender<Result<SecretBytes, TakeError>>),
+    /// Runs of keys, all or none.
+    TakeRuns(Vec<KeyRange>, oneshot::Sender<Result<Vec<SecretBytes>, TakeRefusal>>),
     /// A table whose lanes are in place, with the records that came with it.
     Install(Box<NewTable>, oneshot::Sender<Result<(), StoreError>>),
     /// Save what changed without a request: forgery budgets, quarantines, dropped messages.
@@ -51,6 +58,7 @@ pub(crate) enum Job {
 enum Answer {
     Commit(oneshot::Sender<Result<(), StoreError>>),
     Take(oneshot::Sender<Result<SecretBytes, TakeError>>, Wiped),
+    TakeRuns(oneshot::Sender<Result<Vec<SecretBytes>, TakeRefusal>>, Vec<Wiped>),
     Install(oneshot::Sender<Result<(), StoreError>>, Box<Table>),
 }
 
@@ -106,6 +114,13 @@ impl Engine {
                     Ok(()) => Ok(SecretBytes::new(std::mem::take(&mut *bytes))),
                     Err(error) => Err(TakeError::Store(error.clone())),
                 })),
+                Answer::TakeRuns(reply, runs) => drop(reply.send(match &result {
+                    Ok(()) => {
+                        let secret = |mut bytes: Wiped| SecretBytes::new(std::mem::take(&mut *bytes));
+                        Ok(runs.into_iter().map(secret).collect())
+                    }
+                    Err(error) => Err(TakeRefusal { block: None, error: TakeError::Store(error.clone()) }),
+                })),
                 Answer::Install(reply, table) => {
                     if result.is_ok() {
                         lock_short(&self.state).tables.insert(table.record.table, *table);
@@ -140,9 +155,13 @@ impl Engine {
                 Ok(table) => group.answers.push(Answer::Install(reply, Box::new(table))),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Job::Take(keys, reply) => match self.add_take(group, keys) {
-                Ok(bytes) => group.answers.push(Answer::Take(reply, bytes)),
-                Err(error) => drop(reply.send(Err(error))),
+            Job::Take(keys, reply) => match self.add_takes(group, &[keys]) {
+                Ok(mut bytes) => group.answers.push(Answer::Take(reply, bytes.pop().unwrap_or_default())),
+                Err(refusal) => drop(reply.send(Err(refusal.error))),
+            },
+            Job::TakeRuns(runs, reply) => match self.add_takes(group, &runs) {
+                Ok(bytes) => group.answers.push(Answer::TakeRuns(reply, bytes)),
+                Err(refusal) => drop(reply.send(Err(refusal))),
             },
             Job::Save(dropped) => {
                 let mut state = lock_short(&self.state);
@@ -161,12 +180,28 @@ impl Engine {
         }
     }
 
-    fn add_take(&self, group: &mut Group<'_>, keys: KeyRange) -> Result<Wiped, TakeError> {
-        self.check()?;
-        let run = find_keys(&group.draft, keys)?;
-        let bytes = checked(&self.key_spool.read(run)?, keys)?;
-        self.fatal(mark_taken(&mut group.draft, keys))?;
-        group.erasures.push(Erasure::Key(run));
+    /// Takes runs of keys: all of them are there, unlike each other and sound, or none is taken.
+    fn add_takes(&self, group: &mut Group<'_>, runs: &[KeyRange]) -> Result<Vec<Wiped>, TakeRefusal> {
+        let whole = |error: StoreError| TakeRefusal { block: None, error: error.into() };
+        self.check().map_err(whole)?;
+        let (mut places, mut bytes) = (IntervalsBySegment::default(), Vec::with_capacity(runs.len()));
+        let mut found = Vec::with_capacity(runs.len());
+        for keys in runs {
+            let refused = |error: TakeError| TakeRefusal { block: Some(keys.block), error };
+            let run = find_keys(&group.draft, *keys).map_err(refused)?;
+            let (of, end) = (places.entry(run.segment).or_default(), run.offset + run.len);
+            if of.overlaps(run.offset, end) {
+                return Err(whole(StoreError::invalid("keys that are asked for twice at once")));
+            }
+            of.insert(run.offset, end);
+            let read = self.key_spool.read(run).and_then(|read| checked(&read, *keys));
+            bytes.push(read.map_err(|error| refused(error.into()))?);
+            found.push(run);
+        }
+        for keys in runs {
+            self.fatal(mark_taken(&mut group.draft, *keys)).map_err(whole)?;
+        }
+        group.erasures.extend(found.into_iter().map(Erasure::Key));
         Ok(bytes)
     }
 
@@ -281,7 +316,8 @@ impl Engine {
             let void = self.fatal(void_block(&mut group.draft, *block, reason))?;
             group.erasures.extend(void.into_iter().map(Erasure::Key));
         }
-        Ok(())
+        let forgotten = wanted.forget.iter().try_for_each(|block| forget_block(&mut group.draft, block));
+        self.fatal(forgotten)
     }
 
     /// Changes the tables, lanes and messages in memory, and puts their records. What fails here has been done in part. Gives
@@ -389,8 +425,7 @@ fn budget_key(account: &Account) -> Result<Vec<u8>, StoreError> {
 fn check_blocks(draft: &Draft<'_>, wanted: &Transaction) -> Result<(), StoreError> {
     let mut own = BTreeSet::new();
     for NewBlock { record, .. } in &wanted.block {
-        let known: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, &record.block))?;
-        if known.is_some() || !own.insert(record.block) {
+        if is_known(draft, &record.block)? || !own.insert(record.block) {
             return Err(StoreError::BlockExists { block: record.block });
         }
     }

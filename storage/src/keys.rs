@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{StoreError, TakeError},
     ledger::{Draft, Ledger, block_key, key, kind},
-    records::{BlockRecord, BlockState},
+    records::{BlockRecord, BlockState, Side},
     spool::Run,
     transaction::NewBlock,
 };
@@ -256,11 +256,67 @@ pub(crate) fn put_block(
     Ok(())
 }
 
+/// All that is kept for ever of a block whose record is not kept: late shares of it must not begin it anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Ended {
+    /// Every key was taken.
+    Taken,
+    /// There was no key, or it was given up.
+    WithoutKey,
+}
+
+/// What is left of a block whose record is not kept.
+fn ended(draft: &Draft<'_>, block: &BlockId) -> Result<Option<Ended>, StoreError> {
+    draft.get("ended block", &block_key(kind::BLOCK_ENDED, block))
+}
+
+/// Whether a block id has been used.
+pub(crate) fn is_known(draft: &Draft<'_>, block: &BlockId) -> Result<bool, StoreError> {
+    let record: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, block))?;
+    Ok(record.is_some() || ended(draft, block)?.is_some())
+}
+
+/// The agreements of which no key waits, with their time on the node's own clock of age.
+pub(crate) fn ended_blocks(ledger: &Ledger) -> Result<Vec<(BlockId, u64)>, StoreError> {
+    let records: Vec<BlockRecord> = ledger.all("block", kind::BLOCK)?;
+    let ended = records.into_iter().filter(|record| record.state != BlockState::Ready);
+    Ok(ended.map(|record| (record.block, record.aged_ms)).collect())
+}
+
+/// Removes the record of a block of which no key waits. Of one that others sent its id stays: a hub may still have a share of it, in a
+/// run that has not been used. Of a round none can be taken in, for its session is over; and one's own ids are drawn
+/// at random, each once.
+pub(crate) fn forget_block(draft: &mut Draft<'_>, block: &BlockId) -> Result<(), StoreError> {
+    let record_key = block_key(kind::BLOCK, block);
+    let Some(record) = draft.get::<BlockRecord>("block", &record_key)? else { return Ok(()) };
+    let left = match record.state {
+        BlockState::Ready => return Ok(()),
+        BlockState::Taken => Ended::Taken,
+        BlockState::Aborted { .. } => Ended::WithoutKey,
+    };
+    draft.remove(record_key);
+    draft.remove(time_key(record.at_ms, block));
+    let may_come_again = record.side == Side::Receiver && !record.round;
+    if may_come_again && !planted(Fault::BlockForgotten) {
+        draft.put("ended block", block_key(kind::BLOCK_ENDED, block), &left)?;
+    }
+    Ok(())
+}
+
 /// Finds the bytes of keys none of which has been taken.
 pub(crate) fn find_keys(draft: &Draft<'_>, keys: KeyRange) -> Result<Run, TakeError> {
     let id = keys.id();
     let record: Option<BlockRecord> = draft.get("block", &block_key(kind::BLOCK, &keys.block))?;
-    let record = record.ok_or(TakeError::Unknown(id))?;
+    let Some(record) = record else {
+        return Err(match ended(draft, &keys.block)? {
+            None => TakeError::Unknown(id),
+            Some(Ended::Taken) => TakeError::AlreadyTaken(id),
+            Some(Ended::WithoutKey) => {
+                let reason = "it ended long ago, and why is not kept any longer".to_owned();
+                TakeError::Aborted { id, reason }
+            }
+        });
+    };
     match record.state {
         BlockState::Aborted { reason } => return Err(TakeError::Aborted { id, reason }),
         BlockState::Taken => return Err(TakeError::AlreadyTaken(id)),
@@ -343,6 +399,8 @@ pub struct WaitingBlock {
     pub keys: u32,
     /// Index of the first key behind all that are taken.
     pub next: u32,
+    /// Bytes of those that wait.
+    pub bytes: u64,
 }
 
 /// Index of the first key of a block behind all that are taken.
@@ -364,7 +422,9 @@ pub(crate) fn waiting(ledger: &Ledger) -> Result<Vec<WaitingBlock>, StoreError> 
         let record: Option<BlockRecord> = ledger.get("block", &key(kind::BLOCK, &[&id]))?;
         if let Some(record) = record {
             let next = behind_taken(ledger, &record.block, run.keys)?;
-            blocks.push(WaitingBlock { record, keys: run.keys, next });
+            let run = run.check(&record.block)?;
+            let bytes = u64::from(run.keys - run.taken) * u64::from(record.key_bytes);
+            blocks.push(WaitingBlock { record, keys: run.keys, next, bytes });
         }
     }
     blocks.sort_by_key(|block| (block.record.at_ms, block.record.block));
@@ -399,7 +459,7 @@ mod tests {
     use dske_protocol::ids::NodeId;
 
     use super::*;
-    use crate::{records::Side, secret::SecretBytes, sim::SimLog};
+    use crate::{secret::SecretBytes, sim::SimLog};
 
     const BLOCK: BlockId = BlockId::new([1; 16]);
     const KEYS: u32 = 10_000;
@@ -416,6 +476,8 @@ mod tests {
             k: 2,
             state,
             at_ms: 1,
+            aged_ms: 1,
+            round: false,
         }
     }
 
@@ -505,6 +567,39 @@ mod tests {
         take(&ledgers[0], &[(1, 3999), (4200, 100), (4301, 5698)]);
         change(&ledgers[1], |draft| void_block(draft, BLOCK, "void").map(drop));
         assert!(ledgers.iter().all(|ledger| records(ledger) == 0));
+    }
+
+    #[test]
+    fn of_a_block_that_is_not_kept_its_id_stays_where_a_share_of_it_may_still_come() {
+        for (side, round, stays) in [
+            (Side::Receiver, false, true),
+            (Side::Receiver, true, false),
+            (Side::Sender, false, false),
+            (Side::Sender, true, false),
+        ] {
+            for state in [BlockState::Ready, BlockState::Taken, BlockState::Aborted { reason: "few".into() }]
+            {
+                let ledger = Ledger::new(Arc::new(SimLog::new(Arc::default())));
+                let record = BlockRecord { side, round, ..record(5, state.clone()) };
+                let keys = (state == BlockState::Ready).then(|| (run(0, KEYS), KEYS));
+                change(&ledger, |draft| put_block(draft, &record, keys, 1));
+                let ready = state == BlockState::Ready;
+                assert_eq!(ended_blocks(&ledger), Ok(if ready { vec![] } else { vec![(BLOCK, 1)] }));
+                change(&ledger, |draft| forget_block(draft, &BLOCK));
+                let draft = Draft::new(&ledger);
+                assert_eq!(is_known(&draft, &BLOCK), Ok(stays || ready), "{side:?}, {round}, {state:?}");
+                let listed: Vec<BlockId> =
+                    ledger.last("block time", kind::BLOCK_BY_TIME, 9).expect("readable");
+                assert_eq!(listed.len(), usize::from(ready), "as long as its record");
+                let found = find_keys(&draft, KeyRange { block: BLOCK, first: 0, count: 1 });
+                match (stays, state) {
+                    (_, BlockState::Ready) => assert!(found.is_ok(), "keys that wait are not forgotten"),
+                    (false, _) => assert!(matches!(found, Err(TakeError::Unknown(_)))),
+                    (true, BlockState::Taken) => assert!(matches!(found, Err(TakeError::AlreadyTaken(_)))),
+                    (true, _) => assert!(matches!(found, Err(TakeError::Aborted { .. }))),
+                }
+            }
+        }
     }
 
     #[test]

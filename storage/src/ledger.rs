@@ -27,6 +27,7 @@ pub(crate) mod kind {
     pub(crate) const RECEIPT: &[u8] = b"r";
     pub(crate) const BLOCK: &[u8] = b"b";
     pub(crate) const BLOCK_BY_TIME: &[u8] = b"n";
+    pub(crate) const BLOCK_ENDED: &[u8] = b"e";
     pub(crate) const KEY_RUN: &[u8] = b"K";
     pub(crate) const KEY_TAKEN: &[u8] = b"k";
     pub(crate) const STREAM: &[u8] = b"S";

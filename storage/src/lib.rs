@@ -65,7 +65,7 @@ mod worker;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use disk_os::{OsDisk, syncs};
-pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError};
+pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError, TakeRefusal};
 pub use keys::WaitingBlock;
 pub use records::{
     BlockRecord, BlockState, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord,

@@ -176,6 +176,10 @@ pub struct BlockRecord {
     pub state: BlockState,
     /// When.
     pub at_ms: u64,
+    /// The same on the node's own clock of age ([`ClockRecord::age_ms`]).
+    pub aged_ms: u64,
+    /// Whether its shares were those of a round, which nothing can begin anew once its session is over.
+    pub round: bool,
 }
 
 /// A stream of keys that this node, as the sender, agrees ahead.

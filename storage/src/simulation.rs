@@ -25,7 +25,7 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
     group::Job,
     install::NewTable,
-    keys::{KeyRange, checked, find_keys},
+    keys::{KeyRange, checked, find_keys, is_known},
     lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
     lane_header::LaneHeader,
@@ -459,6 +459,14 @@ impl SimStore {
     /// As there.
     pub fn block(&self, id: &BlockId) -> Result<Option<BlockRecord>, StoreError> {
         self.engine.ledger.get("block", &block_key(kind::BLOCK, id))
+    }
+
+    /// As [`crate::Store::is_block_known`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn is_block_known(&self, id: &BlockId) -> Result<bool, StoreError> {
+        is_known(&Draft::new(&self.engine.ledger), id)
     }
 
     /// The bytes of a key that waits, which stays where it is.

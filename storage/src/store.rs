@@ -27,12 +27,12 @@ use serde::de::DeserializeOwned;
 use crate::{
     create,
     engine::Engine,
-    error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError},
+    error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError, TakeRefusal},
     group::Job,
     install::{NewTable, ReceiptRecord},
-    keys::{KeyRange, WaitingBlock, waiting},
+    keys::{KeyRange, WaitingBlock, ended_blocks, is_known, waiting},
     layout,
-    ledger::{block_key, clock_key, kind},
+    ledger::{Draft, block_key, clock_key, kind},
     lock::DirLock,
     lock_short,
     pads::MintOutcome,
@@ -233,6 +233,19 @@ impl Store {
         self.engine()?.ledger.get("block", &block_key(kind::BLOCK, id))
     }
 
+    /// Whether a block id has been used, also where the agreement's record is not kept any longer.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn is_block_known(&self, id: &BlockId) -> Result<bool, StoreError> {
+        is_known(&Draft::new(&self.engine()?.ledger), id)
+    }
+
+    /// The agreements on record of which no key waits, with their time on the node's own clock of age. Reads all
+    /// records.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn ended_blocks(&self) -> Result<Vec<(BlockId, u64)>, StoreError> {
+        ended_blocks(&self.engine()?.ledger)
+    }
+
     // -- pads
 
     /// Exclusive, volatile hold on runs of the lanes that the peer allocates, and their bytes. Each is then
@@ -425,6 +438,18 @@ impl Store {
         match self.ready() {
             Ok(open) => drop(open.commits.send(Job::Take(keys, reply))),
             Err(error) => drop(reply.send(Err(error.into()))),
+        }
+        answer
+    }
+
+    /// The same for runs of keys of one block or several: all of them, in their order, or none.
+    pub fn take_runs(&self, runs: &[(KeyId, u32)]) -> Reply<Result<Vec<SecretBytes>, TakeRefusal>> {
+        let (reply, answer) = oneshot::channel();
+        let range =
+            |&(first, count): &(KeyId, u32)| KeyRange { block: first.block, first: first.index, count };
+        match self.ready() {
+            Ok(open) => drop(open.commits.send(Job::TakeRuns(runs.iter().map(range).collect(), reply))),
+            Err(error) => drop(reply.send(Err(TakeRefusal { block: None, error: error.into() }))),
         }
         answer
     }

@@ -109,6 +109,8 @@ pub struct Transaction {
     pub block: Vec<NewBlock>,
     /// Blocks whose keys that wait are given up, and why. Blocks of which none waits are fine.
     pub give_up: Vec<(BlockId, String)>,
+    /// Blocks of which no key waits, and whose records are not kept any longer. Others are fine, and stay.
+    pub forget: Vec<BlockId>,
     /// Clients to put.
     pub clients: Vec<ClientRecord>,
     /// Hubs to put.

@@ -41,6 +41,8 @@ fn put(store: &Store, block: u8, keys: u8) -> Result<(), StoreError> {
         k: 2,
         state: BlockState::Ready,
         at_ms: 1,
+        aged_ms: 1,
+        round: false,
     };
     let keys = (0..keys).flat_map(|index| [[block; KEY_BYTES - 1].as_slice(), &[index + 1]].concat());
     let new = NewBlock { record, key: Some(SecretBytes::new(keys.collect())) };
@@ -103,9 +105,25 @@ fn out_of_place() -> Result<(), String> {
     }
 }
 
+/// A block whose record is not kept any longer, and whose late shares come.
+fn begun_anew() -> Result<(), String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = &dir.path().join("store");
+    Store::create(dir).expect("a store");
+    let store = open(dir);
+    put(&store, 1, 1).expect("stored");
+    take(&store, id(1, 0), 1).expect("taken");
+    let forget = Transaction { forget: vec![id(1, 0).block], ..Transaction::default() };
+    wait(store.commit(forget)).expect("the store answers").expect("forgotten");
+    match put(&store, 1, 1) {
+        Err(StoreError::BlockExists { .. }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
 #[test]
 fn mistakes_that_the_simulation_does_not_reach_are_caught() {
-    let check = || given_up().and_then(|()| out_of_place());
+    let check = || given_up().and_then(|()| out_of_place()).and_then(|()| begun_anew());
     assert_eq!(check(), Ok(()), "without a fault");
     for fault in Fault::OF_THE_KEY_STORE {
         select(Some(fault));

@@ -190,6 +190,7 @@ pub(crate) fn client() -> Status {
             problem: None,
         }],
         quotas: Vec::new(),
+        keys: None,
         pads: vec![
             forecast("p1", Lane::Up, Some(150), Level::Crit),
             forecast("p2", Lane::Up, Some(162_000), Level::Info),
@@ -228,6 +229,7 @@ pub(crate) fn hub(hub: &str) -> Status {
         identities: vec![],
         inquiries: vec![],
         streams: vec![],
+        keys: None,
         pads: vec![],
         counters: Counters { forwarded: 123_456, forged: 3, ..Counters::default() },
         ..client

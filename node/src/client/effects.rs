@@ -167,6 +167,8 @@ impl ClientActor {
 
     fn synced(&mut self, now: Time, peer: NodeId, table: TableId, found: &Found) {
         self.hubs.synced(&table);
+        // What was compared may have voided keys.
+        self.refresh_pools(now);
         if let Some(status) = self.store.tables().into_iter().find(|status| status.table == table) {
             let name = status.peer_name.as_str();
             let says_so = found.put_back && !found.settled;

@@ -39,18 +39,37 @@ impl ClientActor {
             let _ = reply.send(Err(failures::in_a_pool(&id)));
             return;
         }
-        match self.store.block(&id.block) {
+        let known = self.store.block(&id.block).and_then(|record| match record {
+            Some(record) => Ok(Ok(record)),
+            None => self.store.is_block_known(&id.block).map(Err),
+        });
+        match known {
             Err(error) => {
                 let _ = reply.send(Err(store_failure(&error)));
             }
-            Ok(None) if !wait.is_zero() => {
+            Ok(Err(false)) if !wait.is_zero() => {
                 self.waiters.0.entry(id.block).or_default().push(Waiter { id, until: now + wait, reply });
             }
-            Ok(None) => {
+            Ok(Err(false)) => {
                 let _ = reply.send(Err(failures::unknown_key(&id)));
             }
-            Ok(Some(record)) => self.take(id, &record, reply),
+            Ok(Err(true)) => self.refuse(id, reply),
+            Ok(Ok(record)) => self.take(id, &record, reply),
         }
+    }
+
+    /// Tells why there is no key of a block whose record is not kept any longer: the store knows.
+    fn refuse(&self, id: KeyId, reply: KeyReply) {
+        let taken = self.store.take_key(id);
+        tokio::spawn(async move {
+            let why = match taken.await {
+                Ok(Err(error)) => failures::take(&error),
+                // Of such a block nothing waits.
+                Ok(Ok(_)) => failures::unknown_key(&id),
+                Err(_) => stopping(),
+            };
+            let _ = reply.send(Err(why));
+        });
     }
 
     pub(super) fn take(&mut self, id: KeyId, record: &BlockRecord, reply: KeyReply) {

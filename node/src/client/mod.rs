@@ -91,6 +91,8 @@ pub(crate) enum ClientOrder {
     StreamClose(StreamSpec, oneshot::Sender<Result<(), Failure>>),
     /// Take the next keys that were.
     StreamNext { spec: StreamSpec, count: u32, wait: Duration, reply: BatchReply },
+    /// Keys that waited were given up.
+    KeysGivenUp,
     /// A module was imported.
     Hub(HubRecord),
     /// A hub is to be used again.
@@ -273,6 +275,9 @@ impl ClientActor {
                 done = self.desk_pads.next() => {
                     self.desk.handle(self.clock.now(), IdentityInput::Pad(done.outcome));
                 }
+                Some(batch) = self.streams.batches.next(), if !self.streams.batches.is_empty() => {
+                    self.batch_taken(self.clock.now(), batch);
+                }
                 outcome = self.sync.next() => self.sync.handle(SyncInput::Pad(outcome)),
                 Some((block, group, result)) = self.work.next(), if !self.work.is_empty() => {
                     self.reconstructed(block, group, result);
@@ -380,6 +385,7 @@ impl ClientActor {
             ClientOrder::StreamNext { spec, count, wait, reply } => {
                 self.stream_next(&spec, count, wait, reply);
             }
+            ClientOrder::KeysGivenUp => self.refresh_pools(now),
             ClientOrder::Hub(record) => {
                 let node = record.node;
                 self.send(Command::Acquaint { node, known: true });

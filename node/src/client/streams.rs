@@ -17,15 +17,18 @@ use dske_protocol::{
     ids::{KeyId, Name, NodeId},
     message::Subject,
     params::{KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, PURPOSE_BYTES_MAX, RECEIVERS_MAX, Time},
+    pool::Pool,
 };
 use dske_storage::{Side, Store, StoreError, StreamRecord, Transaction, WaitingBlock};
+use futures::{future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::oneshot;
 
+pub(super) use self::pool::Batch;
 pub(crate) use self::pool::BatchReply;
 use self::{
     fill::{Filling, Path},
     length::Length,
-    pool::{BATCH_BYTES_MAX, Pool, Waiting, hand_out},
+    pool::{BATCH_BYTES_MAX, Waiting, hand_out},
     window::Window,
 };
 use super::{ClientActor, Names, failures};
@@ -52,6 +55,8 @@ pub(super) struct Streams {
     under_way: BTreeMap<RequestId, Filling>,
     /// How blocks are agreed with each receiver.
     paths: BTreeMap<NodeId, Path>,
+    /// Keys that are asked of the store.
+    pub(super) batches: FuturesUnordered<BoxFuture<'static, Batch>>,
 }
 
 struct Stream {
@@ -318,16 +323,15 @@ impl ClientActor {
             Ok(Some(record))
                 if count > 0 && u64::from(count) * u64::from(record.key_bytes) <= BATCH_BYTES_MAX =>
             {
-                hand_out(&self.store, record.key_bytes, vec![(first, count)], reply);
+                hand_out(&self.store, record.key_bytes, (first, count), reply);
             }
             Ok(Some(record)) => {
                 let most = BATCH_BYTES_MAX / u64::from(record.key_bytes.max(1));
                 let text = format!("ask for 1 to {most} keys at once");
                 let _ = reply.send(Err(failure("dske::stream::parameters", 2, text, "")));
             }
-            Ok(None) => {
-                let _ = reply.send(Err(failures::unknown_key(&first)));
-            }
+            // Its record may not be kept any longer: the store knows.
+            Ok(None) => hand_out(&self.store, 0, (first, count), reply),
             Err(error) => {
                 let _ = reply.send(Err(store_failure(&error)));
             }

@@ -45,6 +45,8 @@ pub(super) fn put_into(store: &Store, me: NodeId) {
             k: 2,
             state: BlockState::Ready,
             at_ms: 1,
+            aged_ms: 1,
+            round: false,
         },
         key: Some(SecretBytes::new((0..KEYS).flat_map(|index| key(block, index)).collect())),
     };

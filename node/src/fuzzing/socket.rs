@@ -106,7 +106,7 @@ impl Socket {
             client: Some(client_orders),
             listen: Vec::new(),
             dropped: Arc::default(),
-            upkeep: Upkeep::new(shared_store, clock, PadsConfig::default()),
+            upkeep: Upkeep::new(shared_store, clock, PadsConfig::default(), None),
             commands,
             began: Instant::now(),
         };
@@ -410,6 +410,7 @@ fn status() -> Status {
         inquiries: Vec::new(),
         events: vec![Event { at_ms: 1, level: Level::Warn, text: text() }],
         quotas: vec![QuotaStatus { who: text(), used_bytes: 1, limit: text() }],
+        keys: None,
         pads: Vec::new(),
         refusals: [(text(), 1)].into(),
         counters: Counters::default(),

@@ -54,6 +54,7 @@ fn status(usable: u8, k: u8) -> Status {
         wishes: Vec::new(),
         inquiries: Vec::new(),
         quotas: Vec::new(),
+        keys: None,
         pads: Vec::new(),
         refusals: [("bad-tag".to_owned(), 3)].into(),
         counters: Counters { forged: 3, ..Counters::default() },

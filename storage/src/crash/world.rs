@@ -19,9 +19,11 @@ use crate::{
     error::{HoldRefusal, StoreError, TakeError},
     group::Job,
     install::NewTable,
+    keys::is_known,
     lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
     layout,
+    ledger::Draft,
     open::{format, load},
     records::{BlockRecord, BlockState, ModuleRecord, ModuleState, Side},
     secret::SecretBytes,
@@ -57,6 +59,8 @@ pub(super) struct World {
     pub(super) tried: BTreeSet<u8>,
     /// Blocks whose key was to be given up, and whether that was acknowledged.
     pub(super) given_up: BTreeMap<u8, bool>,
+    /// Blocks whose record was not to be kept.
+    pub(super) forgotten: BTreeSet<u8>,
     /// Messages that were acknowledged, and those whose removal was asked for.
     pub(super) messages: BTreeMap<OutboxId, (u8, usize)>,
     pub(super) delivered: BTreeSet<OutboxId>,
@@ -92,6 +96,8 @@ pub(super) fn block(id: u8) -> Transaction {
         k: 2,
         state: BlockState::Ready,
         at_ms: 1,
+        aged_ms: 1,
+        round: false,
     };
     let new = NewBlock { record, key: Some(SecretBytes::new(vec![id; 32])) };
     Transaction { block: vec![new], ..Transaction::default() }
@@ -166,7 +172,7 @@ impl World {
         engine.open_table(&TABLE);
         let [up, down] = lanes;
         let (minted, claimed, blocks) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
-        let (tried, given_up) = (BTreeSet::new(), BTreeMap::new());
+        let (tried, given_up, forgotten) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
         let (messages, delivered) = (BTreeMap::new(), BTreeSet::new());
         Self {
             disk,
@@ -180,6 +186,7 @@ impl World {
             blocks,
             tried,
             given_up,
+            forgotten,
             messages,
             delivered,
             crashes: 0,
@@ -238,9 +245,14 @@ impl World {
         for (block, taken) in &self.blocks {
             let id = BlockId::new([*block; 16]);
             let found = self.engine.ledger.get::<BlockRecord>("block", &crate::ledger::block_key(b"b", &id));
-            assert!(
-                found.expect("readable").is_some_and(|record| !taken || record.state == BlockState::Taken)
-            );
+            match found.expect("readable") {
+                Some(record) => assert!(!taken || record.state == BlockState::Taken),
+                None => {
+                    assert!(self.forgotten.contains(block), "an acknowledged block is gone");
+                    let known = is_known(&Draft::new(&self.engine.ledger), &id).expect("readable");
+                    assert!(known, "its id is for ever");
+                }
+            }
         }
         for (id, (byte, len)) in &self.messages {
             match self.engine.outbox_read(*id).expect("readable") {
@@ -323,6 +335,13 @@ impl World {
             let known = self.given_up.entry(id).or_default();
             *known |= done && void;
         }
+    }
+
+    pub(super) fn forget(&mut self, id: u8) {
+        let forget = vec![BlockId::new([id; 16])];
+        // Also one that is not acknowledged may be on the device.
+        drop(commit(&self.engine, Transaction { forget, ..Transaction::default() }));
+        self.forgotten.insert(id);
     }
 
     pub(super) fn take(&mut self, id: u8) {

@@ -200,6 +200,8 @@ pub(crate) fn block(id: u8, keys: Option<&[u8]>, key_bytes: u32) -> NewBlock {
             k: 2,
             state,
             at_ms: u64::from(id),
+            aged_ms: u64::from(id),
+            round: false,
         },
         key: keys.map(|keys| SecretBytes::new(keys.to_vec())),
     }

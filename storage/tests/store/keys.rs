@@ -136,3 +136,70 @@ fn runs_of_keys_are_taken_as_a_whole_once_and_across_a_restart() {
     assert!(matches!(take(&world, 0, 1), Err(TakeError::AlreadyTaken(_))), "the block is taken");
     assert!(world.client.waiting_blocks().expect("listed").is_empty());
 }
+
+#[test]
+fn runs_of_several_blocks_are_taken_together_or_none_of_them_is() {
+    let world = World::empty();
+    let keys = |block: u8| (0..10).flat_map(|index| [block, index, 7, 7]).collect::<Vec<u8>>();
+    for id in [1, 2, 3] {
+        put(&world, block(id, Some(&keys(id)), 4)).expect("stored");
+    }
+    let take = |runs: &[(KeyId, u32)]| get(world.client.take_runs(runs));
+    let give_up = vec![(id(2, 0).block, "nobody came".to_owned())];
+    get(world.client.commit(Transaction { give_up, ..Transaction::default() })).expect("given up");
+    let refused = take(&[(id(1, 0), 10), (id(2, 0), 3), (id(3, 0), 1)]).map(drop).expect_err("refused");
+    assert_eq!(refused.block, Some(id(2, 0).block));
+    assert!(
+        matches!(&refused.error, TakeError::Aborted { reason, .. } if reason == "nobody came"),
+        "{refused}"
+    );
+    let twice = take(&[(id(1, 0), 2), (id(3, 0), 1), (id(1, 1), 1)]).map(drop).expect_err("refused");
+    assert!(
+        matches!((twice.block, &twice.error), (None, TakeError::Store(StoreError::Invalid { .. }))),
+        "{twice}"
+    );
+    let taken = take(&[(id(1, 2), 8), (id(3, 0), 1), (id(1, 0), 2)]).expect("nothing of them was taken");
+    let taken: Vec<&[u8]> = taken.iter().map(dske_storage::SecretBytes::expose).collect();
+    assert_eq!(taken, [&keys(1)[8..], &keys(3)[..4], &keys(1)[..8]]);
+    let again = take(&[(id(3, 1), 1), (id(1, 9), 1)]).map(drop).expect_err("refused");
+    assert!(
+        matches!((again.block, &again.error), (Some(block), TakeError::AlreadyTaken(_)) if block == id(1, 0).block)
+    );
+    let waits = world.client.waiting_blocks().expect("listed");
+    assert_eq!(
+        waits.iter().map(|block| (block.keys, block.next, block.bytes)).collect::<Vec<_>>(),
+        [(10, 1, 36)]
+    );
+}
+
+#[test]
+fn a_record_that_is_not_kept_lets_no_late_share_begin_its_block_anew() {
+    let mut world = World::empty();
+    let received = |id, keys: Option<&[u8]>| {
+        let mut new = block(id, keys, 32);
+        new.record.side = dske_storage::Side::Receiver;
+        new
+    };
+    put(&world, received(1, Some(&[5; 32]))).expect("stored");
+    put(&world, received(2, Some(&[6; 32]))).expect("stored");
+    put(&world, received(3, None)).expect("stored");
+    get(world.client.take_key(id(1, 0))).expect("taken");
+    assert_eq!(world.client.ended_blocks().expect("listed").len(), 2);
+    let forget = vec![id(1, 0).block, id(2, 0).block, id(3, 0).block, id(4, 0).block];
+    get(world.client.commit(Transaction { forget, ..Transaction::default() })).expect("forgotten");
+    for _ in 0..2 {
+        assert_eq!(world.client.block(&id(1, 0).block), Ok(None));
+        for (id, known) in [(1, true), (2, true), (3, true), (4, false)] {
+            assert_eq!(world.client.is_block_known(&BlockId::new([id; 16])), Ok(known), "{id}");
+        }
+        for new in [1, 3] {
+            let refused = put(&world, received(new, Some(&[5; 32])));
+            assert!(matches!(refused, Err(StoreError::BlockExists { .. })), "{refused:?}");
+        }
+        assert!(matches!(get(world.client.take_key(id(1, 0))), Err(TakeError::AlreadyTaken(_))));
+        assert!(matches!(get(world.client.take_key(id(3, 0))), Err(TakeError::Aborted { .. })));
+        assert_eq!(world.client.blocks(9).expect("listed").len(), 1);
+        world.reopen();
+    }
+    assert_eq!(get(world.client.take_key(id(2, 0))).expect("it waited").expose(), [6; 32]);
+}

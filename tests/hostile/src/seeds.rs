@@ -192,6 +192,8 @@ fn records() -> Vec<Vec<u8>> {
         k: 2,
         state: BlockState::Aborted { reason: "too few".to_owned() },
         at_ms: 1,
+        aged_ms: 1,
+        round: false,
     };
     let addresses = || vec!["/ip4/127.0.0.1/tcp/7001".to_owned()];
     let mut records = vec![

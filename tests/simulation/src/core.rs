@@ -316,8 +316,7 @@ impl Core {
                 let held = self.store.hold(&[want]).pop();
                 let mut result =
                     held.map_or(Err(Refusal::Internal), |held| held.map_err(effects::hold_refusal));
-                let ended =
-                    block.map_or(Ok(false), |block| self.store.block(&block).map(|known| known.is_some()));
+                let ended = block.map_or(Ok(false), |block| self.store.is_block_known(&block));
                 if ended.is_err() && result.is_ok() {
                     self.store.release(want.range, None);
                     result = Err(Refusal::Internal);

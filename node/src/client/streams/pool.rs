@@ -1,17 +1,21 @@
 //! What a stream has ahead, and those who wait for it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use dske_protocol::{
-    ids::{BlockId, KeyId, NodeId},
+    ids::{BlockId, NodeId},
     params::Time,
+    pool::KeySpan,
 };
+use dske_storage::{SecretBytes, Store, StreamRecord, TakeRefusal};
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{ClientActor, Stream, unknown_stream};
 use crate::{
     client::failures,
     control::{Failure, KeyBatch, KeyRun, StreamSpec, failure, stopping},
+    status::Level,
 };
 
 /// Bytes of keys that one request may take: a reply must fit its frame.
@@ -19,63 +23,6 @@ pub(super) const BATCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Requests that wait for keys of one stream.
 const WAITING_MAX: usize = 4096;
-
-/// Keys that every receiver has, oldest block first.
-#[derive(Debug, Default)]
-pub(super) struct Pool {
-    blocks: VecDeque<Pooled>,
-    keys: u64,
-}
-
-#[derive(Debug)]
-struct Pooled {
-    block: BlockId,
-    next: u32,
-    end: u32,
-}
-
-impl Pool {
-    /// Adds the keys of a block from `next` on.
-    pub(super) fn add(&mut self, block: BlockId, next: u32, end: u32) {
-        if next < end {
-            self.keys += u64::from(end - next);
-            self.blocks.push_back(Pooled { block, next, end });
-        }
-    }
-
-    /// Whether one of so many keys is among those that are still to be handed out.
-    pub(super) fn holds(&self, first: KeyId, count: u32) -> bool {
-        let end = first.index.saturating_add(count);
-        let overlap = |block: &Pooled| first.index < block.end && block.next < end;
-        self.blocks.iter().any(|block| block.block == first.block && overlap(block))
-    }
-
-    /// Number of keys.
-    pub(super) fn keys(&self) -> u64 {
-        self.keys
-    }
-
-    /// Takes so many keys, in order: where each run begins, and how many it has. `None` where there are not as many.
-    fn take(&mut self, count: u32) -> Option<Vec<(KeyId, u32)>> {
-        if self.keys < u64::from(count) {
-            return None;
-        }
-        let mut runs = Vec::new();
-        let mut left = count;
-        while left > 0 {
-            let first = self.blocks.front_mut()?;
-            let taken = left.min(first.end - first.next);
-            runs.push((KeyId { block: first.block, index: first.next }, taken));
-            first.next += taken;
-            left -= taken;
-            self.keys -= u64::from(taken);
-            if first.next == first.end {
-                self.blocks.pop_front();
-            }
-        }
-        Some(runs)
-    }
-}
 
 /// How a batch is answered.
 pub(crate) type BatchReply = oneshot::Sender<Result<KeyBatch, Failure>>;
@@ -142,14 +89,10 @@ impl ClientActor {
                     stream.waiting.pop_front();
                     continue;
                 }
-                match stream.pool.take(first.count) {
-                    Some(runs) => {
-                        if let Some(Waiting { count, reply, .. }) = stream.waiting.pop_front() {
-                            stream.handed_out += u64::from(count);
-                            hand_out(&self.store, stream.record.key_bytes, runs, reply);
-                        }
-                    }
-                    None => break,
+                let Some(spans) = stream.pool.take(first.count) else { break };
+                if let Some(waiting) = stream.waiting.pop_front() {
+                    let batch = Batch::ask(&self.store, stream.record.clone(), spans, waiting);
+                    self.streams.batches.push(batch);
                 }
             }
             let all = std::mem::take(&mut stream.waiting);
@@ -171,60 +114,91 @@ fn empty(stream: &Stream) -> Failure {
     )
 }
 
-/// Takes runs of keys out of the store and gives them away together.
-pub(super) fn hand_out(
-    store: &dske_storage::Store,
-    key_bytes: u32,
-    runs: Vec<(KeyId, u32)>,
-    reply: BatchReply,
-) {
-    let taken: Vec<_> =
-        runs.into_iter().map(|(first, count)| (first, count, store.take_keys(first, count))).collect();
+/// Takes a run of keys of one block out of the store and gives it away.
+pub(super) fn hand_out(store: &Store, key_bytes: u32, (first, count): KeySpan, reply: BatchReply) {
+    let taken = store.take_keys(first, count);
     tokio::spawn(async move {
-        let mut batch = KeyBatch { key_bytes, runs: Vec::with_capacity(taken.len()) };
-        for (first, count, taken) in taken {
-            let result = match taken.await {
-                Ok(Ok(keys)) => Ok(KeyRun { first, count, keys }),
-                Ok(Err(error)) => Err(failures::take(&error)),
-                Err(_) => Err(stopping()),
-            };
-            match result {
-                Ok(run) => batch.runs.push(run),
-                Err(why) => {
-                    let _ = reply.send(Err(why));
-                    return;
-                }
-            }
-        }
+        let result = match taken.await {
+            Ok(Ok(keys)) => Ok(KeyBatch { key_bytes, runs: vec![KeyRun { first, count, keys }] }),
+            Ok(Err(error)) => Err(failures::take(&error)),
+            Err(_) => Err(stopping()),
+        };
         // A caller that has gone does not get the keys; their records say that they were handed out.
-        let _ = reply.send(Ok(batch));
+        let _ = reply.send(result);
     });
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Keys of a pool that are asked of the store.
+pub(in crate::client) struct Batch {
+    stream: StreamRecord,
+    spans: Vec<KeySpan>,
+    waiting: Waiting,
+    /// `None` where the store is gone.
+    taken: Option<Result<Vec<SecretBytes>, TakeRefusal>>,
+}
 
-    #[test]
-    fn keys_come_in_order_across_blocks_and_never_in_part() {
-        let (a, b) = (BlockId::new([1; 16]), BlockId::new([2; 16]));
-        let mut pool = Pool::default();
-        pool.add(a, 2, 4);
-        pool.add(b, 0, 3);
-        pool.add(b, 3, 3);
-        assert_eq!(pool.keys(), 5);
-        assert_eq!(pool.take(6), None);
-        let id = |block, index| KeyId { block, index };
-        assert!(
-            pool.holds(id(a, 2), 1)
-                && pool.holds(id(a, 0), 3)
-                && !pool.holds(id(a, 0), 2)
-                && !pool.holds(id(a, 4), 9)
-        );
-        assert_eq!(pool.take(1), Some(vec![(id(a, 2), 1)]));
-        assert!(!pool.holds(id(a, 2), 1), "it has been handed out");
-        assert_eq!(pool.take(3), Some(vec![(id(a, 3), 1), (id(b, 0), 2)]));
-        assert_eq!(pool.take(1), Some(vec![(id(b, 2), 1)]));
-        assert_eq!((pool.keys(), pool.take(1)), (0, None));
+impl Batch {
+    /// Asks the store at once, before anybody can ask for one of the keys by its id.
+    fn ask(
+        store: &Store,
+        stream: StreamRecord,
+        spans: Vec<KeySpan>,
+        waiting: Waiting,
+    ) -> BoxFuture<'static, Self> {
+        let taken = store.take_runs(&spans);
+        Box::pin(async move { Self { stream, spans, waiting, taken: taken.await.ok() } })
+    }
+}
+
+impl ClientActor {
+    /// Keys of a pool were asked of the store: either all of them were taken, and go to who waits for them, or none.
+    /// Then those of a block that has none any more are left out, and the others serve.
+    pub(in crate::client) fn batch_taken(&mut self, now: Time, batch: Batch) {
+        let Batch { stream: record, spans, waiting, taken } = batch;
+        let at = self.streams.find(&record.receivers, &record.purpose, record.key_bytes);
+        let mut stream = at.and_then(|at| self.streams.streams.get_mut(at));
+        let refusal = match taken {
+            Some(Ok(taken)) => {
+                stream.into_iter().for_each(|stream| stream.handed_out += waiting.count());
+                let run = |((first, count), keys)| KeyRun { first, count, keys };
+                let runs = spans.into_iter().zip(taken).map(run).collect();
+                // A caller that has gone does not get the keys; their records say that they were handed out.
+                let _ = waiting.reply.send(Ok(KeyBatch { key_bytes: record.key_bytes, runs }));
+                return;
+            }
+            Some(Err(refusal)) => refusal,
+            None => return waiting.fail(stopping()),
+        };
+        let Some(stream) = &mut stream else { return waiting.fail(failures::take(&refusal.error)) };
+        let rest: Vec<KeySpan> =
+            spans.into_iter().filter(|(first, _)| Some(first.block) != refusal.block).collect();
+        stream.pool.give_back(&rest);
+        let Some(block) = refusal.block else { return waiting.fail(failures::take(&refusal.error)) };
+        stream.pool.retain(|pooled| *pooled != block);
+        stream.waiting.push_front(waiting);
+        let why = refusal.error.to_string();
+        self.sessions.event(Level::Warn, format!("a pool gives up the keys of block {block}: {why}"));
+        self.serve_streams(now);
+        self.pump_streams(now);
+    }
+
+    /// Blocks may have been voided or given up: pools keep those alone whose keys wait.
+    pub(in crate::client) fn refresh_pools(&mut self, now: Time) {
+        if self.streams.streams.is_empty() {
+            return;
+        }
+        let waiting: BTreeSet<BlockId> = match self.store.waiting_blocks() {
+            Ok(waiting) => waiting.iter().map(|block| block.record.block).collect(),
+            Err(error) => {
+                tracing::error!(%error, "which keys wait cannot be told");
+                return;
+            }
+        };
+        let streams = self.streams.streams.iter_mut();
+        let gone: u64 = streams.map(|stream| stream.pool.retain(|block| waiting.contains(block))).sum();
+        if gone > 0 {
+            self.sessions.event(Level::Warn, format!("{gone} keys in pools were voided or given up"));
+            self.pump_streams(now);
+        }
     }
 }

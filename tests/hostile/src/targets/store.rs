@@ -84,6 +84,8 @@ fn put_keys(store: &Store) {
         k: 2,
         state: BlockState::Ready,
         at_ms: 1,
+        aged_ms: 1,
+        round: false,
     };
     let block_of_keys = NewBlock { record, key: Some(SecretBytes::new(vec![6; 5 * 16])) };
     let put = Transaction { block: vec![block_of_keys], ..Default::default() };
