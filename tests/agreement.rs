@@ -49,9 +49,18 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
     assert!(used(&hub, "down", "used_key").contains(&expected));
 
     // One key for all three, and one the other way round.
+    let paid =
+        || [used(&net.status("carol"), "up", "used_key"), used(&net.status("bob"), "down", "used_key")];
+    let before = paid();
     let group = net.get("carol", "alice,bob", "256");
+    assert_eq!(group.report["burned_bytes_per_hub"], 128, "u for each of two receivers");
+    let received = net.fetch("bob", &group.id);
+    assert!(received.bytes == group.bytes && received.report["burned_bytes_per_hub"] == 96);
+    eventually("the sender has paid 128 bytes with each hub, a receiver 96", || {
+        let more = |before: &[u64], bytes: u64| before.iter().map(|paid| paid + bytes).collect::<Vec<_>>();
+        paid() == [more(&before[0], 128), more(&before[1], 96)]
+    });
     assert_eq!(net.fetch("alice", &group.id).bytes, group.bytes);
-    assert_eq!(net.fetch("bob", &group.id).bytes, group.bytes);
     let back = net.get("bob", "alice", "256");
     assert_eq!(net.fetch("alice", &back.id).bytes, back.bytes);
 }

@@ -4,10 +4,13 @@
 //! came before. The body starts with the run of the lane that the message consumes, so table, lane and
 //! offset are under the tag. A [`Verified`] body comes only from checking a tag, or from our own hand.
 
+mod request;
+
 use std::{collections::BTreeSet, ops::Deref};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use self::request::KeyRequest;
 use crate::{
     codec::{self, Blob, DecodeError},
     ids::{BlockId, Lane, Name, NodeId, PadRange},
@@ -89,14 +92,23 @@ impl Agreement {
         u8::try_from(self.roster.len()).unwrap_or(u8::MAX)
     }
 
-    /// Bytes of a share.
-    pub fn share_bytes(&self) -> u64 {
-        share_bytes(u64::from(self.key_bytes))
+    /// Bytes of a share in messages of a lane: up, to a hub, that of u for every receiver and of the key; down, to a
+    /// receiver, that of its own u and of the key.
+    pub fn share_bytes(&self, lane: Lane) -> u64 {
+        share_bytes(u64::from(self.key_bytes), self.readers(lane))
     }
 
-    /// Pad bytes that it burns per hub and side.
-    pub fn burned_bytes(&self) -> u64 {
-        burned_bytes(u64::from(self.key_bytes))
+    /// Pad bytes of a lane that it burns with each hub.
+    pub fn burned_bytes(&self, lane: Lane) -> u64 {
+        burned_bytes(u64::from(self.key_bytes), self.readers(lane))
+    }
+
+    /// Receivers whose u is in the share of one message.
+    fn readers(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Up => self.receivers.len(),
+            Lane::Down => 1,
+        }
     }
 
     /// Whether the hub at a roster position takes its pad as its share, so that none travels to it.
@@ -148,29 +160,16 @@ impl Agreement {
 /// What stands in the place of the key tag of a round.
 pub const NO_KEY_TAG: Tag = Tag::new([0; TAG_BYTES]);
 
-/// Sender to hub: forward your share of this agreement (§2.3.2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRequest {
-    /// Share pad and tag key in the up lane.
-    pub range: PadRange,
-    /// The parameters.
-    pub agreement: Agreement,
-    /// Tag over the key under u.
-    pub key_tag: Tag,
-    /// `Z_i` for the roster positions from k on; the first k hubs take their pad as their share.
-    pub share: Option<Blob>,
-}
-
-/// Hub to receiver: this is my share of the agreement (§2.3.2).
+/// Hub to receiver: this is my share of the agreement, as far as it is yours (§2.3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInstruction {
     /// Share pad and tag key in the down lane.
     pub range: PadRange,
     /// The parameters, as the sender gave them.
     pub agreement: Agreement,
-    /// The key tag, as the sender gave it.
+    /// The key tag of this receiver, as the sender gave it.
     pub key_tag: Tag,
-    /// The share under the pad.
+    /// The shares of this receiver's u and of the key, under the pad.
     pub share: Blob,
 }
 
@@ -294,11 +293,14 @@ impl Tagged for KeyRequest {
     }
 
     fn is_well_formed(&self) -> bool {
-        let share_fits =
-            self.share.as_ref().is_none_or(|share| share.0.len() as u64 == self.agreement.share_bytes());
+        let share_fits = self
+            .share
+            .as_ref()
+            .is_none_or(|share| share.0.len() as u64 == self.agreement.share_bytes(Self::LANE));
         self.agreement.is_well_formed()
-            && key_tag_fits(&self.agreement, &self.key_tag)
-            && self.range.len == self.agreement.burned_bytes()
+            && self.key_tags.len() == self.agreement.receivers.len()
+            && self.key_tags.iter().all(|key_tag| key_tag_fits(&self.agreement, key_tag))
+            && self.range.len == self.agreement.burned_bytes(Self::LANE)
             && share_fits
     }
 }
@@ -319,8 +321,8 @@ impl Tagged for KeyInstruction {
     fn is_well_formed(&self) -> bool {
         self.agreement.is_well_formed()
             && key_tag_fits(&self.agreement, &self.key_tag)
-            && self.range.len == self.agreement.burned_bytes()
-            && self.share.0.len() as u64 == self.agreement.share_bytes()
+            && self.range.len == self.agreement.burned_bytes(Self::LANE)
+            && self.share.0.len() as u64 == self.agreement.share_bytes(Self::LANE)
     }
 }
 
@@ -532,7 +534,7 @@ mod tests {
 
     fn request() -> KeyRequest {
         let range = PadRange { table: TableId::new([3; 16]), lane: Lane::Up, offset: 64, len: 96 };
-        KeyRequest { range, agreement: agreement(), key_tag: Tag::new([4; 16]), share: None }
+        KeyRequest { range, agreement: agreement(), key_tags: vec![Tag::new([4; 16])], share: None }
     }
 
     #[test]
@@ -570,7 +572,7 @@ mod tests {
             |a| a.receivers.push(a.sender),
             |a| a.key_bytes = 0,
             |a| a.purpose = "x".repeat(65),
-            |a| a.version = 2,
+            |a| a.version = 1,
         ];
         assert!(agreement().is_well_formed());
         for (number, change) in changes.iter().enumerate() {

@@ -9,10 +9,11 @@ use crate::ids::NodeId;
 /// A moment, as time since an origin that the caller chose and keeps. Must never go back.
 pub type Time = Duration;
 
-/// Version of messages and of the canonical context.
-pub const PROTOCOL_VERSION: u16 = 1;
+/// Version of messages and of the canonical context; nodes negotiate it in the name of the protocol between them.
+pub const PROTOCOL_VERSION: u16 = 2;
 
-/// Bytes of u, the key of the key tag, that travel in front of the key inside the secret (§2.3.2: l bits).
+/// Bytes of u, the key of a receiver's key tag (§2.3.2: l bits). One for each receiver travels in front of the key inside
+/// the secret.
 pub const U_BYTES: u64 = 32;
 
 /// Longest key of one agreement: 8 Mbit, the paper's figure (§5.1). Longer material is agreed as a
@@ -36,8 +37,8 @@ pub const APPLICATIONS_MAX: usize = 16;
 /// See [`APPLICATIONS_MAX`].
 pub const APPLICATION_BYTES_MAX: usize = 128;
 
-/// Longest tagged message: the longest share, plus a full roster and receiver list (272 ids of 32 bytes)
-/// and fixed fields.
+/// Longest tagged message: the longest key, a full roster and receiver list (271 ids of 32 bytes), u and key tag of each
+/// receiver, and fixed fields.
 pub const MESSAGE_BYTES_MAX: usize = (1 << 20) + (16 << 10);
 
 /// Agreements that a receiver collects shares for at once. Beyond it, new ones are refused as busy.
@@ -103,14 +104,15 @@ pub fn disruption_threshold(n: u8, k: u8, k_min: u8) -> u8 {
     n.saturating_sub(k).saturating_add(1).min(k_min)
 }
 
-/// Length of a share, and of the secret: u and the key.
-pub fn share_bytes(key_bytes: u64) -> u64 {
-    U_BYTES + key_bytes
+/// Length of a share, and of the secret: the u of so many receivers, and the key.
+pub fn share_bytes(key_bytes: u64, receivers: usize) -> u64 {
+    U_BYTES * receivers as u64 + key_bytes
 }
 
-/// Pad bytes that one agreement burns per hub and side: m + 2l bits (§2.3.2).
-pub fn burned_bytes(key_bytes: u64) -> u64 {
-    share_bytes(key_bytes) + crate::pad::TAG_KEY_BYTES as u64
+/// Pad bytes that the message of one share burns: m + (1 + R)·l bits of the up lane of a hub, with R receivers; m + 2l
+/// bits of the down lane of each receiver, who gets his own part alone (§2.3.2).
+pub fn burned_bytes(key_bytes: u64, receivers: usize) -> u64 {
+    share_bytes(key_bytes, receivers) + crate::pad::TAG_KEY_BYTES as u64
 }
 
 #[cfg(test)]
@@ -119,7 +121,13 @@ mod tests {
 
     #[test]
     fn a_key_of_256_bits_burns_96_bytes() {
-        assert_eq!(burned_bytes(32), 96);
+        assert_eq!(burned_bytes(32, 1), 96);
+    }
+
+    #[test]
+    fn each_further_receiver_costs_32_bytes_up() {
+        assert_eq!(burned_bytes(32, 2), 128);
+        assert_eq!(burned_bytes(32, RECEIVERS_MAX), 96 + 15 * 32);
     }
 
     #[test]

@@ -47,11 +47,12 @@ pub enum Fault {
     VoidErasesTaken,
     KeyOfAnyPlace,
     BlockForgotten,
+    OneKeyTagKeyForAll,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -88,6 +89,7 @@ impl Fault {
         Self::ConfirmedByNotice,
         Self::HelloBelieved,
         Self::OneHubVoids,
+        Self::OneKeyTagKeyForAll,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

@@ -34,7 +34,7 @@ use crate::{
         Want,
     },
     hub::RequestId,
-    ids::{BlockId, NodeId},
+    ids::{BlockId, Lane, NodeId},
     message::{Agreement, Content, NoticeOutcome},
     negotiation::Session,
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
@@ -181,7 +181,7 @@ impl Sender {
     }
 
     fn mint(&mut self, minting: Minting) {
-        let bytes = minting.agreement.burned_bytes();
+        let bytes = minting.agreement.burned_bytes(Lane::Up);
         let wants = minting.hubs.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
         let ticket = self.ticket();
         self.minting.insert(ticket, minting);
@@ -265,7 +265,7 @@ impl Sender {
         minted: Result<Vec<Minted>, MintRefusal>,
     ) -> Result<(Sending, Vec<SealedRequest>), SendFailure> {
         let Minting { id, agreement, hubs, terms } = minting;
-        let minted = minted.map_err(|refusal| refused(refusal, agreement.burned_bytes()))?;
+        let minted = minted.map_err(|refusal| refused(refusal, agreement.burned_bytes(Lane::Up)))?;
         if let Content::Round { session, .. } = agreement.content
             && !self.sessions.contains_key(&session)
         {

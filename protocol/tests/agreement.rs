@@ -153,16 +153,22 @@ fn silent_and_lying_hubs_together_reach_the_threshold() {
 }
 
 #[test]
-fn each_key_burns_exactly_m_plus_2l_bits_per_hub_and_side() {
-    for key_bytes in [1u32, 32, 1000] {
-        let mut world = World::new(9, 5, 3, 3, 8192, true);
+fn each_key_burns_exactly_its_bits_per_hub_and_side() {
+    for (key_bytes, receivers) in [(1u32, 1u64), (32, 1), (1000, 1), (1, 2), (32, 2), (1000, 3), (32, 16)] {
+        let clients = 1 + usize::try_from(receivers).unwrap();
+        let mut world = World::new(9, 5, clients, 3, 8192, true);
         let agreed = world.agree(world.wish(3, key_bytes)).expect("a key");
         assert_same(&world, &agreed);
-        let expected = burned_bytes(u64::from(key_bytes));
+        // m + (1 + R)·l bits up, m + 2l down to each receiver; l is 32 bytes.
+        let (up, down) = (u64::from(key_bytes) + 32 * (1 + receivers), u64::from(key_bytes) + 64);
+        assert_eq!(
+            (up, down),
+            (burned_bytes(key_bytes.into(), clients - 1), burned_bytes(key_bytes.into(), 1))
+        );
         for hub in (0..5).map(hub_id) {
-            assert_eq!(world.pads.burned(client_id(0), hub, Lane::Up), (expected, expected));
-            for receiver in [1, 2].map(client_id) {
-                assert_eq!(world.pads.burned(receiver, hub, Lane::Down), (expected, expected));
+            assert_eq!(world.pads.burned(client_id(0), hub, Lane::Up), (up, up));
+            for receiver in (1..clients).map(client_id) {
+                assert_eq!(world.pads.burned(receiver, hub, Lane::Down), (down, down));
                 assert_eq!(world.pads.burned(receiver, hub, Lane::Up), (0, 0));
             }
         }

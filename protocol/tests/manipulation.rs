@@ -57,6 +57,26 @@ fn a_shifted_key_is_accepted_at_no_more_than_e_minus_1_points() {
     }
 }
 
+/// A member of a group knows its own u and the key. What it makes of them so that its own tag would stay fits the unknown u
+/// of another member at a few points only, and its own always: so both must not be the same.
+#[test]
+fn what_is_made_with_a_members_own_u_fits_another_ones_at_no_more_than_e_minus_1_points() {
+    for_all::<Gf8>(4, |list| {
+        let &[own, point_shift, key, key_shift] = list else { unreachable!("four elements") };
+        if key_shift == Gf8::ZERO {
+            return;
+        }
+        let layout = |key: Gf8| key_tag_blocks(&[Gf8::ONE], &[key], Gf8::ONE);
+        let (old, new) = (layout(key), layout(key.add(key_shift)));
+        let hashes = |point: Gf8| (tag(point, Gf8::ZERO, &old), tag(point.add(point_shift), Gf8::ZERO, &new));
+        let shift = |point: Gf8| hashes(point).0.sub(hashes(point).1);
+        let mask_shift = shift(own);
+        let accepts = |point: &Gf8| shift(*point) == mask_shift;
+        assert!(accepts(&own));
+        assert!(Gf8::all().filter(accepts).count() < old.len());
+    });
+}
+
 #[test]
 fn without_the_odd_number_of_blocks_a_shifted_key_is_always_accepted() {
     // Six blocks: 1, 0, the key, a length.

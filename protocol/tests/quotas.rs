@@ -23,7 +23,7 @@ const KEY_BYTES: u32 = 32;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn keys(number: u64) -> Option<Quota> {
-    Quota::new(number * burned_bytes(u64::from(KEY_BYTES)), DAY)
+    Quota::new(number * burned_bytes(u64::from(KEY_BYTES), 1), DAY)
 }
 
 /// What the hubs refused the sender for.
@@ -60,8 +60,8 @@ fn a_hub_holds_a_pair_to_its_quota_and_says_so_before_it_burns_the_receivers_pad
     let used = world.hubs[0].1.uses(world.now);
     let account = |receiver| Account::Pair { sender: client_id(0), receiver: client_id(receiver) };
     let of = |account| used.iter().find(|entry| entry.account == account).map(|entry| entry.used);
-    assert!(of(account(1)).is_some_and(|used| used > burned_bytes(u64::from(KEY_BYTES))));
-    assert_eq!(of(account(2)), Some(burned_bytes(u64::from(KEY_BYTES))), "the refused group paid nothing");
+    assert!(of(account(1)).is_some_and(|used| used > burned_bytes(u64::from(KEY_BYTES), 1)));
+    assert_eq!(of(account(2)), Some(burned_bytes(u64::from(KEY_BYTES), 1)), "the refused group paid nothing");
     world.now += DAY / 2;
     world.agree(to(&world, 1)).expect("half a day later one more");
     assert!(world.hubs[0].1.counters().refusals[&Refusal::QuotaExceeded] >= 1);

@@ -41,13 +41,17 @@ fn agreement() -> Agreement {
 
 /// A pad whose bytes are not secret, for a message and for its receiver.
 fn pad(agreement: &Agreement) -> PadBytes {
-    PadBytes::mint(vec![5; usize::try_from(agreement.burned_bytes()).unwrap()])
+    PadBytes::mint(vec![5; usize::try_from(agreement.burned_bytes(Lane::Down)).unwrap()])
 }
 
 fn instruction(agreement: &Agreement, from: u8, offset: u64) -> Vec<u8> {
     let (pad, tag_key) = pad(agreement).split().unwrap();
-    let range =
-        PadRange { table: TableId::new([from; 16]), lane: Lane::Down, offset, len: agreement.burned_bytes() };
+    let range = PadRange {
+        table: TableId::new([from; 16]),
+        lane: Lane::Down,
+        offset,
+        len: agreement.burned_bytes(Lane::Down),
+    };
     let share = Blob(pad.into_bytes().to_vec());
     let instruction =
         KeyInstruction { range, agreement: agreement.clone(), key_tag: Tag::new([0; 16]), share };
@@ -90,7 +94,7 @@ impl Bench {
     fn three_arrive(&mut self, change: impl Fn(&mut Vec<u8>)) -> [Ticket; 3] {
         let first = agreement();
         let other = Agreement { purpose: "other".into(), ..agreement() };
-        let mut third = instruction(&first, 1, first.burned_bytes());
+        let mut third = instruction(&first, 1, first.burned_bytes(Lane::Down));
         change(&mut third);
         [
             self.arrives(1, 0, instruction(&first, 0, 0)),
@@ -177,7 +181,7 @@ fn what_comes_when_the_time_for_late_shares_is_over_is_refused_though_the_block_
     let over = bench.receiver.poll_timeout().expect("the time for late shares ends");
     bench.receiver.handle(over, ReceiverInput::Tick);
     let fourth = agreement();
-    let four = bench.arrives(4, 0, instruction(&fourth, 0, fourth.burned_bytes()));
+    let four = bench.arrives(4, 0, instruction(&fourth, 0, fourth.burned_bytes(Lane::Down)));
     bench.now = over;
     for ticket in [three, four] {
         let claim = bench.is_held(ticket);

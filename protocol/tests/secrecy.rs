@@ -14,84 +14,17 @@ use dske_protocol::{
     sharing::Scheme,
     tag,
 };
-use tiny::{Gf3, Gf4, Gf5, Gf8, Small, for_all, key_tag_blocks, tag};
-
-/// Most counters that one check may need.
-const COUNTERS_MAX: usize = 1 << 23;
+use tiny::{
+    Gf3, Gf4, Gf5, Gf8, Small,
+    counting::{Joint, Verdict, View, sets},
+    for_all, key_tag_blocks, tag,
+};
 
 /// Elements of the longest share looked at: c, d and S.
 const SHARE_MAX: usize = 3;
 
 /// Hubs of the largest agreement looked at as a whole.
 const HUBS_MAX: usize = 4;
-
-// -- counting
-
-/// How often each key occurs beside each view.
-struct Joint {
-    keys: usize,
-    counts: Vec<u32>,
-}
-
-/// What the joint distribution says about key and view.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Beside every view every key occurs equally often.
-    Independent,
-    /// Beside every view exactly one key occurs.
-    Determined,
-    /// Something between.
-    Leaking,
-}
-
-impl Joint {
-    fn new(views: usize, keys: usize) -> Self {
-        let counters = views.checked_mul(keys).filter(|&counters| counters <= COUNTERS_MAX);
-        Self { keys, counts: vec![0; counters.expect("a smaller case")] }
-    }
-
-    fn count(&mut self, view: usize, key: usize) {
-        self.counts[view * self.keys + key] += 1;
-    }
-
-    fn verdict(&self) -> Verdict {
-        let seen = || self.counts.chunks(self.keys).filter(|keys| keys.iter().any(|&count| count > 0));
-        assert!(seen().next().is_some(), "nothing was counted");
-        if seen().all(|keys| keys.iter().all(|&count| count == keys[0])) {
-            Verdict::Independent
-        } else if seen().all(|keys| keys.iter().filter(|&&count| count > 0).count() == 1) {
-            Verdict::Determined
-        } else {
-            Verdict::Leaking
-        }
-    }
-}
-
-/// A list of field elements as one number.
-struct View {
-    number: usize,
-    values: usize,
-}
-
-impl View {
-    fn new() -> Self {
-        Self { number: 0, values: 1 }
-    }
-
-    fn see<F: Small>(&mut self, elements: &[F]) {
-        for element in elements {
-            self.number = self.number * F::SIZE + element.number();
-            self.values *= F::SIZE;
-        }
-    }
-}
-
-fn sets(n: u8, len: u8) -> Vec<Vec<u8>> {
-    (0..1_u32 << n)
-        .filter(|set| set.count_ones() == u32::from(len))
-        .map(|set| (0..n).filter(|hub| set >> hub & 1 == 1).collect())
-        .collect()
-}
 
 // -- one agreement, whole
 

@@ -79,7 +79,7 @@ struct Report {
 /// Runs `dske bench pool`.
 pub(crate) fn run(args: &PoolArgs, context: &Context) -> Result<()> {
     let size = || {
-        let lane_bytes = u64::from(args.keys) * args.bits / 8 + cost_bytes(0) * 4096 + SPARE_BYTES;
+        let lane_bytes = u64::from(args.keys) * args.bits / 8 + cost_bytes(0, 1) * 4096 + SPARE_BYTES;
         Ok(Size { hubs: args.hubs, k: args.k, lane_bytes })
     };
     let (report, _) = Network::measured(context, size, async |net| measure(net, args).await)?;

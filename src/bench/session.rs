@@ -62,7 +62,7 @@ impl SessionArgs {
         let keys: u64 =
             self.parallel.iter().map(|parallel| self.count.saturating_add(self.warm_up(*parallel))).sum();
         let lane = keys
-            .checked_mul(cost_bytes(self.bits))
+            .checked_mul(cost_bytes(self.bits, 1))
             .and_then(|bytes| bytes.checked_mul(3))
             .map(|bytes| bytes / 2);
         lane.filter(|bytes| *bytes <= LANE_BYTES_MAX).map(|bytes| bytes.max(LANE_BYTES_MIN)).ok_or_else(
@@ -176,7 +176,7 @@ mod tests {
     fn the_pads_suffice_for_all_runs() {
         let args = args(8_000_000, 50);
         let keys = 50 * 2 + args.warm_up(1) + args.warm_up(16);
-        assert!(args.lane_bytes().is_ok_and(|bytes| bytes > keys * cost_bytes(8_000_000)));
+        assert!(args.lane_bytes().is_ok_and(|bytes| bytes > keys * cost_bytes(8_000_000, 1)));
         assert!(super::tests::args(256, 10).lane_bytes().is_ok_and(|bytes| bytes == LANE_BYTES_MIN));
         assert!(super::tests::args(8_000_000, 1_000_000).lane_bytes().is_err());
     }

@@ -124,7 +124,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(scheme: &'a Scheme, bytes: u64) -> std::result::Result<Self, SharingError> {
-        let len = usize::try_from(share_bytes(bytes)).unwrap_or(usize::MAX);
+        let len = usize::try_from(share_bytes(bytes, 1)).unwrap_or(usize::MAX);
         let (k, n) = (usize::from(scheme.k()), usize::from(scheme.n()));
         let mut shares: Vec<Vec<u8>> = (0..k).map(|seed| filler(len, seed)).collect();
         shares.resize(n, vec![0; len]);

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &StreamArgs, context: &Context) -> Result<()> {
         return Err(CliError::usage("a key of a stream has at most 8 Mibit"));
     }
     let size = || {
-        let lane_bytes = args.bytes + cost_bytes(0) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
+        let lane_bytes = args.bytes + cost_bytes(0, 1) * (args.bytes / BATCH_BYTES + 1) + SPARE_BYTES;
         Ok(Size { hubs: args.hubs, k: args.k, lane_bytes })
     };
     let (report, _) = Network::measured(context, size, async |net| measure(net, args).await)?;

@@ -5,7 +5,10 @@
 use std::time::{Duration, Instant};
 
 use dske_node::control::{Client, KeyDelivery, KeyGet, Reply, Request};
-use dske_protocol::ids::{BlockId, Name};
+use dske_protocol::{
+    ids::{BlockId, Name},
+    params::burned_bytes,
+};
 use subtle::ConstantTimeEq;
 
 use crate::cli::{
@@ -15,8 +18,6 @@ use crate::cli::{
     units,
 };
 
-/// Pad bits beside the key bits, per hub and side: the paper's 2l.
-const OVERHEAD_BYTES: u64 = 64;
 /// How long the sender may take.
 const AGREE_WAIT: Duration = Duration::from_secs(15);
 /// How long a receiver waits for a key that the sender has.
@@ -52,9 +53,9 @@ pub(crate) struct Agreed {
     pub(crate) took: Duration,
 }
 
-/// Pad bytes that a key costs per hub and side: m + 2l bits.
-pub(crate) fn cost_bytes(bits: u64) -> u64 {
-    bits / 8 + OVERHEAD_BYTES
+/// Pad bytes that a key for so many receivers costs its sender per hub: m + (1 + R)·l bits.
+pub(crate) fn cost_bytes(bits: u64, receivers: usize) -> u64 {
+    burned_bytes(bits / 8, receivers)
 }
 
 /// Agrees a key and takes it at all receivers at once.
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_costs_its_length_and_two_tag_keys() {
-        assert_eq!((cost_bytes(256), cost_bytes(8_000_000)), (96, 1_000_064));
+    fn a_key_costs_its_length_and_a_tag_key_more_than_receivers() {
+        assert_eq!((cost_bytes(256, 1), cost_bytes(8_000_000, 1), cost_bytes(256, 2)), (96, 1_000_064, 128));
     }
 }

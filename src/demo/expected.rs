@@ -6,24 +6,20 @@ use dske_protocol::ids::Name;
 
 use crate::{
     cli::output::printable,
-    demo::{
-        agree::{Agreed, cost_bytes},
-        report::Outcome,
-    },
+    demo::{agree::Agreed, report::Outcome},
 };
 
 /// What must be true of a key.
 pub(super) enum Expected {
-    /// Every hub took part, nobody lied, and exactly m + 2l bits were burned at each.
+    /// Every hub took part, nobody lied, and exactly m + (1 + R)·l bits were burned at each.
     AllHubs,
     /// This hub lied and was named.
     Liar(Name),
 }
 
 impl Expected {
-    /// Judges a key by its length, what each hub's table lost for it, and how many hubs there are.
-    pub(super) fn judge(&self, agreed: &Agreed, bits: u64, spent: &BTreeMap<Name, u64>, hubs: u8) -> Outcome {
-        let cost = cost_bytes(bits);
+    /// Judges a key by what it must cost, what each hub's table lost for it, and how many hubs there are.
+    pub(super) fn judge(&self, agreed: &Agreed, cost: u64, spent: &BTreeMap<Name, u64>, hubs: u8) -> Outcome {
         let Agreed { n, shares, .. } = *agreed;
         let same = if agreed.equal { "same key on all sides" } else { "the sides differ" };
         // A hub that is down costs nothing where the sender knew it in time.
@@ -102,14 +98,14 @@ mod tests {
     fn a_key_is_judged_by_what_was_burned_and_who_lied() {
         let liar = Expected::Liar(hub(4));
         let even = ledger([96; 4]);
-        assert!(liar.judge(&agreed(&["p4"]), 256, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&[]), 256, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&["p3"]), 256, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&["p4"]), 256, &ledger([96, 96, 96, 192]), 5).ok);
-        assert!(Expected::AllHubs.judge(&agreed(&[]), 256, &even, 4).ok);
-        assert!(!Expected::AllHubs.judge(&agreed(&[]), 256, &even, 5).ok);
-        assert!(!Expected::AllHubs.judge(&agreed(&["p1"]), 256, &even, 4).ok);
-        assert!(!Expected::AllHubs.judge(&Agreed { equal: false, ..agreed(&[]) }, 256, &even, 4).ok);
+        assert!(liar.judge(&agreed(&["p4"]), 96, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&[]), 96, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&["p3"]), 96, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&["p4"]), 96, &ledger([96, 96, 96, 192]), 5).ok);
+        assert!(Expected::AllHubs.judge(&agreed(&[]), 96, &even, 4).ok);
+        assert!(!Expected::AllHubs.judge(&agreed(&[]), 96, &even, 5).ok);
+        assert!(!Expected::AllHubs.judge(&agreed(&["p1"]), 96, &even, 4).ok);
+        assert!(!Expected::AllHubs.judge(&Agreed { equal: false, ..agreed(&[]) }, 96, &even, 4).ok);
     }
 
     #[test]

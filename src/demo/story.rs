@@ -17,7 +17,7 @@ use crate::{
         units,
     },
     demo::{
-        agree::Order,
+        agree::{Order, cost_bytes},
         cast::{Cast, burned},
         expected::{Expected, spent},
         report::{Outcome, Report},
@@ -146,7 +146,7 @@ impl Story {
             Ok(agreed) => Outcome {
                 took: Some(agreed.took),
                 burned_bytes: Some(agreed.burned_bytes),
-                ..expected.judge(&agreed, bits, &spent(&before, &after), self.plan.hubs)
+                ..expected.judge(&agreed, cost_bytes(bits, to.len()), &spent(&before, &after), self.plan.hubs)
             },
         };
         let names: Vec<&str> = to.iter().map(|name| name.as_str()).collect();

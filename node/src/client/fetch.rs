@@ -6,7 +6,7 @@ use dske_protocol::{
     ids::{BlockId, KeyId},
     params::{Time, burned_bytes},
 };
-use dske_storage::BlockRecord;
+use dske_storage::{BlockRecord, Side};
 
 use super::{ClientActor, KeyReply, failures};
 use crate::control::{KeyDelivery, stopping, store_failure};
@@ -75,7 +75,11 @@ impl ClientActor {
     pub(super) fn take(&mut self, id: KeyId, record: &BlockRecord, reply: KeyReply) {
         let taken = self.store.take_key(id);
         let (n, k) = (record.n, record.k);
-        let burned_bytes = burned_bytes(u64::from(record.key_bytes));
+        let readers = match record.side {
+            Side::Sender => record.receivers.len(),
+            Side::Receiver => 1,
+        };
+        let burned_bytes = burned_bytes(u64::from(record.key_bytes), readers);
         let (mut shares, mut liars, mut took_us) = (k, Vec::new(), 0);
         self.sessions.update(&id.block, |session, _| {
             shares = session.shares;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
     hub::RequestId,
-    ids::{BlockId, KeyId, Name, NodeId},
+    ids::{BlockId, KeyId, Lane, Name, NodeId},
     message::{Content, Subject},
     params::Time,
     refusal::SendFailure,
@@ -276,7 +276,7 @@ impl ClientActor {
                     shares: agreed.shares,
                     confirmed: confirmed.map(|known| known.name.clone()).collect(),
                     liars,
-                    burned_bytes: agreement.burned_bytes(),
+                    burned_bytes: agreement.burned_bytes(Lane::Up),
                     burned_hubs: agreed.asked,
                     took_us,
                     key: SecretBytes::new({

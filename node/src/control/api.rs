@@ -238,7 +238,8 @@ pub struct KeyDelivery {
     pub confirmed: Vec<Name>,
     /// Hubs whose share was false, by name, as far as this side knows.
     pub liars: Vec<String>,
-    /// Pad bytes burned per hub for this key on this side: m + 2l bits.
+    /// Pad bytes burned per hub for this key on this side: m + (1 + R)·l bits at the sender of a key for R receivers,
+    /// m + 2l at a receiver.
     pub burned_bytes: u64,
     /// Hubs with which they were burned: those of the roster that could be reached.
     pub burned_hubs: u8,

@@ -4,10 +4,10 @@ use super::{Hub, HubEffect, HubFault, JOBS_MAX, Job, RequestId, SecretShare, cla
 use crate::{
     codec::Blob,
     effect::{MintRefusal, Minted, Outgoing, PadEffect, Record, Usage, Want},
-    ids::{NodeId, PadRange},
+    ids::{Lane, NodeId, PadRange},
     message::{Content, KeyInstruction, KeyRequest, Unverified, Verified, seal},
     pad::{PadBytes, TAG_BYTES},
-    params::Time,
+    params::{Time, U_BYTES},
     planted::{Fault, planted},
     quota::{Account, Spending},
     refusal::Refusal,
@@ -89,7 +89,7 @@ impl Hub {
         }
         let pay = |&receiver: &NodeId| {
             let account = Account::Pair { sender: agreement.sender, receiver };
-            (account, self.quotas.of(&account), agreement.burned_bytes())
+            (account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))
         };
         self.budgets.pay(now, agreement.receivers.iter().map(pay)).map_err(|_| {
             self.give_back(request);
@@ -104,7 +104,7 @@ impl Hub {
     }
 
     pub(super) fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
-        let bytes = request.agreement.burned_bytes();
+        let bytes = request.agreement.burned_bytes(Lane::Down);
         let wants =
             request.agreement.receivers.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
         let ticket = self.begin(Job::MintKey { id, request, share });
@@ -152,9 +152,9 @@ impl Hub {
         };
         let receivers = &request.agreement.receivers;
         let mut outgoing = Vec::with_capacity(receivers.len());
-        for (&receiver, minted) in receivers.iter().zip(minted) {
+        for ((at, &receiver), minted) in receivers.iter().enumerate().zip(minted) {
             let table = minted.range.table;
-            let Some(bytes) = self.instruction(request, share, minted) else {
+            let Some(bytes) = self.instruction(request, share, at, minted) else {
                 self.give_back(request);
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
@@ -171,13 +171,17 @@ impl Hub {
         self.commit(ticket, record);
     }
 
-    /// The key instruction message for one receiver; `None` only if storage gave a run of a wrong length.
-    fn instruction(&self, request: &KeyRequest, share: &SecretShare, minted: Minted) -> Option<Vec<u8>> {
+    /// The key instruction message for the receiver at a place of the list: its key tag, and its part of the share.
+    /// `None` only if storage gave a run of a wrong length.
+    fn instruction(
+        &self,
+        request: &KeyRequest,
+        share: &SecretShare,
+        at: usize,
+        minted: Minted,
+    ) -> Option<Vec<u8>> {
         let (pad, tag_key) = minted.pad.split()?;
-        if pad.len() != share.0.len() {
-            return None;
-        }
-        let mut ciphertext = share.0.to_vec();
+        let mut ciphertext = share.part(request.agreement.receivers.len(), at, pad.len())?;
         if self.fault == HubFault::FalseShares {
             // Each hub lies in its own way: equal errors could cancel out in the exclusive-or.
             let pattern = self.me.as_bytes().iter().cycle();
@@ -187,7 +191,7 @@ impl Hub {
         let instruction = KeyInstruction {
             range: minted.range,
             agreement: request.agreement.clone(),
-            key_tag: request.key_tag,
+            key_tag: *request.key_tags.get(at)?,
             share: Blob(ciphertext),
         };
         seal(&instruction, tag_key).ok()
@@ -205,6 +209,25 @@ impl Hub {
     }
 }
 
+impl SecretShare {
+    /// What of a share goes to the receiver at a place among so many, in a buffer of the expected length: the share of
+    /// its own u, which no other receiver may learn, and that of the key. `None` where the lengths do not fit.
+    fn part(&self, receivers: usize, at: usize, bytes: usize) -> Option<Vec<u8>> {
+        let u_bytes = usize::try_from(U_BYTES).ok()?;
+        let at = if planted(Fault::OneKeyTagKeyForAll) { 0 } else { at };
+        let (us, key) = self.0.split_at_checked(receivers.checked_mul(u_bytes)?)?;
+        let u = us.chunks_exact(u_bytes).nth(at)?;
+        if u.len() + key.len() != bytes {
+            return None;
+        }
+        // Of the right length at once: growing would leave copies behind.
+        let mut part = Vec::with_capacity(bytes);
+        part.extend_from_slice(u);
+        part.extend_from_slice(key);
+        Some(part)
+    }
+}
+
 /// Length of the sealed instruction that a request leads to, the same for each receiver.
 fn instruction_bytes(request: &KeyRequest) -> u64 {
     let agreement = &request.agreement;
@@ -216,5 +239,5 @@ fn instruction_bytes(request: &KeyRequest) -> u64 {
     };
     // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
     let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
-    fixed + content + ids + agreement.purpose.len() as u64 + agreement.share_bytes()
+    fixed + content + ids + agreement.purpose.len() as u64 + agreement.share_bytes(Lane::Down)
 }

@@ -6,7 +6,7 @@ use super::{Genuine, Job, Receiver, ReceiverEffect, Standing};
 use crate::{
     effect::{PadEffect, Record, Usage},
     hub::RequestId,
-    ids::{BlockId, NodeId},
+    ids::{BlockId, Lane, NodeId},
     message::{Agreement, Content, KeyInstruction, Unverified},
     pad::{PadBytes, TAG_KEY_BYTES},
     params::{
@@ -194,7 +194,8 @@ impl Receiver {
     fn pay(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
         let agreement = &genuine.instruction.agreement;
         let account = Account::Lane { sender: agreement.sender, hub };
-        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes())]) {
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))])
+        {
             Ok(spendings) => self.claim(id, hub, Ok(genuine), spendings),
             Err(_) => self.claim(id, hub, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
         }

@@ -4,7 +4,7 @@ use crate::{
     codec::Blob,
     effect::{Minted, SecretKey},
     field::mul_set_rows,
-    ids::{NodeId, PadRange},
+    ids::{Lane, NodeId, PadRange},
     message::{Agreement, KeyRequest, NO_KEY_TAG, seal},
     pad::TagKey,
     params::U_BYTES,
@@ -32,7 +32,7 @@ struct Runs {
 
 impl Runs {
     fn of(agreement: &Agreement, hubs: &[NodeId], minted: Vec<Minted>) -> Option<Self> {
-        let share_bytes = usize::try_from(agreement.share_bytes()).ok()?;
+        let share_bytes = usize::try_from(agreement.share_bytes(Lane::Up)).ok()?;
         let mut runs = Self {
             ranges: Vec::with_capacity(minted.len()),
             pads: Vec::with_capacity(minted.len()),
@@ -58,7 +58,7 @@ pub(super) fn share_out(
     hubs: &[NodeId],
     minted: Vec<Minted>,
 ) -> Option<(SecretKey, Vec<SealedRequest>)> {
-    let (k, share_bytes) = (usize::from(agreement.k), usize::try_from(agreement.share_bytes()).ok()?);
+    let (k, share_bytes) = (usize::from(agreement.k), usize::try_from(agreement.share_bytes(Lane::Up)).ok()?);
     let scheme = Scheme::new(agreement.n(), agreement.k).ok()?;
     let Runs { ranges, mut pads, tag_keys } = Runs::of(agreement, hubs, minted)?;
     let (first, rest) = pads.split_at_mut(k);
@@ -67,15 +67,16 @@ pub(super) fn share_out(
     let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(|pad| pad.as_mut_slice()).collect();
     let mut secret = Wiped::new(vec![0; share_bytes]);
     scheme.split(&first, &mut rest, &mut secret).ok()?;
-    let (u, key) = secret.split_at(usize::try_from(U_BYTES).ok()?);
-    let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
+    let (us, key) =
+        secret.split_at_checked(share_bytes.checked_sub(usize::try_from(agreement.key_bytes).ok()?)?)?;
+    let key_tags = key_tags(us, &agreement.context().ok()?, key)?;
     let key = SecretKey(Wiped::new(key.to_vec()));
     let mut messages = Vec::with_capacity(hubs.len());
     let runs = ranges.into_iter().zip(pads).zip(tag_keys);
     for (position, (&hub, ((range, pad), tag_key))) in hubs.iter().zip(runs).enumerate() {
         // Only the derived positions travel; what stands in those buffers is ciphertext.
         let share = (position >= k).then(|| Blob(pad.to_vec()));
-        let request = KeyRequest { range, agreement: agreement.clone(), key_tag, share };
+        let request = KeyRequest { range, agreement: agreement.clone(), key_tags: key_tags.clone(), share };
         messages.push((hub, seal(&request, tag_key).ok()?));
     }
     if planted(Fault::SharesSwapped) && hubs.len() > 1 {
@@ -83,6 +84,13 @@ pub(super) fn share_out(
         (messages[0].0, messages[1].0) = (hubs[0], hubs[1]);
     }
     Some((key, messages))
+}
+
+/// The tag of the key for each receiver, under the u that this receiver alone gets to know.
+fn key_tags(us: &[u8], context: &[u8], key: &[u8]) -> Option<Vec<Tag>> {
+    let (us, []) = us.as_chunks() else { return None };
+    let of = |at: usize| if planted(Fault::OneKeyTagKeyForAll) { us.first() } else { us.get(at) };
+    (0..us.len()).map(|at| Some(key_tag(of(at)?, context, key))).collect()
 }
 
 /// A round of the Adapted protocol (§3): every pad is a share, and indices are all that is sent. `None` only if a run
@@ -100,7 +108,7 @@ pub(super) fn share_round(
         let agreement = agreement.clone();
         messages.push((
             hub,
-            seal(&KeyRequest { range, agreement, key_tag: NO_KEY_TAG, share: None }, tag_key).ok()?,
+            seal(&KeyRequest { range, agreement, key_tags: vec![NO_KEY_TAG], share: None }, tag_key).ok()?,
         ));
     }
     Some((shares, messages))

@@ -3,6 +3,8 @@
 // Each test takes what it needs.
 #![allow(dead_code)]
 
+pub(crate) mod counting;
+
 use dske_protocol::coefficients::Field;
 
 /// The integers modulo a prime.

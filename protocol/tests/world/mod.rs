@@ -156,6 +156,10 @@ pub(crate) struct World {
     pub(crate) now: Time,
     /// Hubs whose messages to receivers are lost.
     pub(crate) cut: BTreeSet<NodeId>,
+    /// A client whose messages from hubs do not arrive yet.
+    pub(crate) withheld_from: Option<NodeId>,
+    /// Messages from hubs to clients as they were sent: hub, client, sealed message.
+    pub(crate) passed_on: Vec<(NodeId, NodeId, Vec<u8>)>,
     /// Changes a message on its way from a hub to a receiver.
     pub(crate) tamper: Option<fn(&mut Vec<u8>)>,
     /// Changes a message of a negotiation on its way between two clients; `false` loses it.
@@ -238,6 +242,8 @@ impl World {
             pads: Pads { tables, ended: BTreeSet::new(), keys: BTreeMap::new(), forged_blocks: 0 },
             now: Time::ZERO,
             cut: BTreeSet::new(),
+            withheld_from: None,
+            passed_on: Vec::new(),
             tamper: None,
             link: None,
             negotiated: Vec::new(),
@@ -275,10 +281,21 @@ impl World {
 
     /// Has client 0 agree a key, to the end.
     pub(crate) fn agree(&mut self, wish: KeyWish) -> Result<AgreedKey, SendFailure> {
+        let id = self.begin(wish);
+        self.finish(id)
+    }
+
+    /// Has client 0 begin a key, as far as it goes at once.
+    pub(crate) fn begin(&mut self, wish: KeyWish) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.sender_input(0, SenderInput::Start { id, wish });
         self.settle();
+        id
+    }
+
+    /// Lets time pass until what was begun has ended.
+    pub(crate) fn finish(&mut self, id: RequestId) -> Result<AgreedKey, SendFailure> {
         for _ in 0..4 {
             if let Some(result) = self.ended.remove(&id) {
                 return result;
@@ -413,12 +430,24 @@ impl World {
 
     /// A hub sends a client a key instruction of its own making, under a right tag.
     pub(crate) fn invent(&mut self, hub: NodeId, client: NodeId, agreement: Agreement) {
-        let minted = self.pads.mint(hub, client, agreement.burned_bytes()).unwrap();
+        let minted = self.pads.mint(hub, client, agreement.burned_bytes(Lane::Down)).unwrap();
         let (range, (pad, tag_key)) = (minted.range, minted.pad.split().unwrap());
         let share = Blob(pad.into_bytes().to_vec());
         let instruction = KeyInstruction { range, agreement, key_tag: Tag::new([0; 16]), share };
         self.to_clients.push_back((hub, client, seal(&instruction, tag_key).unwrap()));
         self.settle();
+    }
+
+    /// A hub's message reaches a client.
+    pub(crate) fn hand_over(&mut self, hub: NodeId, client: NodeId, bytes: Vec<u8>) {
+        self.to_clients.push_back((hub, client, bytes));
+        self.settle();
+    }
+
+    /// The bytes of a run, as both ends of its table have them.
+    pub(crate) fn run_bytes(&self, range: &PadRange) -> Vec<u8> {
+        let lane = &self.pads.tables[&range.table].lanes[&range.lane];
+        lane.bytes[range.offset as usize..range.end().unwrap() as usize].to_vec()
     }
 
     fn settle(&mut self) {
@@ -479,7 +508,9 @@ impl World {
                         if let Some(tamper) = self.tamper {
                             tamper(&mut message.bytes);
                         }
-                        if !self.cut.contains(&hub) {
+                        let sent = (hub, message.receiver, message.bytes.clone());
+                        self.passed_on.push(sent);
+                        if !self.cut.contains(&hub) && self.withheld_from != Some(message.receiver) {
                             self.to_clients.push_back((hub, message.receiver, message.bytes));
                         }
                     }

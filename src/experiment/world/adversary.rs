@@ -6,7 +6,7 @@
 use dske_protocol::{
     codec::Blob,
     effect::Minted,
-    ids::NodeId,
+    ids::{Lane, NodeId},
     message::{Agreement, KeyInstruction, KeyRequest, Unverified, seal},
     pad::PadBytes,
     params::U_BYTES,
@@ -60,7 +60,9 @@ impl Adversary {
         mut share: Vec<u8>,
         run: Minted,
     ) -> Option<Vec<u8>> {
-        let KeyRequest { agreement, key_tag, .. } = request;
+        let KeyRequest { agreement, key_tags, .. } = request;
+        // There is one receiver.
+        let key_tag = *key_tags.first()?;
         let offsets = self.polynomial(agreement.n(), agreement.k, share.len())?;
         let position = usize::from(agreement.position(&hub)?);
         share.iter_mut().zip(offsets.shares.get(position)?).for_each(|(byte, offset)| *byte ^= offset);
@@ -70,7 +72,7 @@ impl Adversary {
     /// Every bad hub sends its share of a secret that the adversary chose, with the key tag of that.
     pub(super) fn inject(&self, hub: NodeId, request: KeyRequest, run: Minted) -> Option<Vec<u8>> {
         let agreement = Agreement { k: self.k_min, ..request.agreement };
-        let bytes = usize::try_from(agreement.share_bytes()).ok()?;
+        let bytes = usize::try_from(agreement.share_bytes(Lane::Down)).ok()?;
         let mut chosen = self.polynomial(agreement.n(), agreement.k, bytes)?;
         let (u, key) = chosen.secret.split_at(usize::try_from(U_BYTES).ok()?);
         let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);

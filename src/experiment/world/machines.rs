@@ -5,7 +5,7 @@ use std::time::Instant;
 use dske_protocol::{
     hub::{HubEffect, HubInput, RequestId},
     identity::{IdentityEffect, IdentityInput},
-    ids::NodeId,
+    ids::{Lane, NodeId},
     message::{Notice, NoticeOutcome, Subject, claimed_range},
     receiver::{ReceiverEffect, ReceiverInput},
     refusal::Refusal,
@@ -83,7 +83,7 @@ impl World {
         let run = self.pads.hold(hub, self.sender_id, range).ok()?;
         let (request, share) = Adversary::read(sealed, run)?;
         self.pads.claim(range);
-        let fresh = self.pads.mint(hub, self.receiver_id, request.agreement.burned_bytes()).ok()?;
+        let fresh = self.pads.mint(hub, self.receiver_id, request.agreement.burned_bytes(Lane::Down)).ok()?;
         if conduct == Conduct::Injection {
             self.adversary.inject(hub, request, fresh)
         } else {

@@ -15,6 +15,8 @@ use crate::input::Input;
 pub const HUBS: u8 = 4;
 /// Clients that hubs serve.
 pub const CLIENTS: u8 = 3;
+/// Bytes of u.
+const U_LEN: usize = 32;
 /// The least k that a receiver accepts.
 pub const K_MIN: u8 = 2;
 
@@ -46,8 +48,8 @@ pub fn unsealed<T: Tagged>(body: &T) -> Vec<u8> {
 pub struct Agreed {
     /// The parameters.
     pub agreement: Agreement,
-    /// The tag over the key.
-    pub key_tag: Tag,
+    /// The tag over the key of each receiver.
+    pub key_tags: Vec<Tag>,
     /// Y_i by position.
     pub shares: Vec<Vec<u8>>,
     /// The key.
@@ -95,7 +97,7 @@ impl Agreed {
 
     fn make(agreement: Agreement) -> Self {
         let (n, k) = (usize::from(agreement.n()), usize::from(agreement.k));
-        let len = usize::try_from(agreement.share_bytes()).expect("short");
+        let len = usize::try_from(agreement.share_bytes(Lane::Up)).expect("short");
         let context = agreement.context().expect("it has an encoding");
         let mut shares = vec![vec![0; len]; n];
         let mut pads = blake3::Hasher::new().update(&context).finalize_xof();
@@ -107,17 +109,24 @@ impl Agreed {
         scheme.derive_onto(&first, &mut rest).expect("lengths fit");
         let mut secret = vec![0; len];
         scheme.secret_onto(&first, &mut secret).expect("lengths fit");
-        let (u, key) = secret.split_first_chunk::<32>().expect("it has u");
-        let key_tag = if agreement.is_round() { NO_KEY_TAG } else { key_tag(u, &context, key) };
+        let (us, key) = secret.split_at(U_LEN * agreement.receivers.len());
+        let tag = |u: &[u8; U_LEN]| if agreement.is_round() { NO_KEY_TAG } else { key_tag(u, &context, key) };
+        let key_tags = us.as_chunks().0.iter().map(tag).collect();
         let key = key.to_vec();
-        Self { agreement, key_tag, shares, key }
+        Self { agreement, key_tags, shares, key }
     }
 
-    /// The hub's message for a receiver, with its share under the pad of a run.
+    /// The hub's message for the first receiver, with its share under the pad of a run.
     pub fn instruction(&self, position: u8, range: PadRange, pad: &[u8]) -> KeyInstruction {
-        let mut share = self.shares[usize::from(position)].clone();
+        let (us, key) = self.shares[usize::from(position)].split_at(U_LEN * self.agreement.receivers.len());
+        let mut share = [&us[..U_LEN], key].concat();
         share.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
-        KeyInstruction { range, agreement: self.agreement.clone(), key_tag: self.key_tag, share: Blob(share) }
+        KeyInstruction {
+            range,
+            agreement: self.agreement.clone(),
+            key_tag: self.key_tags[0],
+            share: Blob(share),
+        }
     }
 
     /// The sender's message for a hub.
@@ -126,6 +135,6 @@ impl Agreed {
         share.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
         let share = (!self.agreement.takes_pad(position)).then_some(Blob(share));
         debug_assert_eq!(range.lane, Lane::Up);
-        KeyRequest { range, agreement: self.agreement.clone(), key_tag: self.key_tag, share }
+        KeyRequest { range, agreement: self.agreement.clone(), key_tags: self.key_tags.clone(), share }
     }
 }

@@ -77,7 +77,9 @@ fn messages() -> Vec<Vec<u8>> {
     }
     let (session, block, tag) = (BlockId::new([2; 16]), BlockId::new([1; 16]), Tag::new([5; 16]));
     let agreed = agreed();
-    let burned = agreed.agreement.burned_bytes();
+    let burned = |lane| agreed.agreement.burned_bytes(lane);
+    let group = Agreed::draw(&mut Input::new(&[1, 0, 3, 0, 1, 1, 4, 31]), client(2));
+    let group_burned = group.agreement.burned_bytes(Lane::Up);
     let up = run(&hub(0), Lane::Up, 32);
     let down = run(&hub(0), Lane::Down, 32);
     let nonce = codec::decode(&[3; 16], 16).expect("a nonce");
@@ -101,9 +103,9 @@ fn messages() -> Vec<Vec<u8>> {
     let aborted =
         notice(NoticeOutcome::Aborted(AbortReason::NoneValidates { received: 3, k: 2, n: 4, at_least: 2 }));
     vec![
-        sealed(&agreed.request(0, run(&hub(0), Lane::Up, burned), &pad)),
-        sealed(&agreed.request(3, run(&hub(3), Lane::Up, burned), &pad)),
-        sealed(&agreed.instruction(2, run(&hub(2), Lane::Down, burned), &pad)),
+        sealed(&agreed.request(0, run(&hub(0), Lane::Up, burned(Lane::Up)), &pad)),
+        sealed(&agreed.request(3, run(&hub(3), Lane::Up, burned(Lane::Up)), &pad)),
+        sealed(&agreed.instruction(2, run(&hub(2), Lane::Down, burned(Lane::Down)), &pad)),
         sealed(&IdentityRequest { range: up, subject: Subject::Node(client(1)) }),
         sealed(&IdentityRequest { range: up, subject: Subject::Name(identity(1).name) }),
         sealed(&IdentityClaim { range: down, request: up, known: Some(known) }),
@@ -116,6 +118,8 @@ fn messages() -> Vec<Vec<u8>> {
         codec::encode(&validated).expect("it has an encoding"),
         codec::encode(&aborted).expect("it has an encoding"),
         agreed.agreement.context().expect("it has an encoding"),
+        sealed(&group.request(0, run(&hub(0), Lane::Up, group_burned), &pad)),
+        sealed(&group.request(3, run(&hub(3), Lane::Up, group_burned), &pad)),
     ]
 }
 

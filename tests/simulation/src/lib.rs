@@ -123,6 +123,7 @@ pub fn kinds_of_faults() -> Vec<&'static str> {
         "pads used up or out of reach",
         "aborted: too few shares",
         "aborted: none validates",
+        "shares moved with a member's help",
     ];
     let lies = lies::HUB_LIES.iter().chain(&lies::CLIENT_LIES).map(|lie| lie.name());
     happenings.into_iter().chain(lies).collect()

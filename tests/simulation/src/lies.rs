@@ -3,17 +3,18 @@
 
 use dske_protocol::{
     codec::Blob,
+    coefficients::Coefficients,
     effect::{LaneMarks, Outgoing, Record},
+    field::Gf256,
     ids::{BlockId, Lane, NodeId, PadRange},
     message::{
         Agreement, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice, NoticeOutcome,
         Subject, Tagged, seal,
     },
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
-    params::burned_bytes,
     refusal::{AbortReason, Refusal},
     sync::keys_from,
-    tag::Tag,
+    tag::{Tag, key_tag},
 };
 use dske_storage::{Use, Want, simulation::SimStore};
 use serde::Deserialize;
@@ -71,6 +72,9 @@ pub(crate) enum Lie {
     WrongTag,
     /// More on record of its clients than there is: that they were put back.
     Overstated,
+    /// Of hubs and of a client: a member of a group and hubs want another member to take a wrong key. The member tells
+    /// them what it gets to know, and does nothing else.
+    League,
     // Clients.
     /// Shares of no one secret.
     SplitSecret,
@@ -87,7 +91,7 @@ pub(crate) enum Lie {
 }
 
 /// Lies that hubs tell.
-pub(crate) const HUB_LIES: [Lie; 26] = [
+pub(crate) const HUB_LIES: [Lie; 27] = [
     Lie::FalseShare,
     Lie::EqualErrors,
     Lie::CancellingErrors,
@@ -114,16 +118,18 @@ pub(crate) const HUB_LIES: [Lie; 26] = [
     Lie::SpeaksTwice,
     Lie::WrongTag,
     Lie::Overstated,
+    Lie::League,
 ];
 
 /// Lies that clients tell.
-pub(crate) const CLIENT_LIES: [Lie; 6] = [
+pub(crate) const CLIENT_LIES: [Lie; 7] = [
     Lie::SplitSecret,
     Lie::SplitParameters,
     Lie::AgainstPolicy,
     Lie::OldRun,
     Lie::ForgedNotice,
     Lie::DeafReceiver,
+    Lie::League,
 ];
 
 /// What one liar does.
@@ -169,6 +175,7 @@ impl Lie {
             Self::SpeaksTwice => "lie: speaks twice",
             Self::WrongTag => "lie: wrong tag",
             Self::Overstated => "lie: overstated",
+            Self::League => "lie: league",
             Self::SplitSecret => "lie: split secret",
             Self::SplitParameters => "lie: split parameters",
             Self::AgainstPolicy => "lie: against policy",
@@ -219,7 +226,7 @@ fn opened(lanes: &Lanes, sealed: &[u8]) -> Option<KeyInstruction> {
 
 fn closed(lanes: &Lanes, mut body: KeyInstruction) -> Option<Vec<u8>> {
     let range = body.range;
-    body.range.len = burned_bytes(u64::from(body.agreement.key_bytes));
+    body.range.len = body.agreement.burned_bytes(Lane::Down);
     // A liar may use less of its run than it has, never more.
     if body.range.len > range.len {
         body.range.len = range.len;
@@ -293,11 +300,12 @@ pub(crate) fn hub_record(
                     }
                     _ => body.agreement.clone(),
                 };
-                let want = Want { peer: receiver, bytes: agreement.burned_bytes(), usage: Use::Key };
+                let want =
+                    Want { peer: receiver, bytes: agreement.burned_bytes(Lane::Down), usage: Use::Key };
                 if let Ok(mut minted) = store.mint(&[want])
                     && let Some(minted) = minted.pop()
                 {
-                    let share = shared.rng.bytes(agreement.share_bytes() as usize);
+                    let share = shared.rng.bytes(agreement.share_bytes(Lane::Down) as usize);
                     let second = KeyInstruction {
                         range: minted.range,
                         agreement,
@@ -309,6 +317,12 @@ pub(crate) fn hub_record(
                 outgoing.push(keep(bytes));
             }
             Lie::Equivocation if place > 0 => outgoing.push(keep(bytes)),
+            Lie::League => {
+                let changed = opened(&shared.checker.lanes, &bytes)
+                    .and_then(|body| shifted(shared, hub, &receiver, body))
+                    .and_then(|body| closed(&shared.checker.lanes, body));
+                outgoing.push(keep(changed.unwrap_or(bytes)));
+            }
             lie => {
                 let changed = opened(&shared.checker.lanes, &bytes)
                     .map(|mut body| {
@@ -329,19 +343,49 @@ pub(crate) fn is_false(shared: &Shared, hub: usize, sealed: &[u8]) -> bool {
     let given = shared.checker.blocks.given.get(&(hub, body.agreement.block));
     !given.is_some_and(|given| {
         given.iter().any(|given| {
-            let lanes = &shared.checker.lanes;
-            let original = match &given.request.share {
-                None => lanes
-                    .run(&given.request.range)
-                    .and_then(|run| run.get(..body.share.0.len()))
-                    .map(<[u8]>::to_vec),
-                Some(blob) => Some(shared.checker.plain(&given.request.range, &blob.0)),
-            };
             given.request.agreement == body.agreement
-                && given.request.key_tag == body.key_tag
-                && original.as_deref() == Some(&body.share.0[..])
+                && shared.checker.part(&given.request, &body.range.table)
+                    == Some((body.share.0.clone(), body.key_tag))
         })
     })
+}
+
+/// A hub in league with a member of the group moves its share for another one: with the others that it counts on, it gives
+/// another key, which under the member's own u has the very same key tag. Of several such hubs the first one does it.
+fn shifted(
+    shared: &mut Shared,
+    hub: usize,
+    victim: &NodeId,
+    mut body: KeyInstruction,
+) -> Option<KeyInstruction> {
+    let in_league = |id: &NodeId| {
+        let kit = shared.plan.index(id).and_then(|at| shared.plan.kits[at].as_ref());
+        kit.is_some_and(|kit| kit.has(Lie::League))
+    };
+    let Agreement { roster, receivers, k, block, .. } = &body.agreement;
+    let member = receivers.iter().find(|receiver| *receiver != victim && in_league(receiver))?;
+    if in_league(victim) || roster.iter().find(|id| in_league(id)) != Some(&shared.plan.ids[hub]) {
+        return None;
+    }
+    let me = body.agreement.position(&shared.plan.ids[hub])?;
+    let (u, key) = shared.checker.blocks.blocks.get(block)?.known_to(member)?;
+    let mut others: Vec<u8> = (0..body.agreement.n()).filter(|at| *at != me).collect();
+    if shared.rng.chance(0.5) {
+        shared.rng.shuffle(&mut others);
+    }
+    others.truncate(usize::from(*k) - 1);
+    let basis = [vec![me], others].concat();
+    let factor = Coefficients::<Gf256>::new(*k).secret_row(&basis).next()?;
+    let mut other = key.clone();
+    other.iter_mut().for_each(|byte| *byte = !*byte);
+    let context = body.agreement.context().ok()?;
+    let [old, new] = [&key, &other].map(|key| *key_tag(&u, &context, key).as_bytes());
+    let mask_shift = old.iter().zip(new).map(|(old, new)| old ^ new);
+    let key_shift = key.iter().zip(&other).map(|(key, other)| key ^ other);
+    let offset = [0; 16].into_iter().chain(mask_shift).chain(key_shift);
+    body.share.0.iter_mut().zip(offset).for_each(|(byte, shift)| *byte ^= Gf256(shift).div(factor).0);
+    shared.count("shares moved with a member's help");
+    Some(body)
 }
 
 fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) {
@@ -406,7 +450,7 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
             let bytes = &mut body.agreement.key_bytes;
             if *bytes > 1 {
                 *bytes -= 1 + shared.rng.below(u64::from(*bytes) - 1) as u32;
-                body.share.0.truncate(body.agreement.share_bytes() as usize);
+                body.share.0.truncate(body.agreement.share_bytes(Lane::Down) as usize);
             }
         }
         Lie::ChangedPurpose => body.agreement.purpose.push('!'),
@@ -469,7 +513,9 @@ pub(crate) fn client_request(shared: &mut Shared, client: usize, hub: usize, sea
                 let len = share.0.len();
                 share.0 = shared.rng.bytes(len);
             } else {
-                request.key_tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes());
+                let tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes());
+                let at = shared.rng.index(request.key_tags.len());
+                request.key_tags[at] = tag;
             }
         }
         Lie::SplitParameters => match shared.rng.below(3) {
@@ -484,7 +530,10 @@ pub(crate) fn client_request(shared: &mut Shared, client: usize, hub: usize, sea
                 request.agreement.roster.iter_mut().filter(|id| **id == me).for_each(|id| *id = other);
             }
             1 => request.agreement.sender = NodeId::random(&mut shared.rng.0),
-            2 => request.agreement.receivers.push(NodeId::random(&mut shared.rng.0)),
+            2 => {
+                let at = shared.rng.index(request.agreement.receivers.len());
+                request.agreement.receivers[at] = NodeId::random(&mut shared.rng.0);
+            }
             _ => request.agreement.roster.reverse(),
         },
         _ => {

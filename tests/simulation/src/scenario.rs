@@ -48,6 +48,8 @@ pub(crate) struct Shape {
     pub(crate) established: f64,
     /// Chance that two clients have a direct link.
     pub(crate) links: f64,
+    /// Chance that a key may be for several receivers.
+    pub(crate) groups: f64,
     /// Chance that a client's table still waits for the hub's word.
     pub(crate) pending: f64,
     /// Whether most keys for one receiver are rounds of the Adapted protocol.
@@ -66,6 +68,7 @@ impl Default for Shape {
             key_bytes: [1, 300],
             established: 0.5,
             links: 0.7,
+            groups: 0.3,
             pending: 0.0,
             rounds: false,
         }

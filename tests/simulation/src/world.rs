@@ -268,8 +268,11 @@ impl World {
             let client = hubs + shared.rng.index(count - hubs);
             let mut others: Vec<usize> = (hubs..count).filter(|&other| other != client).collect();
             shared.rng.shuffle(&mut others);
-            let receivers =
-                1 + if shared.rng.chance(0.3) { shared.rng.index(others.len().min(3)) } else { 0 };
+            let receivers = 1 + if shared.rng.chance(scenario.world.groups) {
+                shared.rng.index(others.len().min(3))
+            } else {
+                0
+            };
             others.truncate(receivers);
             let k = if shared.rng.chance(0.8) {
                 shared.plan.k

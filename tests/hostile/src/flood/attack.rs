@@ -196,7 +196,7 @@ fn capture(copy: &Path, victims: &mut [Victim]) -> Result<(), FloodError> {
             let body = KeyRequest {
                 range: minted.range,
                 agreement: forge::agreement(&mut rng, &victim.forged),
-                key_tag: Tag::new([0; 16]),
+                key_tags: vec![Tag::new([0; 16])],
                 share: None,
             };
             let (_, key) = minted.pad.split().ok_or_else(|| FloodError::new("a pad without a tag key"))?;

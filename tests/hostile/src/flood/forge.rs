@@ -29,7 +29,8 @@ pub(super) fn batch(variant: u32, messages: &[Vec<u8>]) -> Vec<u8> {
 pub(super) fn key_request(rng: &mut StdRng, who: &Forged) -> Vec<u8> {
     let offset = (rng.next_u64() % (who.lane_bytes / 96).max(1)) * 96;
     let range = PadRange { table: who.table, lane: Lane::Up, offset, len: 96 };
-    let body = KeyRequest { range, agreement: agreement(rng, who), key_tag: Tag::new([0; 16]), share: None };
+    let body =
+        KeyRequest { range, agreement: agreement(rng, who), key_tags: vec![Tag::new([0; 16])], share: None };
     let mut key = [0; 32];
     rng.fill_bytes(&mut key);
     seal(&body, TagKey::new(key)).unwrap_or_default()

@@ -113,7 +113,7 @@ impl Stage {
         let agreed = Agreed::draw(script, receiver);
         let from = agreed.agreement.sender;
         let position = script.u8() % agreed.agreement.n();
-        let taken = self.pads.peer_takes(&from, agreed.agreement.burned_bytes());
+        let taken = self.pads.peer_takes(&from, agreed.agreement.burned_bytes(Lane::Up));
         let Some((range, pad)) = taken else { return };
         self.send(script, from, unsealed(&agreed.request(position, range, &pad)));
     }

@@ -156,7 +156,7 @@ impl Stage {
         let Some(agreed) = self.agreed.get(script.below(self.agreed.len())).cloned() else { return };
         let position = script.u8() % agreed.agreement.n();
         let from = agreed.agreement.roster[usize::from(position)];
-        let taken = self.pads.peer_takes(&from, agreed.agreement.burned_bytes());
+        let taken = self.pads.peer_takes(&from, agreed.agreement.burned_bytes(Lane::Down));
         let Some((range, pad)) = taken else { return };
         let mut instruction = agreed.instruction(position, range, &pad);
         if script.u8() & 1 != 0 {

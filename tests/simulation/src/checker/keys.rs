@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::{
-    ids::{BlockId, NodeId},
+    ids::{BlockId, Lane, NodeId},
     message::{Agreement, KeyRequest, NoticeOutcome},
     params::{U_BYTES, disruption_threshold},
+    planted::{Fault, planted},
 };
 
 use super::{Checker, Invariant, lanes::Given, lanes::body};
@@ -44,9 +45,23 @@ pub(crate) enum Ended {
 }
 
 impl Block {
+    /// Bytes of u of all receivers, which come before the key.
+    fn us_len(&self) -> usize {
+        U_BYTES as usize * self.agreement.receivers.len()
+    }
+
+    /// What a receiver gets to know: its own u, and the key.
+    pub(crate) fn known_to(&self, receiver: &NodeId) -> Option<([u8; U_BYTES as usize], Vec<u8>)> {
+        let at = self.agreement.receivers.iter().position(|other| other == receiver)?;
+        // Of the planted fault that takes one u for all the league makes use.
+        let at = if planted(Fault::OneKeyTagKeyForAll) { 0 } else { at };
+        let u = self.secret.as_chunks().0.get(at)?;
+        Some((*u, self.key()?.to_vec()))
+    }
+
     fn key(&self) -> Option<&[u8]> {
         let whole = self.positions.len() == usize::from(self.agreement.k);
-        if whole { self.secret.get(usize::try_from(U_BYTES).ok()?..) } else { None }
+        if whole { self.secret.get(self.us_len()..) } else { None }
     }
 }
 
@@ -55,7 +70,7 @@ impl Checker {
     pub(crate) fn began(&mut self, agreement: &Agreement) {
         let block = Block {
             agreement: agreement.clone(),
-            secret: vec![0; agreement.share_bytes() as usize],
+            secret: vec![0; agreement.share_bytes(Lane::Up) as usize],
             positions: BTreeSet::new(),
             holders: BTreeMap::new(),
             handed_out: BTreeMap::new(),

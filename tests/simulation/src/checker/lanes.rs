@@ -8,6 +8,8 @@ use dske_protocol::{
     ids::{BlockId, Lane, PadRange, TableId},
     message::{ClientMark, HubMark, KeyInstruction, KeyRequest, Mark, Tagged, claimed_range},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
+    params::U_BYTES,
+    planted::{Fault, planted},
     sync::{Found, keys_from},
     tag::Tag,
 };
@@ -342,15 +344,9 @@ impl Checker {
         let share = self.plain(&instruction.range, &instruction.share.0);
         let given = self.blocks.given.get(&(hub, block)).map_or(&[][..], Vec::as_slice);
         let same = |given: &&Given| {
-            let agreement = &given.request.agreement;
-            let pad = self.lanes.run(&given.request.range).unwrap_or_default();
-            let original = match &given.request.share {
-                None => pad.get(..share.len()).map(<[u8]>::to_vec),
-                Some(blob) => Some(self.plain(&given.request.range, &blob.0)),
-            };
-            *agreement == instruction.agreement
-                && given.request.key_tag == instruction.key_tag
-                && original.as_deref() == Some(&share[..])
+            given.request.agreement == instruction.agreement
+                && self.part(&given.request, &instruction.range.table)
+                    == Some((share.clone(), instruction.key_tag))
         };
         let Some(source) = given.iter().find(same) else {
             let text = format!("hub {hub} forwarded a share of block {block} that it was never given");
@@ -370,6 +366,26 @@ impl Checker {
             let text = format!("hub {hub} forwarded block {block} before {range:?} counted as used");
             self.fail(Invariant::DurableFirst, text);
         }
+    }
+
+    /// What of a hub's share is for the receiver at the other end of a table, and the key tag of that receiver.
+    pub(crate) fn part(&self, request: &KeyRequest, table: &TableId) -> Option<(Vec<u8>, Tag)> {
+        const U: usize = U_BYTES as usize;
+        let share = match &request.share {
+            None => self
+                .lanes
+                .run(&request.range)?
+                .get(..request.agreement.share_bytes(Lane::Up) as usize)?
+                .to_vec(),
+            Some(blob) => self.plain(&request.range, &blob.0),
+        };
+        let receivers = &request.agreement.receivers;
+        let to = self.ids[self.lanes.table(table)?.client];
+        let at = receivers.iter().position(|receiver| *receiver == to)?;
+        // This fault is left to the lie that it invites.
+        let part = if planted(Fault::OneKeyTagKeyForAll) { 0 } else { at };
+        let (us, key) = share.split_at_checked(U * receivers.len())?;
+        Some(([&us[U * part..U * (part + 1)], key].concat(), *request.key_tags.get(at)?))
     }
 
     /// What a share says under its pad.

@@ -175,11 +175,13 @@ impl Ends {
         let Some(asked) = self.asked.get_mut(at) else { return };
         asked.passed_on = true;
         let (from, agreement) = (asked.hub, asked.request.agreement.clone());
-        let Some((range, pad)) = self.receiver_pads.peer_takes(&from, agreement.burned_bytes()) else {
+        let Some((range, pad)) = self.receiver_pads.peer_takes(&from, agreement.burned_bytes(Lane::Down))
+        else {
             return;
         };
         let share = asked.share.iter().zip(pad).map(|(share, pad)| share ^ pad).collect();
-        let key_tag = asked.request.key_tag;
+        // A round has one receiver.
+        let key_tag = asked.request.key_tags[0];
         let mut instruction = KeyInstruction { range, agreement, key_tag, share: Blob(share) };
         let truth = unsealed(&instruction);
         lie(&mut instruction);
