@@ -4,7 +4,7 @@
 use dske_node::status::Status;
 use dske_protocol::{
     ids::{Lane, Name},
-    pad::TAG_KEY_BYTES,
+    params::burned_bytes,
 };
 
 use crate::{history::History, text};
@@ -81,9 +81,9 @@ impl Pad {
     }
 }
 
-/// Keys of so many bits that a pad is good for: each burns m + 2l bits of it.
+/// Keys of so many bits that a pad is good for: each burns m + 2l bits of it, where it is for one receiver.
 pub(crate) fn keys(left_bytes: u64, bits: u64) -> u64 {
-    left_bytes / (bits / 8).saturating_add(TAG_KEY_BYTES as u64).max(1)
+    left_bytes / burned_bytes(bits / 8, 1)
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
         );
         assert_eq!(
             forecast(Some(pad("p3", None))).told(256),
-            "all 5 hubs until 6h08 (p1 ends it); any 3 for 100 keys (p3)"
+            "all 5 hubs until 6h08 (p1 ends it); any 3 for 66 keys (p3)"
         );
         assert!(forecast(None).told(256).contains("no key"));
         assert!(forecast(Some(first.clone())).told(256).contains("quorum of 3"));
