@@ -28,7 +28,7 @@ use crate::{
     config::{OutboxConfig, PolicyConfig, Role},
     events::Events,
     mailbox::{Fate, Mailbox},
-    network::{Command, Commands, HubEvent},
+    network::{Command, Commands, Foreigners, HubEvent},
     pads::{Pads, Queued},
     quotas::{quotas, shown, spending},
     status::{Event, Level, PeerStatus, QuotaStatus},
@@ -79,6 +79,8 @@ pub(crate) struct HubActor {
     commands: Commands,
     clients: BTreeMap<NodeId, ClientRecord>,
     mailboxes: BTreeMap<NodeId, Mailbox>,
+    /// Connected clients that speak no version of the protocol that this node speaks.
+    foreign: Foreigners,
     batches: Batches,
     /// The exchange that an identity request came in, and who asked.
     inquiries: BTreeMap<RequestId, (RequestId, NodeId)>,
@@ -135,6 +137,7 @@ impl HubActor {
             commands,
             clients: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
+            foreign: Foreigners::default(),
             batches: Batches::default(),
             inquiries: BTreeMap::new(),
             reading: FuturesUnordered::new(),
@@ -253,7 +256,15 @@ impl HubActor {
                 self.instruction_answered(receiver, ticket, answer);
                 self.deliver(receiver);
             }
+            HubEvent::Versions { peer, foreign } => {
+                if let Some(client) = self.clients.get(&peer)
+                    && let Some(foreign) = self.foreign.said(self.clock.now(), peer, foreign)
+                {
+                    self.events.add(Level::Warn, format!("{} {}", client.name, foreign.advice()));
+                }
+            }
             HubEvent::Connection { peer, up } => {
+                self.foreign.gone(&peer);
                 let mailbox = self.mailboxes.entry(peer).or_default();
                 mailbox.connected = up;
                 mailbox.ready &= up;
@@ -509,6 +520,7 @@ impl HubActor {
                 role: Role::Client,
                 connected: mailbox.is_some_and(|mailbox| mailbox.connected),
                 excluded: (!client.enabled).then(|| "disabled by the operator".to_owned()),
+                incompatible: self.foreign.advice(&client.node),
                 waiting: mailbox.map_or(0, |mailbox| mailbox.pending() as u64),
             }
         });

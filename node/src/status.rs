@@ -174,6 +174,9 @@ pub struct PeerStatus {
     pub connected: bool,
     /// Why it is not used, where it is not.
     pub excluded: Option<String>,
+    /// Which versions of the protocol it speaks and what to do, where none is among those of this node: nothing can be
+    /// exchanged with it.
+    pub incompatible: Option<String>,
     /// Messages waiting for it in the outbox (a hub's view of a client).
     pub waiting: u64,
 }

@@ -125,6 +125,9 @@ fn summary(status: &Status) -> String {
             printable(peer.excluded.as_deref().unwrap_or_default())
         ));
     }
+    for (peer, versions) in status.peers.iter().filter_map(|peer| Some((peer, peer.incompatible.as_ref()?))) {
+        lines.push(format!("  {} {}", peer.name, printable(versions)));
+    }
     if !node.memory_locked {
         lines.push("  memory is not locked: secrets may reach the swap space (its log says why)".to_owned());
     }

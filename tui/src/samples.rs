@@ -102,6 +102,7 @@ pub(crate) fn client() -> Status {
         role: Role::Hub,
         connected,
         excluded: excluded.map(str::to_owned),
+        incompatible: None,
         waiting: 0,
     };
     Status {
@@ -211,6 +212,7 @@ pub(crate) fn hub(hub: &str) -> Status {
         role: Role::Client,
         connected: true,
         excluded: None,
+        incompatible: None,
         waiting: 2,
     };
     Status {
@@ -250,7 +252,9 @@ pub(crate) fn hostile(words: &str) -> Status {
         (word.hub, word.says) = (text(), text());
     }
     status.inquiries.push(InquiryStatus { subject: text(), at_ms: 0, outcome: text(), words: Vec::new() });
-    status.peers.iter_mut().for_each(|peer| peer.excluded = Some(text()));
+    for peer in &mut status.peers {
+        (peer.excluded, peer.incompatible) = (Some(text()), Some(text()));
+    }
     status.modules.iter_mut().for_each(|module| module.serial = text());
     for table in &mut status.tables {
         (table.serial, table.state) = (text(), TableState::Suspended { reason: text() });

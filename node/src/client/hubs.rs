@@ -200,13 +200,15 @@ impl Hubs {
         commands
     }
 
-    pub(super) fn peers(&self) -> Vec<PeerStatus> {
+    /// The hubs as they are shown; `incompatible` says of a node why nothing can be exchanged with it.
+    pub(super) fn peers(&self, incompatible: impl Fn(&NodeId) -> Option<String>) -> Vec<PeerStatus> {
         let peer = |hub: &HubState| PeerStatus {
             node: hub.record.node,
             name: hub.record.name.clone(),
             role: Role::Hub,
             connected: hub.connected,
             excluded: hub.excluded.clone(),
+            incompatible: incompatible(&hub.record.node),
             waiting: 0,
         };
         self.hubs.values().map(peer).collect()

@@ -193,7 +193,8 @@ impl ClientActor {
             }
         }
         if let (Subject::Name(name), Err(error)) = (&subject, &result) {
-            self.wishes.fail(name, &failures::identity(name.as_str(), error));
+            let why = self.with_versions(failures::identity(name.as_str(), error));
+            self.wishes.fail(name, &why);
         }
         self.advance_wishes(now);
     }

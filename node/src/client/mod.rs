@@ -6,6 +6,7 @@ mod effects;
 mod errands;
 mod failures;
 mod fetch;
+mod foreign;
 mod hubs;
 mod inquiries;
 mod links;
@@ -57,7 +58,7 @@ use crate::{
     config::PolicyConfig,
     control::{Failure, KeyDelivery, KeyGet, StreamSpec},
     metrics::Measures,
-    network::{ClientEvent, Command, Commands, Directory},
+    network::{ClientEvent, Command, Commands, Directory, Foreigners},
     pads::Pads,
     quotas::{quotas, shown, spending},
     status::{
@@ -149,6 +150,8 @@ pub(crate) struct ClientActor {
     hearsay: Hearsay,
     waiters: Waiters,
     linked: BTreeSet<NodeId>,
+    /// Connected peers that speak no version of the protocol that this node speaks.
+    foreign: Foreigners,
     batches: Batches,
     work: FuturesUnordered<BoxFuture<'static, (BlockId, usize, Reconstructed)>>,
     stopping: Arc<AtomicBool>,
@@ -216,6 +219,7 @@ impl ClientActor {
             hearsay: Hearsay::default(),
             waiters: Waiters::default(),
             linked: BTreeSet::new(),
+            foreign: Foreigners::default(),
             batches: Batches::default(),
             work: FuturesUnordered::new(),
             stopping: Arc::new(AtomicBool::new(false)),
@@ -348,7 +352,9 @@ impl ClientActor {
             ClientEvent::MarkAnswer { peer, table, bytes } => {
                 self.sync.handle(SyncInput::MarkAnswer { peer, table, bytes });
             }
+            ClientEvent::Versions { peer, foreign } => self.versions(now, peer, foreign),
             ClientEvent::Connection { peer, up } => {
+                self.foreign.gone(&peer);
                 self.hubs.connection(now, &peer, up);
                 if up {
                     self.linked.insert(peer);
@@ -471,7 +477,7 @@ impl ClientActor {
                 disruption: dske_protocol::params::disruption_threshold(n, k, k_min),
                 usable: count(usable),
             },
-            peers: self.hubs.peers(),
+            peers: self.hubs.peers(|node| self.foreign.advice(node)),
             sessions: self.sessions.sessions(now),
             wishes: self.wishes.status(now),
             identities: self.identities.iter().map(identity).collect(),

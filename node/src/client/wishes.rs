@@ -145,7 +145,7 @@ impl ClientActor {
                 format!("no key within {timeout:?}: identities of the receivers are not established yet"),
                 "see `dske status` for hubs that are not connected",
             );
-            let _ = wish.reply.send(Err(why));
+            let _ = wish.reply.send(Err(self.with_versions(why)));
             return None;
         }
         let mut receivers = Vec::with_capacity(wish.get.with.len());
@@ -256,7 +256,7 @@ impl ClientActor {
         let result = match result {
             Err(error) => {
                 self.sessions.aborted += 1;
-                let why = failures::send(&error, |node| names.of(node));
+                let why = self.with_versions(failures::send(&error, |node| names.of(node)));
                 if block.is_none() {
                     let with: Vec<_> = under_way.get.with.iter().map(Name::as_str).collect();
                     let text = format!("no key with {}: {}", with.join(", "), why.message);

@@ -401,6 +401,7 @@ fn status() -> Status {
             role: Role::Hub,
             connected: true,
             excluded: Some(text()),
+            incompatible: Some(text()),
             waiting: 1,
         }],
         modules: Vec::new(),

@@ -149,6 +149,7 @@ fn what_waits_is_counted_for_clients_that_are_enrolled() {
         role: Role::Client,
         connected: at == 1,
         excluded: None,
+        incompatible: None,
         waiting: 0,
     };
     let entry = |id, receiver, bytes| OutboxEntry {

@@ -11,7 +11,8 @@ use super::{
     gate::{Arriving, Dropped},
     guard::Guard,
     limits::{HANDSHAKE_TIMEOUT, REQUESTS_AT_ONCE_MAX, STREAMS_MAX},
-    wire::{ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, PROTOCOL, WireCodec},
+    versions,
+    wire::{ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, WireCodec},
 };
 
 /// No new connections beyond this much memory of the process.
@@ -59,8 +60,9 @@ pub(super) fn swarm(
         .with_swarm_config(|config| {
             config
                 .with_idle_connection_timeout(IDLE_TIMEOUT)
-                // Every exchange opens a substream, and both ends speak one protocol: the first message may
-                // go with the proposal instead of after its acceptance.
+                // Every exchange opens a substream, and there is one version to propose: the first message may
+                // go with the proposal instead of after its acceptance. It is untagged where the other end may not
+                // speak that version: messages under a pad follow a comparison of marks on the same connection.
                 .with_substream_upgrade_protocol_override(Version::V1Lazy)
         })
         .with_connection_timeout(HANDSHAKE_TIMEOUT)
@@ -73,7 +75,7 @@ fn behaviour(
     dropped: Arc<Dropped>,
 ) -> Result<Behaviour, Box<dyn std::error::Error + Send + Sync>> {
     let arriving = Arriving::default();
-    let protocols = [(PROTOCOL, request_response::ProtocolSupport::Full)];
+    let protocols = versions::protocols().map(|protocol| (protocol, request_response::ProtocolSupport::Full));
     let config = request_response::Config::default()
         .with_request_timeout(REQUEST_TIMEOUT)
         .with_max_concurrent_streams(REQUESTS_AT_ONCE_MAX);
@@ -87,7 +89,7 @@ fn behaviour(
     let mut gossip = gossipsub::Behaviour::new(authenticity, gossip_config)?;
     let (score, thresholds) = scoring();
     gossip.with_peer_score(score, thresholds)?;
-    let identify = identify::Config::new("/dske/1".into(), keypair.public())
+    let identify = identify::Config::new(versions::HIGHEST.into(), keypair.public())
         .with_agent_version(format!("dske/{}", env!("CARGO_PKG_VERSION")))
         .with_cache_size(0);
     Ok(Behaviour {
@@ -95,7 +97,7 @@ fn behaviour(
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_BYTES_MAX),
         exchange: request_response::Behaviour::with_codec(
             WireCodec::new(arriving),
-            protocols.into_iter().collect::<Vec<(StreamProtocol, _)>>(),
+            protocols.collect::<Vec<(StreamProtocol, _)>>(),
             config,
         ),
         gossip,

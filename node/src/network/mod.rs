@@ -10,6 +10,7 @@ mod messages;
 mod outbound;
 mod rate;
 mod task;
+mod versions;
 pub(crate) mod wire;
 
 use dske_protocol::{
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use directory::Directory;
 pub(crate) use gate::Dropped;
 pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
+pub(crate) use versions::{Foreign, Foreigners};
 pub(crate) use wire::LinkMessage;
 
 /// What the actors ask of the network.
@@ -88,6 +90,8 @@ pub(crate) enum HubEvent {
     InstructionAnswer { receiver: NodeId, ticket: Ticket, answer: Option<Result<(), Refusal>> },
     /// A connection came or went.
     Connection { peer: NodeId, up: bool },
+    /// A known peer said which versions it speaks; none in common, where there is a word about that.
+    Versions { peer: NodeId, foreign: Option<Foreign> },
 }
 
 /// What the network tells a client.
@@ -113,6 +117,8 @@ pub(crate) enum ClientEvent {
     HelloAnswer { hub: NodeId, active: Option<Vec<TableId>> },
     /// A connection came or went.
     Connection { peer: NodeId, up: bool },
+    /// A known peer said which versions it speaks; none in common, where there is a word about that.
+    Versions { peer: NodeId, foreign: Option<Foreign> },
 }
 
 /// Sends commands to the network task. Unbounded on purpose: what stands in it is bounded by what the

@@ -39,6 +39,7 @@ use super::{
     messages,
     outbound::{Outbound, Sent},
     rate::Rate,
+    versions::Foreign,
     wire::{ANNOUNCE_TOPIC, Request, Response},
 };
 use crate::{
@@ -431,6 +432,11 @@ impl NetworkTask {
             })) => {
                 tracing::debug!(%peer_id, %error, "identify failed");
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                info,
+                ..
+            })) => self.identified(&peer_id, &info),
             SwarmEvent::ConnectionEstablished { peer_id, num_established, .. }
                 if num_established.get() == 1 =>
             {
@@ -460,6 +466,16 @@ impl NetworkTask {
         }
         self.tell_hub(HubEvent::Connection { peer: node, up });
         self.tell_client(ClientEvent::Connection { peer: node, up });
+    }
+
+    /// A peer says which protocols it speaks. Only what is said of a known one is kept.
+    fn identified(&self, peer: &PeerId, info: &identify::Info) {
+        let Some(node) = node_of(peer).filter(|_| self.swarm.behaviour().guard.is_known(peer)) else {
+            return;
+        };
+        let foreign = Foreign::of(info.protocols.iter().map(AsRef::as_ref));
+        self.tell_hub(HubEvent::Versions { peer: node, foreign: foreign.clone() });
+        self.tell_client(ClientEvent::Versions { peer: node, foreign });
     }
 
     fn exchange_event(&mut self, event: request_response::Event<Request, Response>) {

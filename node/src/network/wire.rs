@@ -28,11 +28,8 @@ use super::{
 };
 use crate::config::Role;
 
-/// The protocol of all exchanges between nodes.
-pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/dske/1");
-
-/// The gossip topic of announcements.
-pub(crate) const ANNOUNCE_TOPIC: &str = "dske/announce/1";
+/// The gossip topic of announcements. It bears the version of what they say.
+pub(crate) const ANNOUNCE_TOPIC: &str = "dske/announce/2";
 
 /// Messages in one exchange.
 pub(crate) const BATCH_MESSAGES_MAX: usize = 64;

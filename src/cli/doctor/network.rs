@@ -98,6 +98,9 @@ pub(super) fn hubs_of(status: &Status) -> Vec<Finding> {
         if let Some(reason) = &hub.excluded {
             let help = format!("ask its operator; then use it again with `dske readmit {}`", hub.name);
             findings.push(Finding::warn("hub", format!("{} is excluded: {reason}", hub.name), help));
+        } else if let Some(versions) = &hub.incompatible {
+            let help = "nodes of one network need a version of the protocol in common";
+            findings.push(Finding::warn("hub", format!("{} {versions}", hub.name), help));
         } else if !hub.connected {
             let help = "see whether it runs, and whether a firewall lets this machine reach its address";
             findings.push(Finding::warn("hub", format!("{} is not connected", hub.name), help));

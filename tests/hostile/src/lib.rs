@@ -8,6 +8,7 @@ pub mod cast;
 pub mod flood;
 pub mod input;
 pub mod memory;
+pub mod other_version;
 pub mod pads;
 pub mod seeds;
 pub mod targets;

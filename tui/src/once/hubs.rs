@@ -30,10 +30,11 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
 }
 
 fn line(peer: &PeerStatus, width: usize) -> String {
-    let state = match (&peer.excluded, peer.connected) {
+    let state = match (&peer.excluded, &peer.incompatible) {
         (Some(reason), _) => format!("EXCLUDED {}", text::printable(reason)),
-        (None, true) => "connected".to_owned(),
-        (None, false) => "AWAY".to_owned(),
+        (None, Some(versions)) => text::printable(versions),
+        (None, None) if peer.connected => "connected".to_owned(),
+        (None, None) => "AWAY".to_owned(),
     };
     let waiting = if peer.waiting > 0 { format!("  {} messages wait", peer.waiting) } else { String::new() };
     let name = text::fit(peer.name.as_str(), if width >= 60 { 10 } else { 6 });

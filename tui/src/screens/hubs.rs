@@ -246,10 +246,11 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         lines.push(heading("Seen by"));
     }
     for (name, peer) in &row.known_by {
-        let (word, tone) = match (&peer.excluded, peer.connected) {
+        let (word, tone) = match (&peer.excluded, &peer.incompatible) {
             (Some(reason), _) => (format!("EXCLUDED: {}", text::printable(reason)), Tone::Crit),
-            (None, true) => ("connected".to_owned(), Tone::Good),
-            (None, false) => ("not connected".to_owned(), Tone::Warn),
+            (None, Some(versions)) => (text::printable(versions), Tone::Crit),
+            (None, None) if peer.connected => ("connected".to_owned(), Tone::Good),
+            (None, None) => ("not connected".to_owned(), Tone::Warn),
         };
         lines.push(vec![(format!("{} ", text::fit(name.as_str(), 8)), Tone::Accent), (word, tone)]);
     }

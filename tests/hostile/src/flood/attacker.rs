@@ -15,10 +15,10 @@ use libp2p::{
 use super::attack::Life;
 
 /// The protocol of the nodes.
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/dske/1");
+const PROTOCOL: StreamProtocol = StreamProtocol::new("/dske/2");
 
 /// The topic of their announcements.
-pub(super) const TOPIC: &str = "dske/announce/1";
+pub(super) const TOPIC: &str = "dske/announce/2";
 
 /// What is sent on one stream.
 #[derive(Debug, Clone)]
