@@ -126,8 +126,11 @@ fn an_old_copy_of_a_hub_costs_pads_and_nothing_else() {
 }
 
 fn waits(net: &Net, node: &str, id: &str) -> bool {
-    let list = net.at(node, &["key", "ls", "--json"]).output().unwrap();
-    String::from_utf8_lossy(&list.stdout).contains(id)
+    let output = net.at(node, &["key", "ls", "--json"]).output().unwrap();
+    let Ok(list) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else { return false };
+    let keys = list["keys"].as_array().cloned().unwrap_or_default();
+    let is_it = |key: &serde_json::Value| key["block"].as_str().is_some_and(|block| id.starts_with(block));
+    keys.iter().any(|key| is_it(key) && key["state"] == "ready")
 }
 
 fn usable(net: &Net, node: &str, hubs: u64) -> bool {
