@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dske_protocol::{ids::Name, quota::Quota};
+use dske_protocol::{ids::Name, params::Validate, quota::Quota};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,8 @@ pub struct PolicyConfig {
     pub hubs: Vec<Name>,
     /// How long a receiver waits for shares, in milliseconds.
     pub deadline_ms: u64,
+    /// Whether a receiver takes the first key that validates, or waits until all hubs have spoken, or the deadline.
+    pub validate: ValidateConfig,
     /// Longest key of one agreement, in bits.
     pub key_bits_max: u64,
     /// What a sender may have burned of others' pads (§4.1): at a hub of each receiver's down lanes, by `"alice"` or, for one
@@ -131,6 +133,25 @@ pub struct PolicyConfig {
     pub max_peer_use_default: Option<QuotaText>,
     /// At a hub: what each client may have burned of its own down lanes by asking about others.
     pub max_identity_use: QuotaText,
+}
+
+/// Which key that validates a receiver takes (§2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValidateConfig {
+    /// The first.
+    First,
+    /// The only one, when all hubs have spoken or the deadline has come.
+    All,
+}
+
+impl From<ValidateConfig> for Validate {
+    fn from(config: ValidateConfig) -> Self {
+        match config {
+            ValidateConfig::First => Self::First,
+            ValidateConfig::All => Self::All,
+        }
+    }
 }
 
 /// `[outbox]`: what waits at a hub for clients that are away.
@@ -228,6 +249,7 @@ impl Default for PolicyConfig {
             k_min: 3,
             hubs: Vec::new(),
             deadline_ms: 10_000,
+            validate: ValidateConfig::First,
             key_bits_max: 8 << 20,
             max_peer_use: BTreeMap::new(),
             max_peer_use_default: None,

@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dske_protocol::{
+    key_check::KeyCheck,
     pad::TagKey,
     reconstruct::{WorkBound, reconstruct},
     sharing::Scheme,
@@ -84,11 +85,8 @@ fn false_shares(criterion: &mut Criterion) {
         let first: Vec<&[u8]> = honest.iter().take(5).map(Vec::as_slice).collect();
         let mut secret = vec![0; len];
         scheme.secret_onto(&first, &mut secret).expect("a valid call");
-        let tag_of = |secret: &[u8]| {
-            let (u, key) = secret.split_first_chunk().expect("it begins with u");
-            key_tag(u, b"context", key)
-        };
-        let tag = tag_of(&secret);
+        let (u, key) = secret.split_first_chunk().expect("it begins with u");
+        let check = KeyCheck::new(b"context".to_vec(), key_tag(u, b"context", key));
         group.throughput(Throughput::Bytes(len as u64));
         // Liars among the first k and behind them, who replace all of their shares, or one byte each.
         for (liars, everywhere) in
@@ -103,12 +101,11 @@ fn false_shares(criterion: &mut Criterion) {
                 }
             }
             let given: Vec<(u8, &[u8])> = (0..9).zip(shares.iter().map(Vec::as_slice)).collect();
-            let mut validates = |candidate: &[u8]| tag_of(candidate) == tag;
             let bound = WorkBound::default();
             let mut rng = StdRng::seed_from_u64(1);
             let name = format!("{liars} false{}", if everywhere { "" } else { ", one byte each" });
             group.bench_function(BenchmarkId::new(name, len), |bencher| {
-                bencher.iter(|| reconstruct(&scheme, &given, &mut validates, &bound, &mut rng, &|| false));
+                bencher.iter(|| reconstruct(&scheme, &given, &check, &bound, &mut rng, &|| false));
             });
         }
     }

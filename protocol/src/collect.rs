@@ -1,7 +1,13 @@
 //! Collecting the shares of one agreement on the receiver's side (§2.3.3): who has spoken, which shares
 //! belong together, and the work of reconstruction as a job that can be carried elsewhere.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
@@ -9,14 +15,15 @@ use subtle::ConstantTimeEq;
 use crate::{
     effect::SecretKey,
     ids::NodeId,
+    key_check::KeyCheck,
     message::{Agreement, NoticeOutcome},
-    params::{Time, U_BYTES},
+    params::{Time, U_BYTES, Validate},
     planted::{Fault, planted},
     receiver::Offered,
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
     sharing::Scheme,
-    tag::{Tag, key_tag},
+    tag::Tag,
     wiped::Wiped,
 };
 
@@ -36,6 +43,8 @@ pub(crate) struct Group {
     refused: usize,
     /// Number of shares when reconstruction was last tried.
     tried: usize,
+    /// Whether the last search came to its bound, so that these shares may give a key all the same.
+    pub(crate) stopped: bool,
 }
 
 /// A share that does not print.
@@ -56,8 +65,10 @@ pub(crate) struct Collection {
     voices: BTreeSet<NodeId>,
     pub(crate) began: Time,
     pub(crate) deadline: Time,
-    /// A job is out for this collection.
-    pub(crate) busy: bool,
+    /// The group that a job is out for, and what tells the job that more shares of that group have come.
+    out: Option<(usize, Arc<AtomicBool>)>,
+    /// Its deadline has passed: what there is must do.
+    pub(crate) due: bool,
     /// The record of its end is being written.
     pub(crate) ending: bool,
     /// The verdict, once there is one.
@@ -84,7 +95,8 @@ impl Collection {
             voices: BTreeSet::new(),
             began: now,
             deadline,
-            busy: false,
+            out: None,
+            due: false,
             ending: false,
             outcome: None,
             offer_due: None,
@@ -109,7 +121,8 @@ impl Collection {
                 && (group.agreement == agreement || planted(Fault::GroupIgnoresAgreement))
         };
         let at = self.groups.iter().position(fits).unwrap_or_else(|| {
-            self.groups.push(Group { agreement, key_tag, shares: Vec::new(), refused: 0, tried: 0 });
+            let shares = Vec::new();
+            self.groups.push(Group { agreement, key_tag, shares, refused: 0, tried: 0, stopped: false });
             self.groups.len() - 1
         });
         let group = &mut self.groups[at];
@@ -120,6 +133,11 @@ impl Collection {
             }
             Some((position, share)) => group.shares.push((position, ShareRef(share))),
             None => group.refused += 1,
+        }
+        if let Some((of, grown)) = &self.out
+            && *of == at
+        {
+            grown.store(true, Ordering::Relaxed);
         }
         true
     }
@@ -141,10 +159,11 @@ impl Collection {
         self.groups.iter().max_by_key(|group| group.shares.len() + group.refused)
     }
 
-    /// The next piece of work, if any, and marks it as out. With more than one group, or after a failed
-    /// try, it still tries as soon as a group has grown.
-    pub(crate) fn next_job(&mut self) -> Option<(usize, ReconstructJob)> {
-        if self.busy || self.outcome.is_some() {
+    /// The group to reconstruct next, if any. With more than one group, or after a failed try, it is tried again as soon
+    /// as a group has grown.
+    pub(crate) fn ready(&self, validate: Validate) -> Option<usize> {
+        let early = validate == Validate::First || self.is_complete() || self.due;
+        if self.is_busy() || self.outcome.is_some() || !early {
             return None;
         }
         let ready = |group: &Group| {
@@ -153,11 +172,26 @@ impl Collection {
                 && group.shares.len() >= usize::from(group.agreement.k)
                 && group.shares.len() > group.tried
         };
-        let at = self.groups.iter().position(ready)?;
-        let group = &mut self.groups[at];
+        self.groups.iter().position(ready)
+    }
+
+    /// The work of a group that is ready, which counts as out.
+    pub(crate) fn job(&mut self, at: usize) -> Option<ReconstructJob> {
+        let group = self.groups.get_mut(at)?;
+        let grown = Arc::default();
         group.tried = group.shares.len();
-        self.busy = true;
-        Some((at, group.job()))
+        self.out = Some((at, Arc::clone(&grown)));
+        Some(group.job(grown))
+    }
+
+    /// Whether a job is out.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.out.is_some()
+    }
+
+    /// The job that was out has come back.
+    pub(crate) fn returned(&mut self) {
+        self.out = None;
     }
 
     /// Whether some other group could also give a key: it has k voices or more.
@@ -203,6 +237,8 @@ impl Collection {
             AbortReason::QuotaExceeded { refused, k, n }
         } else if received < k {
             AbortReason::TooFewShares { received, k, n }
+        } else if group.stopped {
+            AbortReason::WorkBound { received, k }
         } else {
             AbortReason::NoneValidates { received, k, n, at_least: received - k + 1 }
         }
@@ -210,11 +246,17 @@ impl Collection {
 }
 
 impl Group {
-    fn job(&self) -> ReconstructJob {
+    /// Whether its reconstruction may have to search: k shares leave nothing to search.
+    pub(crate) fn may_search(&self) -> bool {
+        self.shares.len() > usize::from(self.agreement.k)
+    }
+
+    fn job(&self, grown: Arc<AtomicBool>) -> ReconstructJob {
         ReconstructJob {
             agreement: self.agreement.clone(),
             key_tag: self.key_tag,
             shares: self.shares.clone(),
+            grown,
         }
     }
 
@@ -236,6 +278,8 @@ pub struct ReconstructJob {
     agreement: Agreement,
     key_tag: Tag,
     shares: Vec<(u8, ShareRef)>,
+    /// More shares have come: a search among these is not worth going on with.
+    grown: Arc<AtomicBool>,
 }
 
 /// What a [`ReconstructJob`] found.
@@ -254,7 +298,7 @@ pub enum Reconstructed {
     Ambiguous,
     /// None does, among these shares.
     Nothing,
-    /// The bound on work ended the search.
+    /// The search among these shares ended before it was through, at its bound or because more shares have come.
     WorkBound,
 }
 
@@ -271,21 +315,15 @@ impl ReconstructJob {
         let (Ok(scheme), Ok(context)) = (Scheme::new(n, k), self.agreement.context()) else {
             return Reconstructed::Nothing;
         };
-        let u_bytes = usize::try_from(U_BYTES).unwrap_or(usize::MAX);
-        let expected = self.key_tag;
-        let mut validates = |secret: &[u8]| {
-            let Some((u, key)) = secret.split_at_checked(u_bytes) else { return false };
-            let Ok(u) = u.try_into() else { return false };
-            planted(Fault::KeyTagNotChecked)
-                || key_tag(u, &context, key).as_bytes().ct_eq(expected.as_bytes()).into()
-        };
+        let check = KeyCheck::new(context, self.key_tag);
         let shares: Vec<(u8, &[u8])> =
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();
         let bound = WorkBound::default();
-        match reconstruct(&scheme, &shares, &mut validates, &bound, rng, cancelled) {
+        let ended = || self.grown.load(Ordering::Relaxed) || cancelled();
+        match reconstruct(&scheme, &shares, &check, &bound, rng, &ended) {
             Ok(Reconstruction::Found(mut found)) => {
                 // A secret that validates begins with u; what stays is the key, in the same buffer.
-                found.secret.drain(..u_bytes);
+                found.secret.drain(..usize::try_from(U_BYTES).unwrap_or(usize::MAX));
                 Reconstructed::Key {
                     key: SecretKey(found.secret),
                     false_positions: found.false_positions,

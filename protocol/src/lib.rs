@@ -20,6 +20,7 @@ pub mod effect;
 pub mod hub;
 pub mod identity;
 pub mod ids;
+pub mod key_check;
 pub mod message;
 pub mod negotiation;
 pub mod pad;

@@ -80,6 +80,10 @@ pub const INTRODUCED_PER_HUB_MIN: u64 = 16;
 /// Bytes of shares that a receiver keeps at once: room for 32 agreements of the longest key at n = 8.
 pub const COLLECTING_BYTES_MAX: usize = 256 << 20;
 
+/// Searches for false shares that a receiver has under way at once: each may take a processor for seconds. Two, so that
+/// a long one does not keep the others waiting. What is done besides is one pass over shares that it holds.
+pub const SEARCHES_MAX: usize = 2;
+
 /// Messages that wait while the identity of their sender is being established.
 pub const WAITING_MESSAGES_MAX: usize = 512;
 
@@ -97,6 +101,20 @@ pub struct AcceptancePolicy {
     pub key_bytes_max: u64,
     /// How long shares are awaited after the first one.
     pub deadline: Duration,
+    /// Which key that validates is taken.
+    pub validate: Validate,
+}
+
+/// When a receiver takes a key that validates (§2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validate {
+    /// As soon as there is one. Hubs that are slow or away cost no time; k_B that collude and are heard before the
+    /// others go unnoticed.
+    #[default]
+    First,
+    /// When all hubs of all rosters have spoken, or at the deadline, as the paper has it: if another could be the sender's as
+    /// well, none is taken.
+    All,
 }
 
 /// Number of bad hubs that stop an agreement: min(n − k + 1, k_B) (§4.2).

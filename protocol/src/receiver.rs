@@ -10,11 +10,13 @@
 
 mod admission;
 mod round;
+mod searches;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use self::round::Offered;
+use self::searches::Searches;
 
 use crate::{
     collect::{Collection, ReconstructJob, Reconstructed},
@@ -155,6 +157,7 @@ pub struct Receiver {
     senders: BTreeMap<NodeId, Standing>,
     jobs: BTreeMap<Ticket, Job>,
     collections: BTreeMap<BlockId, Collection>,
+    searches: Searches,
     deadlines: BTreeSet<(Time, BlockId)>,
     /// Messages between the ledger's word on their block and their share: that word is true for them only as
     /// long as the block's collection stays.
@@ -240,6 +243,7 @@ impl Receiver {
             senders: established.into_iter().map(|node| (node, Standing::Established)).collect(),
             jobs: BTreeMap::new(),
             collections: BTreeMap::new(),
+            searches: Searches::default(),
             deadlines: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             offers_due: BTreeSet::new(),

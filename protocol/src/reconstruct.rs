@@ -3,17 +3,20 @@
 //! The clean path takes the first k shares, checks the key tag, and compares the other shares with the
 //! polynomial. Where the tag fails, the false shares are sought without trying every subset on the full
 //! length: the differences of the other shares from the polynomial are reduced to 16 bytes each by one random linear
-//! map, so that shares of one polynomial stay on one polynomial; what agrees there is confirmed on the full length
-//! with the key tag. The first map takes little work and may miss a liar, with a probability that no liar can raise;
-//! the second, where it is needed, misses none. Only a secret that no further share supports takes a search of
-//! full-length subsets, under a bound on work.
+//! map, so that shares of one polynomial stay on one polynomial; what decoding proposes there is confirmed on the full
+//! length with the key tag. The first map takes little work and may miss a liar, with a probability that no liar can raise;
+//! the second, where it is needed, misses none. Where decoding proposes nothing right, every set of k shares is asked for the
+//! u that it gives, which the end of the key tag knows, and only what passes is looked at on the full length
+//! ([`sets`]): so the work does not depend on how the errors were chosen, and a bound on it holds.
 //!
-//! Must never branch on a secret: the search sees differences only, which the false shares alone determine.
+//! Must never branch on a secret, but on what the key tag accepts: decoding sees differences only, which the false shares
+//! alone determine.
 
 mod compare;
 mod locate;
 mod reduce;
 mod residual;
+mod sets;
 mod subsets;
 
 use rand_core::CryptoRng;
@@ -23,19 +26,14 @@ use self::{
     compare::Comparison,
     reduce::{Density, is_long},
     residual::Residuals,
+    sets::{Gives, Sets},
     subsets::{IndexSet, Subsets},
 };
 use crate::{
+    key_check::KeyCheck,
     sharing::{Scheme, SharingError, check_lengths},
     wiped::Wiped,
 };
-
-/// Most sets of agreeing shares that are collected. Random errors give none and honest shares one; past this
-/// number liars have arranged them to cost memory, and looking them up costs more than trying subsets.
-const AGREEMENTS_MAX: usize = 1024;
-
-/// Most subsets that are looked at after a sparse reduction: what takes no longer than a dense one of long shares.
-const SPARSE_SUBSETS_MAX: u64 = 512;
 
 /// A secret that validates.
 pub struct Candidate {
@@ -65,32 +63,35 @@ pub enum Reconstruction {
 /// How much work a reconstruction may spend on a search for false shares. The clean path is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkBound {
-    /// Bytes of secret to reconstruct and validate, over all subsets tried.
+    /// Bytes to go over on the full length: of secrets that are reconstructed and validated, and of shares of which images
+    /// are taken.
     pub full_length_bytes_max: u64,
-    /// Subsets of k shares to look at, in each of the two searches that may take long; with more than 256 coefficients each (s
-    /// shares given times k) a subset counts in proportion.
+    /// Subsets of k shares to look at; with more than 256 coefficients each (s shares given times k) a subset counts in
+    /// proportion.
     pub subsets_max: u64,
 }
 
 impl Default for WorkBound {
-    /// 2^20 subsets cover every scheme with up to 22 hubs (C(22, 11) = 705 432), hence all that the paper
-    /// evaluates, in a few seconds at most; 1 GiB is a few seconds too, and covers every subset of ten out of
-    /// twenty for secrets of up to 5 KiB, that is some 180 keys of 256 bits.
+    /// 2^21 subsets cover every scheme with up to 22 hubs, hence all that the paper evaluates, in a few seconds at most
+    /// (C(22, 11) = 705 432; C(22, 12) = 646 646, which count twice). 8 GiB are a few seconds too. Of 22 shares of 1 MiB, a
+    /// search whose end is the key needs 22 + 2 · 8 · 22 MiB at most, besides what false u that the tag accepts cost: two times
+    /// 705 432 / 2^23 MiB on average, so that the bound is in its way with probability below 2^-15.
     fn default() -> Self {
-        Self { full_length_bytes_max: 1 << 30, subsets_max: 1 << 20 }
+        Self { full_length_bytes_max: 8 << 30, subsets_max: 1 << 21 }
     }
 }
 
 /// Reconstructs the secret from at least k shares, with their roster positions, of which some may be false.
 ///
-/// `validates` is the check of the key tag on `u ‖ S`. `rng` draws the reduction, which must not be
-/// predictable when the shares are made, and samples subsets where there are too many. `cancelled` is polled
-/// between subsets; once it returns true the search ends as if the bound had been reached.
+/// `check` knows the key tag. `rng` draws the reduction, which must not be predictable when the shares are made, and samples
+/// subsets where there are too many. `cancelled` is polled between subsets; once it returns true the search ends as if
+/// the bound had been reached.
 ///
-/// A secret that k + 1 or more shares agree on is found whatever the bound on full-length work, unless
-/// subsets run out first or, with probability below 2^-100, the reduction hides an error. When the shares
-/// off its polynomial number k or more, they are searched as well for a second secret that validates; a
-/// search that its bound stops counts as having found none.
+/// Where all subsets of k of these shares are within `subsets_max`, a secret that k true shares give is found, whatever
+/// the errors in the others, unless false u cost more full-length work than the bound allows, of which
+/// [`WorkBound::default`] gives the probability. Where they are not, it is found for up to (s − k) / 2 false ones among s shares, and
+/// beyond that by a random sample of subsets. When the shares off its polynomial number k or more, they are searched as
+/// well for a second secret that validates; a search that its bound stops counts as having found none.
 ///
 /// # Errors
 /// If there are fewer than k shares, a position is repeated or not below n, or the lengths of the shares
@@ -98,7 +99,7 @@ impl Default for WorkBound {
 pub fn reconstruct(
     scheme: &Scheme,
     shares: &[(u8, &[u8])],
-    validates: &mut dyn FnMut(&[u8]) -> bool,
+    check: &KeyCheck,
     bound: &WorkBound,
     rng: &mut dyn CryptoRng,
     cancelled: &dyn Fn() -> bool,
@@ -115,7 +116,7 @@ pub fn reconstruct(
     let bytes_left = bound.full_length_bytes_max;
     let subsets_max = bound.subsets_max;
     let secret = Wiped::new(Vec::new());
-    let mut search = Search { scheme, validates, bytes_left, subsets_max, rng, cancelled, tried: 0, secret };
+    let mut search = Search { scheme, check, bytes_left, subsets_max, rng, cancelled, tried: 0, secret };
     let basis = match search.find(&shares, None)? {
         Outcome::Valid(basis) => basis,
         Outcome::Exhausted => return Ok(Reconstruction::None { tried: search.tried, exhausted: true }),
@@ -144,7 +145,7 @@ enum Outcome {
 
 struct Search<'a> {
     scheme: &'a Scheme,
-    validates: &'a mut dyn FnMut(&[u8]) -> bool,
+    check: &'a KeyCheck,
     bytes_left: u64,
     subsets_max: u64,
     rng: &'a mut dyn CryptoRng,
@@ -167,40 +168,27 @@ impl Search<'_> {
             return Ok(Outcome::Exhausted);
         }
         let share_bytes = shares.first().map_or(0, |(_, share)| share.len());
+        let densities =
+            if is_long(share_bytes) { &[Density::Sparse, Density::Dense][..] } else { &[Density::Dense] };
         let mut tried = vec![first];
-        if is_long(share_bytes) {
-            let residuals = Residuals::new(self.scheme, shares, Density::Sparse, self.rng);
+        for density in densities {
+            let residuals = Residuals::new(self.scheme, shares, *density, self.rng);
             if residuals.all_agree {
                 return Ok(Outcome::Exhausted);
             }
-            let subsets_max = self.subsets_max.min(SPARSE_SUBSETS_MAX);
-            if let Some(outcome) =
-                self.try_agreeing(shares, &residuals, subsets_max, &mut tried, other_than)?
-            {
+            if let Some(outcome) = self.try_decoded(shares, &residuals, &mut tried, other_than)? {
                 return Ok(outcome);
             }
         }
-        let residuals = Residuals::new(self.scheme, shares, Density::Dense, self.rng);
-        if residuals.all_agree {
-            return Ok(Outcome::Exhausted);
-        }
-        if let Some(outcome) =
-            self.try_agreeing(shares, &residuals, self.subsets_max, &mut tried, other_than)?
-        {
-            return Ok(outcome);
-        }
-        // Each set lies on one polynomial whose secret is known not to validate.
-        let refuted: Vec<IndexSet> = tried.iter().map(|basis| residuals.agreeing(basis)).collect();
-        self.try_subsets(shares, &refuted, other_than)
+        self.try_subsets(shares, other_than)
     }
 
-    /// Tries sets of more than k shares that agree on the reduced words: first those that decoding proposes. `tried`
-    /// holds bases whose secrets do not validate, and takes those that are tried here.
-    fn try_agreeing(
+    /// Tries sets of more than k shares that decoding proposes. `tried` holds bases whose secrets do not validate, and
+    /// takes those that are tried here.
+    fn try_decoded(
         &mut self,
         shares: &[(u8, &[u8])],
         residuals: &Residuals,
-        subsets_max: u64,
         tried: &mut Vec<Vec<u8>>,
         other_than: Option<&[u8]>,
     ) -> Result<Option<Outcome>, SharingError> {
@@ -209,82 +197,40 @@ impl Search<'_> {
             if refuted.contains(&set) {
                 continue;
             }
-            if let Some(outcome) = self.try_set(shares, &set, tried, other_than)? {
+            let basis: Vec<u8> = set.iter().take(self.scheme.k().into()).collect();
+            if let Some(outcome) = self.try_charged(shares, &basis, other_than)? {
                 return Ok(Some(outcome));
             }
+            tried.push(basis);
             refuted.push(set);
-        }
-        for set in self.agreements(residuals, subsets_max, &refuted) {
-            if let Some(outcome) = self.try_set(shares, &set, tried, other_than)? {
-                return Ok(Some(outcome));
-            }
         }
         Ok(None)
     }
 
-    /// Sets of more than k shares that agree on the reduced words, the largest first, except given ones.
-    fn agreements(&mut self, residuals: &Residuals, subsets_max: u64, known: &[IndexSet]) -> Vec<IndexSet> {
-        let k = self.scheme.k();
-        let mut found: Vec<IndexSet> = Vec::new();
-        let mut subsets = self.subsets(residuals.len(), subsets_max);
-        while let Some(subset) = subsets.next(self.rng) {
-            if (self.cancelled)() || found.len() >= AGREEMENTS_MAX {
-                break;
-            }
-            if known.iter().chain(&found).any(|set| set.contains_all(subset)) {
-                continue;
-            }
-            let agreeing = residuals.agreeing(subset);
-            if agreeing.len() > usize::from(k) {
-                found.push(agreeing);
-            }
-        }
-        found.sort_by_key(|set| std::cmp::Reverse(set.len()));
-        found
-    }
-
-    /// Tries subsets of k shares that no further share supports, on the full length.
+    /// Asks every subset of k shares, or as many as the bound allows.
     fn try_subsets(
         &mut self,
         shares: &[(u8, &[u8])],
-        refuted: &[IndexSet],
         other_than: Option<&[u8]>,
     ) -> Result<Outcome, SharingError> {
-        let mut subsets = self.subsets(shares.len(), self.subsets_max);
+        let (scheme, check) = (self.scheme, self.check);
+        let Some(mut sets) = Sets::new(scheme, check, shares) else { return Ok(Outcome::Exhausted) };
+        let mut subsets = Subsets::for_search(shares.len(), scheme.k(), self.subsets_max, self.rng);
         while let Some(subset) = subsets.next(self.rng) {
-            if refuted.iter().any(|set| set.contains_all(subset)) {
-                // Skipping takes no bytes, so that nothing else would notice a cancellation here.
-                if (self.cancelled)() {
-                    return Ok(Outcome::Stopped);
-                }
-                continue;
+            // Most take no bytes, so that nothing else would notice a cancellation here.
+            if (self.cancelled)() {
+                return Ok(Outcome::Stopped);
             }
-            if let Some(outcome) = self.try_charged(shares, subset, other_than)? {
+            let outcome = match sets.ask(subset, &mut self.bytes_left) {
+                Gives::No => None,
+                Gives::Perhaps => self.try_charged(shares, subset, other_than)?,
+                Gives::Unknown => Some(Outcome::Stopped),
+            };
+            if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
         }
         Ok(if subsets.is_exhaustive() { Outcome::Exhausted } else { Outcome::Stopped })
-    }
-
-    /// The subsets of k out of s shares, as many as a bound allows.
-    fn subsets(&mut self, shares: usize, subsets_max: u64) -> Subsets {
-        let k = self.scheme.k();
-        let cost = (shares as u64 * u64::from(k)).div_ceil(256);
-        Subsets::new(u8::try_from(shares).unwrap_or(u8::MAX), k, subsets_max / cost, self.rng)
-    }
-
-    /// Tries the first k of a set of shares that agree.
-    fn try_set(
-        &mut self,
-        shares: &[(u8, &[u8])],
-        set: &IndexSet,
-        tried: &mut Vec<Vec<u8>>,
-        other_than: Option<&[u8]>,
-    ) -> Result<Option<Outcome>, SharingError> {
-        let basis: Vec<u8> = set.iter().take(self.scheme.k().into()).collect();
-        let outcome = self.try_charged(shares, &basis, other_than)?;
-        tried.push(basis);
-        Ok(outcome)
     }
 
     /// Tries k shares unless cancelled or out of budget; `None` where they do not validate.
@@ -313,7 +259,7 @@ impl Search<'_> {
         self.secret.resize(texts.first().map_or(0, |text| text.len()), 0);
         self.scheme.reconstruct(&positions, &texts, &mut self.secret)?;
         let is_known = other_than.is_some_and(|known| known.ct_eq(&self.secret).into());
-        if !is_known && (self.validates)(&self.secret) {
+        if !is_known && self.check.validates(&self.secret) {
             return Ok(Some(Outcome::Valid(positions)));
         }
         self.tried += 1;

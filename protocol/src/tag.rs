@@ -13,6 +13,9 @@ use crate::polyval;
 /// Bytes of one POLYVAL block.
 const BLOCK_BYTES: u64 = 16;
 
+/// Bytes of a key tag that authenticate context and key; the rest says whether a secret may begin with some u.
+pub(crate) const KEY_TAG_MAC_BYTES: usize = 13;
+
 /// What leads a key tag, with a gap of two blocks: the coefficient 1 at the highest degree, then zeros.
 const LEAD_OF_THREE: [u8; 48] = {
     let mut lead = [0; 48];
@@ -56,17 +59,42 @@ pub(crate) fn one_time_tag(key: &[u8; 32], aad: &[u8], message: &[u8]) -> Tag {
     finish(key, &[], aad, message)
 }
 
-/// The key tag (§2.3.2), which a receiver checks after reconstructing `u ‖ S`: `POLYVAL_c(H ‖
-/// pad16(context) ‖ pad16(key) ‖ lengths) ⊕ d`, with `c = u[0..16]`, `d = u[16..32]`.
+/// The key tag (§2.3.2), which a receiver checks after reconstructing `u ‖ S`: of `POLYVAL_c(H ‖ pad16(context) ‖
+/// pad16(key) ‖ lengths) ⊕ d` the first 13 bytes, with `c = u[0..16]`, `d = u[16..32]`, and of `POLYVAL_c(01 00…00 ‖ 0 ‖ 0)
+/// ⊕ d` the last three.
 ///
 /// `H` is the block `01 00…00` and one zero block, or two where the number of blocks would otherwise be
 /// even. Since `u` travels inside the linear sharing, liars can shift `u` and the key together by offsets of
 /// their choice; a leading 1 at an odd degree with a gap under it makes the tag an algebraic manipulation
-/// detection code, so that each such attempt succeeds with probability at most `(blocks − 1) / 2^128`.
+/// detection code, so that each such attempt succeeds with probability at most `(blocks − 1) / 2^104`.
+///
+/// The last three bytes depend on `u` alone. They let a receiver among false shares find u, and with it where the true shares
+/// are, without going over the key for every set of shares that it thinks of ([`crate::key_check`]); a shifted `c` passes
+/// them with probability at most 2^-23.
 pub fn key_tag(u: &[u8; 32], context: &[u8], key: &[u8]) -> Tag {
     let blocks = 2 + tag_blocks(context.len() as u64, key.len() as u64);
     let lead = if blocks.is_multiple_of(2) { &LEAD_OF_THREE[..] } else { &LEAD_OF_THREE[..32] };
-    finish(u, lead, context, key)
+    let mut tag = finish(u, lead, context, key);
+    tag.0[KEY_TAG_MAC_BYTES..].copy_from_slice(&key_tag_hint(u));
+    tag
+}
+
+/// The last bytes of a key tag: those that u alone gives.
+pub(crate) fn key_tag_hint(u: &[u8; 32]) -> [u8; 16 - KEY_TAG_MAC_BYTES] {
+    let ([point, mask], []) = u.as_chunks() else { unreachable!("32 bytes are two blocks") };
+    let cube = polyval::hash(point, &[&LEAD_OF_THREE]);
+    std::array::from_fn(|i| cube[KEY_TAG_MAC_BYTES + i] ^ mask[KEY_TAG_MAC_BYTES + i])
+}
+
+/// The part of a key tag's first bytes that is linear over GF(2) in the secret `u ‖ S` once c is known: all but what the
+/// context, the lengths and the leading block add. The first 16 bytes of the secret do not enter.
+pub(crate) fn key_tag_linear(point: &[u8; 16], secret: &[u8]) -> [u8; KEY_TAG_MAC_BYTES] {
+    let (mask, key) = (secret.get(16..32).unwrap_or_default(), secret.get(32..).unwrap_or_default());
+    // The last block holds the lengths, which are not part of it.
+    let hash = polyval::hash(point, &[key, &[0; 16]]);
+    let mut linear: [u8; KEY_TAG_MAC_BYTES] = std::array::from_fn(|i| hash[i]);
+    linear.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    linear
 }
 
 /// Number of 16-byte blocks that the tag of a message covers, lengths block included: the s in the
@@ -108,6 +136,39 @@ mod tests {
         assert_ne!(one_time_tag(&key, b"ab", b"c"), one_time_tag(&key, b"a", b"bc"));
         assert_ne!(one_time_tag(&key, b"a", b""), one_time_tag(&key, b"a\0", b""));
         assert_ne!(key_tag(&key, b"a", b"b"), one_time_tag(&key, b"a", b"b"));
+    }
+
+    #[test]
+    fn a_key_tag_is_linear_in_the_secret_once_its_point_is_known() {
+        let point = [9; 16];
+        for len in [1, 16, 40] {
+            let secret = |seed: u8| -> Vec<u8> {
+                let rest = (0..16 + len).map(|i| u8::try_from(i).unwrap().wrapping_mul(seed) ^ seed);
+                point.into_iter().chain(rest).collect()
+            };
+            let tag = |secret: &[u8]| {
+                let (u, key) = secret.split_first_chunk().unwrap();
+                *key_tag(u, b"context", key).as_bytes()
+            };
+            let (a, b) = (secret(3), secret(7));
+            let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
+            let linear = key_tag_linear(&point, &sum);
+            for i in 0..KEY_TAG_MAC_BYTES {
+                assert_eq!(tag(&a)[i] ^ tag(&b)[i], linear[i], "byte {i}, key of {len} bytes");
+                assert_eq!(key_tag_linear(&point, &a)[i] ^ key_tag_linear(&point, &b)[i], linear[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_key_tag_depends_on_u_alone() {
+        let u = std::array::from_fn(|i| u8::try_from(i).unwrap());
+        let (one, other) = (key_tag(&u, b"a", b"b"), key_tag(&u, b"another", b"and another"));
+        assert_eq!(one.as_bytes()[KEY_TAG_MAC_BYTES..], other.as_bytes()[KEY_TAG_MAC_BYTES..]);
+        assert_ne!(one.as_bytes()[..KEY_TAG_MAC_BYTES], other.as_bytes()[..KEY_TAG_MAC_BYTES]);
+        let mut shifted = u;
+        shifted[0] ^= 1;
+        assert_ne!(key_tag_hint(&u), key_tag_hint(&shifted));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use dske_protocol::{
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
     message::{Agreement, Content, KeyInstruction, seal},
     pad::PadBytes,
-    params::{AcceptancePolicy, KEY_BYTES_MAX, PROTOCOL_VERSION, Time},
+    params::{AcceptancePolicy, KEY_BYTES_MAX, PROTOCOL_VERSION, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
     tag::Tag,
@@ -74,6 +74,7 @@ impl Bench {
             hubs: [hub(0), hub(1)].into(),
             key_bytes_max: KEY_BYTES_MAX,
             deadline: DEADLINE,
+            validate: Validate::First,
         };
         let receiver = Receiver::new(ME, policy, [SENDER]);
         Self { receiver, ended: false, answers: Vec::new(), ends: 0, now: Time::ZERO }

@@ -2,6 +2,7 @@
 
 use dske_protocol::{
     field::Gf256,
+    key_check::KeyCheck,
     pad::TagKey,
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     sharing::Scheme,
@@ -95,13 +96,11 @@ fn sharing_and_key_tags() {
         let expected = tag(&case["key_tag"]);
         assert_eq!(key_tag(&u, &context, &key), expected);
 
-        let mut validates = |secret: &[u8]| {
-            secret.split_first_chunk().is_some_and(|(u, key)| key_tag(u, &context, key) == expected)
-        };
+        let check = KeyCheck::new(context, expected);
         let named: Vec<(u8, &[u8])> = positions.iter().copied().zip(given).collect();
         let bound = WorkBound::default();
         let rng = &mut StdRng::seed_from_u64(1);
-        let found = reconstruct(&scheme, &named, &mut validates, &bound, rng, &|| false);
+        let found = reconstruct(&scheme, &named, &check, &bound, rng, &|| false);
         let Ok(Reconstruction::Found(found)) = found else { panic!("({n},{k}) from {positions:?}") };
         assert_eq!(*found.secret, secret);
     }

@@ -4,13 +4,13 @@ use std::{hint::black_box, time::Duration};
 
 use clap::Args;
 use dske_protocol::{
-    params::{KEY_BYTES_MAX, U_BYTES, share_bytes},
+    key_check::KeyCheck,
+    params::{KEY_BYTES_MAX, share_bytes},
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     sharing::{Scheme, SharingError},
     tag::key_tag,
 };
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
-use subtle::ConstantTimeEq;
 
 use super::arithmetic::{Measured, Row, filler, time};
 use crate::cli::{
@@ -174,16 +174,10 @@ impl<'a> Bench<'a> {
 
     /// Reconstruction from all shares, the first ones of which are false, each in its own way.
     fn among_false(&mut self, liars: u8, budget: Duration, interrupt: &Interrupt) -> Result<Row> {
-        let u_bytes = usize::try_from(U_BYTES).unwrap_or_default();
-        let tag = |secret: &[u8]| {
-            let (u, key) = secret.split_at_checked(u_bytes)?;
-            Some(key_tag(u.try_into().ok()?, b"bench", key))
+        let Some((u, key)) = self.secret.split_first_chunk() else {
+            return Err(CliError::new("dske::bench::shares", 1, "a secret is shorter than its tag's key"));
         };
-        let expected = tag(&self.secret);
-        let mut validates = |secret: &[u8]| match (tag(secret), &expected) {
-            (Some(tag), Some(expected)) => tag.as_bytes().ct_eq(expected.as_bytes()).into(),
-            _ => false,
-        };
+        let check = KeyCheck::new(b"bench".to_vec(), key_tag(u, b"bench", key));
         let mut shares = self.shares.clone();
         for (liar, share) in shares.iter_mut().enumerate().take(liars.into()) {
             let lie = filler(share.len(), 100 + 7 * liar);
@@ -193,7 +187,7 @@ impl<'a> Bench<'a> {
         let (scheme, bound) = (self.scheme, WorkBound::default());
         let mut last = None;
         let timing = time(budget, interrupt, &mut || {
-            let found = reconstruct(scheme, &given, &mut validates, &bound, &mut self.rng, &|| false);
+            let found = reconstruct(scheme, &given, &check, &bound, &mut self.rng, &|| false);
             last = Some(found);
         })?;
         let remark = match last {

@@ -193,6 +193,7 @@ impl ClientActor {
             hubs: hubs.accepted(),
             key_bytes_max: policy.key_bits_max / 8,
             deadline: policy.deadline(),
+            validate: policy.validate.into(),
         };
         // An excluded hub is no stranger: it may be re-admitted, and what it says is refused by the receiver.
         let acquainted = store.hubs()?.into_iter().map(|hub| hub.node).chain(identities.keys().copied());

@@ -102,43 +102,68 @@ impl Receiver {
 
     /// Starts work that has become possible, or ends what cannot succeed any more.
     pub(super) fn advance(&mut self, now: Time, block: BlockId) {
-        let Some(collection) = self.collections.get_mut(&block) else { return };
-        if let Some((group, job)) = collection.next_job() {
-            self.effects.push_back(ReceiverEffect::Reconstruct { block, group, job });
-            return;
+        let Some(collection) = self.collections.get(&block) else { return };
+        if let Some(group) = collection.ready(self.policy.validate) {
+            return self.start(block, group);
         }
         if self.advance_round(now, block) {
             return;
         }
         let Some(collection) = self.collections.get(&block) else { return };
-        let waiting = collection.busy || collection.outcome.is_some();
-        if !waiting && (collection.is_complete() || collection.deadline <= now) {
+        let waiting = collection.is_busy() || collection.outcome.is_some();
+        if !waiting && (collection.is_complete() || collection.deadline <= now || collection.due) {
             let reason = collection.abort_reason();
             self.abort(block, reason);
         }
     }
 
-    pub(super) fn reconstructed(&mut self, now: Time, block: BlockId, at: usize, result: Reconstructed) {
+    /// Reconstructs a group that is ready, or has it wait until a search may begin.
+    fn start(&mut self, block: BlockId, at: usize) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
-        collection.busy = false;
         let Some(group) = collection.groups.get(at) else { return };
-        let received = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+        let sender = group.agreement.sender;
+        if group.may_search() && !self.searches.begin(sender, block) {
+            return;
+        }
+        if let Some(job) = collection.job(at) {
+            self.effects.push_back(ReceiverEffect::Reconstruct { block, group: at, job });
+        }
+    }
+
+    /// Begins the searches whose turn it is.
+    fn next_searches(&mut self) {
+        while let Some(block) = self.searches.turn() {
+            let collection = self.collections.get(&block);
+            match collection.and_then(|collection| collection.ready(self.policy.validate)) {
+                Some(group) => self.start(block, group),
+                None => self.searches.end(&block),
+            }
+        }
+    }
+
+    pub(super) fn reconstructed(&mut self, now: Time, block: BlockId, at: usize, result: Reconstructed) {
+        self.searches.end(&block);
+        self.found(now, block, at, result);
+        self.next_searches();
+    }
+
+    fn found(&mut self, now: Time, block: BlockId, at: usize, result: Reconstructed) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        collection.returned();
+        let Some(group) = collection.groups.get_mut(at) else { return };
+        group.stopped = matches!(result, Reconstructed::WorkBound);
         match result {
             Reconstructed::Key { key, false_positions, basis } => {
+                let agreement = group.agreement.clone();
                 if collection.has_rival(at) {
                     // Two groups large enough to give a key each: at least k_B hubs contradict the others.
                     return self.abort(block, AbortReason::Ambiguous);
                 }
-                let agreement = group.agreement.clone();
                 self.validate(block, at, agreement, key, false_positions, basis);
             }
             Reconstructed::Ambiguous => self.abort(block, AbortReason::Ambiguous),
-            Reconstructed::WorkBound => {
-                let k = group.agreement.k;
-                self.abort(block, AbortReason::WorkBound { received, k });
-            }
-            // Shares that came meanwhile may help; `advance` ends it where none can come.
-            Reconstructed::Nothing => self.advance(now, block),
+            // Shares that came meanwhile may help, and those that are still to come; `advance` ends it where none can come.
+            Reconstructed::Nothing | Reconstructed::WorkBound => self.advance(now, block),
         }
     }
 
@@ -244,6 +269,9 @@ impl Receiver {
                 break;
             }
             self.deadlines.remove(&(deadline, block));
+            if let Some(collection) = self.collections.get_mut(&block) {
+                collection.due = true;
+            }
             self.advance(now, block);
             self.retire_if_done(now, block);
             // Where a message is on its way the collection goes with it. Where work or a record is out, its end comes

@@ -18,10 +18,6 @@ impl IndexSet {
         self.0[usize::from(index >> 7)] >> (index & 127) & 1 == 1
     }
 
-    pub(super) fn contains_all(&self, indices: &[u8]) -> bool {
-        indices.iter().all(|&index| self.contains(index))
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(|half| half.count_ones() as usize).sum()
     }
@@ -59,6 +55,13 @@ impl Subsets {
             left: all.unwrap_or(subsets_max),
             exhaustive: all.is_some(),
         }
+    }
+
+    /// The subsets that a search under a bound looks at: one of more than 256 coefficients (shares times k) counts in
+    /// proportion.
+    pub(super) fn for_search(shares: usize, k: u8, subsets_max: u64, rng: &mut dyn CryptoRng) -> Self {
+        let cost = (shares as u64 * u64::from(k)).div_ceil(256);
+        Self::new(u8::try_from(shares).unwrap_or(u8::MAX), k, subsets_max / cost, rng)
     }
 
     /// Whether these are all subsets there are.
@@ -117,6 +120,7 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::reconstruct::WorkBound;
 
     #[test]
     fn all_subsets_come_once() {
@@ -133,6 +137,18 @@ mod tests {
             assert!(subsets.is_exhaustive());
             assert_eq!(seen.len(), count);
         }
+    }
+
+    #[test]
+    fn all_subsets_of_up_to_22_shares_are_looked_at() {
+        let (rng, subsets_max) = (&mut StdRng::seed_from_u64(1), WorkBound::default().subsets_max);
+        for shares in 1..=22 {
+            for k in 1..=shares {
+                let subsets = Subsets::for_search(shares.into(), k, subsets_max, rng);
+                assert!(subsets.is_exhaustive(), "{shares} shares, k = {k}");
+            }
+        }
+        assert!(!Subsets::for_search(24, 12, subsets_max, rng).is_exhaustive());
     }
 
     #[test]
@@ -154,6 +170,6 @@ mod tests {
             set.insert(index);
         }
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 127, 128, 254]);
-        assert!(set.len() == 4 && set.contains_all(&[0, 254]) && !set.contains_all(&[0, 1]));
+        assert!(set.len() == 4 && set.contains(254) && !set.contains(1));
     }
 }

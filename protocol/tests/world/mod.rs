@@ -18,7 +18,7 @@ use dske_protocol::{
     ids::{BlockId, Lane, Name, NodeId, PadRange, TableId},
     message::{Agreement, Content, Identity, KeyInstruction, Notice, NoticeOutcome, Subject, seal},
     pad::PadBytes,
-    params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
+    params::{AcceptancePolicy, KEY_BYTES_MAX, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::{AbortReason, Refusal, SendFailure},
     sender::{AgreedKey, HubChoice, KeyWish, RoundWish, Sender, SenderEffect, SenderInput},
@@ -217,8 +217,13 @@ impl World {
             let table = Table { client: client_id(client), hub: hub_id(hub), lanes };
             tables.insert(TableId::random(&mut rng), table);
         }
-        let policy =
-            AcceptancePolicy { k_min, hubs: hub_ids, key_bytes_max: KEY_BYTES_MAX, deadline: DEADLINE };
+        let policy = AcceptancePolicy {
+            k_min,
+            hubs: hub_ids,
+            key_bytes_max: KEY_BYTES_MAX,
+            deadline: DEADLINE,
+            validate: Validate::First,
+        };
         let known = (0..clients).map(client_id).filter(|_| established).collect::<Vec<_>>();
         let make_client = |at: usize| Client {
             id: client_id(at),

@@ -19,7 +19,7 @@ use dske_protocol::{
     identity::{IdentityDesk, IdentityInput},
     ids::{Name, NodeId},
     message::{Content, Identity, NoticeOutcome},
-    params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
+    params::{AcceptancePolicy, KEY_BYTES_MAX, Time, Validate},
     receiver::{Receiver, ReceiverInput},
     refusal::SendFailure,
     sender::{AgreedKey, HubChoice, KeyWish, Sender, SenderInput},
@@ -143,6 +143,7 @@ impl World {
             hubs: ids.iter().copied().collect(),
             key_bytes_max: KEY_BYTES_MAX,
             deadline: DEADLINE,
+            validate: Validate::First,
         };
         Self {
             sender: Sender::new(sender_id),

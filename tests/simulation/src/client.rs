@@ -106,6 +106,7 @@ impl ClientRole {
             hubs: accepted.collect(),
             key_bytes_max: plan.key_bytes_max,
             deadline: Duration::from_micros(plan.deadline),
+            validate: plan.validate,
         };
         let me = plan.ids[core.me];
         Self {

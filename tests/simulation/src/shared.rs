@@ -9,6 +9,7 @@ use dske_protocol::{
     Reconstructed,
     ids::{BlockId, KeyId, Name, NodeId},
     message::Nonce,
+    params::Validate,
     sync::SyncHello,
 };
 
@@ -91,6 +92,7 @@ pub(crate) struct Plan {
     pub(crate) n: u8,
     /// Of receivers, for shares.
     pub(crate) deadline: Micros,
+    pub(crate) validate: Validate,
     pub(crate) kits: Vec<Option<Kit>>,
     /// Chance that two clients have a link.
     pub(crate) established: bool,

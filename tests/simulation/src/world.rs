@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use dske_protocol::{
     hub::JOBS_MAX,
     ids::{Name, NodeId, TableId},
-    params::{COLLECTING_BYTES_MAX, KEY_BYTES_MAX, disruption_threshold},
+    params::{COLLECTING_BYTES_MAX, KEY_BYTES_MAX, Validate, disruption_threshold},
     receiver::ReceiverInput,
 };
 use dske_storage::{
@@ -121,6 +121,7 @@ impl World {
             k,
             n: if rng.chance(0.2) { rng.within(u64::from(k)..=u64::from(n)) as u8 } else { 0 },
             deadline: rng.within(2..=4) * SECOND,
+            validate: if seed % 4 == 3 { Validate::All } else { Validate::First },
             established: rng.chance(shape.established),
             key_bytes_max: KEY_BYTES_MAX,
             rounds: scenario.world.rounds,

@@ -12,7 +12,7 @@ use dske_protocol::{
     effect::PadOutcome,
     hub::RequestId,
     ids::{BlockId, Lane, NodeId},
-    params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
+    params::{AcceptancePolicy, KEY_BYTES_MAX, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
 };
@@ -57,6 +57,7 @@ pub(super) fn play(input: &[u8]) -> Reached {
         hubs: (0..HUBS).map(hub).collect(),
         key_bytes_max: KEY_BYTES_MAX,
         deadline: Time::from_secs(10),
+        validate: Validate::First,
     };
     let mut stage = Stage {
         receiver: Receiver::new(me(), policy, [client(0)]),

@@ -17,7 +17,7 @@ use dske_protocol::{
     message::{Agreement, Content, KeyInstruction, KeyRequest, Notice, NoticeOutcome, Unverified},
     negotiation::{Choice, Confirmation, NEGOTIATION_BYTES_MAX, Offer},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
-    params::{AcceptancePolicy, KEY_BYTES_MAX, OFFER_AGAIN, Time},
+    params::{AcceptancePolicy, KEY_BYTES_MAX, OFFER_AGAIN, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
     sender::{AgreedKey, Sender, SenderEffect, SenderInput},
@@ -110,6 +110,7 @@ fn new_receiver() -> Receiver {
         hubs: (0..HUBS).map(hub).collect(),
         key_bytes_max: KEY_BYTES_MAX,
         deadline: Time::from_secs(10),
+        validate: Validate::First,
     };
     Receiver::new(receiver(), policy, [sender()])
 }
