@@ -6,6 +6,7 @@
 use std::{fs, path::Path};
 
 use dske_protocol::ids::{Name, NodeId};
+use dske_storage::files;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
@@ -39,7 +40,9 @@ impl EnrolmentRequest {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ConfigError> {
-        fs::write(path, self.to_toml()?).map_err(|source| ConfigError::File { path: path.to_owned(), source })
+        let text = self.to_toml()?;
+        files::write(path, text.as_bytes())
+            .map_err(|source| ConfigError::File { path: path.to_owned(), source })
     }
 
     /// Reads a file.

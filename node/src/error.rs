@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use dske_storage::StoreError;
+use dske_storage::{StoreError, access::Exposed};
 
 use crate::{
     config::ConfigError,
@@ -37,6 +37,9 @@ pub enum NodeError {
         /// A module of the store.
         serial: String,
     },
+    /// Others than the owner can get at the node's files.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// There is a node in the directory already.
     #[error("{} already holds a node", path.display())]
     Exists {
@@ -82,6 +85,12 @@ impl NodeError {
                 self.to_string(),
                 "run the release that wrote it, or make a new node with `dske init`, enrol it with its hubs again and \
                  import new modules; the old directory is whole and can be kept",
+            ),
+            Self::Exposed(_) | Self::Store(StoreError::Exposed(_)) => failure(
+                "dske::node::exposed",
+                8,
+                self.to_string(),
+                "if others may have read the pads or the identity, treat them as known: enrol again with new modules",
             ),
             Self::Store(error) => store_failure(error),
             Self::File { .. } => {

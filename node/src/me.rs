@@ -1,13 +1,13 @@
 //! The node's own identity: an Ed25519 key pair on disk, whose public half is the node id.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use dske_protocol::ids::NodeId;
+use dske_storage::files;
 use libp2p::{PeerId, identity::Keypair};
 use zeroize::Zeroizing;
 
@@ -35,7 +35,7 @@ impl Me {
 pub(crate) fn create(path: &Path) -> io::Result<Keypair> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = files::create_new(path)?;
     file.write_all(secret.as_slice())?;
     file.sync_all()?;
     Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
+    io::Write,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     sync::Arc,
@@ -10,7 +11,11 @@ use std::{
 };
 
 use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, refusal::Refusal, sync::SyncCounters};
-use dske_storage::{ModuleRecord, Options, Store};
+use dske_storage::{
+    ModuleRecord, Options, Store,
+    access::{self, Kind},
+    files,
+};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,15 +77,20 @@ pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
         let path = path.to_owned();
         move |source| NodeError::File { action, path, source }
     };
-    if dir.identity().exists() || dir.config().exists() || dir.store().exists() {
+    // A link that leads nowhere is there, too.
+    let is_there = |path: &std::path::Path| path.symlink_metadata().is_ok();
+    if is_there(&dir.identity()) || is_there(&dir.config()) || is_there(&dir.store()) {
         return Err(NodeError::Exists { path: dir.path().to_owned() });
     }
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir.path()).map_err(failed("create", dir.path()))?;
+    check_access(dir, None)?;
     Store::create(&dir.store())?;
     let keypair = me::create(&dir.identity()).map_err(failed("create", &dir.identity()))?;
     let me = Me::of(&keypair).map_err(failed("use", &dir.identity()))?;
-    fs::write(dir.config(), config.to_toml()?).map_err(failed("create", &dir.config()))?;
+    let text = config.to_toml()?;
+    let written = files::create_new(&dir.config()).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(failed("create", &dir.config()))?;
     for path in [&dir.config(), dir.path()] {
         fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed("sync", path))?;
     }
@@ -95,6 +105,25 @@ fn check_identity(store: &Store, me: &Me, dir: &DataDir) -> Result<(), NodeError
         Some(module) => Err(NodeError::ForeignIdentity { path: dir.identity(), serial: module.serial }),
         None => Ok(()),
     }
+}
+
+/// Whether nobody but the owner can write the node's directory and configuration, or read its identity. Looks at what is
+/// there; the store looks at its own files when it is opened.
+///
+/// # Errors
+/// [`NodeError::Exposed`], with the mode and what to do.
+pub fn check_access(dir: &DataDir, config: Option<&std::path::Path>) -> Result<(), NodeError> {
+    access::check_alone(dir.path(), Kind::Public)?;
+    if dir.identity().exists() {
+        access::check(&dir.identity(), Kind::Secret)?;
+    }
+    let own = dir.config();
+    match config {
+        Some(elsewhere) if elsewhere != own => access::check_alone(elsewhere, Kind::Public)?,
+        _ if own.exists() => access::check_alone(&own, Kind::Public)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Who the node of a directory is.
@@ -118,6 +147,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     config.check()?;
+    check_access(&dir, None)?;
     tell_hardening();
     let path = dir.identity();
     let keypair = me::load(&path);

@@ -3,13 +3,14 @@
 //! Everything that holds them is erased, and they never pass through the standard library's output buffer.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
+use dske_storage::files;
 use zeroize::Zeroizing;
 
 use crate::cli::error::{CliError, Result, exit};
@@ -49,15 +50,15 @@ pub(crate) struct KeyFile {
 impl KeyFile {
     /// Makes the file, readable and writable by its owner alone. Never replaces one.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-                let report = CliError::file("make key file", path, error);
-                if path.exists() {
-                    report.help("a key file is never overwritten: choose another name")
-                } else {
-                    report
-                }
-            })?;
+        let file = files::create_new(path).map_err(|error| {
+            let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+            let report = CliError::file("make key file", path, error);
+            if is_there {
+                report.help("a key file is never overwritten: choose another name")
+            } else {
+                report
+            }
+        })?;
         Ok(Self { path: path.to_owned(), file, filled: false })
     }
 

@@ -1,12 +1,8 @@
 //! The log, on standard error. `RUST_LOG` overrides the flags.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::IsTerminal,
-    os::unix::fs::OpenOptionsExt,
-    sync::Arc,
-};
+use std::{fs::File, io::IsTerminal, sync::Arc};
 
+use dske_storage::files;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
@@ -100,7 +96,7 @@ fn shows_screen(cli: &Cli) -> bool {
 /// `node.log` in the data directory. Where it cannot be written, the command itself finds out why.
 fn log_file(cli: &Cli) -> Option<File> {
     let dir = Context::new(cli.globals.clone()).dir().ok()?;
-    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.path().join("node.log")).ok()
+    files::append(&dir.path().join("node.log")).ok()
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<()> {
     }
     let dir = context.dir()?;
     let config = context.config(&dir, &args.node)?.config;
+    dske_node::check_access(&dir, context.globals.config.as_deref())?;
     if let Some(role) = args.role
         && !config.node.roles.contains(&role.into())
     {

@@ -53,7 +53,8 @@ impl<T: Serialize, F: Figure> Results<'_, T, F> {
         ];
         for (ending, bytes) in files {
             let path = path(ending);
-            fs::write(&path, bytes).map_err(|error| CliError::file("write", &path, error))?;
+            dske_storage::files::write(&path, bytes)
+                .map_err(|error| CliError::file("write", &path, error))?;
         }
         if context.out.json {
             return context.out.text(&json);

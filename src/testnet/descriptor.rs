@@ -2,13 +2,12 @@
 
 use std::{
     fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use dske_node::{DataDir, config::Role};
 use dske_protocol::ids::Name;
+use dske_storage::files;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{
@@ -123,13 +122,11 @@ impl Descriptor {
 
     /// Writes the descriptor, whole or not at all.
     pub(crate) fn save(&self) -> Result<()> {
-        let (path, draft) = (self.root.join(FILE), self.root.join(format!("{FILE}.new")));
+        let path = self.root.join(FILE);
         let write = || -> io::Result<()> {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            fs::rename(&draft, &path)
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            files::write(&path, &text)
         };
         write().map_err(|error| CliError::file("write", &path, error))
     }

@@ -2,15 +2,15 @@
 //! process ids are used again, so the command line is looked at first.
 
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt, process::CommandExt},
+    fs,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use dske_storage::Store;
+use dske_storage::{Store, files};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
@@ -42,12 +42,7 @@ pub(crate) fn start(node: &NodeEntry, lifetime: Lifetime) -> Result<Child> {
         CliError::new("dske::testnet::start", exit::OTHER, format!("cannot start {}", node.name))
             .because(cause)
     };
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&node.log)
-        .map_err(|error| CliError::file("open log", &node.log, error))?;
+    let log = files::append(&node.log).map_err(|error| CliError::file("open log", &node.log, error))?;
     let program = std::env::current_exe().map_err(fail)?;
     let mut command = Command::new(program);
     command.arg("--dir").arg(&node.dir).args(["--color", "never", "run"]);

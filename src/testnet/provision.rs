@@ -20,7 +20,7 @@ use dske_node::{
     enrol::{EnrolmentRequest, FORMAT},
 };
 use dske_protocol::ids::Name;
-use dske_storage::{Options, Store};
+use dske_storage::{Options, Store, files};
 
 use crate::{
     cli::{
@@ -61,7 +61,8 @@ pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor
     for node in open.values() {
         node.store.close().map_err(NodeError::from)?;
         let marker = node.dir.testnet_marker();
-        fs::write(&marker, plan.name.as_str()).map_err(|error| CliError::file("write", &marker, error))?;
+        files::write(&marker, plan.name.as_str().as_bytes())
+            .map_err(|error| CliError::file("write", &marker, error))?;
     }
     Ok(net)
 }

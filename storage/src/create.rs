@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    access,
     disk::Disk,
     disk_os::OsDisk,
     engine::Engine,
@@ -82,6 +83,7 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
     if !path.is_file() {
         return Err(StoreError::Missing { what: "the store", path });
     }
+    access::check_above(dir).and_then(|()| access::check_tree(dir)).map_err(StoreError::Exposed)?;
     let lock = DirLock::take(dir)?;
     let text = std::fs::read(&path).map_err(|error| StoreError::io("read", &path, &error))?;
     let identity = parse(&String::from_utf8_lossy(&text)).map_err(|wrong| match wrong {

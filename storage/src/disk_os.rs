@@ -1,9 +1,9 @@
 //! The real disk: positioned reads and writes, preallocated owner-only files, directories that are synced.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
+    fs::{self, DirBuilder, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -22,6 +22,7 @@ use rustix::{
 use crate::{
     direct::Direct,
     disk::{Disk, File, write_zeros},
+    files,
 };
 
 /// Mode of every file.
@@ -125,12 +126,11 @@ impl File for OsFile {
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(OsFile::shared(OpenOptions::new().read(true).write(true).open(path)?))
+        Ok(OsFile::shared(files::open_own(path, false)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
-        Ok(OsFile::shared(file))
+        Ok(OsFile::shared(files::create_new(path)?))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

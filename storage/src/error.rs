@@ -11,7 +11,7 @@ use std::{
 
 use dske_protocol::ids::{BlockId, KeyId, NodeId, PadRange, TableId};
 
-use crate::open::FORMAT;
+use crate::{access::Exposed, open::FORMAT};
 
 /// A failure of the store, or a request that it refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +128,9 @@ pub enum StoreError {
         /// What was asked.
         action: &'static str,
     },
+    /// Others than the owner can get at its files.
+    #[error(transparent)]
+    Exposed(Exposed),
     /// The request makes no sense.
     #[error("refused: {what}")]
     Invalid {

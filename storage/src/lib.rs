@@ -9,6 +9,7 @@
 //!
 //! [`Store`] is the whole of it; the two seams under it are [`disk::Disk`] and [`log::Log`].
 
+pub mod access;
 mod codec;
 #[cfg(test)]
 mod crash;
@@ -20,6 +21,7 @@ pub mod effects;
 mod engine;
 mod erasures;
 mod error;
+pub mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod group;

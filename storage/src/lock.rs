@@ -1,13 +1,12 @@
 //! One process per directory: a lock that the system drops when the process ends, however it ends.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use crate::{disk_os::FILE_MODE, error::StoreError};
+use crate::{error::StoreError, files};
 
 /// Holds the directory until dropped.
 pub(crate) struct DirLock {
@@ -25,14 +24,7 @@ impl DirLock {
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("lock");
         let fail = |error: &std::io::Error| StoreError::io("lock", &path, error);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(&path)
-            .map_err(|error| fail(&error))?;
+        let mut file = files::open_own(&path, true).map_err(|error| fail(&error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -64,6 +56,17 @@ impl Drop for DirLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A link in the place of the lock would have us empty the file that it leads to.
+    #[test]
+    fn a_link_in_the_place_of_the_lock_is_refused() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = other.path().join("victim");
+        std::fs::write(&victim, b"theirs").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("lock")).unwrap();
+        assert!(matches!(DirLock::take(dir.path()), Err(StoreError::Io { .. })));
+        assert_eq!(std::fs::read(&victim).unwrap(), b"theirs");
+    }
 
     #[test]
     fn a_directory_has_one_holder_and_others_see_that() {

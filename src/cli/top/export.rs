@@ -1,13 +1,12 @@
 //! Writes the screen, or everything that is known, to a new file.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use dske_node::status::Status;
+use dske_storage::files;
 use dske_tui::{screen_text, svg, terminal::Screen};
 
 use super::source::now_ms;
@@ -33,6 +32,5 @@ pub(super) fn write<'a>(
 
 /// Never replaces a file.
 fn fill(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    files::create_new(path)?.write_all(text.as_bytes())
 }

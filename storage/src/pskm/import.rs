@@ -2,7 +2,7 @@
 //! table for ever. After a crash it goes on from the last piece that was verified and synced.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     engine::Engine,
+    files,
     install::NewTable,
     ledger::table_key,
     lock_short,
@@ -231,7 +232,7 @@ fn record(store: &Store, manifest: &Manifest, now_ms: u64) -> Result<ModuleRecor
 /// Overwrites the file, syncs, and removes it.
 fn wipe(path: &Path) -> Result<(), ModuleError> {
     let fail = |error: std::io::Error| ModuleError::io("wipe", path, &error);
-    let mut file = OpenOptions::new().write(true).open(path).map_err(fail)?;
+    let mut file = files::open_own(path, false).map_err(fail)?;
     let len = file.metadata().map_err(fail)?.len();
     let mut zeros = std::io::repeat(0).take(len);
     std::io::copy(&mut zeros, &mut file).map_err(fail)?;

@@ -2,9 +2,7 @@
 
 use std::{
     fmt,
-    fs::OpenOptions,
     io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -13,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::ModuleError;
-use crate::disk_os::FILE_MODE;
+use crate::files;
 
 /// Bytes of a key file.
 pub(super) const KEY_BYTES: usize = 32;
@@ -23,11 +21,6 @@ pub(super) const SALT_BYTES: usize = 32;
 const CONTEXT: &str = "dske module 1: file key";
 /// Domain of the digest keys.
 const DIGEST_CONTEXT: &str = "dske module 1: pad digest key";
-
-/// Most that a file may ask for, so that a hostile header cannot exhaust the importer.
-const MEMORY_KIB_MAX: u32 = 1 << 20;
-const PASSES_MAX: u32 = 16;
-const LANES_MAX: u32 = 16;
 
 /// How a passphrase becomes a key; stands in the module's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +78,7 @@ impl ModuleKey {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         draw(&mut *key)?;
         let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+            let mut file = files::create_new(path)?;
             file.write_all(&*key)?;
             file.sync_all()
         };
@@ -149,12 +142,14 @@ fn stretch_phrase(
     salt: &[u8],
     out: &mut [u8; KEY_BYTES],
 ) -> Result<(), ModuleError> {
-    let Stretch { memory_kib, passes, lanes } = stretch;
-    if memory_kib > MEMORY_KIB_MAX || passes > PASSES_MAX || lanes > LANES_MAX {
+    // The header is not sealed: whoever altered it could ask for any work before that is noticed.
+    if stretch != Stretch::DEFAULT {
         return Err(ModuleError::BadKey(
-            "the module asks for more work than any that this program makes".to_owned(),
+            "the module asks for another stretching of the passphrase than any that this program makes"
+                .to_owned(),
         ));
     }
+    let Stretch { memory_kib, passes, lanes } = stretch;
     let bad =
         |error: argon2::Error| ModuleError::BadKey(format!("the passphrase cannot be stretched: {error}"));
     let params = Params::new(memory_kib, passes, lanes, Some(KEY_BYTES)).map_err(bad)?;

@@ -2,9 +2,7 @@
 //! constant; the table exists, pending, only when both the lanes and the sealed file are on the device.
 
 use std::{
-    fs::{File, OpenOptions},
     io::{BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
@@ -23,7 +21,7 @@ use super::{
     receipt::ReceiptPhrase,
 };
 use crate::{
-    disk_os::FILE_MODE,
+    files::Draft,
     install::{NewTable, ReceiptRecord},
     lock_short,
     records::{ClientRecord, ModuleRecord, ModuleState},
@@ -81,7 +79,7 @@ pub fn make(
     if let Some(&bytes) = request.lane_bytes.iter().find(|bytes| !(min..=max).contains(*bytes)) {
         return Err(ModuleError::Size { bytes, min, max });
     }
-    if request.out.exists() {
+    if request.out.symlink_metadata().is_ok() {
         return Err(ModuleError::OutExists(request.out.to_owned()));
     }
     // One at a time: they share the count in the serials and the cores.
@@ -89,14 +87,17 @@ pub fn make(
     let manifest = plan(store, request)?;
     let out = OutFile::create(request.out)?;
     let table = Partial::create(&engine, manifest.table, manifest.lane_bytes);
-    let table = table.inspect_err(|_| out.discard())?;
-    let made = fill(&table, &out, request, &manifest, entropy, progress)
-        .and_then(|()| out.keep())
-        .and_then(|()| table.place_table())
-        .and_then(|()| record(store, request, &manifest).inspect_err(|_| table.take_back()));
+    let table = table?;
+    let made = fill(&table, &out, request, &manifest, entropy, progress).and_then(|()| out.keep()).and_then(
+        |placed| {
+            table
+                .place_table()
+                .and_then(|()| record(store, request, &manifest).inspect_err(|_| table.take_back()))
+                .inspect_err(|_| placed.take_back())
+        },
+    );
     if made.is_err() {
         table.discard();
-        out.discard();
     }
     made
 }
@@ -188,8 +189,8 @@ fn seal(
     pads: &Receiver<Result<Zeroizing<Vec<u8>>, EntropyError>>,
     progress: &dyn Fn(u64, u64),
 ) -> Result<(), ModuleError> {
-    let fail = |error: std::io::Error| ModuleError::io("write", &out.partial, &error);
-    let mut writer = BufWriter::new(&out.file);
+    let fail = |error: std::io::Error| ModuleError::io("write", &out.path, &error);
+    let mut writer = BufWriter::new(out.draft.file());
     let header_bytes = header.to_bytes()?;
     writer.write_all(&header_bytes).map_err(fail)?;
     let mut frames = Frames::new(keys, header_bytes);
@@ -246,48 +247,42 @@ fn sealed_bytes(manifest: &Manifest) -> u64 {
 /// The file that is being written; under its own name only when it is complete.
 struct OutFile {
     path: PathBuf,
-    partial: PathBuf,
-    file: File,
+    draft: Draft,
 }
 
 impl OutFile {
     fn create(path: &Path) -> Result<Self, ModuleError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = PathBuf::from(name);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&partial);
-        let file = file.map_err(|error| ModuleError::io("write", &partial, &error))?;
-        Ok(Self { path: path.to_owned(), partial, file })
+        let draft = Draft::new(path).map_err(|error| ModuleError::io("write", path, &error))?;
+        Ok(Self { path: path.to_owned(), draft })
     }
 
     /// Finds out at once whether there is space.
     fn allocate(&self, bytes: u64) -> Result<(), ModuleError> {
-        match fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
+        match fallocate(self.draft.file(), FallocateFlags::empty(), 0, bytes) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(error) => Err(ModuleError::io("write", &self.partial, &error.into())),
+            Err(error) => Err(ModuleError::io("write", &self.path, &error.into())),
         }
     }
 
-    fn keep(&self) -> Result<(), ModuleError> {
-        let keep = || {
-            self.file.sync_all()?;
-            std::fs::hard_link(&self.partial, &self.path).or_else(|error| match error.kind() {
-                // No links on the memory stick's file system: it was checked before that nothing is there.
-                std::io::ErrorKind::Unsupported | std::io::ErrorKind::PermissionDenied => {
-                    std::fs::rename(&self.partial, &self.path)
-                }
-                _ => Err(error),
-            })?;
-            let _ = std::fs::remove_file(&self.partial);
-            let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(dir)?.sync_all()
-        };
-        keep().map_err(|error| ModuleError::io("finish", &self.path, &error))
+    /// Gives it its name.
+    fn keep(self) -> Result<Placed, ModuleError> {
+        let Self { path, draft } = self;
+        match draft.keep() {
+            Ok(()) => Ok(Placed(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(ModuleError::OutExists(path))
+            }
+            Err(error) => Err(ModuleError::io("finish", &path, &error)),
+        }
     }
+}
 
-    fn discard(&self) {
-        // Either may have been removed or never been there.
-        let _ = std::fs::remove_file(&self.partial);
-        let _ = std::fs::remove_file(&self.path);
+/// A file of ours that has its name.
+struct Placed(PathBuf);
+
+impl Placed {
+    fn take_back(&self) {
+        // It may have been removed meanwhile.
+        let _ = std::fs::remove_file(&self.0);
     }
 }

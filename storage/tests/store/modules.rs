@@ -70,6 +70,72 @@ fn lanes_may_differ_in_length() {
     assert_eq!(Store::count_tables(&world.path("client")), 1);
 }
 
+/// Somebody who may write the directory has prepared every name that can be known beforehand.
+#[test]
+fn a_module_is_never_written_into_something_that_was_planted() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+    let world = World::empty();
+    let victim = world.path("victim");
+    std::fs::write(&victim, b"theirs").expect("written");
+    symlink(&victim, world.path("a.pskm.partial")).expect("planted");
+    std::fs::hard_link(&victim, world.path("b.pskm.partial")).expect("planted");
+    let opened = std::fs::File::open(&victim).expect("opened");
+    for name in ["a.pskm", "b.pskm"] {
+        world.make(name, MODULE_BYTES);
+        let about = std::fs::symlink_metadata(world.path(name)).expect("made");
+        assert!(about.is_file() && about.mode() & 0o777 == 0o600 && about.nlink() == 1, "{name}");
+    }
+    symlink(world.path("nowhere"), world.path("c.pskm")).expect("planted");
+    symlink(&victim, world.path("d.pskm")).expect("planted");
+    let modules = world.hub.modules().expect("modules").len();
+    let client = client_record();
+    for name in ["c.pskm", "d.pskm", "victim"] {
+        let out = world.path(name);
+        let made =
+            pskm::make(&world.hub, &request(&client, &out, &world.key), &mut SystemEntropy, &|_, _| {});
+        assert!(matches!(made, Err(ModuleError::OutExists(_))), "{name}");
+    }
+    assert_eq!(world.hub.modules().expect("modules").len(), modules);
+    assert!(!world.path("nowhere").exists());
+    assert_eq!(std::fs::read(&victim).expect("read"), b"theirs");
+    drop(opened);
+}
+
+/// A header is not sealed: whoever altered it could ask for minutes of work before that is noticed.
+#[test]
+fn a_header_that_asks_for_other_work_is_refused_before_any_is_done() {
+    let world = World::empty();
+    let passphrase = || ModuleKey::from_passphrase(Zeroizing::new("a phrase".to_owned())).expect("a key");
+    let (client, out) = (client_record(), world.path("a.pskm"));
+    let key = passphrase();
+    pskm::make(&world.hub, &request(&client, &out, &key), &mut SystemEntropy, &|_, _| {}).expect("made");
+    let good = std::fs::read(&out).expect("a module");
+    // Where 64 MiB, 3 passes and 4 lanes stand.
+    let words = [65_536_u32, 3, 4].map(u32::to_le_bytes).concat();
+    let at = good.windows(words.len()).position(|window| window == words).expect("it is in the header");
+    for other in [[1 << 20, 3, 4], [65_536, 16, 4], [65_537, 3, 4], [u32::MAX; 3], [8, 1, 1]] {
+        let mut bad = good.clone();
+        bad[at..at + words.len()].copy_from_slice(&other.map(u32::to_le_bytes).concat());
+        std::fs::write(&out, &bad).expect("written");
+        let options = ImportOptions { me: CLIENT, wipe: false, now_ms: 20 };
+        let refused = pskm::import(&world.client, &out, &passphrase(), options, &|_, _| {});
+        assert!(matches!(refused, Err(ModuleError::BadKey(_))), "{other:?}: {refused:?}");
+    }
+}
+
+/// What a link leads to is not overwritten: it may be anything.
+#[test]
+fn a_link_to_a_module_is_imported_and_not_wiped() {
+    let world = World::empty();
+    world.make("a.pskm", MODULE_BYTES);
+    std::os::unix::fs::symlink(world.path("a.pskm"), world.path("link.pskm")).expect("a link");
+    let before = std::fs::read(world.path("a.pskm")).expect("a module");
+    let options = ImportOptions { me: CLIENT, wipe: true, now_ms: 20 };
+    let imported = pskm::import(&world.client, &world.path("link.pskm"), &world.key, options, &|_, _| {});
+    assert!(imported.expect("imported").wipe_problem.is_some_and(|problem| problem.contains("link")));
+    assert_eq!(std::fs::read(world.path("a.pskm")).expect("still there"), before);
+}
+
 #[test]
 fn five_wrong_receipts_lock_a_module() {
     let mut world = World::empty();
@@ -234,7 +300,10 @@ fn a_making_that_stops_leaves_nothing() {
     for dir in ["hub/imports", "hub/lanes"] {
         assert_eq!(std::fs::read_dir(world.path(dir)).expect("a directory").count(), 0, "{dir}");
     }
-    assert!(!out.exists() && !world.path("a.pskm.partial").exists());
+    assert!(!out.exists());
+    let names =
+        std::fs::read_dir(world.path(".")).expect("a directory").flatten().map(|entry| entry.file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(".new")).count(), 0, "no draft is left");
     assert!(matches!(
         pskm::make(
             &world.hub,
