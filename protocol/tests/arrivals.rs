@@ -98,7 +98,7 @@ impl Case {
 
     fn of(agreement: Agreement, rng: &mut StdRng) -> Self {
         let (n, k) = (agreement.n(), agreement.k);
-        let len = agreement.share_bytes() as usize;
+        let len = agreement.share_bytes(Lane::Down) as usize;
         let scheme = Scheme::new(n, k).unwrap();
         let mut shares = vec![vec![0; len]; n.into()];
         shares.iter_mut().take(k.into()).for_each(|share| rng.fill_bytes(share));
@@ -177,7 +177,7 @@ impl Case {
     }
 
     fn instruction(&self, position: u8, number: u64) -> Vec<u8> {
-        let len = self.agreement.burned_bytes();
+        let len = self.agreement.burned_bytes(Lane::Down);
         let offset = number * (2 << 20);
         let range = PadRange { table: TableId::new([position; 16]), lane: Lane::Down, offset, len };
         let (pad, tag_key) = PadBytes::mint(vec![5; len as usize]).split().unwrap();

@@ -11,7 +11,7 @@ use dske_protocol::{
     ids::{Lane, NodeId, PadRange, TableId},
     message::{Identity, KeyRequest, Unverified},
     pad::PadBytes,
-    params::{AcceptancePolicy, KEY_BYTES_MAX, Time},
+    params::{AcceptancePolicy, KEY_BYTES_MAX, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     sharing::Scheme,
     tag::key_tag,
@@ -97,6 +97,7 @@ fn received(case: &Value, at: usize) -> Vec<u8> {
         hubs: list(&case["hubs"]).iter().map(|hub| NodeId::new(array(&hub["id"]))).collect(),
         key_bytes_max: KEY_BYTES_MAX,
         deadline: Time::from_secs(1),
+        validate: Validate::First,
     };
     let sender = NodeId::new(array(&case["sender"]));
     let mut machine = Receiver::new(nodes(&case["receivers"])[at], policy, [sender]);
