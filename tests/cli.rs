@@ -287,9 +287,84 @@ fn an_enrolment_request_is_checked() {
     bad(&mut place.on("p1", &["enrol", "accept", "garbage"]), 7);
     fs::write(place.path("altered"), request.replace("peer_id = \"", "peer_id = \"x")).expect("written");
     bad(&mut place.on("p1", &["enrol", "accept", "altered"]), 1);
+    for (field, other) in
+        [("name = \"alice\"", "name = \"alicia\""), ("applications = []", "applications = [\"vpn\"]")]
+    {
+        assert!(request.contains(field), "{field} in {request}");
+        fs::write(place.path("altered"), request.replace(field, other)).expect("written");
+        let refused = bad(&mut place.on("p1", &["enrol", "accept", "altered"]), 1);
+        assert!(refused.contains("not signed by the key that it names"), "{refused}");
+    }
+    fs::write(place.path("old"), "format = 1\nname = \"alice\"\naddresses = []\n").expect("written");
+    let refused = bad(&mut place.on("p1", &["enrol", "accept", "old"]), 7);
+    assert!(refused.contains("dske enrol request"), "{refused}");
     fs::write(place.path("request"), request).expect("written");
     bad(&mut place.on("alice", &["enrol", "accept", "request"]), 2);
-    good(&mut place.on("p1", &["enrol", "accept", "request"]));
+
+    // Both operators see the same words.
+    let shown = run(&mut place.on("alice", &["enrol", "request", "-o", "request"]));
+    let shown = stderr(&shown);
+    let words = |text: &str| {
+        let line = text.lines().find(|line| line.contains("compare")).expect("words to compare");
+        line.rsplit(": ").next().expect("words").trim().to_owned()
+    };
+    let accepted = good(&mut place.on("p1", &["enrol", "accept", "request"]));
+    assert_eq!(words(&accepted), words(&shown));
+    assert_eq!(words(&accepted).split(' ').count(), 10);
+}
+
+#[test]
+fn a_clients_key_and_name_stay_together_unless_the_operator_says_otherwise() {
+    let place = Place::new();
+    good(&mut place.on("p1", &["init", "--role", "hub", "--name", "p1"]));
+    let enrol = |node: &str, name: &str| {
+        let config = place.path(node).join("config.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        let old = text.lines().find(|line| line.starts_with("name = ")).expect("a name").to_owned();
+        fs::write(&config, text.replace(&old, &format!("name = \"{name}\""))).expect("written");
+        good(&mut place.on(node, &["enrol", "request", "-o", "request"]));
+    };
+    let accept = |flags: &[&str]| place.on("p1", &[&["enrol", "accept", "request"], flags].concat());
+    for node in ["one", "two"] {
+        good(&mut place.on(node, &["init", "--role", "client", "--name", "carol"]));
+    }
+    enrol("one", "carol");
+    good(&mut accept(&[]));
+    enrol("one", "dave");
+    let refused = bad(&mut accept(&["--replace"]), 1);
+    assert!(refused.contains("known here as carol") && refused.contains("--rename"), "{refused}");
+    enrol("two", "carol");
+    let refused = bad(&mut accept(&["--rename"]), 1);
+    assert!(refused.contains("name of another client") && refused.contains("--replace"), "{refused}");
+    let replaced = good(&mut accept(&["--replace"]));
+    assert!(replaced.contains("is not served any more"), "{replaced}");
+    enrol("one", "dave");
+    let renamed = good(&mut accept(&["--rename"]));
+    assert!(renamed.contains("it was carol before") && renamed.contains("it is served again"), "{renamed}");
+    good(
+        &mut place.on(
+            "p1",
+            &["pskm", "make", "--for", "dave", "--size", "256KiB", "-o", "d.pskm", "--key-file", "k"],
+        ),
+    );
+    bad(
+        &mut place.on(
+            "p1",
+            &[
+                "pskm",
+                "make",
+                "--for",
+                "dave/00000000",
+                "--size",
+                "256KiB",
+                "-o",
+                "e.pskm",
+                "--key-file",
+                "l",
+            ],
+        ),
+        1,
+    );
 }
 
 #[test]

@@ -293,10 +293,7 @@ impl Scheme {
     }
 
     /// Checks that positions are distinct and below n.
-    pub fn check_positions(
-        &self,
-        positions: impl IntoIterator<Item = u8>,
-    ) -> Result<(), SharingError> {
+    pub fn check_positions(&self, positions: impl IntoIterator<Item = u8>) -> Result<(), SharingError> {
         let mut seen = [false; 256];
         for position in positions {
             self.check_position(position)?;

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use dske_protocol::message::applications_fit;
+use dske_protocol::naming::NodeRef;
 use dske_storage::{
-    ClientRecord, ModuleRecord, ModuleState, Store, Transaction,
+    ClientRecord, Consent, EnrolError, Enrolled, ModuleRecord, ModuleState, Store, Transaction,
     pskm::{self, HubContact, ImportOptions, MakeModule, ModuleError, ModuleKey, SystemEntropy},
 };
 use libp2p::Multiaddr;
@@ -15,9 +15,8 @@ use crate::{
     Me,
     clock::now_ms,
     config::{Config, Role},
-    control::{Failure, Reply, Request, Seal, failure, stopping, store_failure},
+    control::{Enrolment, Failure, Reply, Request, Seal, failure, stopping, store_failure},
     enrol::EnrolmentRequest,
-    peer_of,
 };
 
 /// Most blocks listed at once: a reply must fit its frame.
@@ -29,7 +28,9 @@ pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// Carries out an administrative request. Blocks; `progress` hears of long work.
 pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progress: &Progress<'_>) -> Reply {
     let result = match request {
-        Request::EnrolAccept(enrolment) => accept(store, config, enrolment).map(|()| Reply::Done),
+        Request::EnrolAccept { request, consent } => {
+            accept(store, config, &request, consent).map(|enrolled| Reply::Enrolled(Box::new(enrolled)))
+        }
         Request::PskmMake { client, lane_bytes, out, seal } => {
             make(store, me, config, &client, lane_bytes, &out, &seal, progress)
         }
@@ -72,39 +73,51 @@ fn require(config: &Config, role: Role) -> Result<(), Failure> {
     ))
 }
 
-fn accept(store: &Store, config: &Config, request: EnrolmentRequest) -> Result<(), Failure> {
+/// Takes a client on. What it costs does not depend on how many there are.
+fn accept(
+    store: &Store,
+    config: &Config,
+    request: &EnrolmentRequest,
+    consent: Consent,
+) -> Result<Enrolment, Failure> {
     require(config, Role::Hub)?;
-    let refuse =
-        |message: String| failure("dske::enrol::refused", 1, message, "have the client make a new request");
-    let peer = peer_of(&request.node).ok_or_else(|| refuse("the request's node id is not valid".into()))?;
-    if peer.to_string() != request.peer_id {
-        return Err(refuse("the request's peer id does not belong to its node id".into()));
-    }
-    if !applications_fit(&request.applications) {
-        return Err(refuse("the request names too many applications, or too long ones".into()));
-    }
-    let clients = store.clients().map_err(|error| store_failure(&error))?;
-    let namesake = clients.iter().find(|client| client.name == request.name && client.node != request.node);
-    if let Some(namesake) = namesake {
-        return Err(failure(
+    let again = "have the client make a new request, and compare the words";
+    let refuse = |message: String| failure("dske::enrol::refused", 1, message, again);
+    let applicant = request.applicant().map_err(|why| refuse(why.to_owned()))?;
+    match store.enrol(applicant, consent, now_ms()) {
+        Ok(Enrolled { client, before, replaced }) => Ok(Enrolment { client, before, replaced }),
+        Err(error @ EnrolError::NotSigned) => Err(refuse(error.to_string())),
+        Err(error @ EnrolError::KnownAs { .. }) => Err(failure(
             "dske::enrol::name",
             1,
-            format!("{} is the name of another client already ({})", request.name, namesake.node.short()),
-            "have one of the two choose another name",
-        ));
+            error.to_string(),
+            "if that is wanted, and its other hubs know it too, say --rename",
+        )),
+        Err(error @ EnrolError::NameTaken { .. }) => Err(failure(
+            "dske::enrol::name",
+            1,
+            error.to_string(),
+            "have one of the two choose another name; if the client lost its key, say --replace: the old key is then not served any more",
+        )),
+        Err(EnrolError::Store(error)) => Err(store_failure(&error)),
     }
-    let known = clients.iter().find(|client| client.node == request.node);
-    let next_id = clients.iter().map(|client| client.local_id).max().unwrap_or(0) + 1;
-    let record = ClientRecord {
-        node: request.node,
-        name: request.name,
-        local_id: known.map_or(next_id, |client| client.local_id),
-        addresses: request.addresses,
-        applications: request.applications,
-        enabled: true,
-        enrolled_ms: known.map_or_else(now_ms, |client| client.enrolled_ms),
+}
+
+/// The client that is meant, by its name, its id or both.
+fn client_of(store: &Store, meant: &NodeRef) -> Result<ClientRecord, Failure> {
+    let client = match meant {
+        NodeRef::Id(node) => store.client(node),
+        NodeRef::Name(name) | NodeRef::Told(name, _) => store.client_named(name),
     };
-    commit(store, Transaction { clients: vec![record], ..Transaction::default() })
+    let client = client.map_err(|error| store_failure(&error))?;
+    client.filter(|client| client.enabled && meant.fits(&client.node, &client.name)).ok_or_else(|| {
+        failure(
+            "dske::enrol::unknown",
+            1,
+            format!("no client {meant} is enrolled here"),
+            "take it on first: `dske enrol accept FILE`",
+        )
+    })
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of one request")]
@@ -112,22 +125,14 @@ fn make(
     store: &Store,
     me: &Me,
     config: &Config,
-    client: &dske_protocol::ids::Name,
+    client: &NodeRef,
     lane_bytes: [u64; 2],
     out: &Path,
     seal: &Seal,
     progress: &Progress<'_>,
 ) -> Result<Reply, Failure> {
     require(config, Role::Hub)?;
-    let clients = store.clients().map_err(|error| store_failure(&error))?;
-    let Some(client) = clients.into_iter().find(|known| known.name == *client) else {
-        return Err(failure(
-            "dske::enrol::unknown",
-            1,
-            format!("no client called {client} is enrolled here"),
-            "take it on first: `dske enrol accept FILE`",
-        ));
-    };
+    let client = client_of(store, client)?;
     let announced =
         if config.network.announce.is_empty() { &config.network.listen } else { &config.network.announce };
     let addresses =
@@ -180,7 +185,19 @@ fn import(
 /// Takes a table out of use for good, at this end; the pads that are left are destroyed when this returns.
 fn retire(store: &Store, serial: &str) -> Result<ModuleRecord, Failure> {
     let modules = store.modules().map_err(|error| store_failure(&error))?;
-    let Some(module) = modules.into_iter().find(|module| module.serial == serial) else {
+    // Two hubs of one name may give out the same serial; a table's id is unique.
+    let meant = |module: &ModuleRecord| module.serial == serial || module.table.to_string() == serial;
+    let mut meant: Vec<ModuleRecord> = modules.into_iter().filter(meant).collect();
+    if meant.len() > 1 {
+        let tables: Vec<_> = meant.iter().map(|module| module.table.to_string()).collect();
+        return Err(failure(
+            "dske::pskm::ambiguous",
+            2,
+            format!("{} modules are called {serial}", meant.len()),
+            &format!("give the table's id instead: {}", tables.join(" or ")),
+        ));
+    }
+    let Some(module) = meant.pop() else {
         return Err(failure(
             "dske::pskm::unknown",
             1,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dske_protocol::{ids::Name, params::Validate, quota::Quota};
+use dske_protocol::{ids::Name, naming::NodeRef, params::Validate, quota::Quota};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
@@ -117,8 +117,9 @@ pub struct PolicyConfig {
     pub k: u8,
     /// The paper's k_B: the least k that this client accepts as a receiver.
     pub k_min: u8,
-    /// Names of the hubs that this client accepts; empty means every hub that a module came from.
-    pub hubs: Vec<Name>,
+    /// The hubs that this client accepts, each by its id, its name, or its name and the beginning of its id; empty means
+    /// every hub that a module came from. A name means the hub that first came here under it.
+    pub hubs: Vec<NodeRef>,
     /// How long a receiver waits for shares, in milliseconds.
     pub deadline_ms: u64,
     /// Whether a receiver takes the first key that validates, or waits until all hubs have spoken, or the deadline.
@@ -126,7 +127,7 @@ pub struct PolicyConfig {
     /// Longest key of one agreement, in bits.
     pub key_bits_max: u64,
     /// What a sender may have burned of others' pads (§4.1): at a hub of each receiver's down lanes, by `"alice"` or, for one
-    /// receiver, `"alice:bob"`; at a client of the lanes with each hub, by `"alice"`.
+    /// receiver, `"alice:bob"`; at a client of the lanes with each hub, by `"alice"`. Instead of a name, an id serves.
     pub max_peer_use: BTreeMap<String, QuotaText>,
     /// The same for senders that are not named; none is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -360,10 +361,11 @@ impl Config {
         }
         let named = |text: &str| {
             let (sender, receiver) = text.split_once(':').unwrap_or((text, text));
-            [sender, receiver].iter().all(|name| name.parse::<Name>().is_ok())
+            [sender, receiver].iter().all(|node| node.parse::<NodeRef>().is_ok())
         };
         if let Some(text) = policy.max_peer_use.keys().find(|text| !named(text)) {
-            let reason = format!("{text:?} is neither a client's name nor SENDER:RECEIVER");
+            let reason =
+                format!("{text:?} is neither a client nor SENDER:RECEIVER, each by name, NAME/ID or id");
             return fail("policy.max_peer_use", reason);
         }
         if self.pads.crit_before.0.0 > self.pads.warn_before.0.0 {

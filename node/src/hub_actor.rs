@@ -9,8 +9,9 @@ use dske_protocol::{
     codec::Blob,
     effect::{PadOutcome, Ticket},
     hub::{Hub, HubClient, HubCounters, HubEffect, HubFault, HubInput, RequestId},
-    ids::{NodeId, TableId},
+    ids::{Name, NodeId, TableId},
     message::Identity,
+    naming::NodeRef,
     params::Time,
     refusal::Refusal,
     room::OutboxLimits,
@@ -78,6 +79,8 @@ pub(crate) struct HubActor {
     sync: Sync<HubEnd>,
     commands: Commands,
     clients: BTreeMap<NodeId, ClientRecord>,
+    /// Clients that are served, by name.
+    names: BTreeMap<Name, NodeId>,
     mailboxes: BTreeMap<NodeId, Mailbox>,
     /// Connected clients that speak no version of the protocol that this node speaks.
     foreign: Foreigners,
@@ -136,6 +139,7 @@ impl HubActor {
             sync: Sync::new(store.clone(), clock, commands.clone(), 0),
             commands,
             clients: BTreeMap::new(),
+            names: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
             foreign: Foreigners::default(),
             batches: Batches::default(),
@@ -155,6 +159,7 @@ impl HubActor {
         for client in actor.store.clients()? {
             actor.set_client(client);
         }
+        actor.set_limits();
         for record in actor.store.budgets()? {
             actor.hub.restore(clock.now(), spending(&record));
         }
@@ -203,15 +208,33 @@ impl HubActor {
                 name: client.name.clone(),
                 applications: client.applications.clone(),
             },
+            signature: client.signature,
             known_as: client.local_id,
             enabled: client.enabled,
         });
         self.send(Command::Acquaint { node: client.node, known: client.enabled });
-        self.clients.insert(client.node, client);
-        let names = self.clients.values().map(|client| (client.name.as_str(), client.node));
+        let (node, name, enabled) = (client.node, client.name.clone(), client.enabled);
+        if let Some(before) = self.clients.insert(node, client)
+            && self.names.get(&before.name) == Some(&node)
+        {
+            self.names.remove(&before.name);
+        }
+        if enabled {
+            self.names.insert(name, node);
+        }
+    }
+
+    /// Gives the hub its limits, for the clients that are known by now.
+    fn set_limits(&mut self) {
         let OutboxConfig { client_bytes_max, bytes_max, .. } = self.config.outbox;
         let limits = OutboxLimits { receiver_bytes_max: client_bytes_max.0.0, bytes_max: bytes_max.0.0 };
-        self.hub.set_limits(quotas(&self.config.policy, names), limits);
+        let client = |meant: &NodeRef| match meant {
+            NodeRef::Id(node) => Some(*node),
+            NodeRef::Name(name) | NodeRef::Told(name, _) => {
+                self.names.get(name).filter(|node| meant.fits(node, name)).copied()
+            }
+        };
+        self.hub.set_limits(quotas(&self.config.policy, client), limits);
     }
 
     fn event(&mut self, event: HubEvent) {
@@ -499,7 +522,10 @@ impl HubActor {
 
     fn order(&mut self, order: HubOrder) {
         match order {
-            HubOrder::Client(client) => self.set_client(client),
+            HubOrder::Client(client) => {
+                self.set_client(client);
+                self.set_limits();
+            }
             HubOrder::Fault(fault) => {
                 self.fault = (fault != HubFault::None).then(|| "sends false shares".to_owned());
                 self.hub.set_fault(fault);

@@ -41,13 +41,21 @@ pub(crate) fn create(path: &Path) -> io::Result<Keypair> {
     Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)
 }
 
-/// Reads the identity file.
-pub(crate) fn load(path: &Path) -> io::Result<Keypair> {
-    let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES + 1));
-    fs::File::open(path)?.take(SECRET_BYTES as u64 + 1).read_to_end(&mut secret)?;
-    if secret.len() != SECRET_BYTES {
+/// Reads the identity file: the secret half of the node's key.
+pub(crate) fn secret(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
+    let mut read = Zeroizing::new(Vec::with_capacity(SECRET_BYTES + 1));
+    fs::File::open(path)?.take(SECRET_BYTES as u64 + 1).read_to_end(&mut read)?;
+    let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+    if read.len() != SECRET_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "an identity file has exactly 32 bytes"));
     }
+    secret.copy_from_slice(&read);
+    Ok(secret)
+}
+
+/// The node's key.
+pub(crate) fn load(path: &Path) -> io::Result<Keypair> {
+    let mut secret = secret(path)?;
     Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)
 }
 

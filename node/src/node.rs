@@ -382,10 +382,11 @@ impl Shared {
     /// Tells the actors what an administrative request has changed.
     pub(crate) async fn admin_done(&self, reply: &Reply) {
         match (reply, &self.hub, &self.client) {
-            (Reply::Done, Some(hub), _) => {
-                for client in self.store.clients().unwrap_or_default() {
+            (Reply::Enrolled(enrolled), Some(hub), _) => {
+                // Whom it replaces first: the name is the other's from then on.
+                for client in enrolled.replaced.iter().chain([&enrolled.client]) {
                     // Fails only when the node is stopping.
-                    let _ = hub.send(HubOrder::Client(client)).await;
+                    let _ = hub.send(HubOrder::Client(client.clone())).await;
                 }
             }
             (Reply::Imported { module, .. }, _, Some(client)) => {

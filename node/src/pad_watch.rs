@@ -91,6 +91,7 @@ impl PadWatch {
     pub(crate) fn forecasts(&self) -> Vec<PadForecast> {
         let pads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let forecast = |(key, pad): (&(NodeId, Lane), &Pad)| PadForecast {
+            node: key.0,
             peer: pad.peer.clone(),
             lane: key.1,
             left_bytes: pad.left_bytes,

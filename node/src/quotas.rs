@@ -1,9 +1,8 @@
-//! Quotas as the operator writes them, by name, and as they are shown.
-
-use std::collections::BTreeMap;
+//! Quotas as the operator writes them, by name or id, and as they are shown.
 
 use dske_protocol::{
     ids::NodeId,
+    naming::NodeRef,
     params::Time,
     quota::{Account, Quotas, Spending, Use},
 };
@@ -11,9 +10,10 @@ use dske_storage::BudgetRecord;
 
 use crate::{config::PolicyConfig, status::QuotaStatus};
 
-/// The quotas of the policy, for the nodes whose names are known. A name that is not yet gets its quota when it is.
-pub(crate) fn quotas<'a>(policy: &PolicyConfig, names: impl Iterator<Item = (&'a str, NodeId)>) -> Quotas {
-    let nodes: BTreeMap<&str, NodeId> = names.collect();
+/// The quotas of the policy, for the nodes that are known: `node` says which is meant. One that is not known yet gets
+/// its quota when it is.
+pub(crate) fn quotas(policy: &PolicyConfig, node: impl Fn(&NodeRef) -> Option<NodeId>) -> Quotas {
+    let node = |text: &str| text.parse().ok().and_then(|meant| node(&meant));
     let mut quotas = Quotas {
         default: policy.max_peer_use_default.map(|text| text.0),
         identity: Some(policy.max_identity_use.0),
@@ -22,12 +22,12 @@ pub(crate) fn quotas<'a>(policy: &PolicyConfig, names: impl Iterator<Item = (&'a
     for (text, quota) in &policy.max_peer_use {
         match text.split_once(':') {
             None => {
-                if let Some(&sender) = nodes.get(text.as_str()) {
+                if let Some(sender) = node(text) {
                     quotas.payers.insert(sender, Some(quota.0));
                 }
             }
             Some((sender, receiver)) => {
-                if let (Some(&sender), Some(&receiver)) = (nodes.get(sender), nodes.get(receiver)) {
+                if let (Some(sender), Some(receiver)) = (node(sender), node(receiver)) {
                     quotas.pairs.insert((sender, receiver), Some(quota.0));
                 }
             }

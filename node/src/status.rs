@@ -88,7 +88,9 @@ pub struct QuotaStatus {
 /// One lane of all active tables with a peer, and what is to be expected of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PadForecast {
-    /// With whom.
+    /// The peer's id.
+    pub node: NodeId,
+    /// What it is called.
     pub peer: Name,
     /// Which lane.
     pub lane: Lane,
@@ -268,8 +270,8 @@ pub enum ShareState {
 /// A key that is wanted: identities are asked for, links awaited, or pads taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WishStatus {
-    /// The receivers.
-    pub with: Vec<Name>,
+    /// The receivers, as they were named by who asked.
+    pub with: Vec<String>,
     /// Bytes of key.
     pub key_bytes: u64,
     /// What it waits in: identity or share generation.

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     effect::{PadEffect, PadOutcome, Record, Ticket, Usage},
-    ids::{NodeId, PadRange},
+    enrolment::Signature,
+    ids::{Name, NodeId, PadRange},
     message::{Identity, IdentityRequest, KeyRequest, KnownClient, Unverified, Verified},
     params::Time,
     quota::{Budgets, Quotas, Spending, Use},
@@ -36,6 +37,8 @@ pub struct RequestId(pub u64);
 pub struct HubClient {
     /// Who it is.
     pub identity: Identity,
+    /// Its own word for that, from its enrolment request.
+    pub signature: Signature,
     /// The identifier by which this hub knows it.
     pub known_as: u64,
     /// Whether it is served at the moment.
@@ -110,6 +113,8 @@ pub enum HubFault {
 pub struct Hub {
     me: NodeId,
     clients: BTreeMap<NodeId, HubClient>,
+    /// Clients that are served, by name.
+    names: BTreeMap<Name, NodeId>,
     jobs: BTreeMap<Ticket, Job>,
     effects: VecDeque<HubEffect>,
     next_ticket: u64,
@@ -196,6 +201,7 @@ impl Hub {
         Self {
             me,
             clients: BTreeMap::new(),
+            names: BTreeMap::new(),
             jobs: BTreeMap::new(),
             effects: VecDeque::new(),
             next_ticket: 0,
@@ -231,7 +237,17 @@ impl Hub {
 
     /// Takes a client on, or changes what is known of it.
     pub fn set_client(&mut self, client: HubClient) {
-        self.clients.insert(client.identity.node, client);
+        let (node, name) = (client.identity.node, client.identity.name.clone());
+        let before = self.clients.get(&node).map(|before| &before.identity.name);
+        if let Some(before) = before
+            && self.names.get(before) == Some(&node)
+        {
+            self.names.remove(before);
+        }
+        if client.enabled {
+            self.names.insert(name, node);
+        }
+        self.clients.insert(node, client);
     }
 
     /// Makes the hub misbehave; for test networks only.

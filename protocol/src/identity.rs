@@ -2,8 +2,12 @@
 //! tags, and accepts what enough of them claim alike.
 //!
 //! Accepted is the identity that at least max(k_B, a majority of the hubs that know the client) claim
-//! alike. A hub that does not know the client abstains. A hub whose authenticated claim conflicts with
-//! what is accepted is excluded, durably. Gossip has no voice here.
+//! alike. A hub that does not know the client abstains. Gossip has no voice here.
+//!
+//! A claim counts only under the client's own signature ([`crate::enrolment`]). A hub that claims what the client has
+//! not signed is excluded, durably: no act of the client explains that. Claims that are signed and differ are
+//! the client's doing, who enrolled with one hub otherwise than with another, and exclude nobody: a hub whose claim is
+//! not the accepted one does not serve that client, and the operator is told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -90,15 +94,17 @@ pub enum IdentityEffect {
     },
     /// More hubs claim an identity that was established before; the record is durable.
     Widened(EstablishedIdentity),
-    /// A hub claims otherwise than what was established before. It does not serve this client, and that is all:
+    /// A hub claims otherwise than what is established. It does not serve this client, and that is all:
     /// who enrols with one hub under another name than with the rest must not have it excluded by everybody.
     Contradicted {
-        /// Who was asked about.
-        subject: Subject,
+        /// What is established.
+        established: Identity,
         /// The hub.
         hub: NodeId,
+        /// What it claims, and who that is has signed.
+        claim: Identity,
     },
-    /// A hub claimed otherwise than the others; the exclusion is durable.
+    /// A hub claimed of a client what that client has not signed; the exclusion is durable.
     Excluded {
         /// The hub.
         hub: NodeId,
@@ -114,8 +120,10 @@ pub enum HubWord {
     Silent,
     /// It does not know the client.
     Unknown,
-    /// It claims this.
+    /// It claims this, and who it is about has signed it.
     Claim(Identity),
+    /// It claims this, and who it is about has not signed it.
+    Unsigned(Identity),
 }
 
 /// Why an identity was not established.
@@ -147,6 +155,16 @@ pub enum IdentityFailure {
     Internal,
 }
 
+/// What follows from the claims about somebody.
+#[derive(Debug)]
+struct Decision {
+    established: EstablishedIdentity,
+    /// Hubs that claim otherwise, and what.
+    contradicting: Vec<(NodeId, Identity)>,
+    /// None, unless a mistake is planted.
+    excluded: Vec<(NodeId, String)>,
+}
+
 /// The state machine that establishes identities.
 #[derive(Debug)]
 pub struct IdentityDesk {
@@ -165,6 +183,8 @@ struct Inquiry {
     asked: BTreeMap<NodeId, Option<PadRange>>,
     silent: BTreeSet<NodeId>,
     claims: BTreeMap<NodeId, Option<KnownClient>>,
+    /// What hubs claimed of clients that had not signed it.
+    unsigned: BTreeMap<NodeId, Identity>,
     deadline: Time,
 }
 
@@ -173,7 +193,8 @@ enum Job {
     Mint { inquiry: InquiryId, hub: NodeId },
     Hold { inquiry: InquiryId, hub: NodeId, message: Unverified<IdentityClaim> },
     Claim { inquiry: InquiryId, hub: NodeId, known: Option<KnownClient> },
-    Decide { subject: Subject, established: EstablishedIdentity, excluded: Vec<(NodeId, String)> },
+    ClaimUnsigned { inquiry: InquiryId, hub: NodeId, identity: Identity, reason: String },
+    Decide { subject: Subject, decision: Decision },
     Widen { established: EstablishedIdentity },
 }
 
@@ -257,8 +278,8 @@ impl IdentityDesk {
         let id = InquiryId(self.number());
         let asked: BTreeMap<_, _> = hubs.iter().map(|&hub| (hub, None)).collect();
         let silent = asked.keys().copied().collect();
-        let claims = BTreeMap::new();
-        self.inquiries.insert(id, Inquiry { subject, known, asked, silent, claims, deadline });
+        let (claims, unsigned) = (BTreeMap::new(), BTreeMap::new());
+        self.inquiries.insert(id, Inquiry { subject, known, asked, silent, claims, unsigned, deadline });
         for hub in hubs {
             // One by one: a hub whose pad is used up must not keep the others from being asked.
             let wants = vec![Want { peer: hub, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
@@ -314,9 +335,8 @@ impl IdentityDesk {
                     }
                     Ok(claim) => {
                         let known = claim.into_inner().known;
-                        let ticket = self.begin(Job::Claim { inquiry, hub, known });
                         let claims = vec![(range, Usage::Identity)];
-                        self.commit(ticket, Record { claims, ..Record::default() });
+                        self.claimed(inquiry, hub, known, Record { claims, ..Record::default() });
                     }
                 }
             }
@@ -333,22 +353,64 @@ impl IdentityDesk {
                         self.decide(inquiry);
                     }
                 }
+                Some(Job::ClaimUnsigned { inquiry, hub, identity, reason }) => {
+                    if ok {
+                        self.effects.push_back(IdentityEffect::Excluded { hub, reason });
+                        if let Some(open) = self.inquiries.get_mut(&inquiry) {
+                            open.unsigned.insert(hub, identity);
+                        }
+                    }
+                    self.give_up_on(inquiry, hub);
+                }
                 Some(Job::Widen { established }) if ok => {
                     self.effects.push_back(IdentityEffect::Widened(established));
                 }
-                Some(Job::Decide { subject, established, excluded }) => {
-                    for (hub, reason) in excluded {
-                        self.effects.push_back(IdentityEffect::Excluded { hub, reason });
-                    }
-                    let result = if ok { Ok(established) } else { Err(IdentityFailure::Internal) };
-                    self.effects.push_back(IdentityEffect::Decided { subject, result });
-                }
+                Some(Job::Decide { subject, decision }) => self.decided(subject, decision, ok),
                 _ => {}
             },
             PadOutcome::Marks { .. } | PadOutcome::Skipped { .. } => {
                 debug_assert!(false, "the desk asks for no such thing");
             }
         }
+    }
+
+    /// A hub has answered under its tag: what it says is recorded, with its exclusion where it says what the client
+    /// has not signed.
+    fn claimed(&mut self, inquiry: InquiryId, hub: NodeId, known: Option<KnownClient>, record: Record) {
+        let holds = |known: &KnownClient| {
+            known.signature.holds(&known.identity) || planted(Fault::UnsignedClaimCounts)
+        };
+        match known {
+            Some(known) if !holds(&known) => {
+                let identity = known.identity;
+                let who = format!("{} ({})", identity.name, identity.node.short());
+                let reason = format!("it claims of {who} what that client has not signed");
+                let exclusions = vec![(hub, reason.clone())];
+                let ticket = self.begin(Job::ClaimUnsigned { inquiry, hub, identity, reason });
+                self.commit(ticket, Record { exclusions, ..record });
+            }
+            known => {
+                let ticket = self.begin(Job::Claim { inquiry, hub, known });
+                self.commit(ticket, record);
+            }
+        }
+    }
+
+    /// The record of a decision is durable, or cannot be.
+    fn decided(&mut self, subject: Subject, decision: Decision, durable: bool) {
+        let Decision { established, contradicting, excluded } = decision;
+        if !durable {
+            let result = Err(IdentityFailure::Internal);
+            return self.effects.push_back(IdentityEffect::Decided { subject, result });
+        }
+        for (hub, reason) in excluded {
+            self.effects.push_back(IdentityEffect::Excluded { hub, reason });
+        }
+        for (hub, claim) in contradicting {
+            let established = established.identity.clone();
+            self.effects.push_back(IdentityEffect::Contradicted { established, hub, claim });
+        }
+        self.effects.push_back(IdentityEffect::Decided { subject, result: Ok(established) });
     }
 
     fn give_up_on(&mut self, inquiry: InquiryId, hub: NodeId) {
@@ -374,14 +436,14 @@ impl IdentityDesk {
                 let subject = inquiry.subject;
                 self.effects.push_back(IdentityEffect::Decided { subject, result: Err(failure) });
             }
-            Ok((established, excluded)) => {
+            Ok(decision) => {
                 let record = Record {
-                    identity: Some(established.clone()),
-                    exclusions: excluded.clone(),
+                    identity: Some(decision.established.clone()),
+                    exclusions: decision.excluded.clone(),
                     ..Record::default()
                 };
                 let subject = inquiry.subject;
-                let ticket = self.begin(Job::Decide { subject, established, excluded });
+                let ticket = self.begin(Job::Decide { subject, decision });
                 self.commit(ticket, record);
             }
         }
@@ -395,9 +457,10 @@ impl IdentityDesk {
                 Some(claim) if claim.identity == established.identity => {
                     established.known_as.push((hub, claim.known_as));
                 }
-                Some(_) => {
-                    let subject = inquiry.subject.clone();
-                    self.effects.push_back(IdentityEffect::Contradicted { subject, hub });
+                Some(claim) => {
+                    let established = established.identity.clone();
+                    let claim = claim.identity;
+                    self.effects.push_back(IdentityEffect::Contradicted { established, hub, claim });
                 }
                 None => {}
             }
@@ -438,19 +501,17 @@ impl Inquiry {
     }
 
     fn words(&self) -> Vec<(NodeId, HubWord)> {
-        let word = |hub: &NodeId| match self.claims.get(hub) {
-            None => HubWord::Silent,
-            Some(None) => HubWord::Unknown,
-            Some(Some(claim)) => HubWord::Claim(claim.identity.clone()),
+        let word = |hub: &NodeId| match (self.claims.get(hub), self.unsigned.get(hub)) {
+            (_, Some(claim)) => HubWord::Unsigned(claim.clone()),
+            (None, None) => HubWord::Silent,
+            (Some(None), None) => HubWord::Unknown,
+            (Some(Some(claim)), None) => HubWord::Claim(claim.identity.clone()),
         };
         self.asked.keys().map(|hub| (*hub, word(hub))).collect()
     }
 
-    /// What is accepted, and which hubs it excludes with the reason.
-    fn consensus(
-        &self,
-        k_min: usize,
-    ) -> Result<(EstablishedIdentity, Vec<(NodeId, String)>), IdentityFailure> {
+    /// What is accepted, and which hubs claim otherwise. All claims here are signed by whom they are about.
+    fn consensus(&self, k_min: usize) -> Result<Decision, IdentityFailure> {
         let claims: Vec<_> =
             self.claims.iter().filter_map(|(hub, claim)| claim.as_ref().map(|claim| (*hub, claim))).collect();
         let answered = self.claims.len();
@@ -470,15 +531,22 @@ impl Inquiry {
         let (agreeing, conflicting): (Vec<_>, Vec<_>) =
             claims.iter().partition(|(_, claim)| claim.identity == *accepted);
         let known_as = agreeing.iter().map(|(hub, claim)| (*hub, claim.known_as)).collect();
-        let reason = format!("its claim about {} conflicts with that of {alike} hubs", accepted.name);
-        let excluded = conflicting.iter().map(|(hub, _)| (*hub, reason.clone())).collect();
-        Ok((EstablishedIdentity { identity: accepted.clone(), known_as }, excluded))
+        let contradicting: Vec<_> =
+            conflicting.iter().map(|(hub, claim)| (*hub, claim.identity.clone())).collect();
+        let excluded = if planted(Fault::ConflictExcludes) {
+            contradicting.iter().map(|(hub, _)| (*hub, "it contradicts others".to_owned())).collect()
+        } else {
+            Vec::new()
+        };
+        let established = EstablishedIdentity { identity: accepted.clone(), known_as };
+        Ok(Decision { established, contradicting, excluded })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrolment::Signature;
     use proptest::prelude::*;
 
     fn identity(variant: u8) -> Identity {
@@ -488,25 +556,27 @@ mod tests {
 
     fn inquiry(claims: &[Option<u8>]) -> Inquiry {
         let hub = |at: usize| NodeId::new([u8::try_from(at).expect("few hubs") + 100; 32]);
-        let claim = |variant: u8| KnownClient { identity: identity(variant), known_as: 7 };
+        let signature = Signature::new([0; 64]);
+        let claim = |variant: u8| KnownClient { identity: identity(variant), signature, known_as: 7 };
         Inquiry {
             subject: Subject::Name("bob".parse().expect("a name")),
             known: None,
             asked: (0..claims.len()).map(|at| (hub(at), None)).collect(),
             silent: BTreeSet::new(),
             claims: claims.iter().enumerate().map(|(at, c)| (hub(at), c.map(claim))).collect(),
+            unsigned: BTreeMap::new(),
             deadline: Time::ZERO,
         }
     }
 
     #[test]
-    fn a_lone_liar_is_outvoted_and_excluded() {
-        let (accepted, excluded) =
+    fn who_contradicts_the_others_is_outvoted_and_not_excluded() {
+        let Decision { established, contradicting, excluded } =
             inquiry(&[Some(1), Some(1), Some(2), Some(1), None]).consensus(3).expect("three alike");
-        assert_eq!(accepted.identity, identity(1));
-        assert_eq!(accepted.known_as.len(), 3);
-        assert_eq!(excluded.len(), 1);
-        assert_eq!(excluded[0].0, NodeId::new([102; 32]));
+        assert_eq!(established.identity, identity(1));
+        assert_eq!(established.known_as.len(), 3);
+        assert_eq!(contradicting, [(NodeId::new([102; 32]), identity(2))]);
+        assert_eq!(excluded, []);
     }
 
     #[test]
@@ -538,8 +608,8 @@ mod tests {
         fn fewer_than_k_min_liars_never_decide(honest in 0usize..8, liars in 0usize..8, k_min in 1usize..8) {
             prop_assume!(liars < k_min);
             let claims: Vec<_> = std::iter::repeat_n(Some(1), honest).chain(std::iter::repeat_n(Some(2), liars)).collect();
-            if let Ok((accepted, _)) = inquiry(&claims).consensus(k_min) {
-                prop_assert_eq!(accepted.identity, identity(1));
+            if let Ok(decision) = inquiry(&claims).consensus(k_min) {
+                prop_assert_eq!(decision.established.identity, identity(1));
             }
         }
     }

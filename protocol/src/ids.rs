@@ -225,7 +225,7 @@ impl PadRange {
     }
 }
 
-fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), IdError> {
+pub(crate) fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), IdError> {
     let error = IdError::Hex { expected: out.len() * 2 };
     if text.len() != out.len() * 2 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(error);

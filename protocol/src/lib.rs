@@ -8,6 +8,8 @@
 //! | arithmetic (§2.5) | [`field`], [`coefficients`], [`sharing`], [`reconstruct`], [`tag`] |
 //! | things used once, things erased | [`pad`], [`wiped`] |
 //! | words on the wire | [`message`], [`codec`], [`refusal`], [`ids`], [`params`] |
+//! | which node somebody means | [`naming`] |
+//! | what a client signs (§2.2) | [`enrolment`] |
 //! | state machines (§2.2 – §3) | [`sender`], [`hub`], [`receiver`], [`identity`], [`negotiation`] |
 //! | the guard against rollback | [`sync`] |
 //! | what each may use | [`quota`], [`room`] |
@@ -17,11 +19,13 @@
 pub mod codec;
 mod collect;
 pub mod effect;
+pub mod enrolment;
 pub mod hub;
 pub mod identity;
 pub mod ids;
 pub mod key_check;
 pub mod message;
+pub mod naming;
 pub mod negotiation;
 pub mod pad;
 pub mod params;

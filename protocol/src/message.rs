@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub use self::request::KeyRequest;
 use crate::{
     codec::{self, Blob, DecodeError},
+    enrolment::Signature,
     ids::{BlockId, Lane, Name, NodeId, PadRange},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::{
@@ -207,6 +208,8 @@ pub struct IdentityClaim {
 pub struct KnownClient {
     /// The part on which hubs must agree.
     pub identity: Identity,
+    /// The client's own signature over it, from its enrolment request.
+    pub signature: Signature,
     /// The identifier by which this hub knows the client.
     pub known_as: u64,
 }

@@ -20,6 +20,9 @@ pub enum Fault {
     DeadlineNeverFires,
     ExcludedHubAccepted,
     IdentityOfFewerThanKMin,
+    ConflictExcludes,
+    UnsignedClaimCounts,
+    FailedInquiryDemotes,
     ForwardsAgainstPolicy,
     ForgedTagBurnsPad,
     AnsweredBeforeRecord,
@@ -52,7 +55,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 40] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -66,6 +69,9 @@ impl Fault {
         Self::DeadlineNeverFires,
         Self::ExcludedHubAccepted,
         Self::IdentityOfFewerThanKMin,
+        Self::ConflictExcludes,
+        Self::UnsignedClaimCounts,
+        Self::FailedInquiryDemotes,
         Self::ForwardsAgainstPolicy,
         Self::ForgedTagBurnsPad,
         Self::AnsweredBeforeRecord,

@@ -43,7 +43,7 @@ pub enum ReceiverInput {
         /// The sealed message.
         bytes: Vec<u8>,
     },
-    /// The identity of a sender is established, or cannot be.
+    /// The identity of a sender is established, or could not be; one that is established stays so.
     Sender {
         /// The sender.
         node: NodeId,
@@ -290,6 +290,11 @@ impl Receiver {
     /// What it has seen.
     pub fn counters(&self) -> ReceiverCounters {
         self.counters.clone()
+    }
+
+    /// Whether a sender's identity is established here.
+    pub fn knows(&self, sender: &NodeId) -> bool {
+        matches!(self.senders.get(sender), Some(Standing::Established))
     }
 
     /// Messages in work, agreements collected and senders asked about; 0 where nothing is awaited.

@@ -5,15 +5,16 @@
 mod world;
 
 use dske_protocol::{
-    hub::{Hub, HubClient, HubFault},
+    hub::{Hub, HubFault},
     ids::{BlockId, Lane, NodeId},
-    message::{Agreement, Content, Identity, NoticeOutcome, Subject},
+    message::{Agreement, Content, NoticeOutcome, Subject},
     params::{
         KEY_BYTES_MAX, PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold,
     },
+    receiver::ReceiverInput,
     refusal::{AbortReason, SendFailure},
 };
-use world::{World, abort_reason, client_id, client_name, hub_id};
+use world::{World, abort_reason, client_id, client_name, enrolled, hub_id, signature};
 
 const KEY_BYTES: u32 = 32;
 
@@ -240,18 +241,85 @@ fn hubs_that_were_away_when_a_client_became_known_are_asked_later() {
     assert_eq!((widened.identity, widened.known_as), (known.identity.clone(), all));
 
     // One hub knows the client by another name, the other not at all: neither is added, and nobody is excluded.
-    let identity = Identity { name: client_name(7), ..known.identity.clone() };
-    let stranger = Identity { node: client_id(9), ..known.identity.clone() };
-    for (hub, identity) in late.iter().zip([identity, stranger]) {
+    let (renamed, stranger) = (enrolled(1, client_name(7), 2), enrolled(9, client_name(1), 2));
+    for (hub, client) in late.iter().zip([renamed, stranger]) {
         let (id, hub) = world.hubs.iter_mut().find(|(id, _)| id == hub).unwrap();
         *hub = Hub::new(*id, KEY_BYTES_MAX);
-        let asker = Identity { node: client_id(0), name: client_name(0), applications: Vec::new() };
-        hub.set_client(HubClient { identity: asker, known_as: 1, enabled: true });
-        hub.set_client(HubClient { identity, known_as: 2, enabled: true });
+        hub.set_client(enrolled(0, client_name(0), 1));
+        hub.set_client(client);
     }
     world.widen(0, known, late.clone());
     assert!(world.widened.is_empty() && world.excluded.is_empty());
     assert_eq!(world.contradicted, late[..1]);
+}
+
+#[test]
+fn a_sender_that_is_established_stays_so_when_another_inquiry_fails() {
+    let mut world = World::new(19, 3, 2, 2, 1024, true);
+    let (node, now) = (client_id(0), world.now);
+    world.clients[1].receiver.handle(now, ReceiverInput::Sender { node, established: false });
+    let agreed = world.agree(world.wish(2, KEY_BYTES)).expect("a key");
+    assert_same(&world, &agreed);
+    assert_eq!(world.clients[1].receiver.counters().refused, 0, "no share of it was refused");
+}
+
+#[test]
+fn a_client_that_enrols_otherwise_at_some_hubs_gets_none_of_them_excluded() {
+    for known_before in [false, true] {
+        let mut world = World::new(17, 5, 2, 3, 1024, false);
+        let known =
+            known_before.then(|| world.establish(0, Subject::Name(client_name(1))).expect("all agree"));
+        let odd: Vec<_> = world.hubs[..2].iter().map(|(id, _)| *id).collect();
+        for (at, (_, hub)) in world.hubs[..2].iter_mut().enumerate() {
+            // By another name, or for other applications: both are signed by the client.
+            let mut client = enrolled(1, client_name(if at == 0 { 7 } else { 1 }), 2);
+            client.identity.applications.extend((at == 1).then(|| "vpn".to_owned()));
+            client.signature = signature(1, &client.identity);
+            hub.set_client(client);
+        }
+        match known {
+            None => {
+                let known = world.establish(0, Subject::Node(client_id(1))).expect("three hubs agree");
+                assert_eq!((known.identity.name, known.known_as.len()), (client_name(1), 3));
+            }
+            Some(mut known) => {
+                known.known_as.retain(|(hub, _)| !odd.contains(hub));
+                world.widen(0, known, odd.clone());
+            }
+        }
+        assert_eq!(world.excluded, [], "the client's doing");
+        world.contradicted.sort();
+        let mut odd = odd;
+        odd.sort();
+        assert_eq!(world.contradicted, odd, "the operator is told of both");
+    }
+}
+
+#[test]
+fn a_hub_that_claims_what_the_client_has_not_signed_is_excluded() {
+    for known_before in [false, true] {
+        let mut world = World::new(18, 5, 2, 3, 1024, false);
+        let known =
+            known_before.then(|| world.establish(0, Subject::Name(client_name(1))).expect("all agree"));
+        let liar = world.hubs[0].0;
+        let mut client = enrolled(1, client_name(1), 2);
+        client.identity.applications.push("vpn".to_owned());
+        world.hubs[0].1.set_client(client);
+        let subject = Subject::Node(client_id(1));
+        match known {
+            None => {
+                let known = world.establish(0, subject).expect("four hubs agree");
+                assert_eq!(known.known_as.len(), 4);
+            }
+            Some(mut known) => {
+                known.known_as.retain(|(hub, _)| *hub != liar);
+                world.widen(0, known, vec![liar]);
+                assert!(world.widened.is_empty());
+            }
+        }
+        assert_eq!(world.excluded, [(client_id(0), liar)]);
+        assert_eq!(world.contradicted, []);
+    }
 }
 
 #[test]

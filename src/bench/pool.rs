@@ -132,7 +132,13 @@ async fn measure(net: &Descriptor, args: &PoolArgs) -> Result<Report> {
 }
 
 fn spec(with: &Name, args: &PoolArgs) -> StreamSpec {
-    StreamSpec { with: vec![with.clone()], purpose: "pool".into(), bits: args.bits, low: 1, high: args.keys }
+    StreamSpec {
+        with: vec![with.clone().into()],
+        purpose: "pool".into(),
+        bits: args.bits,
+        low: 1,
+        high: args.keys,
+    }
 }
 
 /// Waits until all keys lie in the pool.

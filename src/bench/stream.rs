@@ -99,7 +99,7 @@ async fn measure(net: &Descriptor, args: &StreamArgs) -> Result<Report> {
     let each = args.bits / 8;
     let high = u32::try_from(POOL_BYTES / each.max(1)).unwrap_or(u32::MAX);
     let spec = StreamSpec {
-        with: vec![bob.name.clone()],
+        with: vec![bob.name.clone().into()],
         purpose: "bench".into(),
         bits: args.bits,
         low: high,

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use dske_node::{
-    control::{Reply, Request},
-    enrol::{EnrolmentRequest, FORMAT},
+    control::{Enrolment, Reply, Request},
+    enrol::EnrolmentRequest,
 };
+use dske_storage::Consent;
 use serde::Serialize;
 
 use crate::cli::{
-    config_error, context::Context, control, error::Result, progress::Progress, settings::NodeFlags,
+    config_error, context::Context, control, error::Result, output::printable, progress::Progress,
+    settings::NodeFlags,
 };
 
 /// `dske enrol …`
@@ -26,6 +28,12 @@ pub(crate) enum EnrolCommand {
     Accept {
         /// The client's request
         file: PathBuf,
+        /// Its key is known here by another name, and gets this one
+        #[arg(long)]
+        rename: bool,
+        /// Its name is another key's here: that one is not served any more
+        #[arg(long)]
+        replace: bool,
     },
 }
 
@@ -33,22 +41,17 @@ pub(crate) enum EnrolCommand {
 pub(crate) fn run(command: &EnrolCommand, context: &Context) -> Result<()> {
     match command {
         EnrolCommand::Request { out } => request(out.as_deref(), context),
-        EnrolCommand::Accept { file } => accept(file, context),
+        EnrolCommand::Accept { file, rename, replace } => {
+            accept(file, Consent { rename: *rename, replace: *replace }, context)
+        }
     }
 }
 
 fn request(out: Option<&std::path::Path>, context: &Context) -> Result<()> {
     let dir = context.dir()?;
     let config = context.config(&dir, &NodeFlags::default())?.config;
-    let me = dske_node::identity(&dir)?;
-    let request = EnrolmentRequest {
-        format: FORMAT,
-        name: config.node.name.clone(),
-        node: me.node,
-        peer_id: me.peer_id,
-        addresses: config.network.announce.iter().map(ToString::to_string).collect(),
-        applications: config.node.applications,
-    };
+    let request = EnrolmentRequest::new(&dir, &config)?;
+    let words = request.words();
     if let Some(path) = out {
         request.save(path).map_err(|error| config_error::plain(&error))?;
         context.out.note(format_args!(
@@ -56,39 +59,80 @@ fn request(out: Option<&std::path::Path>, context: &Context) -> Result<()> {
             context.out.good(),
             path.display()
         ));
+        context.out.note(format_args!("the words of this request, for each of them to compare: {words}"));
         return Ok(());
     }
     if context.out.json {
-        return context.out.document(&request);
+        return context.out.document(&Written { request: &request, words });
     }
-    let text = toml::to_string_pretty(&request).map_err(std::io::Error::other)?;
-    context.out.text(&text)
+    let text = request.to_toml().map_err(|error| config_error::plain(&error))?;
+    context.out.text(&text)?;
+    context.out.note(format_args!("the words of this request, for each hub's operator to compare: {words}"));
+    Ok(())
 }
 
-fn accept(file: &std::path::Path, context: &Context) -> Result<()> {
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    request: &'a EnrolmentRequest,
+    words: String,
+}
+
+fn accept(file: &std::path::Path, consent: Consent, context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Accepted {
         client: String,
         node: String,
+        words: String,
+        changes: Vec<String>,
     }
     let dir = context.dir()?;
     let request = EnrolmentRequest::load(file).map_err(|error| config_error::plain(&error))?;
-    let accepted = Accepted { client: request.name.to_string(), node: request.node.to_string() };
-    match control::either_way(context, &dir, Request::EnrolAccept(request), &Progress::hidden())? {
-        Reply::Done => {}
+    let words = request.words();
+    let asked = Request::EnrolAccept { request, consent };
+    let enrolment = match control::either_way(context, &dir, asked, &Progress::hidden())? {
+        Reply::Enrolled(enrolment) => enrolment,
         _ => return Err(crate::cli::error::CliError::strange_reply()),
-    }
+    };
+    let client = &enrolment.client;
+    let (name, node, changes) = (client.name.to_string(), client.node.to_string(), changes(&enrolment));
     if context.out.json {
-        return context.out.document(&accepted);
+        return context.out.document(&Accepted { client: name, node, words, changes });
     }
-    context.out.line(format_args!(
-        "{} {} is enrolled ({}…)",
-        context.out.good(),
-        accepted.client,
-        accepted.node.get(..8).unwrap_or_default()
-    ))?;
-    context
-        .out
-        .note(format_args!("next: `dske pskm make --for {} --size 64MiB -o {0}.pskm`", accepted.client));
+    let short = client.node.short();
+    context.out.line(format_args!("{} {name} is enrolled ({short}…)", context.out.good()))?;
+    for change in changes {
+        context.out.line(format_args!("  {change}"))?;
+    }
+    context.out.line(format_args!("compare with {name}'s operator, by voice: {words}"))?;
+    context.out.note(format_args!(
+        "next, if the words are the same: `dske pskm make --for {name} --size 64MiB -o {name}.pskm`"
+    ));
     Ok(())
+}
+
+/// What is not as it was before, for the operator to see.
+fn changes(enrolment: &Enrolment) -> Vec<String> {
+    let Enrolment { client, before, replaced } = enrolment;
+    let mut changes = Vec::new();
+    if let Some(before) = before {
+        if before.name != client.name {
+            changes.push(format!("it was {} before", before.name));
+        }
+        if before.applications != client.applications {
+            let list = |applications: &[String]| match applications.len() {
+                0 => "none".to_owned(),
+                _ => applications.iter().map(|text| printable(text)).collect::<Vec<_>>().join(", "),
+            };
+            let (old, new) = (list(&before.applications), list(&client.applications));
+            changes.push(format!("its applications were {old}, and are {new}"));
+        }
+        if !before.enabled {
+            changes.push("it is served again".to_owned());
+        }
+    }
+    if let Some(old) = replaced {
+        changes.push(format!("{} had that name, and is not served any more", old.node));
+    }
+    changes
 }

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use dske_node::control::{KeyDelivery, KeyGet, Reply, Request};
-use dske_protocol::ids::{KeyId, Name};
+use dske_protocol::{ids::KeyId, naming::NodeRef};
 
 use crate::cli::{
     context::Context,
@@ -39,15 +39,15 @@ pub(crate) enum KeyCommand {
 /// Arguments of `dske key get`.
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// The receivers, by name, with commas between
+    /// The receivers, with commas between: by name, as NAME/ID with the first digits of the id, or by the whole id
     #[arg(long, value_name = "PEER", value_delimiter = ',', required = true)]
-    with: Vec<Name>,
+    with: Vec<NodeRef>,
     /// Length of the key, such as 256 or 1Mbit
     #[arg(long, default_value = "256", value_parser = units::parse_bits)]
     bits: u64,
-    /// Use only these hubs, with commas between
+    /// Use only these hubs, named in the same ways, with commas between
     #[arg(long, value_name = "HUB", value_delimiter = ',')]
-    hubs: Vec<Name>,
+    hubs: Vec<NodeRef>,
     /// Use this many of the usable hubs
     #[arg(short, value_name = "N")]
     n: Option<u8>,
@@ -162,7 +162,7 @@ fn fetch(args: &FetchArgs, context: &Context) -> Result<()> {
 }
 
 /// The hubs to use: those named, or as many of the usable ones as asked for, or all (empty).
-fn roster(args: &GetArgs, context: &Context) -> Result<Vec<Name>> {
+fn roster(args: &GetArgs, context: &Context) -> Result<Vec<NodeRef>> {
     let Some(n) = args.n.map(usize::from) else { return Ok(args.hubs.clone()) };
     if !args.hubs.is_empty() {
         return if args.hubs.len() == n {
@@ -179,7 +179,8 @@ fn roster(args: &GetArgs, context: &Context) -> Result<Vec<Name>> {
     let usable = |peer: &&dske_node::status::PeerStatus| {
         peer.role == dske_node::config::Role::Hub && peer.connected && peer.excluded.is_none()
     };
-    let hubs: Vec<Name> = status.peers.iter().filter(usable).map(|peer| peer.name.clone()).take(n).collect();
+    let usable = status.peers.iter().filter(usable);
+    let hubs: Vec<NodeRef> = usable.map(|peer| NodeRef::Id(peer.node)).take(n).collect();
     if n == 0 || hubs.len() < n {
         let message = format!("n is {n}, but {} hubs are usable", hubs.len());
         return Err(

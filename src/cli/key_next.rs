@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dske_node::control::{KeyRun, Reply, Request};
-use dske_protocol::ids::Name;
+use dske_protocol::naming::NodeRef;
 use serde::Serialize;
 
 use crate::cli::{
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &NextArgs, context: &Context) -> Result<()> {
     }
 }
 
-fn deliver(key: &KeyRun, with: &[Name], place: Placed, context: &Context) -> Result<()> {
+fn deliver(key: &KeyRun, with: &[NodeRef], place: Placed, context: &Context) -> Result<()> {
     let out = &context.out;
     let names: Vec<String> = with.iter().map(ToString::to_string).collect();
     let bytes = u64::try_from(key.keys.len()).unwrap_or(u64::MAX);

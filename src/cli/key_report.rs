@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dske_node::control::KeyDelivery;
-use dske_protocol::ids::Name;
+use dske_protocol::naming::NodeRef;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -29,7 +29,7 @@ pub(crate) enum Placed {
 /// Puts the key in its place and reports. `asked` are the receivers of a key that this side sent.
 pub(crate) fn deliver(
     key: KeyDelivery,
-    asked: Option<&[Name]>,
+    asked: Option<&[NodeRef]>,
     place: Placed,
     context: &Context,
 ) -> Result<()> {
@@ -63,7 +63,7 @@ pub(crate) fn deliver(
         out.note(format_args!("  {names} may yet refuse it: use the key only after it was fetched there"));
     }
     if let Some(receivers) = asked {
-        let names: Vec<&str> = receivers.iter().map(Name::as_str).collect();
+        let names: Vec<String> = receivers.iter().map(ToString::to_string).collect();
         out.note(out.dim(format_args!("  at {}: dske key fetch {}", names.join(", "), key.id)));
     }
     Ok(())
@@ -90,10 +90,10 @@ struct Report {
 }
 
 impl Report {
-    fn new(key: &KeyDelivery, asked: Option<&[Name]>) -> Self {
-        let names = |names: Vec<&Name>| names.into_iter().map(ToString::to_string).collect::<Vec<_>>();
+    fn new(key: &KeyDelivery, asked: Option<&[NodeRef]>) -> Self {
+        let names = |names: Vec<&NodeRef>| names.into_iter().map(ToString::to_string).collect::<Vec<_>>();
         let open =
-            |asked: &[Name]| names(asked.iter().filter(|name| !key.confirmed.contains(name)).collect());
+            |asked: &[NodeRef]| names(asked.iter().filter(|name| !key.confirmed.contains(name)).collect());
         Self {
             id: key.id.to_string(),
             bits: u64::try_from(key.key.len()).unwrap_or(u64::MAX).saturating_mul(8),

@@ -8,7 +8,7 @@ use std::{
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use dske_node::control::{Reply, Request};
-use dske_protocol::ids::Name;
+use dske_protocol::naming::NodeRef;
 use dske_storage::{ModuleRecord, ModuleState};
 use serde::Serialize;
 
@@ -29,9 +29,9 @@ use crate::cli::{
 pub(crate) enum PskmCommand {
     /// Hub: make a module for a client
     Make {
-        /// The client, by name; it must be enrolled
+        /// The client, by name or id; it must be enrolled
         #[arg(long = "for", value_name = "CLIENT")]
-        client: Name,
+        client: NodeRef,
         #[command(flatten)]
         sizes: LaneSizes,
         /// The file to write
@@ -60,7 +60,7 @@ pub(crate) enum PskmCommand {
     },
     /// Take a module's table out of use for good, at this end, and destroy the pads that are left
     Retire {
-        /// The module's serial, such as p1-0007
+        /// The module's serial, such as p1-0007, or its table's id
         serial: String,
         /// Do not ask: this cannot be undone
         #[arg(long)]
@@ -95,7 +95,7 @@ pub(crate) fn run(command: PskmCommand, context: &Context) -> Result<()> {
     }
 }
 
-fn make(client: Name, sizes: LaneSizes, out: &Path, seal: &SealArgs, context: &Context) -> Result<()> {
+fn make(client: NodeRef, sizes: LaneSizes, out: &Path, seal: &SealArgs, context: &Context) -> Result<()> {
     let dir = context.dir()?;
     let out = absolute(out)?;
     if out.exists() {
@@ -150,7 +150,12 @@ fn import(file: &Path, wipe: bool, seal: &SealArgs, context: &Context) -> Result
         return context.out.document(&Document { module: &module, receipt: Some(&receipt) });
     }
     let (serial, hub, receipt) = (printable(&module.serial), &module.hub_name, printable(&receipt));
-    context.out.line(format_args!("imported {serial}; read to {hub}'s operator: \"{receipt}\""))
+    context.out.line(format_args!("imported {serial}; read to {hub}'s operator: \"{receipt}\""))?;
+    context.out.note(format_args!(
+        "{hub} is what it is called here; its id is {}: compare it with its operator, and name it in policy.hubs",
+        module.hub
+    ));
+    Ok(())
 }
 
 fn acknowledge(serial: String, receipt: &[String], context: &Context) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use dske_node::control::{Reply, Request};
-use dske_protocol::ids::Name;
+use dske_protocol::naming::NodeRef;
 
 use crate::cli::{
     context::Context,
@@ -13,8 +13,8 @@ use crate::cli::{
 /// Arguments of `dske readmit`.
 #[derive(Debug, Args)]
 pub(crate) struct ReadmitArgs {
-    /// The hub
-    hub: Name,
+    /// The hub, by name, NAME/ID or id
+    hub: NodeRef,
 }
 
 /// Runs `dske readmit`.

@@ -6,7 +6,7 @@ use dske_node::{
     control::{Reply, Request, StreamSpec},
     status::StreamStatus,
 };
-use dske_protocol::ids::Name;
+use dske_protocol::naming::NodeRef;
 
 use crate::cli::{
     context::Context,
@@ -30,9 +30,9 @@ pub(crate) enum StreamCommand {
 /// Which stream.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// The receivers, by name, with commas between
+    /// The receivers, by name, NAME/ID or id, with commas between
     #[arg(long, value_name = "PEER", value_delimiter = ',', required = true)]
-    pub(crate) with: Vec<Name>,
+    pub(crate) with: Vec<NodeRef>,
     /// What the keys are for; both sides see it, and so does the network
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) purpose: String,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dske_node::control::{Client, KeyDelivery, KeyGet, Reply, Request};
 use dske_protocol::{
     ids::{BlockId, Name},
+    naming::NodeRef,
     params::burned_bytes,
 };
 use subtle::ConstantTimeEq;
@@ -66,7 +67,7 @@ pub(crate) async fn agree(
 ) -> Result<Agreed> {
     let began = Instant::now();
     let request = Request::KeyGet(KeyGet {
-        with: order.with.clone(),
+        with: order.with.iter().cloned().map(NodeRef::Name).collect(),
         bits: order.bits,
         hubs: Vec::new(),
         k: None,

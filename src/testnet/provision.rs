@@ -17,10 +17,10 @@ use dske_node::{
     DataDir, Me, NodeError, admin,
     config::{Config, Role},
     control::{Reply, Request, Seal},
-    enrol::{EnrolmentRequest, FORMAT},
+    enrol::EnrolmentRequest,
 };
 use dske_protocol::ids::Name;
-use dske_storage::{Options, Store, files};
+use dske_storage::{Consent, Options, Store, files};
 
 use crate::{
     cli::{
@@ -134,18 +134,15 @@ fn modules(
 /// One module from hub to client, and its receipt back.
 fn module(net: &Descriptor, hub: &Provisioned, client: &Provisioned, lane_bytes: [u64; 2]) -> Result<()> {
     let file = ModuleFile::new(net, hub, client)?;
-    let enrolment = EnrolmentRequest {
-        format: FORMAT,
-        name: client.config.node.name.clone(),
-        node: client.me.node,
-        peer_id: client.me.peer_id.clone(),
-        addresses: client.config.network.listen.iter().map(ToString::to_string).collect(),
-        applications: Vec::new(),
-    };
+    let request = EnrolmentRequest::new(&client.dir, &client.config)?;
     let seal = || Seal::KeyFile(file.key.clone());
-    let name = client.config.node.name.clone();
-    hub.ask(Request::EnrolAccept(enrolment))?;
-    hub.ask(Request::PskmMake { client: name, lane_bytes, out: file.module.clone(), seal: seal() })?;
+    hub.ask(Request::EnrolAccept { request, consent: Consent::default() })?;
+    hub.ask(Request::PskmMake {
+        client: client.me.node.into(),
+        lane_bytes,
+        out: file.module.clone(),
+        seal: seal(),
+    })?;
     let import = Request::PskmImport { path: file.module.clone(), seal: seal(), wipe: false };
     let Reply::Imported { module, receipt, .. } = client.ask(import)? else {
         return Err(CliError::strange_reply());

@@ -106,6 +106,8 @@ pub(crate) struct Engine {
     pub(crate) erasing: Mutex<()>,
     pub(crate) next_outbox: AtomicU64,
     pub(crate) poison: OnceLock<String>,
+    /// Whoever takes a client on.
+    pub(crate) clients: Mutex<()>,
     /// Whoever makes, imports or acknowledges a module; held for as long as that takes.
     pub(crate) modules: Mutex<()>,
 }

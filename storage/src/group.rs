@@ -15,6 +15,7 @@ use dske_protocol::{
 use futures::channel::oneshot;
 
 use crate::{
+    clients::put_client,
     codec::encode,
     engine::{Engine, State},
     erasures::Erasure,
@@ -373,12 +374,19 @@ pub(crate) fn outbox_key(id: OutboxId) -> Vec<u8> {
 
 /// Puts a module's record.
 pub(crate) fn put_module(draft: &mut Draft<'_>, module: &ModuleRecord) -> Result<(), StoreError> {
-    draft.put("module", key(kind::MODULE, &[module.serial.as_bytes()]), module)
+    let key = [module_prefix(&module.serial), module.table.as_bytes().to_vec()].concat();
+    draft.put("module", key, module)
+}
+
+/// What the keys of all modules with a serial begin with: two hubs of one name may give out the same one. No serial
+/// has a zero byte in it.
+pub(crate) fn module_prefix(serial: &str) -> Vec<u8> {
+    key(kind::MODULE, &[serial.as_bytes(), &[0]])
 }
 
 fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreError> {
     for record in &wanted.clients {
-        draft.put("client", node_key(kind::CLIENT, &record.node), record)?;
+        put_client(draft, record)?;
     }
     for record in &wanted.hubs {
         draft.put("hub", node_key(kind::HUB, &record.node), record)?;

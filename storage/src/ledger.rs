@@ -20,6 +20,7 @@ pub(crate) mod kind {
     pub(crate) const USED: &[u8] = b"u";
     pub(crate) const TOLD: &[u8] = b"s";
     pub(crate) const CLIENT: &[u8] = b"c";
+    pub(crate) const CLIENT_NAME: &[u8] = b"C";
     pub(crate) const HUB: &[u8] = b"h";
     pub(crate) const IDENTITY: &[u8] = b"i";
     pub(crate) const EXCLUSION: &[u8] = b"x";
@@ -77,6 +78,11 @@ pub(crate) fn node_key(kind: &[u8], node: &NodeId) -> Vec<u8> {
 /// Key of a record about a block.
 pub(crate) fn block_key(kind: &[u8], block: &BlockId) -> Vec<u8> {
     key(kind, &[block.as_bytes()])
+}
+
+/// Key of the largest number by which this hub knows a client.
+pub(crate) fn last_client_key() -> Vec<u8> {
+    key(kind::META, &[b"last client"])
 }
 
 /// Key of the node's own clocks.

@@ -10,6 +10,7 @@
 //! [`Store`] is the whole of it; the two seams under it are [`disk::Disk`] and [`log::Log`].
 
 pub mod access;
+mod clients;
 mod codec;
 #[cfg(test)]
 mod crash;
@@ -66,6 +67,7 @@ mod worker;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use clients::{Applicant, Consent, EnrolError, Enrolled};
 pub use disk_os::{OsDisk, syncs};
 pub use error::{HoldRefusal, MarksRefusal, MintError, StoreError, TakeError, TakeRefusal};
 pub use keys::WaitingBlock;

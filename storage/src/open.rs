@@ -138,6 +138,7 @@ pub(crate) fn load(
             opens.saturating_mul(OUTBOX_IDS_PER_OPEN)
         }),
         poison: OnceLock::new(),
+        clients: Mutex::new(()),
         modules: Mutex::new(()),
     })
 }

@@ -4,6 +4,7 @@
 //! ([`crate::StoreError::RecordTooLarge`]).
 
 use dske_protocol::{
+    enrolment::Signature,
     ids::{BlockId, Name, NodeId, TableId},
     quota::Account,
 };
@@ -20,8 +21,8 @@ pub struct ClientRecord {
     pub name: Name,
     /// Identifier by which this hub knows it (§2.2).
     pub local_id: u64,
-    /// Multiaddresses where it may be reached.
-    pub addresses: Vec<String>,
+    /// Its own signature over id, name and applications, from its enrolment request.
+    pub signature: Signature,
     /// Applications on whose behalf it may speak.
     pub applications: Vec<String>,
     /// Whether the hub serves it.
@@ -35,7 +36,7 @@ pub struct ClientRecord {
 pub struct HubRecord {
     /// Its node id.
     pub node: NodeId,
-    /// What people call it.
+    /// What it called itself in the first module that came from it; it keeps that name here.
     pub name: Name,
     /// Multiaddresses where it may be reached.
     pub addresses: Vec<String>,

@@ -26,10 +26,10 @@ use dske_node::{
     DataDir, Me, admin,
     config::{Config, Role},
     control::{self, KeyGet, Passphrase, Reply, Request, Seal},
-    enrol::{EnrolmentRequest, FORMAT},
+    enrol::EnrolmentRequest,
 };
 use dske_protocol::ids::KeyId;
-use dske_storage::{Options, Store, pskm::ModuleKey};
+use dske_storage::{Consent, Options, Store, pskm::ModuleKey};
 use keeping::{Keeping, aside};
 use needles::Needles;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -101,17 +101,10 @@ impl Running {
 fn deliver(root: &Path, hub: &Node, client: &Node, seal: &Seal) {
     let open = |node: &Node| Store::open(&node.dir.store(), Options::default()).unwrap();
     let (hub_store, client_store) = (open(hub), open(client));
-    let enrolment = EnrolmentRequest {
-        format: FORMAT,
-        name: client.config.node.name.clone(),
-        node: client.me.node,
-        peer_id: client.me.peer_id.clone(),
-        addresses: Vec::new(),
-        applications: Vec::new(),
-    };
-    hub.ask(&hub_store, Request::EnrolAccept(enrolment));
+    let request = EnrolmentRequest::new(&client.dir, &client.config).unwrap();
+    hub.ask(&hub_store, Request::EnrolAccept { request, consent: Consent::default() });
     let path = root.join(format!("{}-{}.pskm", hub.config.node.name, client.config.node.name));
-    let name = client.config.node.name.clone();
+    let name = client.config.node.name.clone().into();
     let make =
         Request::PskmMake { client: name, lane_bytes: [64 << 10; 2], out: path.clone(), seal: seal.clone() };
     hub.ask(&hub_store, make);
@@ -136,7 +129,7 @@ async fn agree(from: &Node, with: &Node, bits: u64) -> Vec<u8> {
     let began = Instant::now();
     loop {
         let get = KeyGet {
-            with: vec![with.config.node.name.clone()],
+            with: vec![with.config.node.name.clone().into()],
             bits,
             hubs: Vec::new(),
             k: None,

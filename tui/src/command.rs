@@ -55,7 +55,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
             let node = option(&mut words, "as")?.map(name).transpose()?;
             let what = one(verb, &mut words)?;
             let deed = match verb {
-                "readmit" => Deed::Readmit { hub: name(what)? },
+                "readmit" => Deed::Readmit { hub: what.parse().map_err(|error| format!("{error}"))? },
                 _ => Deed::Retire { serial: what.to_owned() },
             };
             Command::Do(node, deed)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dske_protocol::ids::Name;
+use dske_protocol::{ids::Name, naming::NodeRef};
 
 /// Something to be done at a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Deed {
     /// Use an excluded hub again.
     Readmit {
         /// The hub.
-        hub: Name,
+        hub: NodeRef,
     },
     /// Take a module out of use for good.
     Retire {

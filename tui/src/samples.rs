@@ -76,7 +76,16 @@ fn hub_shares(shares: u8) -> Vec<HubShare> {
 
 fn forecast(hub: &str, lane: Lane, empty_in_s: Option<u64>, level: Level) -> PadForecast {
     let bytes_per_s = if empty_in_s.is_some() { 2_000 } else { 0 };
-    PadForecast { peer: name(hub), lane, left_bytes: 300_000, bytes: 8 << 20, bytes_per_s, empty_in_s, level }
+    PadForecast {
+        node: NodeId::new([hub.as_bytes()[1]; 32]),
+        peer: name(hub),
+        lane,
+        left_bytes: 300_000,
+        bytes: 8 << 20,
+        bytes_per_s,
+        empty_in_s,
+        level,
+    }
 }
 
 fn module(hub: &str, state: ModuleState) -> ModuleRecord {
@@ -151,7 +160,7 @@ pub(crate) fn client() -> Status {
             session("aborted", 2, Some("two candidates: injection threshold")),
         ],
         wishes: vec![WishStatus {
-            with: vec![name("dave")],
+            with: vec![String::from("dave")],
             key_bytes: 32,
             step: Step::Identity,
             waiting_us: 300_000,

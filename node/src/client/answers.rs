@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use dske_protocol::{
     identity::HubWord,
+    ids::NodeId,
     message::{Identity, Subject},
 };
 
@@ -29,18 +30,19 @@ struct Inquiry {
     name: String,
     at_ms: u64,
     outcome: String,
-    words: Vec<(String, HubWord)>,
+    /// Each hub's word, with what to call the hub.
+    words: Vec<(NodeId, String, HubWord)>,
     accepted: Option<Identity>,
 }
 
 impl Answers {
-    /// The hubs, by name, have said who somebody is. Where only those that were silent before were asked, the words of
+    /// The hubs, each with what to call it, have said who somebody is. Where only those that were silent before were asked, the words of
     /// the others stand.
     pub(super) fn heard(
         &mut self,
         subject: &Subject,
         known: Option<String>,
-        words: impl Iterator<Item = (String, HubWord)>,
+        words: impl Iterator<Item = (NodeId, String, HubWord)>,
     ) {
         let name = known.unwrap_or_else(|| match subject {
             Subject::Node(node) => node.short(),
@@ -55,11 +57,11 @@ impl Answers {
             words: Vec::new(),
             accepted: None,
         });
-        for (hub, word) in words {
-            inquiry.words.retain(|(other, _)| *other != hub);
-            inquiry.words.push((hub, word));
+        for (hub, label, word) in words {
+            inquiry.words.retain(|(other, ..)| *other != hub);
+            inquiry.words.push((hub, label, word));
         }
-        inquiry.words.sort_by(|(one, _), (other, _)| one.cmp(other));
+        inquiry.words.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
         (inquiry.name, inquiry.at_ms) = (name, now_ms());
         self.0.truncate(INQUIRIES_MAX - 1);
         self.0.push_front(inquiry);
@@ -79,6 +81,13 @@ impl Answers {
         self.change(subject, |inquiry| {
             inquiry.outcome = format!("not established: {why}");
             inquiry.accepted = None;
+        });
+    }
+
+    /// Nothing was agreed this time; what was before stands.
+    pub(super) fn in_vain(&mut self, subject: &Subject, why: &str) {
+        self.change(subject, |inquiry| {
+            inquiry.outcome = format!("established before; asked once more: {why}")
         });
     }
 
@@ -105,10 +114,14 @@ impl Inquiry {
     }
 
     fn status(&self) -> InquiryStatus {
-        let word = |(hub, word): &(String, HubWord)| {
+        let word = |(_, hub, word): &(NodeId, String, HubWord)| {
             let (says, agrees) = match word {
                 HubWord::Silent => ("no answer".to_owned(), None),
                 HubWord::Unknown => ("does not know it".to_owned(), None),
+                HubWord::Unsigned(claim) => {
+                    let says = format!("{} is {}, which nobody has signed", claim.name, claim.node.short());
+                    (says, Some(false))
+                }
                 HubWord::Claim(claim) => {
                     let mut says = format!("{} is {}", claim.name, claim.node.short());
                     for application in claim.applications.iter().take(APPLICATIONS_SHOWN) {
@@ -135,30 +148,29 @@ impl Inquiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dske_protocol::ids::NodeId;
 
     #[test]
     fn claims_stand_beside_what_was_accepted() {
-        let identity = |id| Identity {
-            node: NodeId::new([id; 32]),
-            name: "bob".parse().unwrap(),
-            applications: Vec::new(),
-        };
+        let node = |id: u8| NodeId::new([id; 32]);
+        let identity =
+            |id| Identity { node: node(id), name: "bob".parse().unwrap(), applications: Vec::new() };
         let subject = Subject::Name("bob".parse().unwrap());
         let mut answers = Answers::default();
         let words = [
-            ("p2".to_owned(), HubWord::Claim(identity(2))),
-            ("p1".to_owned(), HubWord::Claim(identity(1))),
-            ("p3".to_owned(), HubWord::Silent),
+            (node(2), "p2".to_owned(), HubWord::Claim(identity(2))),
+            (node(1), "p1".to_owned(), HubWord::Claim(identity(1))),
+            (node(3), "p3".to_owned(), HubWord::Silent),
         ];
         answers.heard(&subject, None, words.into_iter());
         answers.accepted(&subject, &identity(1));
         // Asked again: only the silent one.
-        answers.heard(&subject, None, [("p3".to_owned(), HubWord::Unknown)].into_iter());
+        answers.heard(&subject, None, [(node(3), "p3".to_owned(), HubWord::Unknown)].into_iter());
         let told = answers.newest_first();
         assert_eq!(told.len(), 1);
         let agrees: Vec<_> = told[0].words.iter().map(|word| (word.hub.as_str(), word.agrees)).collect();
         assert_eq!(agrees, [("p1", Some(true)), ("p2", Some(false)), ("p3", None)]);
+        answers.in_vain(&subject, "too few");
+        assert_eq!(answers.newest_first()[0].words[0].agrees, Some(true), "what was established stands");
         answers.undecided(&subject, "too few");
         assert!(answers.newest_first()[0].words.iter().all(|word| word.agrees.is_none()));
     }

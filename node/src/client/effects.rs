@@ -52,7 +52,7 @@ impl ClientActor {
                 SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
                 SenderEffect::Began { id, agreement } => {
                     let beginning = Beginning { side: Side::Sender, steps: self.wishes.steps(id, now) };
-                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                    let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.began(now, &beginning, &agreement, |node| names.of(node));
                 }
                 SenderEffect::Ended { id, block, result } => self.agreement_ended(now, id, block, result),
@@ -99,14 +99,14 @@ impl ClientActor {
                 }
                 ReceiverEffect::Began(agreement) => {
                     let beginning = Beginning { side: Side::Receiver, steps: Vec::new() };
-                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                    let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.began(now, &beginning, &agreement, |node| names.of(node));
                 }
                 ReceiverEffect::LateShare { block, shares } => {
                     self.sessions.update(&block, |session, _| session.shares = shares);
                 }
                 ReceiverEffect::Progress { agreement, outcome, .. } => {
-                    let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                    let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));
                     let (sender, block) = (agreement.sender, agreement.block);
                     // The sender of a round has a tagged word of its own, which needs no hub's.
@@ -195,7 +195,7 @@ impl ClientActor {
                     self.sync.send(hub, bytes, |bytes| Command::Identity { hub, inquiry, bytes });
                 }
                 IdentityEffect::Excluded { hub, reason } => {
-                    let name = self.hubs.name(&hub).unwrap_or_else(|| hub.short());
+                    let name = self.hubs.roll().label(&hub);
                     self.sessions.event(Level::Crit, format!("{name} is excluded: {reason}"));
                     self.hubs.exclude(&hub, Some(reason));
                     self.receiver.handle(now, ReceiverInput::ExcludeHub(hub));
@@ -203,7 +203,9 @@ impl ClientActor {
                 IdentityEffect::Heard { subject, words } => self.identity_heard(&subject, words),
                 IdentityEffect::Decided { subject, result } => self.identity_decided(now, subject, result),
                 IdentityEffect::Widened(established) => self.identity_widened(now, established),
-                IdentityEffect::Contradicted { subject, hub } => self.identity_contradicted(&subject, &hub),
+                IdentityEffect::Contradicted { established, hub, claim } => {
+                    self.identity_contradicted(&established, &hub, &claim);
+                }
             }
         }
         self.desk_pads.execute(pad_effects);

@@ -6,7 +6,8 @@ use std::{
 };
 
 use dske_protocol::{
-    ids::{Name, NodeId, TableId},
+    ids::{NodeId, TableId},
+    naming::{NodeRef, Roll},
     params::Time,
     sender::HubChoice,
     sync::Pace,
@@ -38,23 +39,42 @@ struct HubState {
 }
 
 /// See the head of the file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hubs {
     hubs: BTreeMap<NodeId, HubState>,
-    /// Names that the policy accepts; empty means all.
-    accepted: Vec<Name>,
+    /// All hubs that modules came from, also those that the policy does not accept.
+    roll: Roll,
+    /// Those that the policy accepts; empty means all.
+    accepted: Vec<NodeRef>,
     /// When tables may be compared again.
     pace: Pace,
 }
 
 impl Hubs {
-    pub(super) fn new(accepted: Vec<Name>) -> Self {
-        Self { hubs: BTreeMap::new(), accepted, pace: Pace::default() }
+    /// The hubs that modules came from, as far as the policy accepts them.
+    pub(super) fn new(accepted: Vec<NodeRef>, records: Vec<HubRecord>) -> Self {
+        let mut hubs = Self { hubs: BTreeMap::new(), roll: Roll::default(), accepted, pace: Pace::default() };
+        // All names first: whom one of them means depends on who had it first.
+        for record in &records {
+            hubs.roll.add(record.node, record.name.clone(), record.since_ms);
+        }
+        for record in records {
+            hubs.insert(Time::ZERO, record);
+        }
+        hubs
     }
 
-    /// Takes a hub in, or new addresses of one. Gives whether the policy accepts it.
+    /// The names of all hubs.
+    pub(super) fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    /// Takes a hub in, or new addresses of one. Gives whether the policy accepts it: a hub that calls itself by a name
+    /// that another had here first is not whom the policy means by that name.
     pub(super) fn insert(&mut self, now: Time, record: HubRecord) -> bool {
-        let accepted = self.accepted.is_empty() || self.accepted.contains(&record.name);
+        self.roll.add(record.node, record.name.clone(), record.since_ms);
+        let meant = |meant: &NodeRef| self.roll.first(meant) == Some(record.node);
+        let accepted = self.accepted.is_empty() || self.accepted.iter().any(meant);
         if accepted {
             let fresh = |record| HubState {
                 record,
@@ -82,14 +102,6 @@ impl Hubs {
         if let Some(hub) = self.hubs.get_mut(hub) {
             hub.excluded = reason;
         }
-    }
-
-    pub(super) fn by_name(&self, name: &Name) -> Option<NodeId> {
-        self.hubs.values().find(|hub| hub.record.name == *name).map(|hub| hub.record.node)
-    }
-
-    pub(super) fn name(&self, node: &NodeId) -> Option<String> {
-        self.hubs.get(node).map(|hub| hub.record.name.to_string())
     }
 
     /// Hubs that may speak and be spoken to.
@@ -162,11 +174,11 @@ impl Hubs {
         &self,
         usable: &BTreeSet<NodeId>,
         serving: &BTreeSet<NodeId>,
-        only: &[Name],
+        only: &[NodeId],
         n: u8,
     ) -> Vec<HubChoice> {
         let wanted = |hub: &&HubState| {
-            let named = only.is_empty() || only.contains(&hub.record.name);
+            let named = only.is_empty() || only.contains(&hub.record.node);
             named && hub.excluded.is_none() && serving.contains(&hub.record.node)
         };
         let choice = |hub: &HubState| {
@@ -212,5 +224,40 @@ impl Hubs {
             waiting: 0,
         };
         self.hubs.values().map(peer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: u8, name: &str, since_ms: u64) -> HubRecord {
+        let name = name.parse().unwrap();
+        HubRecord { node: NodeId::new([id; 32]), name, addresses: Vec::new(), since_ms }
+    }
+
+    #[test]
+    fn a_policy_lets_no_hub_in_by_what_it_calls_itself() {
+        let policy =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<NodeRef>>();
+        let node = |id: u8| NodeId::new([id; 32]);
+        let (first, other) = (record(9, "p1", 1), record(2, "p2", 2));
+        // Its id comes before that of the first in every list.
+        let pretender = record(1, "p1", 3);
+        let accepted = policy(&["p1", "p2"]);
+        let mut hubs = Hubs::new(accepted.clone(), vec![other.clone(), first.clone()]);
+        assert!(!hubs.insert(Time::ZERO, pretender.clone()));
+        assert_eq!(hubs.accepted(), BTreeSet::from([node(2), node(9)]));
+        // After a restart too.
+        let hubs = Hubs::new(accepted, vec![pretender.clone(), other.clone(), first.clone()]);
+        assert_eq!(hubs.accepted(), BTreeSet::from([node(2), node(9)]));
+        assert_eq!(hubs.roll().label(&node(1)), "p1/01010101");
+        // The operator can mean it all the same.
+        for text in ["p1/01010101", &node(1).to_string()] {
+            let hubs = Hubs::new(policy(&[text]), vec![pretender.clone(), first.clone()]);
+            assert_eq!(hubs.accepted(), BTreeSet::from([node(1)]));
+        }
+        let all = Hubs::new(Vec::new(), vec![pretender, other, first]);
+        assert_eq!(all.accepted().len(), 3);
     }
 }

@@ -17,7 +17,7 @@ use dske_protocol::{
 use dske_storage::IdentityRecord;
 
 use super::{ClientActor, Known, failures};
-use crate::{network::Command, status::Level};
+use crate::{clock::now_ms, network::Command, status::Level};
 
 /// How long hubs are given to answer an identity request.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -126,11 +126,12 @@ impl ClientActor {
     /// The hubs have said who somebody is; what follows is told after this.
     pub(super) fn identity_heard(&mut self, subject: &Subject, words: Vec<(NodeId, HubWord)>) {
         let known = match subject {
-            Subject::Node(node) => self.identities.get(node).map(|known| known.name.to_string()),
+            Subject::Node(node) => self.identities.contains_key(node).then(|| self.roll.label(node)),
             Subject::Name(_) => None,
         };
-        let name = |hub: &NodeId| self.hubs.name(hub).unwrap_or_else(|| hub.short());
-        self.answers.heard(subject, known, words.into_iter().map(|(hub, word)| (name(&hub), word)));
+        let roll = self.hubs.roll();
+        let words = words.into_iter().map(|(hub, word)| (hub, roll.label(&hub), word));
+        self.answers.heard(subject, known, words);
     }
 
     /// More hubs know a client that was known already.
@@ -139,22 +140,22 @@ impl ClientActor {
         let Some(known) = self.identities.get_mut(&identity.node) else { return };
         known.hubs = known_as.into_iter().map(|(hub, _)| hub).collect();
         self.answers.accepted(&Subject::Node(identity.node), &identity);
-        let text = format!("{} hubs agree on the identity of {} now", known.hubs.len(), known.name);
+        let label = self.roll.label(&identity.node);
+        let text = format!("{} hubs agree on the identity of {label} now", known.hubs.len());
         self.sessions.event(Level::Info, text);
         self.advance_wishes(now);
     }
 
-    /// A hub would have a client that is known be somebody else.
-    pub(super) fn identity_contradicted(&mut self, subject: &Subject, hub: &NodeId) {
-        let hub = self.hubs.name(hub).unwrap_or_else(|| hub.short());
-        let who = match subject {
-            Subject::Node(node) => match self.identities.get(node) {
-                Some(known) => known.name.to_string(),
-                None => node.short(),
-            },
-            Subject::Name(name) => name.to_string(),
-        };
-        let text = format!("{hub} knows {who} by another name or other applications: it does not serve it");
+    /// A hub would have a client that is known be somebody else. The hub may be honest: who enrols with it otherwise
+    /// than with the others causes this.
+    pub(super) fn identity_contradicted(&mut self, known: &Identity, hub: &NodeId, claim: &Identity) {
+        let hub = self.hubs.roll().label(hub);
+        let text = format!(
+            "{hub} claims {}, where other hubs claim {}: it does not serve keys with {}; ask its operator how that client is enrolled there",
+            described(claim),
+            described(known),
+            known.name,
+        );
         self.sessions.event(Level::Warn, text);
     }
 
@@ -173,28 +174,32 @@ impl ClientActor {
                 let text = format!("the identity of {name} is established: {} hubs agree", hubs.len());
                 self.sessions.event(Level::Info, text);
                 self.send(Command::Acquaint { node, known: true });
+                self.roll.rename(node, name.clone(), now_ms());
                 self.identities.insert(node, Known { name, hubs, asked: Asked::default() });
                 self.set_quotas();
                 self.receiver.handle(now, ReceiverInput::Sender { node, established: true });
                 self.call(node);
             }
             Err(error) => {
-                self.answers.undecided(&subject, &error.to_string());
                 let who = match &subject {
                     Subject::Node(node) => {
                         let node = *node;
                         self.receiver.handle(now, ReceiverInput::Sender { node, established: false });
-                        node.short()
+                        self.roll.label(&node)
                     }
                     Subject::Name(name) => name.to_string(),
                 };
-                let text = format!("the identity of {who} is not established: {error}");
-                self.sessions.event(Level::Warn, text);
+                // Two inquiries may be under way about one client: what the first establishes, the other does not undo.
+                if self.is_established(&subject) {
+                    self.answers.in_vain(&subject, &error.to_string());
+                } else {
+                    self.answers.undecided(&subject, &error.to_string());
+                    let text = format!("the identity of {who} is not established: {error}");
+                    self.sessions.event(Level::Warn, text);
+                    let why = self.with_versions(failures::identity(&who, error));
+                    self.wishes.fail(&subject, &why);
+                }
             }
-        }
-        if let (Subject::Name(name), Err(error)) = (&subject, &result) {
-            let why = self.with_versions(failures::identity(name.as_str(), error));
-            self.wishes.fail(name, &why);
         }
         self.advance_wishes(now);
     }
@@ -205,6 +210,14 @@ impl ClientActor {
         if !addresses.is_empty() && !self.linked.contains(&node) {
             self.send(Command::Dial { node, addresses });
         }
+    }
+}
+
+fn described(identity: &Identity) -> String {
+    let Identity { node, name, applications } = identity;
+    match applications.len() {
+        0 => format!("{name} ({})", node.short()),
+        count => format!("{name} ({}) with {count} applications", node.short()),
     }
 }
 

@@ -12,6 +12,7 @@ mod inquiries;
 mod links;
 mod sessions;
 mod streams;
+mod whom;
 mod wishes;
 
 use std::{
@@ -27,6 +28,7 @@ use dske_protocol::{
     identity::{IdentityDesk, IdentityInput},
     ids::{BlockId, KeyId, Name, NodeId},
     message::{Notice, NoticeOutcome},
+    naming::{NodeRef, Roll},
     params::{AcceptancePolicy, Time},
     receiver::{Receiver, ReceiverCounters, ReceiverInput},
     refusal::Refusal,
@@ -50,6 +52,7 @@ use self::{
     links::Hearsay,
     sessions::{Sessions, micros},
     streams::{BatchReply, Streams},
+    whom::Names,
     wishes::Wishes,
 };
 use crate::{
@@ -97,7 +100,7 @@ pub(crate) enum ClientOrder {
     /// A module was imported.
     Hub(HubRecord),
     /// A hub is to be used again.
-    Readmit(Name, oneshot::Sender<Result<(), Failure>>),
+    Readmit(NodeRef, oneshot::Sender<Result<(), Failure>>),
     /// What is going on.
     Status(oneshot::Sender<ClientView>),
 }
@@ -140,6 +143,8 @@ pub(crate) struct ClientActor {
     desk_pads: Pads,
     sync: Sync<ClientEnd>,
     identities: BTreeMap<NodeId, Known>,
+    /// The names of those whose identity is established.
+    roll: Roll,
     inquiries: Vec<PendingInquiry>,
     answers: Answers,
     widen_due: Time,
@@ -176,15 +181,13 @@ impl ClientActor {
         directory: Directory,
         measures: Measures,
     ) -> Result<Self, StoreError> {
-        let mut hubs = Hubs::new(policy.hubs.clone());
-        for record in store.hubs()? {
-            hubs.insert(Time::ZERO, record);
-        }
+        let mut hubs = Hubs::new(policy.hubs.clone(), store.hubs()?);
         for exclusion in store.exclusions()? {
             hubs.exclude(&exclusion.hub, Some(exclusion.reason));
         }
-        let mut identities = BTreeMap::new();
+        let (mut identities, mut roll) = (BTreeMap::new(), Roll::default());
         for record in store.identities()? {
+            roll.add(record.node, record.name.clone(), record.established_ms);
             let hubs = record.known_as.iter().map(|(hub, _)| *hub).collect();
             identities.insert(record.node, Known { name: record.name, hubs, asked: Asked::default() });
         }
@@ -228,6 +231,7 @@ impl ClientActor {
             me,
             hubs,
             identities,
+            roll,
             policy,
             store,
             commands,
@@ -242,8 +246,7 @@ impl ClientActor {
 
     /// Gives the receiver the quotas of those whose names are known by now.
     fn set_quotas(&mut self) {
-        let names = self.identities.iter().map(|(node, known)| (known.name.as_str(), *node));
-        self.receiver.set_quotas(quotas(&self.policy, names));
+        self.receiver.set_quotas(quotas(&self.policy, |meant| self.roll.first(meant)));
     }
 
     /// Runs until the network is gone.
@@ -398,12 +401,17 @@ impl ClientActor {
                 self.send(Command::Acquaint { node, known: true });
                 if self.hubs.insert(now, record) {
                     self.receiver.accept_hub(node);
+                } else {
+                    let label = self.hubs.roll().label(&node);
+                    let text =
+                        format!("{label} is not used: policy.hubs does not name it (its id is {node})");
+                    self.sessions.event(Level::Warn, text);
                 }
                 let connected = self.linked.contains(&node);
                 self.hubs.connection(now, &node, connected);
                 self.hub_errands(now);
             }
-            ClientOrder::Readmit(name, reply) => self.readmit(&name, reply),
+            ClientOrder::Readmit(meant, reply) => self.readmit(&meant, reply),
             ClientOrder::Status(reply) => {
                 // An asker that has gone needs no answer.
                 let _ = reply.send(self.view(now));
@@ -411,20 +419,18 @@ impl ClientActor {
         }
     }
 
-    fn readmit(&mut self, name: &Name, reply: oneshot::Sender<Result<(), Failure>>) {
-        let Some(hub) = self.hubs.by_name(name) else {
-            let unknown = crate::control::failure(
-                "dske::hub::unknown",
-                1,
-                format!("no module from a hub called {name} has been imported"),
-                "see `dske status` for the hubs",
-            );
-            let _ = reply.send(Err(unknown));
-            return;
+    fn readmit(&mut self, meant: &NodeRef, reply: oneshot::Sender<Result<(), Failure>>) {
+        let hub = match self.hub_meant(meant) {
+            Ok(hub) => hub,
+            Err(why) => {
+                let _ = reply.send(Err(why));
+                return;
+            }
         };
         self.hubs.exclude(&hub, None);
         self.receiver.accept_hub(hub);
-        self.sessions.event(Level::Info, format!("{name} is used again, by order of the operator"));
+        let label = self.hubs.roll().label(&hub);
+        self.sessions.event(Level::Info, format!("{label} is used again, by order of the operator"));
         let committed = self.store.commit(Transaction { readmit: vec![hub], ..Transaction::default() });
         tokio::spawn(async move {
             let result = match committed.await {
@@ -465,7 +471,7 @@ impl ClientActor {
             node: *node,
             name: known.name.clone(),
             claims: u32::try_from(known.hubs.len()).unwrap_or(u32::MAX),
-            hubs: known.hubs.iter().map(|hub| self.hubs.name(hub).unwrap_or_else(|| hub.short())).collect(),
+            hubs: known.hubs.iter().map(|hub| self.hubs.roll().label(hub)).collect(),
         };
         ClientView {
             policy: PolicyStatus {
@@ -492,31 +498,18 @@ impl ClientActor {
             measures: self.sessions.measures.clone(),
             streams: self.stream_status(),
             quotas: {
-                let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                let names = self.names();
                 shown(self.receiver.uses(now), |node| names.of(node))
             },
         }
     }
 
+    fn names(&self) -> Names<'_> {
+        Names { hubs: &self.hubs, clients: &self.roll, me: &self.me }
+    }
+
     fn send(&self, command: Command) {
         // Fails only when the network task has ended, and then the process is ending.
         let _ = self.commands.send(command);
-    }
-}
-
-/// Names for ids, as far as they are known.
-struct Names<'a> {
-    hubs: &'a Hubs,
-    identities: &'a BTreeMap<NodeId, Known>,
-    me: &'a (NodeId, Name),
-}
-
-impl Names<'_> {
-    fn of(&self, node: &NodeId) -> String {
-        if *node == self.me.0 {
-            return self.me.1.to_string();
-        }
-        let client = || self.identities.get(node).map(|known| known.name.to_string());
-        self.hubs.name(node).or_else(client).unwrap_or_else(|| node.short())
     }
 }

@@ -14,8 +14,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
     hub::RequestId,
-    ids::{KeyId, Name, NodeId},
-    message::Subject,
+    ids::{KeyId, NodeId},
+    naming::NodeRef,
     params::{KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, PURPOSE_BYTES_MAX, RECEIVERS_MAX, Time},
     pool::Pool,
 };
@@ -31,7 +31,7 @@ use self::{
     pool::{BATCH_BYTES_MAX, Waiting, hand_out},
     window::Window,
 };
-use super::{ClientActor, Names, failures};
+use super::{ClientActor, Names, failures, whom::Whom};
 use crate::{
     control::{Failure, StreamSpec, failure, stopping, store_failure},
     status::StreamStatus,
@@ -160,11 +160,14 @@ impl ClientActor {
     }
 
     fn open_stream(&mut self, now: Time, opening: Opening) {
-        let unknown = opening.spec.with.iter().filter(|name| self.client_named(name).is_err());
-        let unknown: Vec<Name> = unknown.cloned().collect();
+        let unknown = opening.spec.with.iter().filter_map(|meant| match self.whom(meant) {
+            Whom::Ask(subject) => Some(subject),
+            Whom::Known(_) | Whom::Refused(_) => None,
+        });
+        let unknown: Vec<_> = unknown.collect();
         let few = opening.spec.with.len() <= RECEIVERS_MAX && self.streams.opening.len() < STREAMS_MAX;
         if !unknown.is_empty() && few && now < opening.until && !opening.reply.is_closed() {
-            unknown.into_iter().for_each(|name| self.establish(now, Subject::Name(name)));
+            unknown.into_iter().for_each(|subject| self.establish(now, subject));
             self.streams.opening.push(opening);
             return;
         }
@@ -263,8 +266,8 @@ impl ClientActor {
             ));
         }
         let mut receivers = Vec::with_capacity(spec.with.len());
-        for name in &spec.with {
-            receivers.push(self.client_named(name)?);
+        for meant in &spec.with {
+            receivers.push(self.receiver_meant(meant)?);
         }
         let receivers = sorted(&receivers);
         if !receivers.is_sorted_by(|a, b| a < b) {
@@ -280,21 +283,22 @@ impl ClientActor {
         })
     }
 
-    fn client_named(&self, name: &Name) -> Result<NodeId, Failure> {
-        let found = self.identities.iter().find(|(_, known)| known.name == *name);
-        found.map(|(node, _)| *node).ok_or_else(|| {
-            failure(
+    pub(super) fn receiver_meant(&self, meant: &NodeRef) -> Result<NodeId, Failure> {
+        match self.whom(meant) {
+            Whom::Known(node) => Ok(node),
+            Whom::Refused(why) => Err(why),
+            Whom::Ask(_) => Err(failure(
                 "dske::identity::unknown",
                 3,
-                format!("the identity of {name} is not established yet"),
+                format!("the identity of {meant} is not established yet"),
                 "it is asked for; try again in a moment, and see `dske status` for hubs that are not connected",
-            )
-        })
+            )),
+        }
     }
 
     /// The streams as they stand.
     pub(super) fn stream_status(&self) -> Vec<StreamStatus> {
-        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         let status = |stream: &Stream| StreamStatus {
             with: stream.record.receivers.iter().map(|node| names.of(node)).collect(),
             purpose: stream.record.purpose.clone(),
@@ -340,7 +344,7 @@ impl ClientActor {
 }
 
 fn unknown_stream(spec: &StreamSpec) -> Failure {
-    let with: Vec<_> = spec.with.iter().map(Name::as_str).collect();
+    let with: Vec<_> = spec.with.iter().map(ToString::to_string).collect();
     failure(
         "dske::stream::unknown",
         1,

@@ -1,11 +1,14 @@
 //! Requests for keys from their arrival to their end: names become identities, links are tried, a roster
 //! is chosen, and the sender takes over.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use dske_protocol::{
     hub::RequestId,
-    ids::{BlockId, KeyId, Lane, Name, NodeId},
+    ids::{BlockId, KeyId, Lane, NodeId},
     message::{Content, Subject},
     params::Time,
     refusal::SendFailure,
@@ -13,7 +16,10 @@ use dske_protocol::{
 };
 use dske_storage::SecretBytes;
 
-use super::{ClientActor, KeyReply, Names, failures, micros};
+use super::{
+    ClientActor, KeyReply, Names, failures, micros,
+    whom::{Whom, subject},
+};
 use crate::{
     config::PolicyConfig,
     control::{Failure, KeyDelivery, KeyGet, failure},
@@ -53,6 +59,8 @@ pub(super) struct Wishes {
 
 struct Waiting {
     get: KeyGet,
+    /// The hubs that it is confined to; none is all.
+    hubs: Vec<NodeId>,
     reply: KeyReply,
     began: Time,
     link_until: Option<Time>,
@@ -60,6 +68,8 @@ struct Waiting {
 
 struct UnderWay {
     get: KeyGet,
+    /// Whom it is with, in the order in which they were named.
+    receivers: Vec<NodeId>,
     reply: KeyReply,
     began: Time,
     started: Time,
@@ -89,7 +99,7 @@ impl Wishes {
     /// The wishes that are not among the sessions yet, oldest first.
     pub(super) fn status(&self, now: Time) -> Vec<WishStatus> {
         let status = |get: &KeyGet, step, began: Time| WishStatus {
-            with: get.with.clone(),
+            with: get.with.iter().map(ToString::to_string).collect(),
             key_bytes: get.bits / 8,
             step,
             waiting_us: micros(now.saturating_sub(began)),
@@ -100,9 +110,10 @@ impl Wishes {
         making.chain(waiting).take(SHOWN_MAX).collect()
     }
 
-    /// Ends every wish for a name whose identity could not be established.
-    pub(super) fn fail(&mut self, name: &Name, why: &Failure) {
-        for wish in self.waiting.extract_if(.., |wish| wish.get.with.contains(name)) {
+    /// Ends every wish for somebody whose identity could not be established.
+    pub(super) fn fail(&mut self, about: &Subject, why: &Failure) {
+        let concerned = |wish: &mut Waiting| wish.get.with.iter().any(|meant| subject(meant) == *about);
+        for wish in self.waiting.extract_if(.., concerned) {
             let _ = wish.reply.send(Err(why.clone()));
         }
     }
@@ -118,7 +129,15 @@ impl ClientActor {
             let _ = reply.send(Err(failures::send(&SendFailure::Busy, NodeId::short)));
             return;
         }
-        let waiting = Waiting { get, reply, began: now, link_until: None };
+        let hubs = get.hubs.iter().map(|meant| self.hub_meant(meant)).collect();
+        let hubs: Vec<NodeId> = match hubs {
+            Ok(hubs) => hubs,
+            Err(why) => {
+                let _ = reply.send(Err(why));
+                return;
+            }
+        };
+        let waiting = Waiting { get, hubs, reply, began: now, link_until: None };
         if let Some(waiting) = self.advance_wish(now, waiting) {
             self.wishes.waiting.push(waiting);
         }
@@ -150,17 +169,24 @@ impl ClientActor {
         }
         let mut receivers = Vec::with_capacity(wish.get.with.len());
         let mut unknown = Vec::new();
-        for name in &wish.get.with {
-            match self.identities.iter().find(|(_, known)| known.name == *name) {
-                Some((&node, _)) => receivers.push(node),
-                None => unknown.push(name.clone()),
+        for meant in &wish.get.with {
+            match self.whom(meant) {
+                Whom::Known(node) => receivers.push(node),
+                Whom::Ask(subject) => unknown.push(subject),
+                Whom::Refused(why) => {
+                    let _ = wish.reply.send(Err(why));
+                    return None;
+                }
             }
         }
         if !unknown.is_empty() {
-            for name in unknown {
-                self.establish(now, Subject::Name(name));
-            }
+            unknown.into_iter().for_each(|subject| self.establish(now, subject));
             return Some(wish);
+        }
+        if receivers.iter().collect::<BTreeSet<_>>().len() != receivers.len() {
+            let why = failure("dske::key::parameters", 2, "a receiver is named twice".into(), "");
+            let _ = wish.reply.send(Err(why));
+            return None;
         }
         let unlinked: Vec<_> = receivers.iter().filter(|node| !self.linked.contains(node)).copied().collect();
         if !unlinked.is_empty() {
@@ -188,13 +214,13 @@ impl ClientActor {
                 serving.retain(|hub| known.hubs.contains(hub));
             }
         }
-        let hubs = self.hubs.choices(&usable, &serving, &wish.get.hubs, self.policy.n);
-        let linked: std::collections::BTreeSet<_> =
+        let hubs = self.hubs.choices(&usable, &serving, &wish.hubs, self.policy.n);
+        let linked: BTreeSet<_> =
             receivers.iter().filter(|node| self.linked.contains(node)).copied().collect();
         let patience = if linked.is_empty() { STRAGGLERS } else { self.policy.deadline() + NOTICE_MARGIN };
         let timeout = Duration::from_millis(wish.get.timeout_ms).min(TIMEOUT_MAX);
         let key_wish = KeyWish {
-            receivers,
+            receivers: receivers.clone(),
             // `check` has seen that it fits.
             key_bytes: u32::try_from(wish.get.bits / 8).unwrap_or(u32::MAX),
             content: Content::Keys(1),
@@ -209,7 +235,8 @@ impl ClientActor {
         };
         let id = self.wishes.next_id();
         let Waiting { get, reply, began, .. } = wish;
-        self.wishes.under_way.insert(id, UnderWay { get, reply, began, started: now, drawn: false });
+        let under_way = UnderWay { get, receivers, reply, began, started: now, drawn: false };
+        self.wishes.under_way.insert(id, under_way);
         self.sender.handle(now, SenderInput::Start { id, wish: key_wish }, &mut self.rng);
     }
 
@@ -235,7 +262,7 @@ impl ClientActor {
 
     fn session_over(&mut self, now: Time, block: Option<BlockId>, result: &Result<AgreedKey, SendFailure>) {
         let Some(block) = block else { return };
-        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         let told = match result {
             Ok(agreed) => Ok((agreed.shares, agreed.liars.iter().map(|hub| names.of(hub)).collect())),
             Err(error) => Err(failures::send(error, |node| names.of(node)).message),
@@ -251,14 +278,14 @@ impl ClientActor {
         result: Result<AgreedKey, SendFailure>,
     ) {
         let Some(under_way) = self.wishes.under_way.remove(&id) else { return };
-        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         let took_us = micros(now.saturating_sub(under_way.began));
         let result = match result {
             Err(error) => {
                 self.sessions.aborted += 1;
                 let why = self.with_versions(failures::send(&error, |node| names.of(node)));
                 if block.is_none() {
-                    let with: Vec<_> = under_way.get.with.iter().map(Name::as_str).collect();
+                    let with: Vec<_> = under_way.get.with.iter().map(ToString::to_string).collect();
                     let text = format!("no key with {}: {}", with.join(", "), why.message);
                     self.sessions.event(Level::Warn, text);
                 }
@@ -268,13 +295,15 @@ impl ClientActor {
                 self.sessions.sent += 1;
                 let agreement = &agreed.agreement;
                 let liars: Vec<_> = agreed.liars.iter().map(|hub| names.of(hub)).collect();
-                let confirmed = agreed.confirmed.iter().filter_map(|node| self.identities.get(node));
+                // As they were named by who asked.
+                let named = under_way.receivers.iter().zip(&under_way.get.with);
+                let confirmed = named.filter(|(node, _)| agreed.confirmed.contains(node));
                 Ok(KeyDelivery {
                     id: KeyId { block: agreement.block, index: 0 },
                     n: agreement.n(),
                     k: agreement.k,
                     shares: agreed.shares,
-                    confirmed: confirmed.map(|known| known.name.clone()).collect(),
+                    confirmed: confirmed.map(|(_, meant)| meant.clone()).collect(),
                     liars,
                     burned_bytes: agreement.burned_bytes(Lane::Up),
                     burned_hubs: agreed.asked,
@@ -306,9 +335,6 @@ fn check(get: &KeyGet, policy: &PolicyConfig) -> Result<(), Failure> {
     }
     if get.with.is_empty() || get.with.len() > dske_protocol::params::RECEIVERS_MAX {
         return bad(format!("give 1 to {} receivers", dske_protocol::params::RECEIVERS_MAX));
-    }
-    if get.with.iter().collect::<std::collections::BTreeSet<_>>().len() != get.with.len() {
-        return bad("a receiver is named twice".into());
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 
 use std::{fmt, path::PathBuf};
 
-use dske_protocol::ids::{KeyId, Name};
-use dske_storage::{BlockRecord, ModuleRecord, SecretBytes};
+use dske_protocol::{ids::KeyId, naming::NodeRef};
+use dske_storage::{BlockRecord, ClientRecord, Consent, ModuleRecord, SecretBytes};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -33,11 +33,16 @@ pub enum Request {
         limit: u32,
     },
     /// Hub: take a client on.
-    EnrolAccept(EnrolmentRequest),
+    EnrolAccept {
+        /// Its request.
+        request: EnrolmentRequest,
+        /// What that may change of what is known here.
+        consent: Consent,
+    },
     /// Hub: make a module.
     PskmMake {
         /// The client that it is for.
-        client: Name,
+        client: NodeRef,
         /// Bytes of pad in each lane, up and down.
         lane_bytes: [u64; 2],
         /// The file to write.
@@ -64,7 +69,7 @@ pub enum Request {
     /// Client: use a hub again that was excluded.
     Readmit {
         /// The hub.
-        hub: Name,
+        hub: NodeRef,
     },
     /// Hub of a local testnet: behave badly.
     Chaos(Chaos),
@@ -98,8 +103,8 @@ pub enum Request {
 /// A stream of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamSpec {
-    /// The receivers, by name.
-    pub with: Vec<Name>,
+    /// The receivers.
+    pub with: Vec<NodeRef>,
     /// What the keys are for; travels in the clear.
     pub purpose: String,
     /// Length of each key; a multiple of 8.
@@ -142,12 +147,12 @@ pub struct KeyRun {
 /// A request for a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyGet {
-    /// The receivers, by name.
-    pub with: Vec<Name>,
+    /// The receivers.
+    pub with: Vec<NodeRef>,
     /// Length of the key; a multiple of 8.
     pub bits: u64,
     /// Only these hubs; empty means all that the policy allows.
-    pub hubs: Vec<Name>,
+    pub hubs: Vec<NodeRef>,
     /// Instead of the policy's k.
     pub k: Option<u8>,
     /// What the key is for; travels in the clear.
@@ -214,10 +219,23 @@ pub enum Reply {
         /// Why the file could not be wiped, where that was wanted and failed.
         wipe_problem: Option<String>,
     },
+    /// To [`Request::EnrolAccept`].
+    Enrolled(Box<Enrolment>),
     /// To requests that have nothing to tell.
     Done,
     /// It could not be done.
     Failed(Failure),
+}
+
+/// A client that a hub has taken on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// Its record.
+    pub client: ClientRecord,
+    /// The record that it had before.
+    pub before: Option<ClientRecord>,
+    /// Who had its name until now, and is not served any more.
+    pub replaced: Option<ClientRecord>,
 }
 
 /// A key and what is known about how it came about.
@@ -234,8 +252,8 @@ pub struct KeyDelivery {
     pub k: u8,
     /// Shares accepted by hubs (sender) or received (receiver).
     pub shares: u8,
-    /// Receivers that said that they validated the key (sender only).
-    pub confirmed: Vec<Name>,
+    /// Receivers that said that they validated the key, as they were named in the request (sender only).
+    pub confirmed: Vec<NodeRef>,
     /// Hubs whose share was false, by name, as far as this side knows.
     pub liars: Vec<String>,
     /// Pad bytes burned per hub for this key on this side: m + (1 + R)·l bits at the sender of a key for R receivers,

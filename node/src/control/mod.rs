@@ -9,7 +9,8 @@ pub(crate) mod server;
 use dske_storage::StoreError;
 
 pub use api::{
-    Chaos, Failure, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal, StreamSpec,
+    Chaos, Enrolment, Failure, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal,
+    StreamSpec,
 };
 pub use client::{Client, NotRunning};
 

@@ -91,7 +91,7 @@ pub(crate) async fn serve(
             | Request::PskmImport { .. }
             | Request::PskmAck { .. }
             | Request::PskmRetire { .. }
-            | Request::EnrolAccept(_)
+            | Request::EnrolAccept { .. }
             | Request::KeyList { .. } => with_progress(&mut stream, shared, request).await?,
             Request::Status => Reply::Status(Box::new(shared.status().await)),
             request => order(shared, request).await,

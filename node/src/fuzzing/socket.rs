@@ -10,10 +10,13 @@ use std::{
 };
 
 use dske_protocol::{
+    enrolment::{self, Signature},
     ids::{BlockId, KeyId, Name, NodeId},
+    message::Identity,
+    naming::NodeRef,
     params::KEY_BYTES_MAX,
 };
-use dske_storage::{SecretBytes, Store};
+use dske_storage::{ClientRecord, Consent, SecretBytes, Store};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Runtime,
@@ -27,8 +30,8 @@ use crate::{
     clock::Clock,
     config::{Config, PadsConfig, Role},
     control::{
-        Chaos, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal, StreamSpec, frame,
-        server::serve,
+        Chaos, Enrolment, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal,
+        StreamSpec, frame, server::serve,
     },
     enrol::{EnrolmentRequest, FORMAT},
     hub_actor::{HubActor, HubConfig},
@@ -220,13 +223,14 @@ impl Socket {
 }
 
 /// Clients that are known, for whichever are named: identities of others are awaited for many seconds.
-fn known(names: &[Name]) -> Vec<Name> {
-    let known = |asked: &Name| {
-        let sum = asked.as_str().bytes().fold(0u8, u8::wrapping_add);
-        let other = name(keys::KNOWN[usize::from(sum) % keys::KNOWN.len()]);
-        if keys::KNOWN.contains(&asked.as_str()) { asked.clone() } else { other }
+fn known(asked: &[NodeRef]) -> Vec<NodeRef> {
+    let known = |asked: &NodeRef| {
+        let text = asked.to_string();
+        let sum = text.bytes().fold(0u8, u8::wrapping_add);
+        let other = name(keys::KNOWN[usize::from(sum) % keys::KNOWN.len()]).into();
+        if keys::KNOWN.contains(&text.as_str()) { asked.clone() } else { other }
     };
-    names.iter().map(known).collect()
+    asked.iter().map(known).collect()
 }
 
 /// The keys that a reply gives away, each with its id.
@@ -250,8 +254,11 @@ pub(super) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
+/// The secret half of the node's key.
+const SECRET: [u8; 32] = [8; 32];
+
 fn me() -> Me {
-    let node = NodeId::new([8; 32]);
+    let node = enrolment::node_of(&SECRET);
     Me { node, peer_id: peer_id(&node) }
 }
 
@@ -262,33 +269,32 @@ fn peer_id(node: &NodeId) -> String {
 /// Streams of requests to begin with; each kind of request stands in one of them.
 pub fn socket_seeds() -> Vec<Vec<u8>> {
     let seal = || Seal::KeyFile("key".into());
-    let enrol = |text: &str, node: NodeId| {
-        Request::EnrolAccept(EnrolmentRequest {
-            format: FORMAT,
-            name: name(text),
-            node,
-            peer_id: peer_id(&node),
-            addresses: vec!["/ip4/127.0.0.1/tcp/7001".to_owned()],
-            applications: vec!["vpn".to_owned()],
-        })
+    let enrol = |text: &str, secret: [u8; 32]| {
+        let applications = vec!["vpn".to_owned()];
+        let identity = Identity { node: enrolment::node_of(&secret), name: name(text), applications };
+        let signature = enrolment::sign(&secret, &identity);
+        let Identity { node, name, applications } = identity;
+        let peer_id = peer_id(&node);
+        let request = EnrolmentRequest { format: FORMAT, name, node, peer_id, applications, signature };
+        Request::EnrolAccept { request, consent: Consent::default() }
     };
     let make = |client: &str| Request::PskmMake {
-        client: name(client),
+        client: name(client).into(),
         lane_bytes: [4096; 2],
         out: "a".into(),
         seal: seal(),
     };
     let get = Request::KeyGet(KeyGet {
-        with: vec![name("bob"), name("carol")],
+        with: vec![name("bob").into(), name("carol").into()],
         bits: 256,
-        hubs: vec![name("p1")],
+        hubs: vec![name("p1").into()],
         k: Some(3),
         purpose: "test".to_owned(),
         timeout_ms: 5,
     });
     let id = KeyId { block: keys::RECEIVED, index: 0 };
     let spec = |with: &str, high| StreamSpec {
-        with: vec![name(with)],
+        with: vec![name(with).into()],
         purpose: keys::PURPOSE.to_owned(),
         bits: 256,
         low: 1,
@@ -300,9 +306,9 @@ pub fn socket_seeds() -> Vec<Vec<u8>> {
         vec![Request::Status],
         vec![get],
         vec![Request::KeyFetch { id, wait_ms: 3 }, Request::KeyList { limit: 7 }],
-        vec![enrol("bob", NodeId::new([2; 32])), make("bob"), make("bob"), Request::Status],
+        vec![enrol("bob", [2; 32]), make("bob"), make("bob"), Request::Status],
         vec![
-            enrol("node", me().node),
+            enrol("node", SECRET),
             make("node"),
             Request::PskmImport { path: "a".into(), seal: seal(), wipe: true },
             Request::PskmAck { serial: "node-0001".to_owned(), receipt: "olive tango 4417".to_owned() },
@@ -314,7 +320,7 @@ pub fn socket_seeds() -> Vec<Vec<u8>> {
                 seal: Seal::Passphrase(Passphrase("horse".to_owned())),
                 wipe: false,
             },
-            Request::Readmit { hub: name("p1") },
+            Request::Readmit { hub: name("p1").into() },
             Request::Chaos(Chaos::FalseShares),
         ],
         vec![
@@ -357,17 +363,28 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
         n: 5,
         k: 3,
         shares: 4,
-        confirmed: vec![name("bob")],
+        confirmed: vec![name("bob").into()],
         liars: vec!["p2".to_owned()],
         burned_bytes: 96,
         burned_hubs: 5,
         took_us: 7,
     };
+    let client = ClientRecord {
+        node: NodeId::new([2; 32]),
+        name: name("bob"),
+        local_id: 1,
+        signature: Signature::new([9; 64]),
+        applications: Vec::new(),
+        enabled: true,
+        enrolled_ms: 1,
+    };
+    let enrolment = Enrolment { client: client.clone(), before: Some(client), replaced: None };
     let batch = KeyBatch { key_bytes: 32, runs: vec![KeyRun { first: id, count: 2, keys: secret() }] };
     vec![
         frame_of(&Reply::Progress { done: 1, total: 2 }),
         frame_of(&Reply::Key(delivery)),
         frame_of(&Reply::Batch(batch)),
+        frame_of(&Reply::Enrolled(Box::new(enrolment))),
         frame_of(&Reply::Done),
         frame_of(&Reply::Failed(failed)),
         frame_of(&Reply::Status(Box::new(status))),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dske_protocol::refusal::Refusal;
+use dske_protocol::{naming::Roll, refusal::Refusal};
 use dske_storage::{OutboxEntry, TableState, TableStatus};
 use prometheus::Result;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Role,
-    status::{Level, Status},
+    status::{Level, PadForecast, Status},
 };
 
 /// What an exposition is made from.
@@ -36,10 +36,11 @@ pub(super) fn text(observed: &Observed) -> Result<String> {
     let families = Families::default();
     let status = &observed.status;
     node(&families, observed)?;
-    pads(&families, status)?;
-    tables(&families, &status.tables)?;
-    peers(&families, status)?;
-    outbox(&families, observed)?;
+    let called = names(status);
+    pads(&families, status, &called)?;
+    tables(&families, &status.tables, &called)?;
+    peers(&families, status, &called)?;
+    outbox(&families, observed, &called)?;
     policy(&families, status)?;
     streams(&families, status)?;
     if let Some(measures) = &observed.measures {
@@ -48,6 +49,18 @@ pub(super) fn text(observed: &Observed) -> Result<String> {
     turned_away(&families, status)?;
     process::describe(&families, status.node.uptime_ms)?;
     families.text()
+}
+
+/// What to call each peer: two of one name must not share their series.
+fn names(status: &Status) -> Roll {
+    let mut roll = Roll::default();
+    for peer in &status.peers {
+        roll.add(peer.node, peer.name.clone(), 0);
+    }
+    for table in &status.tables {
+        roll.add(table.peer, table.peer_name.clone(), 0);
+    }
+    roll
 }
 
 fn node(families: &Families, observed: &Observed) -> Result<()> {
@@ -75,10 +88,14 @@ fn node(families: &Families, observed: &Observed) -> Result<()> {
     families.kept(seconds)
 }
 
-fn pads(families: &Families, status: &Status) -> Result<()> {
-    let lanes: Vec<(String, &_)> = status.pads.iter().map(|pad| (pad.lane.to_string(), pad)).collect();
-    let rows = |figure: fn(&crate::status::PadForecast) -> f64| {
-        lanes.iter().map(move |(lane, pad)| ([pad.peer.as_str(), lane.as_str()], figure(pad)))
+fn pads(families: &Families, status: &Status, called: &Roll) -> Result<()> {
+    let lane = |pad| {
+        let &PadForecast { node, lane, .. } = pad;
+        (called.label(&node), lane.to_string(), pad)
+    };
+    let lanes: Vec<(String, String, &PadForecast)> = status.pads.iter().map(lane).collect();
+    let rows = |figure: fn(&PadForecast) -> f64| {
+        lanes.iter().map(move |(peer, lane, pad)| ([peer.as_str(), lane.as_str()], figure(pad)))
     };
     let labels = ["peer", "lane"];
     families.gauges(
@@ -117,7 +134,7 @@ fn pads(families: &Families, status: &Status) -> Result<()> {
     )
 }
 
-fn tables(families: &Families, tables: &[TableStatus]) -> Result<()> {
+fn tables(families: &Families, tables: &[TableStatus], called: &Roll) -> Result<()> {
     const STATES: [&str; 6] = ["pending", "active", "suspended", "quarantined", "spent", "retired"];
     let state = |table: &TableStatus| match table.state {
         TableState::Pending => "pending",
@@ -137,7 +154,7 @@ fn tables(families: &Families, tables: &[TableStatus]) -> Result<()> {
         .collect();
     let key = |(table, _, name): &'_ _| -> [String; 3] {
         let (table, name): (&&TableStatus, &String) = (table, name);
-        [table.serial.clone(), table.peer_name.to_string(), name.clone()]
+        [table.serial.clone(), called.label(&table.peer), name.clone()]
     };
     let keys: Vec<[String; 3]> = lanes.iter().map(key).collect();
     let labelled = || keys.iter().map(|[table, peer, lane]| [table.as_str(), peer.as_str(), lane.as_str()]);
@@ -175,35 +192,36 @@ fn tables(families: &Families, tables: &[TableStatus]) -> Result<()> {
     )
 }
 
-fn peers(families: &Families, status: &Status) -> Result<()> {
-    let roles: Vec<String> = status.peers.iter().map(|peer| peer.role.to_string()).collect();
+fn peers(families: &Families, status: &Status, called: &Roll) -> Result<()> {
+    let roles: Vec<(String, String)> =
+        status.peers.iter().map(|peer| (called.label(&peer.node), peer.role.to_string())).collect();
     let peers = || status.peers.iter().zip(&roles);
     families.gauges(
         "dske_peer_connected",
         "1 if there is a connection to the peer",
         ["peer", "role"],
-        peers().map(|(peer, role)| ([peer.name.as_str(), role.as_str()], flag(peer.connected))),
+        peers().map(|(peer, (name, role))| ([name.as_str(), role.as_str()], flag(peer.connected))),
     )?;
     families.gauges(
         "dske_peer_excluded",
-        "1 if the peer is not used: a hub that contradicted the others, or a client that the operator has disabled",
+        "1 if the peer is not used: a hub that claimed what a client has not signed, or a client that the operator has disabled",
         ["peer", "role"],
-        peers().map(|(peer, role)| ([peer.name.as_str(), role.as_str()], flag(peer.excluded.is_some()))),
+        peers().map(|(peer, (name, role))| ([name.as_str(), role.as_str()], flag(peer.excluded.is_some()))),
     )
 }
 
-fn outbox(families: &Families, observed: &Observed) -> Result<()> {
+fn outbox(families: &Families, observed: &Observed, called: &Roll) -> Result<()> {
     let clients = observed.status.peers.iter().filter(|peer| peer.role == Role::Client);
-    let mut waiting: BTreeMap<_, (&str, u64, u64)> =
-        clients.map(|peer| (peer.node, (peer.name.as_str(), 0, 0))).collect();
+    let mut waiting: BTreeMap<_, (String, u64, u64)> =
+        clients.map(|peer| (peer.node, (called.label(&peer.node), 0, 0))).collect();
     for entry in &observed.outbox {
         if let Some((_, messages, bytes)) = waiting.get_mut(&entry.receiver) {
             *messages += 1;
             *bytes = bytes.saturating_add(entry.bytes);
         }
     }
-    let rows = |figure: fn(&(&str, u64, u64)) -> u64| {
-        waiting.values().map(move |waits| ([waits.0], figure(waits) as f64)).collect::<Vec<_>>()
+    let rows = |figure: fn(&(String, u64, u64)) -> u64| {
+        waiting.values().map(move |waits| ([waits.0.as_str()], figure(waits) as f64)).collect::<Vec<_>>()
     };
     families.gauges(
         "dske_outbox_messages",

@@ -3,7 +3,7 @@
 use super::{Hub, HubClient, HubEffect, JOBS_MAX, Job, RequestId, claims};
 use crate::{
     effect::{MintRefusal, Minted, PadEffect, Record, Usage, Want},
-    ids::{Name, NodeId, PadRange},
+    ids::{NodeId, PadRange},
     message::{IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified, Verified, seal},
     pad::{PadBytes, TAG_KEY_BYTES},
     params::Time,
@@ -66,21 +66,20 @@ impl Hub {
     }
 
     pub(super) fn mint_identity(&mut self, id: RequestId, from: NodeId, request: Verified<IdentityRequest>) {
-        let known = self
-            .find(&request.subject)
-            .map(|client| KnownClient { identity: client.identity.clone(), known_as: client.known_as });
+        let known = self.find(&request.subject).map(|HubClient { identity, signature, known_as, .. }| {
+            KnownClient { identity: identity.clone(), signature: *signature, known_as: *known_as }
+        });
         let wants = vec![Want { peer: from, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
         let ticket = self.begin(Job::MintIdentity { id, request, known });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }
 
     fn find(&self, subject: &Subject) -> Option<&HubClient> {
-        let named = |name: &Name| self.clients.values().find(|client| client.identity.name == *name);
-        let found = match subject {
-            Subject::Node(node) => self.clients.get(node),
-            Subject::Name(name) => named(name),
+        let node = match subject {
+            Subject::Node(node) => node,
+            Subject::Name(name) => self.names.get(name)?,
         };
-        found.filter(|client| client.enabled)
+        self.clients.get(node).filter(|client| client.enabled)
     }
 
     pub(super) fn identity_minted(

@@ -74,6 +74,12 @@ impl Receiver {
     }
 
     pub(super) fn sender_known(&mut self, now: Time, node: NodeId, established: bool) {
+        // The record of an identity is durable. Another inquiry, which began before it, may end in vain: that says
+        // something of the hubs that could be reached, and nothing of the sender.
+        let stands = matches!(self.senders.get(&node), Some(Standing::Established));
+        if stands && !established && !planted(Fault::FailedInquiryDemotes) {
+            return;
+        }
         let waiting = match self.senders.remove(&node) {
             Some(Standing::Asking(waiting)) => waiting,
             _ => Vec::new(),

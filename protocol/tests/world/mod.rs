@@ -8,11 +8,15 @@
 )]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::LazyLock,
+};
 
 use dske_protocol::{
     codec::Blob,
     effect::{EstablishedIdentity, MintRefusal, Minted, PadEffect, PadOutcome, Record},
+    enrolment::{self, Signature},
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
     ids::{BlockId, Lane, Name, NodeId, PadRange, TableId},
@@ -186,8 +190,26 @@ pub(crate) fn hub_id(at: usize) -> NodeId {
     NodeId::random(&mut StdRng::seed_from_u64(1000 + at as u64))
 }
 
+fn client_secret(at: usize) -> [u8; 32] {
+    [1 + u8::try_from(at).unwrap(); 32]
+}
+
 pub(crate) fn client_id(at: usize) -> NodeId {
-    NodeId::new([1 + u8::try_from(at).unwrap(); 32])
+    static IDS: LazyLock<Vec<NodeId>> =
+        LazyLock::new(|| (0..32).map(|at| enrolment::node_of(&client_secret(at))).collect());
+    IDS[at]
+}
+
+/// A client's own signature.
+pub(crate) fn signature(at: usize, identity: &Identity) -> Signature {
+    enrolment::sign(&client_secret(at), identity)
+}
+
+/// A client as a hub takes it on, by its own signed request.
+pub(crate) fn enrolled(at: usize, name: Name, known_as: u64) -> HubClient {
+    let identity = Identity { node: client_id(at), name, applications: Vec::new() };
+    let signature = signature(at, &identity);
+    HubClient { identity, signature, known_as, enabled: true }
 }
 
 pub(crate) fn client_name(at: usize) -> Name {
@@ -234,9 +256,7 @@ impl World {
         let make_hub = |at: usize| {
             let mut hub = Hub::new(hub_id(at), KEY_BYTES_MAX);
             for client in 0..clients {
-                let (node, name) = (client_id(client), client_name(client));
-                let identity = Identity { node, name, applications: Vec::new() };
-                hub.set_client(HubClient { identity, known_as: client as u64 + 1, enabled: true });
+                hub.set_client(enrolled(client, client_name(client), client as u64 + 1));
             }
             (hub_id(at), hub)
         };

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use dske_node::control::{Chaos, Client, KeyDelivery, KeyGet, Reply, Request};
-use dske_protocol::ids::Name;
+use dske_protocol::{ids::Name, naming::NodeRef};
 use dske_tui::{Deed, Order};
 
 use super::{Running, Target};
@@ -104,7 +104,7 @@ async fn key(
     // There is a place for it before it is asked for.
     let file = out.map(|path| KeyFile::create(Path::new(path))).transpose()?;
     let get = KeyGet {
-        with: with.to_vec(),
+        with: with.iter().cloned().map(NodeRef::Name).collect(),
         bits,
         hubs: Vec::new(),
         k: None,

@@ -15,6 +15,7 @@ use std::{
 };
 
 use dske_protocol::{
+    enrolment,
     hub::{Hub, HubClient, HubFault, RequestId},
     identity::{IdentityDesk, IdentityInput},
     ids::{Name, NodeId},
@@ -121,17 +122,24 @@ impl World {
     fn new(setup: Setup) -> Self {
         let mut rng = StdRng::seed_from_u64(setup.seed);
         // Random: a hub derives its lie from its id, and equal bytes would let lies cancel out.
-        let [sender_id, receiver_id] = [(); 2].map(|()| NodeId::random(&mut rng));
+        let secrets = [(); 2].map(|()| *NodeId::random(&mut rng).as_bytes());
+        let [sender_id, receiver_id] = [0, 1].map(|at| enrolment::node_of(&secrets[at]));
+        let signed = |at: usize, name: &str| {
+            // Both are names, so this never fails.
+            let name = name.parse::<Name>().ok()?;
+            let identity =
+                Identity { node: enrolment::node_of(&secrets[at]), name, applications: Vec::new() };
+            let signature = enrolment::sign(&secrets[at], &identity);
+            Some((identity, signature))
+        };
         let ids: Vec<NodeId> = setup.conducts.iter().map(|_| NodeId::random(&mut rng)).collect();
         let hub = |(&id, &conduct): (&NodeId, &Conduct)| {
             let mut hub = Hub::new(id, KEY_BYTES_MAX);
             let lies = conduct == Conduct::FalseIdentity;
-            let named = [(sender_id, if lies { "mallory" } else { SENDER }), (receiver_id, "bob")];
-            for (known_as, (node, name)) in (1..).zip(named) {
-                // Both are names, so this never fails.
-                let Ok(name) = name.parse::<Name>() else { continue };
-                let identity = Identity { node, name, applications: Vec::new() };
-                hub.set_client(HubClient { identity, known_as, enabled: true });
+            // An adversary without bounds forges the sender's signature: what holds must hold without it.
+            let clients = [signed(0, if lies { "mallory" } else { SENDER }), signed(1, "bob")];
+            for (known_as, (identity, signature)) in (1..).zip(clients.into_iter().flatten()) {
+                hub.set_client(HubClient { identity, signature, known_as, enabled: true });
             }
             if conduct == Conduct::FalseShare {
                 hub.set_fault(HubFault::FalseShares);

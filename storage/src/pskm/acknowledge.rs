@@ -2,6 +2,7 @@
 
 use super::{error::ModuleError, receipt::is_receipt};
 use crate::{
+    group::module_prefix,
     install::ReceiptRecord,
     ledger::{key, kind},
     lock_short,
@@ -28,9 +29,10 @@ pub fn acknowledge(
     // One at a time: parallel guesses must all be counted.
     let _turn = lock_short(&engine.modules);
     let unknown = || ModuleError::UnknownSerial { serial: serial.to_owned() };
-    let stored: Option<ModuleRecord> =
-        engine.ledger.get("module", &key(kind::MODULE, &[serial.as_bytes()]))?;
-    let mut module = stored.ok_or_else(unknown)?;
+    let stored: Vec<ModuleRecord> = engine.ledger.all("module", &module_prefix(serial))?;
+    // Of the same serial there may be one that was imported here, from another hub of this one's name.
+    let ours = stored.into_iter().filter(|module| module.state != ModuleState::Imported);
+    let mut module = ours.min_by_key(|module| module.state != ModuleState::Made).ok_or_else(unknown)?;
     let expected: Option<ReceiptRecord> =
         engine.ledger.get("receipt", &key(kind::RECEIPT, &[serial.as_bytes()]))?;
     let mut expected = expected.ok_or_else(unknown)?;

@@ -83,6 +83,14 @@ pub enum ModuleError {
         /// Its table.
         table: TableId,
     },
+    /// The hub's name, and every name that could be made of it and its id, are those of other hubs here.
+    #[error("hub {hub} calls itself {name}, and there are too many of that name here already")]
+    NameTaken {
+        /// The hub.
+        hub: NodeId,
+        /// What it calls itself.
+        name: String,
+    },
     /// No module of that serial waits for a receipt.
     #[error("no module {serial} was made here")]
     UnknownSerial {

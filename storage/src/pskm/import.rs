@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use dske_protocol::ids::NodeId;
+use dske_protocol::ids::{NAME_BYTES_MAX, Name, NodeId};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -204,12 +204,14 @@ fn copy(
 }
 
 fn record(store: &Store, manifest: &Manifest, now_ms: u64) -> Result<ModuleRecord, ModuleError> {
-    let module = manifest.record(ModuleState::Imported, now_ms);
+    let hub = hub_record(store.hubs()?, manifest, now_ms)?;
+    let module =
+        ModuleRecord { hub_name: hub.name.clone(), ..manifest.record(ModuleState::Imported, now_ms) };
     let record = TableRecord {
         table: manifest.table,
         serial: manifest.serial.clone(),
         peer: manifest.hub,
-        peer_name: manifest.hub_name.clone(),
+        peer_name: hub.name.clone(),
         side: TableSide::Client,
         // The hub uses it only once the receipt has come back to it, and so do we (§2.1).
         state: TableState::Pending,
@@ -218,15 +220,39 @@ fn record(store: &Store, manifest: &Manifest, now_ms: u64) -> Result<ModuleRecor
         forged_blocks: 0,
         quarantine: None,
     };
-    let known = store.hubs()?.into_iter().find(|hub| hub.node == manifest.hub);
-    let hub = HubRecord {
-        node: manifest.hub,
-        name: manifest.hub_name.clone(),
-        addresses: manifest.hub_addresses.clone(),
-        since_ms: known.map_or(now_ms, |hub| hub.since_ms),
-    };
     store.install(NewTable { record, module: module.clone(), hub: Some(hub), receipt: None })?;
     Ok(module)
+}
+
+/// What is recorded of the module's hub. It keeps the name under which it came first, and a name that another hub has
+/// here it does not get: it cannot take another's place by what it calls itself.
+fn hub_record(hubs: Vec<HubRecord>, manifest: &Manifest, now_ms: u64) -> Result<HubRecord, ModuleError> {
+    let (node, addresses) = (manifest.hub, manifest.hub_addresses.clone());
+    if let Some(known) = hubs.iter().find(|hub| hub.node == node) {
+        return Ok(HubRecord { addresses, ..known.clone() });
+    }
+    let is_free = |name: &Name| hubs.iter().all(|hub| hub.name != *name);
+    let name = std::iter::once(Some(manifest.hub_name.clone()))
+        .chain((ID_DIGITS_MIN..=ID_DIGITS_MAX).map(|digits| told_apart(&manifest.hub_name, &node, digits)))
+        .flatten()
+        .find(is_free);
+    let name =
+        name.ok_or_else(|| ModuleError::NameTaken { hub: node, name: manifest.hub_name.to_string() })?;
+    // After all others, whatever the clock says: of two that a text fits, a policy means the first.
+    let later = hubs.iter().map(|hub| hub.since_ms.saturating_add(1)).max().unwrap_or(0);
+    Ok(HubRecord { node, name, addresses, since_ms: later.max(now_ms) })
+}
+
+/// Digits of the id of a hub behind its name, where that is another's.
+const ID_DIGITS_MIN: usize = 8;
+/// See [`ID_DIGITS_MIN`].
+const ID_DIGITS_MAX: usize = 24;
+
+/// A name with the beginning of the id, such as `p1.3f2a9c01`.
+fn told_apart(name: &Name, node: &NodeId, digits: usize) -> Option<Name> {
+    let id: String = node.to_string().chars().take(digits).collect();
+    let name: String = name.as_str().chars().take(NAME_BYTES_MAX - 1 - digits).collect();
+    format!("{name}.{id}").parse().ok()
 }
 
 /// Overwrites the file, syncs, and removes it.

@@ -31,3 +31,4 @@ pub use inspect::{ModuleContents, ModuleInfo, inspect};
 pub use key::ModuleKey;
 pub use make::{HubContact, MakeModule, make};
 pub use receipt::{ReceiptPhrase, is_receipt};
+pub use words::phrase;

@@ -1,4 +1,11 @@
-//! Words for receipts: short, plain, and hard to mistake for one another on the telephone.
+//! Words for receipts, and for what two people compare: short, plain, and hard to mistake for one another on the
+//! telephone.
+
+/// Bytes as words, one for each.
+pub fn phrase(bytes: &[u8]) -> String {
+    let words: Vec<&str> = bytes.iter().filter_map(|&byte| WORDS.get(usize::from(byte)).copied()).collect();
+    words.join(" ")
+}
 
 /// One for each value of a byte.
 #[rustfmt::skip]

@@ -49,7 +49,7 @@ pub(crate) fn client_record() -> ClientRecord {
         node: CLIENT,
         name: "alice".parse().expect("a name"),
         local_id: 7,
-        addresses: vec![],
+        signature: dske_protocol::enrolment::Signature::new([9; 64]),
         applications: vec!["vpn".to_owned()],
         enabled: true,
         enrolled_ms: 1,

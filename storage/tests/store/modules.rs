@@ -53,6 +53,82 @@ fn made_imported_and_acknowledged() {
     assert_eq!(world.make("b.pskm", MODULE_BYTES).serial, "p1-0002");
 }
 
+/// A module of another hub for the client, made in a store of its own.
+fn module_of(world: &World, place: &str, hub: HubContact) -> std::path::PathBuf {
+    let (dir, out) = (world.path(place), world.path(&format!("{place}.pskm")));
+    if !dir.exists() {
+        Store::create(&dir).expect("a new store");
+    }
+    let store = open_at(&dir);
+    let client = client_record();
+    pskm::make(
+        &store,
+        &MakeModule { hub, ..request(&client, &out, &world.key) },
+        &mut SystemEntropy,
+        &|_, _| {},
+    )
+    .expect("a module");
+    store.close().expect("closed");
+    out
+}
+
+fn import_file(world: &World, path: &std::path::Path, now_ms: u64) -> pskm::Imported {
+    let options = ImportOptions { me: CLIENT, wipe: true, now_ms };
+    pskm::import(&world.client, path, &world.key, options, &|_, _| {}).expect("imported")
+}
+
+fn contact(id: u8, name: &str) -> HubContact {
+    HubContact { node: NodeId::new([id; 32]), name: name.parse().expect("a name"), addresses: vec![] }
+}
+
+#[test]
+fn a_hub_keeps_the_name_under_which_it_came_first() {
+    let world = World::empty();
+    import_file(&world, &module_of(&world, "a", contact(8, "p9")), 50);
+    // The clock was put back since: who came later is later all the same.
+    import_file(&world, &module_of(&world, "b", contact(9, "p1")), 20);
+    let renamed = import_file(&world, &module_of(&world, "a", contact(8, "p1")), 60);
+    assert_eq!(renamed.module.hub_name.as_str(), "p9");
+    let hubs = world.client.hubs().expect("read");
+    let told: Vec<_> = hubs.iter().map(|hub| (hub.name.as_str(), hub.since_ms)).collect();
+    assert_eq!(told, [("p9", 50), ("p1", 51)]);
+    assert!(
+        world
+            .client
+            .tables()
+            .iter()
+            .filter(|table| table.peer == NodeId::new([8; 32]))
+            .all(|table| table.peer_name.as_str() == "p9")
+    );
+}
+
+#[test]
+fn two_hubs_of_one_name_keep_their_modules_apart() {
+    let world = World::empty();
+    for (place, hub) in [("a", 8), ("b", 9)] {
+        import_file(&world, &module_of(&world, place, contact(hub, "p1")), 20);
+    }
+    let modules = world.client.modules().expect("read");
+    let told: Vec<_> = modules.iter().map(|module| (module.serial.as_str(), module.hub)).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|(serial, _)| *serial == "p1-0001") && told[0].1 != told[1].1);
+    // The hubs too are told apart, wherever they are shown: the second by its id.
+    let hubs = world.client.hubs().expect("read");
+    let names: Vec<_> = hubs.iter().map(|hub| hub.name.as_str()).collect();
+    assert_eq!(names, ["p1", "p1.09090909"]);
+    assert_eq!(modules.iter().filter(|module| module.hub_name.as_str() == "p1.09090909").count(), 1);
+
+    // And a hub that is a client too: what it made is not what it imported from another p1.
+    let made = world.make("c.pskm", MODULE_BYTES);
+    assert_eq!(made.serial, "p1-0001");
+    let receipt = world.import("c.pskm").expect("imported").receipt;
+    let path = module_of(&world, "d", contact(9, "p1"));
+    let options = ImportOptions { me: CLIENT, wipe: true, now_ms: 20 };
+    pskm::import(&world.hub, &path, &world.key, options, &|_, _| {}).expect("imported");
+    let acknowledged = pskm::acknowledge(&world.hub, "p1-0001", receipt.as_str(), 30).expect("its own");
+    assert_eq!(acknowledged.table, made.table);
+}
+
 #[test]
 fn lanes_may_differ_in_length() {
     let world = World::empty();

@@ -1,7 +1,10 @@
 //! Who appears in the scripts: a few hubs and clients, the same in every target.
 
+use std::sync::LazyLock;
+
 use dske_protocol::{
     codec::{self, Blob},
+    enrolment::{self, Signature},
     ids::{BlockId, Lane, NodeId, PadRange},
     message::{Agreement, Content, Identity, KeyInstruction, KeyRequest, NO_KEY_TAG, Tagged},
     params::PROTOCOL_VERSION,
@@ -27,13 +30,32 @@ pub fn hub(at: u8) -> NodeId {
 
 /// A client.
 pub fn client(at: u8) -> NodeId {
-    NodeId::new([1 + at; 32])
+    known(at).0.node
+}
+
+/// What a client signed to be enrolled.
+pub fn signature(at: u8) -> Signature {
+    known(at).1
 }
 
 /// Who a client really is.
 pub fn identity(at: u8) -> Identity {
-    let name = format!("client{at}").parse().expect("a name");
-    Identity { node: client(at), name, applications: vec!["vpn".to_owned()] }
+    known(at).0.clone()
+}
+
+/// Signing takes longer than most steps of a script: it is done once.
+fn known(at: u8) -> &'static (Identity, Signature) {
+    static KNOWN: LazyLock<Vec<(Identity, Signature)>> = LazyLock::new(|| {
+        let known = |at: u8| {
+            let (secret, name) = ([1 + at; 32], format!("client{at}").parse().expect("a name"));
+            let node = enrolment::node_of(&secret);
+            let identity = Identity { node, name, applications: vec!["vpn".to_owned()] };
+            let signature = enrolment::sign(&secret, &identity);
+            (identity, signature)
+        };
+        (0..16).map(known).collect()
+    });
+    &KNOWN[usize::from(at)]
 }
 
 /// Kind and encoding of a message without its tag.

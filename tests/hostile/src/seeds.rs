@@ -28,7 +28,7 @@ use dske_storage::{
 };
 
 use crate::{
-    cast::{Agreed, client, hub, identity},
+    cast::{Agreed, client, hub, identity, signature},
     input::Input,
     pads::table_of,
     targets::{messages::KEY, module::CLIENT},
@@ -97,7 +97,7 @@ fn messages() -> Vec<Vec<u8>> {
         unsure: false,
     };
     let pad = vec![9; 256];
-    let known = KnownClient { identity: identity(1), known_as: 7 };
+    let known = KnownClient { identity: identity(1), signature: signature(1), known_as: 7 };
     let notice = |outcome| Notice { block: BlockId::new([1; 16]), outcome };
     let validated = notice(NoticeOutcome::Validated { shares: 3, false_positions: vec![1] });
     let aborted =
@@ -143,14 +143,14 @@ fn text() -> Vec<Vec<u8>> {
 fn config() -> Vec<Vec<u8>> {
     let mut config = Config::new("p1".parse().expect("a name"), [Role::Hub, Role::Client]);
     config.node.applications.push("vpn".to_owned());
-    config.policy.hubs.push("p2".parse().expect("a name"));
+    config.policy.hubs.push("p2/3f2a9c01".parse().expect("a node"));
     let enrolment = EnrolmentRequest {
         format: FORMAT,
-        name: "bob".parse().expect("a name"),
+        name: identity(1).name,
         node: client(1),
         peer_id: "12D3KooW".to_owned(),
-        addresses: vec!["/ip4/127.0.0.1/tcp/7001".to_owned()],
-        applications: vec!["vpn".to_owned()],
+        applications: identity(1).applications,
+        signature: signature(1),
     };
     let template = include_bytes!("../../../src/cli/config_template.toml").to_vec();
     let texts = [config.to_toml(), enrolment.to_toml()];
@@ -215,7 +215,7 @@ fn records() -> Vec<Vec<u8>> {
             node: client(1),
             name: name(),
             local_id: 1,
-            addresses: addresses(),
+            signature: signature(1),
             applications: Vec::new(),
             enabled: true,
             enrolled_ms: 1,

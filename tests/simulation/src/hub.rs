@@ -63,6 +63,7 @@ impl HubRole {
                     name: client.name,
                     applications: client.applications,
                 },
+                signature: client.signature,
                 known_as: client.local_id,
                 enabled: client.enabled,
             });

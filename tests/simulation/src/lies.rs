@@ -5,6 +5,7 @@ use dske_protocol::{
     codec::Blob,
     coefficients::Coefficients,
     effect::{LaneMarks, Outgoing, Record},
+    enrolment,
     field::Gf256,
     ids::{BlockId, Lane, NodeId, PadRange},
     message::{
@@ -88,6 +89,8 @@ pub(crate) enum Lie {
     ForgedNotice,
     /// A receiver that answers nothing.
     DeafReceiver,
+    /// Enrolled at some hubs for other applications, or by another name, than at the rest.
+    EnrolledOtherwise,
 }
 
 /// Lies that hubs tell.
@@ -122,7 +125,7 @@ pub(crate) const HUB_LIES: [Lie; 27] = [
 ];
 
 /// Lies that clients tell.
-pub(crate) const CLIENT_LIES: [Lie; 7] = [
+pub(crate) const CLIENT_LIES: [Lie; 8] = [
     Lie::SplitSecret,
     Lie::SplitParameters,
     Lie::AgainstPolicy,
@@ -130,6 +133,7 @@ pub(crate) const CLIENT_LIES: [Lie; 7] = [
     Lie::ForgedNotice,
     Lie::DeafReceiver,
     Lie::League,
+    Lie::EnrolledOtherwise,
 ];
 
 /// What one liar does.
@@ -182,6 +186,7 @@ impl Lie {
             Self::OldRun => "lie: old run",
             Self::ForgedNotice => "lie: forged notice",
             Self::DeafReceiver => "lie: deaf receiver",
+            Self::EnrolledOtherwise => "lie: enrolled otherwise",
         }
     }
 }
@@ -484,6 +489,9 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
     }
 }
 
+/// The secret half of the key of a client that does not exist.
+pub(crate) const MADE_UP: [u8; 32] = [0xee; 32];
+
 /// What a lying hub claims about a client.
 pub(crate) fn hub_claim(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec<u8> {
     let fits = |lie| matches!(lie, Lie::FalseIdentity | Lie::NoIdentity);
@@ -491,8 +499,11 @@ pub(crate) fn hub_claim(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec
     let Some(mut claim) = crate::checker::body::<IdentityClaim>(&sealed) else { return sealed };
     match (lie, &mut claim.known) {
         (Lie::FalseIdentity, Some(known)) => match shared.rng.below(3) {
-            // Colluders tell the same tale.
-            0 => known.identity.node = NodeId::new([0xee; 32]),
+            // Colluders tell the same tale, of a client that they have made up and whose key they have.
+            0 => {
+                known.identity.node = enrolment::node_of(&MADE_UP);
+                known.signature = enrolment::sign(&MADE_UP, &known.identity);
+            }
             1 => known.identity.applications.push("false".to_owned()),
             _ => known.identity.name = shared.plan.names[shared.plan.hubs].clone(),
         },

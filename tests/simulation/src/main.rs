@@ -45,6 +45,10 @@ struct Args {
     #[cfg(feature = "planted-faults")]
     #[arg(long)]
     mutants: bool,
+    /// Only the mistakes whose names contain this.
+    #[cfg(feature = "planted-faults")]
+    #[arg(long, requires = "mutants", default_value = "", hide_default_value = true)]
+    fault: String,
     /// Print what occurred how often.
     #[arg(long)]
     counts: bool,
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "planted-faults")]
     if args.mutants {
         std::panic::set_hook(Box::new(|_| {}));
-        return mutants(&scenarios, args.seeds);
+        return mutants(&scenarios, &args.fault, args.seeds);
     }
     // A panic of the code under test is a violation, and is reported as one.
     std::panic::set_hook(Box::new(|_| {}));
@@ -111,7 +115,7 @@ fn main() -> ExitCode {
 }
 
 #[cfg(feature = "planted-faults")]
-fn mutants(scenarios: &[Scenario], seeds_max: u64) -> ExitCode {
+fn mutants(scenarios: &[Scenario], wanted: &str, seeds_max: u64) -> ExitCode {
     println!(
         "{:<28} {:>6}  {:<12} {:<16} first violation",
         "planted fault", "seeds", "scenario", "invariant"
@@ -119,6 +123,9 @@ fn mutants(scenarios: &[Scenario], seeds_max: u64) -> ExitCode {
     let mut missed = 0;
     for fault in dske_simulation::mutants::Fault::ALL {
         let name = format!("{fault:?}");
+        if !name.contains(wanted) {
+            continue;
+        }
         match dske_simulation::mutants::hunt(fault, scenarios, seeds_max) {
             Some(caught) => println!(
                 "{name:<28} {:>6}  {:<12} {:<16} {}",

@@ -7,8 +7,9 @@ use std::{
 
 use dske_protocol::{
     Reconstructed,
+    enrolment::Signature,
     ids::{BlockId, KeyId, Name, NodeId},
-    message::Nonce,
+    message::{Identity, Nonce},
     params::Validate,
     sync::SyncHello,
 };
@@ -85,6 +86,8 @@ pub(crate) struct Link {
 pub(crate) struct Plan {
     pub(crate) ids: Vec<NodeId>,
     pub(crate) names: Vec<Name>,
+    /// What each client has signed, for its hubs: as a rule one identity.
+    pub(crate) signed: Vec<Vec<(Identity, Signature)>>,
     pub(crate) hubs: usize,
     pub(crate) k_min: u8,
     pub(crate) k: u8,
@@ -104,6 +107,14 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn is_hub(&self, node: usize) -> bool {
         node < self.hubs
+    }
+
+    /// Whether whom an identity is about has signed it. All that liars sign is of clients that do not exist.
+    pub(crate) fn is_signed(&self, identity: &Identity) -> bool {
+        match self.index(&identity.node) {
+            Some(at) => self.signed[at].iter().any(|(signed, _)| signed == identity),
+            None => identity.node == dske_protocol::enrolment::node_of(&crate::lies::MADE_UP),
+        }
     }
 
     pub(crate) fn index(&self, id: &NodeId) -> Option<usize> {

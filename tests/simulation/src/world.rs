@@ -5,8 +5,10 @@ mod judge;
 use std::collections::BTreeSet;
 
 use dske_protocol::{
+    enrolment,
     hub::JOBS_MAX,
     ids::{Name, NodeId, TableId},
+    message::Identity,
     params::{COLLECTING_BYTES_MAX, KEY_BYTES_MAX, Validate, disruption_threshold},
     receiver::ReceiverInput,
 };
@@ -87,7 +89,9 @@ impl World {
         let clients = if large { rng.between([2, 10]) } else { rng.between(shape.clients) };
         let k = rng.within(1..=hubs as u64) as u8;
         let k_min = rng.within(1..=u64::from(k)) as u8;
-        let ids: Vec<NodeId> = (0..hubs + clients).map(|_| NodeId::random(&mut rng.0)).collect();
+        let secrets: Vec<[u8; 32]> = (0..clients).map(|_| *NodeId::random(&mut rng.0).as_bytes()).collect();
+        let ids: Vec<NodeId> = (0..hubs).map(|_| NodeId::random(&mut rng.0)).collect();
+        let ids: Vec<NodeId> = ids.into_iter().chain(secrets.iter().map(enrolment::node_of)).collect();
         let name = |at: usize| if at < hubs { format!("p{at}") } else { format!("c{}", at - hubs) };
         let names: Vec<Name> =
             (0..hubs + clients).map(|at| name(at).parse().expect("a short name")).collect();
@@ -113,9 +117,29 @@ impl World {
             let client = hubs + rng.index(clients);
             kits[client] = draw_kit(&mut rng, &scenario.liars, &CLIENT_LIES);
         }
+        let signed = (0..hubs + clients).map(|at| {
+            let Some(secret) = at.checked_sub(hubs).map(|client| &secrets[client]) else { return Vec::new() };
+            let identity = Identity { node: ids[at], name: names[at].clone(), applications: Vec::new() };
+            let mut signed = vec![identity];
+            if kits[at].as_ref().is_some_and(|kit| kit.has(Lie::EnrolledOtherwise)) {
+                let mut other = signed[0].clone();
+                if rng.chance(0.5) {
+                    other.applications.push("other".to_owned());
+                } else {
+                    other.name = format!("{}-other", other.name).parse().expect("a short name");
+                }
+                signed.push(other);
+            }
+            signed
+                .into_iter()
+                .map(|identity| (identity.clone(), enrolment::sign(secret, &identity)))
+                .collect()
+        });
+        let signed = signed.collect();
         let plan = Plan {
             ids: ids.clone(),
             names: names.clone(),
+            signed,
             hubs,
             k_min,
             k,
@@ -206,18 +230,30 @@ impl World {
                 }
             }
         }
-        let known_as: Vec<(NodeId, u64)> = shared.plan.ids[..hubs].iter().map(|&id| (id, 7)).collect();
+        let mut odd = BTreeSet::new();
+        let twice = |client: &usize| shared.plan.signed[*client].len() > 1;
+        let twice: Vec<usize> = (hubs..count).filter(twice).collect();
+        for client in twice {
+            // A minority, so that the client can be known at all.
+            let mut order: Vec<usize> = (0..hubs).collect();
+            shared.rng.shuffle(&mut order);
+            let few = shared.rng.index(hubs.div_ceil(2));
+            odd.extend(order.into_iter().take(few).map(|hub| (hub, client)));
+            shared.count(Lie::EnrolledOtherwise.name());
+        }
         for (at, store) in stores.iter().enumerate() {
             let mut records = Transaction::default();
             for client in hubs..count {
-                let (node, name) = (shared.plan.ids[client], shared.plan.names[client].clone());
+                let signed = &shared.plan.signed[client];
+                let (identity, signature) = &signed[usize::from(odd.contains(&(at, client)))];
+                let Identity { node, name, applications } = identity.clone();
                 if at < hubs {
                     records.clients.push(ClientRecord {
                         node,
                         name,
                         local_id: client as u64,
-                        addresses: Vec::new(),
-                        applications: Vec::new(),
+                        applications,
+                        signature: *signature,
                         enabled: true,
                         enrolled_ms: 0,
                     });
@@ -225,8 +261,11 @@ impl World {
                     records.identities.push(IdentityRecord {
                         node,
                         name,
-                        applications: Vec::new(),
-                        known_as: known_as.clone(),
+                        applications,
+                        known_as: (0..hubs)
+                            .filter(|&hub| !odd.contains(&(hub, client)))
+                            .map(|hub| (shared.plan.ids[hub], 7))
+                            .collect(),
                         established_ms: 0,
                     });
                 }

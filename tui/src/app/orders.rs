@@ -1,6 +1,6 @@
 //! From what was asked for to an order: which node it is for, and whether it is possible.
 
-use dske_node::config::Role;
+use dske_node::{config::Role, status::PeerStatus};
 use dske_protocol::ids::Name;
 
 use super::{App, Effect, Kind, Mode, Question};
@@ -80,7 +80,8 @@ impl App {
             }
             Deed::Readmit { hub } => known()
                 .find(|(_, _, status)| {
-                    status.peers.iter().any(|peer| peer.name == *hub && peer.excluded.is_some())
+                    let is_it = |peer: &&PeerStatus| hub.fits(&peer.node, &peer.name);
+                    status.peers.iter().filter(is_it).any(|peer| peer.excluded.is_some())
                 })
                 .map(|(name, ..)| name),
             Deed::Key { with, .. } => {
@@ -106,7 +107,7 @@ impl App {
                 Some((node, Deed::Retire { serial: serial.clone() }))
             }
             (Action::Readmit, Subject::Hub(hub)) => hub.parse().ok().map(|hub| (node, Deed::Readmit { hub })),
-            (Action::Readmit, Subject::Node(hub)) => Some((None, Deed::Readmit { hub: hub.clone() })),
+            (Action::Readmit, Subject::Node(hub)) => Some((None, Deed::Readmit { hub: hub.clone().into() })),
             (Action::Stop, Subject::Node(node)) => Some((Some(node.clone()), Deed::Stop)),
             (Action::Restart, Subject::Node(node)) => Some((Some(node.clone()), Deed::Restart)),
             (Action::Lie, Subject::Node(node)) => {

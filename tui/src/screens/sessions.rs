@@ -168,7 +168,7 @@ fn entry(context: &Context<'_>, merged: &Merged<'_>) -> Option<Entry> {
 }
 
 fn wish_entry(context: &Context<'_>, node: &Name, at: usize, wish: &WishStatus) -> Entry {
-    let with: Vec<&str> = wish.with.iter().map(Name::as_str).collect();
+    let with: Vec<String> = wish.with.iter().map(|name| text::printable(name)).collect();
     let names = format!("{node}{}{}", context.glyphs.arrow, with.join(","));
     let (_, step, words) = STEPS.into_iter().find(|(step, ..)| *step == wish.step).unwrap_or(STEPS[0]);
     Entry {
@@ -206,7 +206,7 @@ fn wish_detail(context: &Context<'_>, key: &str) -> Option<Vec<Spans>> {
         status.wishes.iter().enumerate().map(move |(at, wish)| (wish_key(node, at), node, wish))
     });
     let (_, node, wish) = wishes.find(|(other, ..)| other == key)?;
-    let with: Vec<&str> = wish.with.iter().map(Name::as_str).collect();
+    let with: Vec<String> = wish.with.iter().map(|name| text::printable(name)).collect();
     let words = match wish.step {
         Step::Identity => "waits until the hubs have said who the receivers are, and enough hubs can be used",
         _ => "pads are being taken and shares made",

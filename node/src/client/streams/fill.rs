@@ -330,8 +330,7 @@ impl ClientActor {
                             stream.pool.add(agreed.agreement.block, 0, keys);
                         }
                         Err(error) => {
-                            let names =
-                                Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+                            let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                             let why = failures::send(&error, |node| names.of(node)).message;
                             stream.failed(now, why);
                         }
@@ -349,7 +348,7 @@ impl ClientActor {
         path.negotiating = None;
         if let Some(failure) = failure {
             path.general_until = now + GENERAL_FOR;
-            let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+            let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
             let (who, why) = (names.of(&with), failures::send(&failure, |node| names.of(node)).message);
             self.sessions.event(Level::Warn, format!("no key to negotiate rounds with {who}: {why}"));
         }
@@ -372,7 +371,7 @@ impl ClientActor {
         if path.failures >= FAILURES_MAX {
             path.failures = 0;
             path.general_until = now + GENERAL_FOR;
-            let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+            let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
             let who = names.of(&with);
             let text = format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
             self.sessions.event(Level::Warn, text);

@@ -49,7 +49,7 @@ impl ClientActor {
     pub(crate) fn stream_next(&mut self, spec: &StreamSpec, count: u32, wait: Duration, reply: BatchReply) {
         let now = self.clock.now();
         let receivers: Result<Vec<NodeId>, Failure> =
-            spec.with.iter().map(|name| self.client_named(name)).collect();
+            spec.with.iter().map(|meant| self.receiver_meant(meant)).collect();
         let key_bytes = u32::try_from(spec.bits / 8).unwrap_or(u32::MAX);
         let found = receivers.and_then(|receivers| {
             let at = self.streams.find(&super::sorted(&receivers), &spec.purpose, key_bytes);

@@ -119,7 +119,7 @@ impl Net {
         let (alice, bob) = &mut *self.honest.borrow_mut();
         let name = |text: &str| text.parse::<Name>().map_err(FloodError::new);
         let get = KeyGet {
-            with: vec![name("bob")?],
+            with: vec![name("bob")?.into()],
             bits: 256,
             hubs: Vec::new(),
             k: None,

@@ -18,7 +18,7 @@ use dske_protocol::{
 
 use super::Reached;
 use crate::{
-    cast::{Agreed, CLIENTS, client, identity, unsealed},
+    cast::{Agreed, CLIENTS, client, identity, signature, unsealed},
     input::{Input, mutate},
     pads::Pads,
 };
@@ -44,7 +44,8 @@ pub(super) fn play(input: &[u8]) -> Reached {
     for at in 0..=CLIENTS {
         // The last one is not served any more, though its table is still there.
         let enabled = at < CLIENTS;
-        hub.set_client(HubClient { identity: identity(at), known_as: u64::from(at), enabled });
+        let (identity, signature) = (identity(at), signature(at));
+        hub.set_client(HubClient { identity, signature, known_as: u64::from(at), enabled });
     }
     let pads = Pads::new(Lane::Down, (0..=CLIENTS).map(client));
     let mut stage = Stage {

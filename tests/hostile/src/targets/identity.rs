@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dske_protocol::{
     effect::{EstablishedIdentity, PadOutcome},
-    identity::{IdentityDesk, IdentityEffect, IdentityInput, InquiryId},
+    identity::{HubWord, IdentityDesk, IdentityEffect, IdentityInput, InquiryId},
     ids::{Lane, NodeId},
-    message::{IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified},
+    message::{Identity, IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified},
     pad::TAG_KEY_BYTES,
     params::Time,
 };
 
 use super::Reached;
 use crate::{
-    cast::{CLIENTS, HUBS, K_MIN, client, hub, identity, unsealed},
+    cast::{CLIENTS, HUBS, K_MIN, client, hub, identity, signature, unsealed},
     input::{Input, mutate},
     pads::Pads,
 };
@@ -132,11 +132,13 @@ impl Stage {
             Subject::Node(node) => (0..CLIENTS).find(|at| client(*at) == *node),
             Subject::Name(name) => (0..CLIENTS).find(|at| identity(*at).name == *name),
         };
-        let truth = about.map(|at| KnownClient { identity: identity(at), known_as: 9 });
+        let truth =
+            about.map(|at| KnownClient { identity: identity(at), signature: signature(at), known_as: 9 });
         let mut known = truth.clone();
         if script.u8() & 1 != 0 {
             let other = script.u8() % (CLIENTS + 1);
-            known = Some(KnownClient { identity: identity(other), known_as: 9 });
+            let signature = signature(other);
+            known = Some(KnownClient { identity: identity(other), signature, known_as: 9 });
             if let (Some(known), Subject::Name(name)) = (&mut known, &asked.request.subject) {
                 known.identity.name = name.clone();
             }
@@ -146,8 +148,7 @@ impl Stage {
         let mut bytes = self.pads.seal(body);
         mutate(script, &mut bytes);
         if let Ok(message) = Unverified::<IdentityClaim>::decode(bytes.clone())
-            && message.unverified().known.as_ref().map(|known| &known.identity)
-                != truth.as_ref().map(|known| &known.identity)
+            && message.unverified().known != truth
         {
             self.liars.insert(asked.hub);
         }
@@ -206,13 +207,19 @@ impl Stage {
                     let distinct: BTreeSet<_> = from_all.iter().map(|(hub, _)| hub).collect();
                     assert_eq!(distinct.len(), from_all.len(), "a hub counts once");
                 }
-                IdentityEffect::Heard { .. } => {}
+                IdentityEffect::Heard { words, .. } => {
+                    let signed = |claim: &Identity| (0..=CLIENTS).any(|at| *claim == identity(at));
+                    let heeded = words.iter().all(|(_, word)| match word {
+                        HubWord::Claim(claim) => signed(claim),
+                        _ => true,
+                    });
+                    assert!(heeded, "a claim counts that nobody has signed");
+                }
                 IdentityEffect::Contradicted { hub, .. } => {
                     assert!(self.liars.contains(&hub), "an honest hub contradicts what is true");
                 }
                 IdentityEffect::Excluded { hub, .. } => {
-                    let few = self.liars.len() < usize::from(K_MIN);
-                    assert!(!few || self.liars.contains(&hub), "an honest hub is excluded");
+                    assert!(self.liars.contains(&hub), "an honest hub is excluded");
                 }
             }
         }

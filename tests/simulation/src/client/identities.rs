@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use dske_protocol::{
     effect::EstablishedIdentity,
-    identity::{IdentityEffect, IdentityFailure, IdentityInput},
+    identity::{HubWord, IdentityEffect, IdentityFailure, IdentityInput},
     ids::NodeId,
     message::{Identity, Subject},
     params::Time,
@@ -99,10 +99,24 @@ impl ClientRole {
                 self.identities.insert(node, hubs);
                 self.advance(core, shared);
             }
-            IdentityEffect::Heard { .. } => {}
-            IdentityEffect::Contradicted { hub, .. } => {
+            IdentityEffect::Heard { words, .. } => {
+                for (hub, word) in words {
+                    if let HubWord::Claim(claim) = word
+                        && core.honest
+                        && !shared.plan.is_signed(&claim)
+                    {
+                        let text =
+                            format!("node {} heeds what {} claims and nobody signed", core.me, hub.short());
+                        shared.checker.fail(Invariant::Identities, text);
+                    }
+                }
+            }
+            IdentityEffect::Contradicted { established, hub, claim } => {
                 shared.count("identities contradicted");
-                if core.honest && shared.checker.bounds.safe && !shared.checker.bad_hubs.contains(&hub) {
+                // Who enrolled otherwise with some hubs has signed both.
+                let signed_both = shared.plan.is_signed(&established) && shared.plan.is_signed(&claim);
+                let is_honest = !shared.checker.bad_hubs.contains(&hub);
+                if core.honest && shared.checker.bounds.safe && is_honest && !signed_both {
                     let text =
                         format!("{}, which is honest, contradicts what node {} knows", hub.short(), core.me);
                     shared.checker.fail(Invariant::Identities, text);
@@ -110,7 +124,7 @@ impl ClientRole {
             }
             IdentityEffect::Excluded { hub, .. } => {
                 shared.count("hubs excluded");
-                if core.honest && shared.checker.bounds.safe && !shared.checker.bad_hubs.contains(&hub) {
+                if core.honest && !shared.checker.bad_hubs.contains(&hub) {
                     let text = format!("node {} excluded {}, which is honest", core.me, hub.short());
                     shared.checker.fail(Invariant::Identities, text);
                 }
@@ -156,6 +170,12 @@ impl ClientRole {
                     Subject::Node(node) => {
                         let input = ReceiverInput::Sender { node: *node, established: false };
                         self.receiver.handle(now, input);
+                        if self.identities.contains_key(node) && !self.receiver.knows(node) {
+                            let who = node.short();
+                            let text =
+                                format!("node {} does not know {who} any more after it asked", core.me);
+                            shared.checker.fail(Invariant::Identities, text);
+                        }
                     }
                     Subject::Name(name) => {
                         let wishes = std::mem::take(&mut self.wishes);
@@ -185,8 +205,7 @@ fn check_identity(me: usize, shared: &mut Shared, subject: &Subject, established
         Subject::Node(node) => identity.node == *node,
         Subject::Name(name) => identity.name == *name,
     };
-    let truth = shared.plan.index(&identity.node).map(|at| &shared.plan.names[at]);
-    let right = about && truth == Some(&identity.name) && identity.applications.is_empty();
+    let right = about && shared.plan.index(&identity.node).is_some() && shared.plan.is_signed(identity);
     if shared.checker.bounds.safe && !right {
         let text = format!("node {me} believes that {identity:?} is {subject:?}");
         shared.checker.fail(Invariant::Identities, text);
