@@ -12,10 +12,19 @@ use serde_json::Value;
 
 /// Changes one value of a node's configuration and starts the node again.
 fn configure(net: &Net, node: &str, table: &str, key: &str, value: toml::Value) {
+    change(net, node, table, |section| drop(section.insert(key.to_owned(), value)));
+}
+
+/// The same, for a value that goes.
+fn unset(net: &Net, node: &str, table: &str, key: &str) {
+    change(net, node, table, |section| assert!(section.remove(key).is_some(), "{key} is set"));
+}
+
+fn change(net: &Net, node: &str, table: &str, change: impl FnOnce(&mut toml::Table)) {
     let path = net.node_dir(node).join("config.toml");
     let mut config: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
     let section = config.entry(table).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    section.as_table_mut().unwrap().insert(key.to_owned(), value);
+    change(section.as_table_mut().unwrap());
     std::fs::write(&path, config.to_string()).unwrap();
     net.testnet(&["kill", node]);
     net.testnet(&["restart", node]);
@@ -70,6 +79,66 @@ fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
     net.testnet(&["restart", "p1"]);
     all_usable(&net, "alice", 3);
     net.try_get("alice", "bob", &["--bits", "256"]).err().expect("still beyond the quota");
+}
+
+#[test]
+fn without_a_word_on_it_a_sender_burns_a_tenth_of_a_receivers_pads_in_a_day_and_hears_why() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    net.acquaint("alice", "bob");
+    for hub in ["p1", "p2", "p3"] {
+        // What a test network sets.
+        unset(&net, hub, "policy", "max_peer_use_default");
+    }
+    all_usable(&net, "alice", 3);
+    all_usable(&net, "bob", 3);
+    // A lane has 512 KiB; a key of 256 Kibit burns 32 KiB and 64 bytes of it.
+    net.get("alice", "bob", "262144");
+    let before = down_used(&net, "bob");
+    let refused = net.try_get("alice", "bob", &["--bits", "262144"]).err().expect("beyond a tenth");
+    let told = error(&refused);
+    assert_eq!(refused.status.code(), Some(4), "{told}");
+    assert!(told.contains("tenth"), "{told}");
+    assert_eq!(down_used(&net, "bob"), before);
+    assert!(net.status("p1")["refusals"]["default-quota"].as_u64() >= Some(1));
+    // Short keys still fit, and bob's own are another pair's.
+    net.get("alice", "bob", "256");
+    net.get("bob", "alice", "262144");
+}
+
+#[test]
+fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
+    let net = Net::up(3, 3, 2, "1MiB");
+    for receiver in ["bob", "carol"] {
+        net.acquaint("alice", receiver);
+    }
+    let limits: toml::Table = "alice = \"480B/day\"".parse().unwrap();
+    configure(&net, "bob", "policy", "max_peer_use", toml::Value::Table(limits));
+    let in_force = |client: &str| {
+        let status = net.status(client);
+        let quotas = status["quotas"].as_array().unwrap().clone();
+        quotas.iter().filter(|quota| quota["in_force"] == true && quota["limit"] == "480B/day").count()
+    };
+    eventually("all hubs have bob's limit", || in_force("bob") == 3);
+    all_usable(&net, "alice", 3);
+    for _ in 0..5 {
+        let sent = net.get("alice", "bob", "256");
+        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+    }
+    let before = down_used(&net, "bob");
+    let refused = || net.try_get("alice", "bob", &["--bits", "256"]).err().expect("beyond bob's limit");
+    let told = error(&refused());
+    assert!(told.contains("the receiver"), "{told}");
+    assert_eq!(down_used(&net, "bob"), before);
+    net.get("alice", "carol", "256");
+    // Hubs and receiver keep it over a restart, without a word.
+    for node in ["p1", "p2", "p3", "bob"] {
+        net.testnet(&["kill", node]);
+        net.testnet(&["restart", node]);
+    }
+    all_usable(&net, "alice", 3);
+    all_usable(&net, "bob", 3);
+    eventually("it is still in force", || in_force("bob") == 3);
+    assert!(error(&refused()).contains("the receiver"));
 }
 
 #[test]

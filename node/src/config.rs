@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use dske_protocol::{ids::Name, naming::NodeRef, params::Validate, quota::Quota};
+use dske_protocol::{
+    ids::Name,
+    naming::NodeRef,
+    params::Validate,
+    quota::{DefaultQuota, Quota},
+};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
@@ -129,9 +134,13 @@ pub struct PolicyConfig {
     /// What a sender may have burned of others' pads (§4.1): at a hub of each receiver's down lanes, by `"alice"` or, for one
     /// receiver, `"alice:bob"`; at a client of the lanes with each hub, by `"alice"`. Instead of a name, an id serves.
     pub max_peer_use: BTreeMap<String, QuotaText>,
-    /// The same for senders that are not named; none is no limit.
+    /// The same for each sender that is not named: a quota, a part of the lanes such as "10%/day", or "none". Without it a hub
+    /// lets each burn a tenth of a receiver's lanes in a day, and a client sets no limit beyond that.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_peer_use_default: Option<QuotaText>,
+    pub max_peer_use_default: Option<Text<DefaultQuota>>,
+    /// At a client: what all senders together that it does not name may have burned of its down lane with each hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unnamed_use: Option<QuotaText>,
     /// At a hub: what each client may have burned of its own down lanes by asking about others.
     pub max_identity_use: QuotaText,
 }
@@ -254,6 +263,7 @@ impl Default for PolicyConfig {
             key_bits_max: 8 << 20,
             max_peer_use: BTreeMap::new(),
             max_peer_use_default: None,
+            max_unnamed_use: None,
             max_identity_use: Text(IDENTITY_USE_DEFAULT),
         }
     }

@@ -1,7 +1,7 @@
 //! The hub's actor: feeds the hub's state machine, executes its effects, delivers its messages.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,8 @@ use dske_protocol::{
     message::Identity,
     naming::NodeRef,
     params::Time,
+    post::{Letter, Post},
+    quota::DefaultQuota,
     refusal::Refusal,
     room::OutboxLimits,
     sync::{HubEnd, SyncCounters, SyncInput},
@@ -28,7 +30,6 @@ use crate::{
     clock::Clock,
     config::{OutboxConfig, PolicyConfig, Role},
     events::Events,
-    mailbox::{Fate, Mailbox},
     network::{Command, Commands, Foreigners, HubEvent},
     pads::{Pads, Queued},
     quotas::{quotas, shown, spending},
@@ -45,6 +46,10 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Delivered messages are struck from the outbox together, this often: until then they would only be
 /// sent once more.
 const STRIKE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Messages that are dropped or struck in one step, each by one removal in one record: so no step keeps what else is to
+/// be done waiting for long, however much waits.
+const DROPPED_AT_ONCE: usize = 1024;
 
 /// Events taken in before effects are executed, so that their pads are read and recorded together.
 const EVENTS_AT_ONCE: usize = 64;
@@ -81,16 +86,16 @@ pub(crate) struct HubActor {
     clients: BTreeMap<NodeId, ClientRecord>,
     /// Clients that are served, by name.
     names: BTreeMap<Name, NodeId>,
-    mailboxes: BTreeMap<NodeId, Mailbox>,
+    post: Post<OutboxId>,
     /// Connected clients that speak no version of the protocol that this node speaks.
     foreign: Foreigners,
     batches: Batches,
     /// The exchange that an identity request came in, and who asked.
     inquiries: BTreeMap<RequestId, (RequestId, NodeId)>,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
-    delivered: Vec<OutboxId>,
-    /// What is known of the messages in the outbox.
-    waiting: BTreeMap<OutboxId, Waits>,
+    delivered: VecDeque<OutboxId>,
+    /// Messages that were dropped since the operator was told, by receiver.
+    dropped: BTreeMap<NodeId, u64>,
     expired: u64,
     config: HubConfig,
     clock: Clock,
@@ -99,14 +104,6 @@ pub(crate) struct HubActor {
     events: Events,
     /// What it was told to do wrong, for people.
     fault: Option<String>,
-}
-
-/// A message in the outbox.
-#[derive(Debug, Clone, Copy)]
-struct Waits {
-    receiver: NodeId,
-    table: TableId,
-    bytes: u64,
 }
 
 /// What the operator has set.
@@ -140,13 +137,13 @@ impl HubActor {
             commands,
             clients: BTreeMap::new(),
             names: BTreeMap::new(),
-            mailboxes: BTreeMap::new(),
+            post: Post::default(),
             foreign: Foreigners::default(),
             batches: Batches::default(),
             inquiries: BTreeMap::new(),
             reading: FuturesUnordered::new(),
-            delivered: Vec::new(),
-            waiting: BTreeMap::new(),
+            delivered: VecDeque::new(),
+            dropped: BTreeMap::new(),
             expired: 0,
             config,
             clock,
@@ -160,13 +157,13 @@ impl HubActor {
             actor.set_client(client);
         }
         actor.set_limits();
+        actor.hub.set_limits_of_receivers(actor.store.limits()?);
         for record in actor.store.budgets()? {
             actor.hub.restore(clock.now(), spending(&record));
         }
-        for OutboxEntry { id, receiver, table, bytes, .. } in actor.store.outbox() {
-            actor.mailboxes.entry(receiver).or_default().add(id);
-            actor.hub.waits(receiver, bytes);
-            actor.waiting.insert(id, Waits { receiver, table, bytes });
+        for OutboxEntry { id, receiver, sender, table, bytes, at_ms, .. } in actor.store.outbox() {
+            actor.post.add(id, Letter { receiver, sender, table, bytes, at_ms });
+            actor.hub.waits(receiver, sender, bytes);
         }
         Ok(actor)
     }
@@ -194,11 +191,11 @@ impl HubActor {
                 Some(read) = self.reading.next(), if !self.reading.is_empty() => self.read(read),
                 Some(order) = orders.recv() => self.order(order),
                 _ = housekeeping.tick() => self.housekeeping(),
-                _ = strike.tick() => self.strike(),
+                _ = strike.tick() => drop(self.strike()),
             }
             self.execute();
         }
-        self.strike();
+        while self.strike() {}
     }
 
     fn set_client(&mut self, client: ClientRecord) {
@@ -213,6 +210,7 @@ impl HubActor {
             enabled: client.enabled,
         });
         self.send(Command::Acquaint { node: client.node, known: client.enabled });
+        self.measure_lanes(client.node);
         let (node, name, enabled) = (client.node, client.name.clone(), client.enabled);
         if let Some(before) = self.clients.insert(node, client)
             && self.names.get(&before.name) == Some(&node)
@@ -234,7 +232,15 @@ impl HubActor {
                 self.names.get(name).filter(|node| meant.fits(node, name)).copied()
             }
         };
-        self.hub.set_limits(quotas(&self.config.policy, client), limits);
+        let default = self.config.policy.max_peer_use_default.map_or(DefaultQuota::OF_HUBS, |text| text.0);
+        self.hub.set_limits(quotas(&self.config.policy, default, client), limits);
+    }
+
+    /// How much the down lanes with a client hold in all, of which a default quota is a part.
+    fn measure_lanes(&mut self, client: NodeId) {
+        let tables = self.store.tables_of(&client).into_iter().filter(|table| table.side == TableSide::Hub);
+        let lanes = tables.flat_map(|table| table.lanes).filter(|lane| lane.allocator);
+        self.hub.set_lanes(client, lanes.map(|lane| lane.bytes).sum());
     }
 
     fn event(&mut self, event: HubEvent) {
@@ -250,11 +256,11 @@ impl HubActor {
             HubEvent::Identity { id: exchange, from, message: Blob(bytes) } => {
                 let id = self.batches.fresh_id();
                 self.inquiries.insert(id, (exchange, from));
-                self.hub.handle(self.clock.now(), HubInput::IdentityRequest { id, from, bytes });
+                self.hub.handle(self.clock.now(), HubInput::Question { id, from, bytes });
             }
             HubEvent::Hello { id, from } => {
-                let tables = self.store.tables().into_iter();
-                let ours = tables.filter(|table| table.peer == from && table.side == TableSide::Hub);
+                let tables = self.store.tables_of(&from).into_iter();
+                let ours = tables.filter(|table| table.side == TableSide::Hub);
                 // What is quarantined may be settled by what the client has on record of it.
                 let usable = |state: &TableState| {
                     matches!(state, TableState::Active | TableState::Spent | TableState::Quarantined { .. })
@@ -288,13 +294,7 @@ impl HubActor {
             }
             HubEvent::Connection { peer, up } => {
                 self.foreign.gone(&peer);
-                let mailbox = self.mailboxes.entry(peer).or_default();
-                mailbox.connected = up;
-                mailbox.ready &= up;
-                mailbox.resume();
-                if !up && mailbox.pending() == 0 {
-                    self.mailboxes.remove(&peer);
-                }
+                self.post.connection(peer, up);
                 if !up {
                     self.sync.handle(SyncInput::Disconnected(peer));
                 }
@@ -308,10 +308,9 @@ impl HubActor {
         ticket: Ticket,
         answer: Option<Result<(), Refusal>>,
     ) {
-        let mailbox = self.mailboxes.entry(receiver).or_default();
-        if let Some(Fate::Settled(id)) = mailbox.answered(ticket, answer) {
-            self.gone(id);
-            self.delivered.push(id);
+        if let Some((id, letter)) = self.post.answered(receiver, ticket, answer) {
+            self.gone(&letter);
+            self.delivered.push_back(id);
         }
     }
 
@@ -320,43 +319,37 @@ impl HubActor {
         if !matches!(refusal, Refusal::TableInactive | Refusal::UnknownTable) {
             return;
         }
-        let id = self.mailboxes.get(&receiver).and_then(|mailbox| mailbox.sent_under(ticket));
-        if let Some(waits) = id.and_then(|id| self.waiting.get(&id)) {
-            let table = waits.table;
+        if let Some(letter) = self.post.sent_under(&receiver, ticket) {
+            let table = letter.table;
             self.sync.handle(SyncInput::Left(table));
         }
     }
 
     /// A message is not in the outbox any more, or about to be struck.
-    fn gone(&mut self, id: OutboxId) {
-        if let Some(Waits { receiver, bytes, .. }) = self.waiting.remove(&id) {
-            self.hub.handle(self.clock.now(), HubInput::OutboxGone { receiver, bytes });
-        }
+    fn gone(&mut self, letter: &Letter) {
+        let Letter { receiver, sender, bytes, .. } = *letter;
+        self.hub.handle(self.clock.now(), HubInput::OutboxGone { receiver, sender, bytes });
     }
 
-    /// Drops what has waited too long for its receiver; its pads stay burned.
-    fn expire(&mut self) {
+    /// Drops some of what has waited too long for its receiver; its pads stay burned. Whether there may be more.
+    fn expire(&mut self) -> bool {
         let lifetime_ms = u64::try_from(self.config.outbox.lifetime.0.0.as_millis()).unwrap_or(u64::MAX);
-        let age_ms = self.clock.age_ms();
-        let is_old = |entry: &OutboxEntry| age_ms.saturating_sub(entry.at_ms) > lifetime_ms;
-        let mut dropped: BTreeMap<NodeId, u64> = BTreeMap::new();
-        for entry in self.store.outbox().into_iter().filter(is_old) {
-            let waits =
-                self.mailboxes.get_mut(&entry.receiver).is_some_and(|mailbox| mailbox.forget(entry.id));
-            // What is on its way is settled by its answer.
-            if waits {
-                self.gone(entry.id);
-                self.delivered.push(entry.id);
-                *dropped.entry(entry.receiver).or_default() += 1;
-            }
+        let before_ms = self.clock.age_ms().saturating_sub(lifetime_ms);
+        let old = self.post.expire(before_ms, DROPPED_AT_ONCE);
+        let more = old.len() == DROPPED_AT_ONCE;
+        for (id, letter) in old {
+            self.gone(&letter);
+            self.delivered.push_back(id);
+            *self.dropped.entry(letter.receiver).or_default() += 1;
         }
-        let tables = self.store.tables();
-        self.sync.out_of_use(&tables);
-        // What went with a table that was retired, for a receiver that is away.
-        let there: BTreeSet<OutboxId> = self.store.outbox().iter().map(|entry| entry.id).collect();
-        let known: Vec<OutboxId> = self.waiting.keys().copied().collect();
-        known.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.gone(id));
-        for (receiver, count) in dropped {
+        if !more {
+            self.tell_of_dropped();
+        }
+        more
+    }
+
+    fn tell_of_dropped(&mut self) {
+        for (receiver, count) in std::mem::take(&mut self.dropped) {
             self.expired += count;
             let name = self.clients.get(&receiver).map_or_else(|| receiver.short(), |c| c.name.to_string());
             let lifetime = self.config.outbox.lifetime.0;
@@ -364,6 +357,19 @@ impl HubActor {
                 format!("{count} messages for {name} have waited longer than {lifetime} and were dropped");
             self.events.add(Level::Warn, text);
         }
+    }
+
+    /// Drops some of what went from the outbox with tables that were retired. Whether there may be more.
+    fn leave_retired(&mut self) -> bool {
+        let retired: Vec<TableId> =
+            self.post.tables().filter(|table| self.store.is_retired(table)).copied().collect();
+        let mut left = DROPPED_AT_ONCE;
+        for table in retired {
+            let gone = self.post.leave_table(&table, left);
+            left -= gone.len();
+            gone.iter().for_each(|(_, letter)| self.gone(letter));
+        }
+        left == 0
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -374,14 +380,9 @@ impl HubActor {
     fn pad_done(&mut self, outcome: PadOutcome, outgoing: Vec<Queued>) {
         for message in outgoing {
             let ticket = self.ticket();
-            let Queued { id, receiver, table, ref bytes } = message;
-            self.waiting.insert(id, Waits { receiver, table, bytes: bytes.len() as u64 });
-            let mailbox = self.mailboxes.entry(message.receiver).or_default();
-            if mailbox.may_send_directly() {
-                mailbox.sent(ticket, message.id);
-                self.instruct(message.receiver, ticket, message.bytes);
-            } else {
-                mailbox.add(message.id);
+            let Queued { id, letter, bytes } = message;
+            if self.post.send_or_add(id, letter, ticket) {
+                self.instruct(letter.receiver, ticket, bytes);
             }
         }
         self.hub.handle(self.clock.now(), HubInput::Pad(outcome));
@@ -397,7 +398,7 @@ impl HubActor {
                         self.send(Command::AnswerBatch { id, results });
                     }
                 }
-                HubEffect::IdentityAnswer { id, result } => {
+                HubEffect::Answer { id, result } => {
                     if let Some((id, to)) = self.inquiries.remove(&id) {
                         self.answer_identity(id, to, result);
                     }
@@ -434,9 +435,8 @@ impl HubActor {
                         self.events.add(level, text);
                     }
                 }
-                let mailbox = self.mailboxes.entry(peer).or_default();
-                mailbox.ready = mailbox.connected;
-                mailbox.resume();
+                self.measure_lanes(peer);
+                self.post.ready(peer);
                 self.deliver(peer);
             }
             SyncNews::Lapsed { .. } => {}
@@ -463,8 +463,7 @@ impl HubActor {
     fn deliver(&mut self, receiver: NodeId) {
         loop {
             let ticket = self.ticket();
-            let next = self.mailboxes.get_mut(&receiver).and_then(|mailbox| mailbox.next(ticket));
-            let Some(id) = next else { return };
+            let Some(id) = self.post.next(receiver, ticket) else { return };
             let reply = self.store.outbox_read(id);
             self.reading.push(Box::pin(async move {
                 let bytes = match reply.await {
@@ -485,32 +484,35 @@ impl HubActor {
         match bytes {
             Some(bytes) => self.instruct(receiver, ticket, bytes),
             None => {
-                let lost = self.mailboxes.get_mut(&receiver).and_then(|mailbox| mailbox.lost(ticket));
-                lost.into_iter().for_each(|id| self.gone(id));
+                if let Some((_, letter)) = self.post.lost(receiver, ticket) {
+                    self.gone(&letter);
+                }
             }
         }
     }
 
     fn housekeeping(&mut self) {
         let now = self.clock.now();
+        // What is left of a step goes with the next look.
         if now >= self.expiry_due {
-            self.expiry_due = now + EXPIRY_INTERVAL;
-            self.expire();
-        }
-        let receivers: Vec<_> = self.mailboxes.keys().copied().collect();
-        for receiver in receivers {
-            if let Some(mailbox) = self.mailboxes.get_mut(&receiver) {
-                mailbox.resume();
+            let more = self.expire() | self.leave_retired();
+            self.expiry_due = if more { now } else { now + EXPIRY_INTERVAL };
+            if !more {
+                self.sync.out_of_use(&self.store.tables());
             }
+        }
+        for receiver in self.post.resume() {
             self.deliver(receiver);
         }
     }
 
-    fn strike(&mut self) {
+    /// Strikes some of what was delivered or dropped. Whether there was any.
+    fn strike(&mut self) -> bool {
         if self.delivered.is_empty() {
-            return;
+            return false;
         }
-        let delivered = std::mem::take(&mut self.delivered);
+        let some = self.delivered.len().min(DROPPED_AT_ONCE);
+        let delivered: Vec<OutboxId> = self.delivered.drain(..some).collect();
         let reply = self.store.commit(Transaction { delivered, ..Transaction::default() });
         let began = Instant::now();
         tokio::spawn(async move {
@@ -518,6 +520,7 @@ impl HubActor {
                 tracing::error!(%error, took = ?began.elapsed(), "delivered messages could not be struck");
             }
         });
+        true
     }
 
     fn order(&mut self, order: HubOrder) {
@@ -538,17 +541,14 @@ impl HubActor {
     }
 
     fn view(&self) -> HubView {
-        let peers = self.clients.values().map(|client| {
-            let mailbox = self.mailboxes.get(&client.node);
-            PeerStatus {
-                node: client.node,
-                name: client.name.clone(),
-                role: Role::Client,
-                connected: mailbox.is_some_and(|mailbox| mailbox.connected),
-                excluded: (!client.enabled).then(|| "disabled by the operator".to_owned()),
-                incompatible: self.foreign.advice(&client.node),
-                waiting: mailbox.map_or(0, |mailbox| mailbox.pending() as u64),
-            }
+        let peers = self.clients.values().map(|client| PeerStatus {
+            node: client.node,
+            name: client.name.clone(),
+            role: Role::Client,
+            connected: self.post.is_connected(&client.node),
+            excluded: (!client.enabled).then(|| "disabled by the operator".to_owned()),
+            incompatible: self.foreign.advice(&client.node),
+            waiting: self.post.pending(&client.node) as u64,
         });
         HubView {
             peers: peers.collect(),

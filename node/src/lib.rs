@@ -16,7 +16,6 @@ mod events;
 pub mod fuzzing;
 mod hardening;
 mod hub_actor;
-mod mailbox;
 mod me;
 mod metrics;
 mod network;

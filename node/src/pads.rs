@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 
 use dske_protocol::{
     effect::{MintRefusal, Minted, PadEffect, PadOutcome, Record, Ticket, Want},
-    ids::{BlockId, NodeId, TableId},
+    ids::BlockId,
+    post::Letter,
     refusal::Refusal,
 };
 use dske_storage::{HoldWant, OutboxId, OutboxItem, Store, effects};
@@ -25,8 +26,7 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) id: OutboxId,
-    pub(crate) receiver: NodeId,
-    pub(crate) table: TableId,
+    pub(crate) letter: Letter,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -156,8 +156,13 @@ impl Pads {
         transaction.block.iter_mut().for_each(|new| new.record.aged_ms = self.clock.age_ms());
         let queued = |item: &OutboxItem| Queued {
             id: item.id,
-            receiver: item.receiver,
-            table: item.table,
+            letter: Letter {
+                receiver: item.receiver,
+                sender: item.sender,
+                table: item.table,
+                bytes: item.bytes.len() as u64,
+                at_ms: item.at_ms,
+            },
             bytes: item.bytes.clone(),
         };
         let outgoing: Vec<_> = transaction.outbox.iter().map(queued).collect();

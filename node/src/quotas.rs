@@ -4,7 +4,7 @@ use dske_protocol::{
     ids::NodeId,
     naming::NodeRef,
     params::Time,
-    quota::{Account, Quotas, Spending, Use},
+    quota::{Account, DefaultQuota, Quotas, Spending, Use},
 };
 use dske_storage::BudgetRecord;
 
@@ -12,13 +12,13 @@ use crate::{config::PolicyConfig, status::QuotaStatus};
 
 /// The quotas of the policy, for the nodes that are known: `node` says which is meant. One that is not known yet gets
 /// its quota when it is.
-pub(crate) fn quotas(policy: &PolicyConfig, node: impl Fn(&NodeRef) -> Option<NodeId>) -> Quotas {
+pub(crate) fn quotas(
+    policy: &PolicyConfig,
+    default: DefaultQuota,
+    node: impl Fn(&NodeRef) -> Option<NodeId>,
+) -> Quotas {
     let node = |text: &str| text.parse().ok().and_then(|meant| node(&meant));
-    let mut quotas = Quotas {
-        default: policy.max_peer_use_default.map(|text| text.0),
-        identity: Some(policy.max_identity_use.0),
-        ..Quotas::default()
-    };
+    let mut quotas = Quotas { default, identity: Some(policy.max_identity_use.0), ..Quotas::default() };
     for (text, quota) in &policy.max_peer_use {
         match text.split_once(':') {
             None => {
@@ -47,12 +47,17 @@ pub(crate) fn shown(uses: Vec<Use>, name: impl Fn(&NodeId) -> String) -> Vec<Quo
         Account::Pair { sender, receiver } => format!("{} to {}", name(sender), name(receiver)),
         Account::Lane { sender, hub } => format!("{} through {}", name(sender), name(hub)),
         Account::Identity { client } => format!("inquiries of {}", name(client)),
+        Account::Limit { sender, receiver } => {
+            format!("{} to {}, as {} has set it", name(sender), name(receiver), name(receiver))
+        }
+        Account::Unnamed { receiver } => format!("others to {}, as it has set it", name(receiver)),
         Account::Introduction { hub } => format!("unknown senders named by {}", name(hub)),
     };
     uses.into_iter()
         .map(|spent| QuotaStatus {
             who: who(&spent.account),
             used_bytes: spent.used,
+            in_force: None,
             limit: spent.quota.to_string(),
         })
         .collect()

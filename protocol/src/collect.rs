@@ -154,6 +154,13 @@ impl Collection {
         hubs.all(|hub| self.voices.contains(hub))
     }
 
+    /// The sender, once so many hubs have spoken alike that at least one of them is honest: it has really begun this.
+    pub(crate) fn backed_sender(&self, k_min: u8) -> Option<NodeId> {
+        let group = self.largest()?;
+        let alike = group.shares.len() + group.refused;
+        (alike >= usize::from(k_min)).then_some(group.agreement.sender)
+    }
+
     /// The group for which most hubs have spoken.
     pub(crate) fn largest(&self) -> Option<&Group> {
         self.groups.iter().max_by_key(|group| group.shares.len() + group.refused)

@@ -5,6 +5,7 @@
 
 use crate::{
     ids::{BlockId, NodeId, PadRange, TableId},
+    limits::LimitsRecord,
     message::{Agreement, Identity},
     pad::PadBytes,
     quota::Spending,
@@ -195,6 +196,8 @@ pub struct Record {
     pub sync: Option<SyncRecord>,
     /// What accounts have spent, recorded ahead.
     pub spendings: Vec<Spending>,
+    /// Limits that a receiver has set.
+    pub limits: Option<LimitsRecord>,
 }
 
 /// What a verified mark of the peer changes about a table.
@@ -246,6 +249,8 @@ impl SyncRecord {
 pub struct Outgoing {
     /// For whom.
     pub receiver: NodeId,
+    /// Whose key it is for.
+    pub sender: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
     /// The table whose pad is burned for it.

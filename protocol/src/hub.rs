@@ -10,23 +10,30 @@
 
 mod identities;
 mod keys;
+mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     effect::{PadEffect, PadOutcome, Record, Ticket, Usage},
     enrolment::Signature,
+    fair::{Fair, SENDERS_PART},
     ids::{Name, NodeId, PadRange},
-    message::{Identity, IdentityRequest, KeyRequest, KnownClient, Unverified, Verified},
-    params::Time,
-    quota::{Budgets, Quotas, Spending, Use},
+    limits::LimitsRecord,
+    message::{
+        Identity, IdentityRequest, KeyRequest, KnownClient, LimitsOrder, Tagged, Unverified, Verified,
+    },
+    params::{SENDING_BLOCKS_MAX, Time},
+    planted::{Fault, planted},
+    quota::{Account, Budgets, Quota, Quotas, Spending, Use},
     refusal::Refusal,
     room::{OutboxLimits, Room},
     wiped::Wiped,
 };
 
-/// Messages that a hub works on at once; each holds at most one message of the longest kind.
-pub const JOBS_MAX: usize = 1024;
+/// Messages that a hub works on at once, in fair parts of the clients that sent them: a client may have as many as the
+/// agreements that it sends at once. Their bytes are bounded where they come in.
+pub const JOBS_MAX: usize = 5 * SENDING_BLOCKS_MAX;
 
 /// Names a request that awaits its answer; chosen by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,8 +64,8 @@ pub enum HubInput {
         /// The sealed message.
         bytes: Vec<u8>,
     },
-    /// An identity request came in.
-    IdentityRequest {
+    /// An identity request came in, or limits that a receiver sets.
+    Question {
         /// For the answer.
         id: RequestId,
         /// The peer on whose connection it came.
@@ -72,6 +79,8 @@ pub enum HubInput {
     OutboxGone {
         /// For whom it was.
         receiver: NodeId,
+        /// Who caused it.
+        sender: NodeId,
         /// Its length.
         bytes: u64,
     },
@@ -89,11 +98,12 @@ pub enum HubEffect {
         /// Whether the share is on its way, durably.
         result: Result<(), Refusal>,
     },
-    /// The answer to an identity request: a sealed [`crate::message::IdentityClaim`].
-    IdentityAnswer {
+    /// The answer to an identity request or to limits: a sealed [`crate::message::IdentityClaim`] or
+    /// [`crate::message::LimitsAnswer`].
+    Answer {
         /// The request.
         id: RequestId,
-        /// The sealed claim, or why there is none.
+        /// The sealed answer, or why there is none.
         result: Result<Vec<u8>, Refusal>,
     },
 }
@@ -116,6 +126,9 @@ pub struct Hub {
     /// Clients that are served, by name.
     names: BTreeMap<Name, NodeId>,
     jobs: BTreeMap<Ticket, Job>,
+    /// Who sent each message that is in work, and how many each has in work.
+    requests: BTreeMap<RequestId, NodeId>,
+    working: Fair<NodeId>,
     effects: VecDeque<HubEffect>,
     next_ticket: u64,
     key_bytes_max: u64,
@@ -124,6 +137,11 @@ pub struct Hub {
     quotas: Quotas,
     budgets: Budgets,
     room: Room,
+    /// What receivers have set, and the versions that are being written.
+    limits: BTreeMap<NodeId, LimitsRecord>,
+    limits_being_written: BTreeMap<NodeId, u64>,
+    /// Bytes of the down lanes that are shared with each client.
+    lanes: BTreeMap<NodeId, u64>,
 }
 
 /// What a hub has seen since it started.
@@ -153,6 +171,27 @@ enum Job {
         from: NodeId,
         message: Unverified<IdentityRequest>,
     },
+    HoldLimits {
+        id: RequestId,
+        from: NodeId,
+        message: Unverified<LimitsOrder>,
+    },
+    SpendLimits {
+        id: RequestId,
+        from: NodeId,
+        order: Verified<LimitsOrder>,
+        spendings: Vec<Spending>,
+    },
+    MintLimits {
+        id: RequestId,
+        from: NodeId,
+        order: Verified<LimitsOrder>,
+    },
+    CommitLimits {
+        id: RequestId,
+        limits: Option<LimitsRecord>,
+        result: Result<Vec<u8>, Refusal>,
+    },
     SpendKey {
         id: RequestId,
         request: Verified<KeyRequest>,
@@ -178,7 +217,8 @@ enum Job {
     CommitKey {
         id: RequestId,
         result: Result<u64, Refusal>,
-        room: Vec<(NodeId, u64)>,
+        /// Of the messages: for whom, from whom, how long.
+        room: Vec<(NodeId, NodeId, u64)>,
     },
     CommitIdentity {
         id: RequestId,
@@ -203,6 +243,8 @@ impl Hub {
             clients: BTreeMap::new(),
             names: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            working: Fair::new(JOBS_MAX as u64, SENDERS_PART),
             effects: VecDeque::new(),
             next_ticket: 0,
             key_bytes_max,
@@ -211,6 +253,9 @@ impl Hub {
             quotas: Quotas::default(),
             budgets: Budgets::default(),
             room: Room::new(OutboxLimits::NONE),
+            limits: BTreeMap::new(),
+            limits_being_written: BTreeMap::new(),
+            lanes: BTreeMap::new(),
         }
     }
 
@@ -220,14 +265,49 @@ impl Hub {
         self.room.set_limits(outbox);
     }
 
-    /// Takes up what an account had spent before a restart; after [`Hub::set_limits`].
+    /// Notes how many bytes the down lanes have in all that are shared with a client; a default quota is a part of them.
+    pub fn set_lanes(&mut self, client: NodeId, bytes: u64) {
+        self.lanes.insert(client, bytes);
+    }
+
+    /// Takes up what receivers had set before a restart.
+    pub fn set_limits_of_receivers(&mut self, records: impl IntoIterator<Item = LimitsRecord>) {
+        let ours = records.into_iter().filter(|record| record.hub == self.me);
+        self.limits.extend(ours.map(|record| (record.receiver, record)));
+    }
+
+    /// What a receiver has set here, with its version.
+    pub fn limits_of(&self, receiver: &NodeId) -> Option<&LimitsRecord> {
+        self.limits.get(receiver)
+    }
+
+    /// Takes up what an account had spent before a restart; after [`Hub::set_limits`], [`Hub::set_lanes`] and
+    /// [`Hub::set_limits_of_receivers`].
     pub fn restore(&mut self, now: Time, spending: Spending) {
-        self.budgets.restore(now, spending, self.quotas.of(&spending.account));
+        self.budgets.restore(now, spending, self.quota_of(&spending.account));
+    }
+
+    /// The quota of an account, whoever has set it.
+    fn quota_of(&self, account: &Account) -> Option<Quota> {
+        match account {
+            Account::Pair { sender, receiver } => {
+                let of_receiver = self.limits.get(receiver).and_then(|record| record.limits.of(sender));
+                match self.quotas.named(sender, receiver) {
+                    Some(named) => named,
+                    // What the receiver itself allows goes before what serves for want of anybody's word.
+                    None if of_receiver.is_some() => None,
+                    None => self.quotas.default.of(self.lanes.get(receiver).copied().unwrap_or(0)),
+                }
+            }
+            Account::Limit { receiver, sender } => self.limits.get(receiver)?.limits.of(sender),
+            Account::Unnamed { receiver } => self.limits.get(receiver)?.limits.all?.quota(),
+            account => self.quotas.of(account),
+        }
     }
 
     /// Notes a message that waits since before a restart.
-    pub fn waits(&mut self, receiver: NodeId, bytes: u64) {
-        self.room.add(receiver, bytes);
+    pub fn waits(&mut self, receiver: NodeId, sender: NodeId, bytes: u64) {
+        self.room.add(receiver, sender, bytes);
     }
 
     /// What is spent, of accounts that have a quota.
@@ -269,9 +349,14 @@ impl Hub {
     pub fn handle(&mut self, now: Time, input: HubInput) {
         match input {
             HubInput::KeyRequest { id, from, bytes } => self.key_request(id, from, bytes),
-            HubInput::IdentityRequest { id, from, bytes } => self.identity_request(id, from, bytes),
+            HubInput::Question { id, from, bytes } if bytes.first() == Some(&LimitsOrder::KIND) => {
+                self.limits_order(id, from, bytes);
+            }
+            HubInput::Question { id, from, bytes } => self.identity_request(id, from, bytes),
             HubInput::Pad(outcome) => self.pad(now, outcome),
-            HubInput::OutboxGone { receiver, bytes } => self.room.give_back(receiver, bytes),
+            HubInput::OutboxGone { receiver, sender, bytes } => {
+                self.room.give_back(receiver, sender, bytes);
+            }
         }
     }
 
@@ -287,9 +372,13 @@ impl Hub {
                 Some(Job::HoldIdentity { id, from, message }) => {
                     self.identity_held(now, id, from, message, result)
                 }
+                Some(Job::HoldLimits { id, from, message }) => {
+                    self.limits_held(now, id, from, message, result);
+                }
                 other => self.put_back(ticket, other),
             },
             PadOutcome::Minted { ticket, result } => match self.jobs.remove(&ticket) {
+                Some(Job::MintLimits { id, from, order }) => self.limits_minted(id, from, order, result),
                 Some(Job::MintKey { id, request, share }) => self.key_minted(id, &request, &share, result),
                 Some(Job::MintIdentity { id, request, known }) => {
                     self.identity_minted(id, &request, known, result);
@@ -316,11 +405,24 @@ impl Hub {
                 }
                 Some(Job::CommitKey { id, result, room }) => {
                     if !ok {
-                        room.iter().for_each(|(receiver, bytes)| self.room.give_back(*receiver, *bytes));
+                        for (receiver, sender, bytes) in room {
+                            self.room.give_back(receiver, sender, bytes);
+                        }
                     }
                     let result = if ok { result } else { Err(Refusal::Internal) };
                     self.counters.forwarded += result.unwrap_or(0);
                     self.answer_key(id, result.map(|_| ()));
+                }
+                Some(Job::SpendLimits { id, from, order, spendings }) if ok => {
+                    self.budgets.recorded(&spendings);
+                    self.mint_limits(id, from, order);
+                }
+                Some(Job::SpendLimits { id, order, .. }) => {
+                    self.release(order.range, None);
+                    self.answer_identity(id, Err(Refusal::Internal));
+                }
+                Some(Job::CommitLimits { id, limits, result }) => {
+                    self.limits_committed(id, limits, result, ok);
                 }
                 Some(Job::CommitIdentity { id, result }) => {
                     self.answer_identity(id, if ok { result } else { Err(Refusal::Internal) });
@@ -330,6 +432,23 @@ impl Hub {
             PadOutcome::Marks { ticket, .. } | PadOutcome::Skipped { ticket, .. } => {
                 self.put_back(ticket, None);
             }
+        }
+    }
+
+    /// Takes a message in where its author has not too much in work already.
+    fn take_in(&mut self, id: RequestId, from: NodeId) -> bool {
+        let room = self.working.room(&from) > 0
+            || (planted(Fault::PlacesForWhoComesFirst) && self.working.total() < JOBS_MAX as u64);
+        if room && self.requests.insert(id, from).is_none() {
+            self.working.add(from, 1);
+        }
+        room
+    }
+
+    /// A message has had its answer.
+    fn let_out(&mut self, id: RequestId) {
+        if let Some(from) = self.requests.remove(&id) {
+            self.working.remove(&from, 1);
         }
     }
 

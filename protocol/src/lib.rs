@@ -12,18 +12,21 @@
 //! | what a client signs (§2.2) | [`enrolment`] |
 //! | state machines (§2.2 – §3) | [`sender`], [`hub`], [`receiver`], [`identity`], [`negotiation`] |
 //! | the guard against rollback | [`sync`] |
-//! | what each may use | [`quota`], [`room`] |
+//! | what each may use | [`quota`], [`limits`], [`room`] |
 //! | what a client has ahead, and for how long it keeps what it has | [`pool`], [`retention`] |
+//! | whose turn it is | [`post`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
 mod collect;
 pub mod effect;
 pub mod enrolment;
+mod fair;
 pub mod hub;
 pub mod identity;
 pub mod ids;
 pub mod key_check;
+pub mod limits;
 pub mod message;
 pub mod naming;
 pub mod negotiation;
@@ -31,6 +34,7 @@ pub mod pad;
 pub mod params;
 pub mod planted;
 pub mod pool;
+pub mod post;
 pub mod quota;
 pub mod receiver;
 pub mod reconstruct;

@@ -15,6 +15,7 @@ use crate::{
     codec::{self, Blob, DecodeError},
     enrolment::Signature,
     ids::{BlockId, Lane, Name, NodeId, PadRange},
+    limits::Limits,
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::{
         APPLICATION_BYTES_MAX, APPLICATIONS_MAX, KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, MESSAGE_BYTES_MAX,
@@ -275,6 +276,28 @@ pub struct ClientMark(pub Mark);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubMark(pub Mark);
 
+/// Client to hub: let nobody burn more of my pads than this ([`crate::limits`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsOrder {
+    /// A tag key in the up lane.
+    pub range: PadRange,
+    /// A higher one takes the place of a lower one.
+    pub version: u64,
+    /// The limits, all of them.
+    pub limits: Limits,
+}
+
+/// Hub to client: what I have on record of your limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsAnswer {
+    /// A tag key in the down lane.
+    pub range: PadRange,
+    /// The up-lane run of the order that this answers.
+    pub request: PadRange,
+    /// The version that is in force: that of the order, or the higher one that stands.
+    pub version: u64,
+}
+
 /// A message that carries a one-time tag.
 pub trait Tagged: Serialize + DeserializeOwned {
     /// First byte on the wire: no message passes for one of another kind.
@@ -379,6 +402,32 @@ impl Tagged for HubMark {
 
     fn is_well_formed(&self) -> bool {
         self.0.range.len == TAG_KEY_BYTES as u64
+    }
+}
+
+impl Tagged for LimitsOrder {
+    const KIND: u8 = 7;
+    const LANE: Lane = Lane::Up;
+
+    fn range(&self) -> PadRange {
+        self.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.range.len == TAG_KEY_BYTES as u64 && self.limits.is_well_formed()
+    }
+}
+
+impl Tagged for LimitsAnswer {
+    const KIND: u8 = 8;
+    const LANE: Lane = Lane::Down;
+
+    fn range(&self) -> PadRange {
+        self.range
+    }
+
+    fn is_well_formed(&self) -> bool {
+        self.range.len == TAG_KEY_BYTES as u64
     }
 }
 

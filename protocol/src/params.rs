@@ -41,8 +41,20 @@ pub const APPLICATION_BYTES_MAX: usize = 128;
 /// receiver, and fixed fields.
 pub const MESSAGE_BYTES_MAX: usize = (1 << 20) + (16 << 10);
 
-/// Agreements that a receiver collects shares for at once. Beyond it, new ones are refused as busy.
-pub const COLLECTING_BLOCKS_MAX: usize = 16_384;
+/// Agreements that a receiver collects shares for while fewer than k_B hubs have spoken for them alike, in fair parts
+/// of hubs and of the senders that each names: eight times what one sender has under way. Each hub has a floor, so that
+/// there may be half as many more.
+pub const COLLECTING_LONE_MAX: u64 = 8192;
+
+/// Agreements that k_B hubs have spoken for, in fair parts of their senders. Asked when an agreement begins, so that
+/// those that have begun may come on top.
+pub const COLLECTING_BACKED_MAX: u64 = 8192;
+
+/// Agreements that are over and kept for late shares; beyond it the oldest goes.
+pub const LATE_BLOCKS_MAX: usize = 8192;
+
+/// Messages of hubs that a receiver has in work, in fair parts of the hubs.
+pub const RECEIVING_MESSAGES_MAX: u64 = 32_768;
 
 /// How long a receiver keeps the shares of an agreement that has ended, to check those that come late.
 pub const LATE_SHARES: Duration = Duration::from_secs(2);
@@ -77,7 +89,9 @@ pub const INTRODUCED_PERIOD: Duration = Duration::from_secs(86_400);
 /// Unknown senders that a hub may name within [`INTRODUCED_PERIOD`] at least, however many hubs there are.
 pub const INTRODUCED_PER_HUB_MIN: u64 = 16;
 
-/// Bytes of shares that a receiver keeps at once: room for 32 agreements of the longest key at n = 8.
+/// Bytes of messages that a receiver works on and of shares that it keeps at once, in fair parts of hubs and senders: of
+/// the longest key a sender may have 25 under way through 5 hubs. Each hub has a floor, so that there may be half as
+/// many more.
 pub const COLLECTING_BYTES_MAX: usize = 256 << 20;
 
 /// Searches for false shares that a receiver has under way at once: each may take a processor for seconds. Two, so that

@@ -51,11 +51,12 @@ pub enum Fault {
     KeyOfAnyPlace,
     BlockForgotten,
     OneKeyTagKeyForAll,
+    PlacesForWhoComesFirst,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -96,6 +97,7 @@ impl Fault {
         Self::HelloBelieved,
         Self::OneHubVoids,
         Self::OneKeyTagKeyForAll,
+        Self::PlacesForWhoComesFirst,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

@@ -119,6 +119,84 @@ impl FromStr for Quota {
     }
 }
 
+/// What serves for those who are not named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DefaultQuota {
+    /// No limit.
+    #[default]
+    None,
+    /// So many bytes in so much time.
+    Quota(Quota),
+    /// A part of the lanes that are concerned, in so much time.
+    Part {
+        /// Of a hundred.
+        percent: u8,
+        /// The time.
+        per: Duration,
+    },
+}
+
+/// The least that a part comes to: a key of 256 bits.
+const PART_BYTES_MIN: u64 = 96;
+
+impl DefaultQuota {
+    /// What a hub lets each sender burn of one receiver's lanes, unless somebody sets otherwise: a tenth in a day. So a
+    /// lane that one sender uses up at this rate lasts for ten days, and the warning that comes a week ahead of the end
+    /// comes in time.
+    pub const OF_HUBS: Self = Self::Part { percent: 10, per: Duration::from_secs(86_400) };
+
+    /// The quota, where the lanes that are concerned have so many bytes in all.
+    pub fn of(&self, lane_bytes: u64) -> Option<Quota> {
+        match *self {
+            Self::None => None,
+            Self::Quota(quota) => Some(quota),
+            Self::Part { percent, per } => {
+                let bytes = u128::from(lane_bytes) * u128::from(percent) / 100;
+                Quota::new(u64::try_from(bytes).unwrap_or(u64::MAX).max(PART_BYTES_MIN), per)
+            }
+        }
+    }
+}
+
+impl From<Option<Quota>> for DefaultQuota {
+    fn from(quota: Option<Quota>) -> Self {
+        quota.map_or(Self::None, Self::Quota)
+    }
+}
+
+impl fmt::Display for DefaultQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Quota(quota) => quota.fmt(f),
+            Self::Part { percent, per } => {
+                match TIMES.into_iter().find(|(_, secs)| *per == Duration::from_secs(*secs)) {
+                    Some((time, _)) => write!(f, "{percent}%/{time}"),
+                    None => write!(f, "{percent}%/{}s", per.as_secs_f64()),
+                }
+            }
+        }
+    }
+}
+
+impl FromStr for DefaultQuota {
+    type Err = QuotaSyntax;
+
+    /// As a quota, or `10%/day`, or `none`.
+    fn from_str(text: &str) -> Result<Self, QuotaSyntax> {
+        if text.trim().eq_ignore_ascii_case("none") {
+            return Ok(Self::None);
+        }
+        let Some((percent, time)) = text.split_once('%') else { return text.parse().map(Self::Quota) };
+        let parse = || {
+            let percent = percent.trim().parse::<u8>().ok().filter(|percent| (1..=100).contains(percent))?;
+            let per = format!("1B{time}").parse::<Quota>().ok()?.per;
+            Some(Self::Part { percent, per })
+        };
+        parse().ok_or_else(|| QuotaSyntax(text.chars().take(64).collect()))
+    }
+}
+
 /// Whose spending is counted, and towards whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Account {
@@ -142,6 +220,19 @@ pub enum Account {
         /// The client.
         client: NodeId,
     },
+    /// At a hub: what a sender has burned of the down lanes of a receiver that has set a limit for it, or for each that
+    /// it does not name.
+    Limit {
+        /// The receiver.
+        receiver: NodeId,
+        /// The sender.
+        sender: NodeId,
+    },
+    /// At a hub: what all senders together have burned of the down lanes of a receiver that does not name them.
+    Unnamed {
+        /// The receiver.
+        receiver: NodeId,
+    },
     /// At a client: what senders that a hub named, and nobody knew, have made it burn of every up lane.
     Introduction {
         /// The hub.
@@ -156,6 +247,7 @@ impl Account {
             Self::Pair { sender, .. } | Self::Lane { sender, .. } => sender,
             Self::Identity { client } => client,
             Self::Introduction { hub } => hub,
+            Self::Limit { receiver, .. } | Self::Unnamed { receiver } => receiver,
         }
     }
 
@@ -167,7 +259,10 @@ impl Account {
                 Self::Pair { sender, receiver: least }..=Self::Pair { sender, receiver: most }
             }
             Self::Lane { sender, .. } => Self::Lane { sender, hub: least }..=Self::Lane { sender, hub: most },
-            Self::Identity { .. } | Self::Introduction { .. } => *self..=*self,
+            Self::Limit { receiver, .. } => {
+                Self::Limit { receiver, sender: least }..=Self::Limit { receiver, sender: most }
+            }
+            Self::Identity { .. } | Self::Introduction { .. } | Self::Unnamed { .. } => *self..=*self,
         }
     }
 }
@@ -203,7 +298,7 @@ pub struct Use {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quotas {
     /// For keys, of payers that are not named.
-    pub default: Option<Quota>,
+    pub default: DefaultQuota,
     /// For keys, by payer.
     pub payers: BTreeMap<NodeId, Option<Quota>>,
     /// For keys, by payer and the other side; counts before the payer's.
@@ -213,16 +308,24 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The quota of an account. That for introductions is nobody's to set.
+    /// The quota of an account, as far as this node's operator has set it. That for introductions is nobody's to set,
+    /// and of a default only what is a number of bytes.
     pub fn of(&self, account: &Account) -> Option<Quota> {
         let (payer, other) = match *account {
             Account::Pair { sender, receiver } => (sender, receiver),
             Account::Lane { sender, hub } => (sender, hub),
             Account::Identity { .. } => return self.identity,
-            Account::Introduction { .. } => return None,
+            Account::Introduction { .. } | Account::Limit { .. } | Account::Unnamed { .. } => return None,
         };
-        let named = self.pairs.get(&(payer, other)).or_else(|| self.payers.get(&payer));
-        named.copied().unwrap_or(self.default)
+        self.named(&payer, &other).unwrap_or(match self.default {
+            DefaultQuota::Quota(quota) => Some(quota),
+            DefaultQuota::None | DefaultQuota::Part { .. } => None,
+        })
+    }
+
+    /// The quota of a payer that is named, alone or with the other side.
+    pub fn named(&self, payer: &NodeId, other: &NodeId) -> Option<Option<Quota>> {
+        self.pairs.get(&(*payer, *other)).or_else(|| self.payers.get(payer)).copied()
     }
 }
 
@@ -428,7 +531,7 @@ mod tests {
     #[test]
     fn names_choose_the_quota() {
         let quotas = Quotas {
-            default: quota(1),
+            default: quota(1).into(),
             payers: BTreeMap::from([(node(1), quota(2)), (node(3), None)]),
             pairs: BTreeMap::from([((node(1), node(9)), quota(3))]),
             identity: quota(4),
@@ -467,6 +570,26 @@ mod tests {
         ] {
             assert!(bad.parse::<Quota>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_default_is_none_a_quota_or_a_part_of_the_lanes() {
+        let per = DAY;
+        for (text, default) in [
+            ("none", DefaultQuota::None),
+            ("1GiB/day", DefaultQuota::Quota(Quota { bytes: 1 << 30, per })),
+            ("10%/day", DefaultQuota::OF_HUBS),
+        ] {
+            assert_eq!(text.parse(), Ok(default));
+            assert_eq!(default.to_string(), text);
+        }
+        for bad in ["", "0%/day", "101%/day", "10%", "%/day", "10%/week", "-1%/day", "1.5%/day"] {
+            assert!(bad.parse::<DefaultQuota>().is_err(), "{bad}");
+        }
+        assert_eq!(DefaultQuota::OF_HUBS.of(1 << 20), quota(104_857));
+        assert_eq!(DefaultQuota::OF_HUBS.of(0), quota(96), "an unknown lane is a short one");
+        assert_eq!(DefaultQuota::OF_HUBS.of(u64::MAX), quota(u64::MAX / 10));
+        assert_eq!(DefaultQuota::None.of(1 << 20), None);
     }
 
     proptest! {

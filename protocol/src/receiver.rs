@@ -9,12 +9,15 @@
 //! keys under one block id, also across restarts (the ledger knows the ended ones).
 
 mod admission;
+mod places;
 mod round;
 mod searches;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use self::places::CollectLimits;
+use self::places::{Arrival, Places};
 pub(crate) use self::round::Offered;
 use self::searches::Searches;
 
@@ -159,9 +162,8 @@ pub struct Receiver {
     collections: BTreeMap<BlockId, Collection>,
     searches: Searches,
     deadlines: BTreeSet<(Time, BlockId)>,
-    /// Messages between the ledger's word on their block and their share: that word is true for them only as
-    /// long as the block's collection stays.
-    in_flight: BTreeMap<BlockId, usize>,
+    /// What hubs and senders take.
+    places: Places,
     /// First offers, and repeated ones.
     offers_due: BTreeSet<(Time, BlockId)>,
     /// Negotiation keys of rounds, and the order in which they came.
@@ -194,7 +196,7 @@ pub struct ReceiverCounters {
 enum Standing {
     Established,
     /// The hubs are being asked; these messages wait. The first came from the hub that introduced it.
-    Asking(Vec<(RequestId, NodeId, Genuine)>),
+    Asking(Vec<(Arrival, Genuine)>),
     /// The hubs did not vouch for it; not asked again before this time.
     Unknown {
         until: Time,
@@ -205,13 +207,11 @@ enum Standing {
 #[derive(Debug)]
 enum Job {
     Hold {
-        id: RequestId,
-        from: NodeId,
+        arrival: Arrival,
         message: Unverified<KeyInstruction>,
     },
     Claim {
-        id: RequestId,
-        from: NodeId,
+        arrival: Arrival,
         outcome: Result<Genuine, (Refusal, Genuine)>,
         spendings: Vec<Spending>,
     },
@@ -245,7 +245,7 @@ impl Receiver {
             collections: BTreeMap::new(),
             searches: Searches::default(),
             deadlines: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
+            places: Places::new(CollectLimits::default()),
             offers_due: BTreeSet::new(),
             sessions: BTreeMap::new(),
             session_order: VecDeque::new(),
@@ -256,6 +256,11 @@ impl Receiver {
             quotas: Quotas::default(),
             budgets: Budgets::default(),
         }
+    }
+
+    /// Sets how much it works on at once; before anything has come.
+    pub fn set_limits(&mut self, limits: CollectLimits) {
+        self.places = Places::new(limits);
     }
 
     /// Sets what each sender may burn of each down lane.
@@ -308,6 +313,16 @@ impl Receiver {
         self.held_bytes
     }
 
+    /// Bytes of messages and shares for which room is taken; 0 where nothing is awaited.
+    pub fn taken_bytes(&self) -> u64 {
+        self.places.bytes()
+    }
+
+    /// Agreements that are collected and not over.
+    pub fn collected(&self) -> u64 {
+        self.places.collected()
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, now: Time, input: ReceiverInput) {
         match input {
@@ -338,13 +353,13 @@ impl Receiver {
     fn pad(&mut self, now: Time, outcome: PadOutcome) {
         match outcome {
             PadOutcome::Held { ticket, result, block_ended } => {
-                if let Some(Job::Hold { id, from, message }) = self.jobs.remove(&ticket) {
-                    self.held(now, id, from, message, result, block_ended);
+                if let Some(Job::Hold { arrival, message }) = self.jobs.remove(&ticket) {
+                    self.held(now, arrival, message, result, block_ended);
                 }
             }
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::Claim { id, from, outcome, spendings }) => {
-                    self.claimed(now, id, from, outcome, spendings, ok);
+                Some(Job::Claim { arrival, outcome, spendings }) => {
+                    self.claimed(now, arrival, outcome, spendings, ok);
                 }
                 Some(Job::Introduce { sender, spendings }) if ok => {
                     self.budgets.recorded(&spendings);

@@ -74,7 +74,7 @@ pub enum Refusal {
     #[error("the hub has not been in touch with the receiver since it started")]
     ReceiverAway,
     /// The sender has used up what this node lets it burn for the time being.
-    #[error("the sender has used up its quota there")]
+    #[error("the sender has used up the quota that the operator there has set for it")]
     QuotaExceeded,
     /// Too much waits at the hub for a receiver already.
     #[error("too many messages wait there for the receiver already")]
@@ -82,11 +82,22 @@ pub enum Refusal {
     /// The receiver has no negotiation key for this round, or the round has begun for another block.
     #[error("the receiver has no key to negotiate this round with")]
     UnknownRound,
+    /// The receiver lets this sender, or senders that it does not name, burn no more at the hub for the time being.
+    #[error(
+        "the receiver lets the sender burn no more of its pads there for the time being: the receiver has set that"
+    )]
+    ReceiverLimit,
+    /// The sender has used up what the hub lets anybody burn of one receiver's pads.
+    #[error(
+        "the sender has used up what that hub lets anybody burn of one receiver's pads: unless its operator sets \
+         otherwise, a tenth of them in a day"
+    )]
+    DefaultQuota,
 }
 
 impl Refusal {
     /// The stable names of all refusals.
-    pub const NAMES: [&str; 24] = [
+    pub const NAMES: [&str; 26] = [
         "malformed",
         "unknown-table",
         "table-pending",
@@ -111,6 +122,8 @@ impl Refusal {
         "quota-exceeded",
         "outbox-full",
         "unknown-round",
+        "receiver-limit",
+        "default-quota",
     ];
 
     /// A stable name, for counting.
@@ -140,6 +153,8 @@ impl Refusal {
             Self::QuotaExceeded => "quota-exceeded",
             Self::OutboxFull => "outbox-full",
             Self::UnknownRound => "unknown-round",
+            Self::ReceiverLimit => "receiver-limit",
+            Self::DefaultQuota => "default-quota",
         }
     }
 

@@ -8,18 +8,22 @@ mod world;
 use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
+    hub::HubInput,
     ids::{BlockId, Lane, NodeId},
+    limits::{Limit, Limits, LimitsRecord},
     message::{Agreement, Content, Subject},
     params::{
         INTRODUCED_BYTES_MAX, INTRODUCED_PERIOD, PROTOCOL_VERSION, Time, UNKNOWN_SENDER_PAUSE, burned_bytes,
     },
-    quota::{Account, Quota, Quotas},
+    quota::{Account, DefaultQuota, Quota, Quotas},
     refusal::{AbortReason, Refusal, SendFailure},
     room::OutboxLimits,
 };
 use world::{World, client_id, client_name, hub_id};
 
 const KEY_BYTES: u32 = 32;
+/// An instruction for a key of this length through three hubs, with the purpose of these wishes.
+const MESSAGE_BYTES: u64 = 360;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn keys(number: u64) -> Option<Quota> {
@@ -37,7 +41,7 @@ fn refusals(failure: SendFailure) -> Vec<(NodeId, Refusal)> {
 #[test]
 fn a_hub_holds_a_pair_to_its_quota_and_says_so_before_it_burns_the_receivers_pad() {
     let mut world = World::new(21, 3, 3, 2, 4096, true);
-    let quotas = Quotas { default: keys(2), ..Quotas::default() };
+    let quotas = Quotas { default: keys(2).into(), ..Quotas::default() };
     for (_, hub) in &mut world.hubs {
         hub.set_limits(quotas.clone(), OutboxLimits::NONE);
     }
@@ -53,7 +57,7 @@ fn a_hub_holds_a_pair_to_its_quota_and_says_so_before_it_burns_the_receivers_pad
     let before = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
     let refused = refusals(world.agree(to(&world, 1)).expect_err("beyond it"));
     assert!(refused.len() >= 2, "it ends when too few are left");
-    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::QuotaExceeded), "{refused:?}");
+    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::DefaultQuota), "{refused:?}");
     assert_eq!(world.pads.burned(client_id(1), hub_id(0), Lane::Down), before, "no pad of the receiver");
     world.agree(to(&world, 2)).expect("another pair is not concerned");
     world.agree(world.wish(2, KEY_BYTES)).expect_err("a group is served whole or not at all");
@@ -64,7 +68,7 @@ fn a_hub_holds_a_pair_to_its_quota_and_says_so_before_it_burns_the_receivers_pad
     assert_eq!(of(account(2)), Some(burned_bytes(u64::from(KEY_BYTES), 1)), "the refused group paid nothing");
     world.now += DAY / 2;
     world.agree(to(&world, 1)).expect("half a day later one more");
-    assert!(world.hubs[0].1.counters().refusals[&Refusal::QuotaExceeded] >= 1);
+    assert!(world.hubs[0].1.counters().refusals[&Refusal::DefaultQuota] >= 1);
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn invented(number: u32) -> Agreement {
 #[test]
 fn a_hub_that_speaks_in_a_senders_name_spends_only_what_comes_through_itself() {
     let mut world = World::new(23, 5, 2, 3, 8192, true);
-    world.clients[1].receiver.set_quotas(Quotas { default: keys(4), ..Quotas::default() });
+    world.clients[1].receiver.set_quotas(Quotas { default: keys(4).into(), ..Quotas::default() });
     for number in 0..50 {
         world.invent(hub_id(0), client_id(1), Agreement { sender: client_id(0), ..invented(number) });
     }
@@ -152,11 +156,11 @@ fn a_client_cannot_deplete_its_own_down_lane_through_inquiries() {
 #[test]
 fn a_full_outbox_refuses_before_anything_is_minted() {
     let mut world = World::new(26, 3, 2, 2, 4096, true);
-    let limits = OutboxLimits { receiver_bytes_max: 900, bytes_max: u64::MAX };
+    let limits = OutboxLimits { receiver_bytes_max: 5 * MESSAGE_BYTES - 1, bytes_max: u64::MAX };
     for (_, hub) in &mut world.hubs {
         hub.set_limits(Quotas::default(), limits);
     }
-    // The messages of this network are never struck from the outboxes.
+    // The messages of this network are never struck from the outboxes, and one sender may have half of what is free.
     world.agree(world.wish(2, KEY_BYTES)).expect("room for one");
     world.agree(world.wish(2, KEY_BYTES)).expect("and for another");
     let before = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
@@ -164,8 +168,96 @@ fn a_full_outbox_refuses_before_anything_is_minted() {
     assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::OutboxFull), "{refused:?}");
     assert_eq!(world.pads.burned(client_id(1), hub_id(0), Lane::Down), before);
     for (_, hub) in &mut world.hubs {
-        let gone = dske_protocol::hub::HubInput::OutboxGone { receiver: client_id(1), bytes: 450 };
+        let gone =
+            HubInput::OutboxGone { receiver: client_id(1), sender: client_id(0), bytes: MESSAGE_BYTES };
         hub.handle(Time::ZERO, gone);
     }
     world.agree(world.wish(2, KEY_BYTES)).expect("room again");
+}
+
+#[test]
+fn without_anybodys_word_a_sender_burns_no_more_than_a_tenth_of_a_receivers_lane_in_a_day() {
+    let lane = 128 << 10;
+    let mut world = World::new(27, 3, 2, 2, lane, true);
+    for (_, hub) in &mut world.hubs {
+        hub.set_limits(Quotas { default: DefaultQuota::OF_HUBS, ..Quotas::default() }, OutboxLimits::NONE);
+        hub.set_lanes(client_id(1), lane as u64);
+    }
+    // Four long keys would take nearly all of it.
+    let long = u32::try_from(lane / 5).unwrap();
+    let refused = refusals(world.agree(world.wish(2, long)).expect_err("more than a tenth"));
+    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::DefaultQuota), "{refused:?}");
+    assert_eq!(world.pads.burned(client_id(1), hub_id(0), Lane::Down), (0, 0));
+    let tenth = lane as u64 / 10;
+    let mut agreed = 0;
+    while world.agree(world.wish(2, 1000)).is_ok() {
+        agreed += 1;
+    }
+    assert_eq!(agreed, tenth / burned_bytes(1000, 1));
+    // It lasts for a week at least, and what an operator sets goes before it.
+    let week = 7 * DAY;
+    while world.now < week {
+        world.now += DAY;
+        while world.agree(world.wish(2, 1000)).is_ok() {}
+    }
+    let (burned, _) = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    assert!(burned < lane as u64 * 9 / 10, "{burned} of {lane} bytes in a week");
+    let named = BTreeMap::from([(client_id(0), None)]);
+    for (_, hub) in &mut world.hubs {
+        let quotas = Quotas { default: DefaultQuota::OF_HUBS, payers: named.clone(), ..Quotas::default() };
+        hub.set_limits(quotas, OutboxLimits::NONE);
+    }
+    world.agree(world.wish(2, 1000)).expect("the operator has named the sender");
+}
+
+#[test]
+fn what_a_receiver_sets_holds_before_its_pad_is_burned_and_the_refusal_says_who_set_it() {
+    let mut world = World::new(28, 3, 3, 2, 4096, true);
+    let key = burned_bytes(u64::from(KEY_BYTES), 1);
+    let limit = |keys: u64| Some(Limit { bytes: keys * key, per_s: 86_400 });
+    let set = |world: &mut World, version, limits: &Limits| {
+        for (id, hub) in &mut world.hubs {
+            let record = LimitsRecord { receiver: client_id(1), hub: *id, version, limits: limits.clone() };
+            hub.set_limits_of_receivers([record]);
+        }
+    };
+    let to = |world: &World, receiver: usize| {
+        let mut wish = world.wish(2, KEY_BYTES);
+        wish.receivers = vec![client_id(receiver)];
+        wish.linked = wish.receivers.iter().copied().collect();
+        wish
+    };
+    set(&mut world, 1, &Limits { named: vec![(client_id(0), limit(2).unwrap())], each: None, all: limit(1) });
+    for _ in 0..2 {
+        world.agree(to(&world, 1)).expect("as much as the receiver lets it");
+    }
+    let before = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    let refused = refusals(world.agree(to(&world, 1)).expect_err("beyond it"));
+    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::ReceiverLimit), "{refused:?}");
+    assert_eq!(world.pads.burned(client_id(1), hub_id(0), Lane::Down), before, "no pad of the receiver");
+    world.agree(to(&world, 2)).expect("another receiver has set nothing");
+    // Each that is not named, and all of them together.
+    world.now += DAY;
+    set(&mut world, 2, &Limits { named: Vec::new(), each: limit(2), all: limit(1) });
+    world.agree(to(&world, 1)).expect("one for all");
+    world.agree(to(&world, 1)).expect_err("beyond what all may");
+    set(&mut world, 3, &Limits { named: Vec::new(), each: limit(2), all: None });
+    world.agree(to(&world, 1)).expect("two for each");
+    world.agree(to(&world, 1)).expect_err("beyond what each may");
+    // The receiver's own word goes before what the hub lets anybody burn; an operator's does not yield to it.
+    for (_, hub) in &mut world.hubs {
+        hub.set_limits(Quotas { default: keys(1).into(), ..Quotas::default() }, OutboxLimits::NONE);
+    }
+    world.now += DAY;
+    for _ in 0..2 {
+        world.agree(to(&world, 1)).expect("two for each");
+    }
+    world.now += DAY;
+    for (_, hub) in &mut world.hubs {
+        let payers = BTreeMap::from([(client_id(0), keys(1))]);
+        hub.set_limits(Quotas { payers, ..Quotas::default() }, OutboxLimits::NONE);
+    }
+    world.agree(to(&world, 1)).expect("within all limits");
+    let refused = refusals(world.agree(to(&world, 1)).expect_err("beyond the operator's"));
+    assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::QuotaExceeded), "{refused:?}");
 }

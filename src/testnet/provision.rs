@@ -15,11 +15,11 @@ use std::{
 
 use dske_node::{
     DataDir, Me, NodeError, admin,
-    config::{Config, Role},
+    config::{Config, Role, Text},
     control::{Reply, Request, Seal},
     enrol::EnrolmentRequest,
 };
-use dske_protocol::ids::Name;
+use dske_protocol::{ids::Name, quota::DefaultQuota};
 use dske_storage::{Consent, Options, Store, files};
 
 use crate::{
@@ -82,6 +82,10 @@ fn make_node(
     config.metrics.listen = metrics.map(|port| (Ipv4Addr::LOCALHOST, port).into());
     config.policy.k = plan.k;
     config.policy.k_min = plan.k;
+    if role == Role::Hub {
+        // Whoever tries what a network bears is not to be held to a tenth of the pads in a day.
+        config.policy.max_peer_use_default = Some(Text(DefaultQuota::None));
+    }
     if let Some(deadline) = plan.deadline {
         config.policy.deadline_ms = units::millis(deadline);
     }

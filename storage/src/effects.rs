@@ -21,6 +21,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
     let mut outbox_item = |message: dske_protocol::effect::Outgoing| OutboxItem {
         id: next_id(),
         receiver: message.receiver,
+        sender: message.sender,
         block: message.block,
         table: message.table,
         at_ms,
@@ -40,6 +41,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
         exclusions: record.exclusions.into_iter().map(exclusion).collect(),
         sync: record.sync,
         budgets: record.spendings.into_iter().map(budget).collect(),
+        limits: record.limits.into_iter().collect(),
         ..Transaction::default()
     }
 }

@@ -138,6 +138,18 @@ impl Engine {
         state.tables.values().map(Table::status).chain(state.retired.values().cloned()).collect()
     }
 
+    /// Whether a table is out of use for good.
+    pub(crate) fn is_retired(&self, table: &TableId) -> bool {
+        lock_short(&self.state).retired.contains_key(table)
+    }
+
+    /// The tables that are shared with a peer.
+    pub(crate) fn tables_of(&self, peer: &NodeId) -> Vec<TableStatus> {
+        let state = lock_short(&self.state);
+        let ours = state.tables.values().filter(|table| table.record.peer == *peer);
+        ours.map(Table::status).collect()
+    }
+
     /// An id that no message ever had.
     pub(crate) fn next_outbox_id(&self) -> OutboxId {
         OutboxId(self.next_outbox.fetch_add(1, Ordering::Relaxed))

@@ -108,6 +108,7 @@ pub fn ledger_records(bytes: &[u8]) {
     canonical::<TakenMap>(bytes);
     canonical::<StreamRecord>(bytes);
     canonical::<BudgetRecord>(bytes);
+    canonical::<dske_protocol::limits::LimitsRecord>(bytes);
     canonical::<ClockRecord>(bytes);
     canonical::<StoredItem>(bytes);
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::{
     ids::{PadRange, TableId},
+    limits::LimitsRecord,
     planted::{Fault, planted},
     quota::Account,
     wiped::Wiped,
@@ -291,8 +292,8 @@ impl Engine {
         let mut items = Vec::with_capacity(wanted.outbox.len());
         for (item, run) in wanted.outbox.iter().zip(&room.outbox) {
             let bytes = item.bytes.len() as u64;
-            let OutboxItem { id, receiver, block, table, at_ms, .. } = *item;
-            let entry = OutboxEntry { id, receiver, block, table, at_ms, bytes };
+            let OutboxItem { id, receiver, sender, block, table, at_ms, .. } = *item;
+            let entry = OutboxEntry { id, receiver, sender, block, table, at_ms, bytes };
             let place = run.map_or_else(|| Place::Inline(item.bytes.clone()), Place::Segment);
             let stored = StoredItem { entry, place, crc32: crc32fast::hash(&item.bytes) };
             own.put("message", outbox_key(item.id), &stored)?;
@@ -410,6 +411,9 @@ fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreE
     for account in &wanted.budgets_full {
         draft.remove(budget_key(account)?);
     }
+    for record in &wanted.limits {
+        draft.put("limits", limits_key(record), record)?;
+    }
     for record in &wanted.streams {
         draft.put("stream", stream_key(&record.id()?), record)?;
     }
@@ -424,6 +428,11 @@ fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreE
 
 fn stream_key(id: &[u8]) -> Vec<u8> {
     key(kind::STREAM, &[id])
+}
+
+/// A node may be a hub for another and a receiver at it.
+fn limits_key(record: &LimitsRecord) -> Vec<u8> {
+    key(kind::LIMITS, &[record.hub.as_bytes(), record.receiver.as_bytes()])
 }
 
 fn budget_key(account: &Account) -> Result<Vec<u8>, StoreError> {

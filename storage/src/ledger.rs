@@ -36,6 +36,7 @@ pub(crate) mod kind {
     pub(crate) const BUDGET: &[u8] = b"q";
     pub(crate) const COMPARED: &[u8] = b"e";
     pub(crate) const PUT_BACK: &[u8] = b"p";
+    pub(crate) const LIMITS: &[u8] = b"L";
 }
 
 /// Key of a record: its kind, then its parts.

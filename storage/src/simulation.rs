@@ -13,6 +13,7 @@ use std::{
 use dske_protocol::{
     effect::LaneMarks,
     ids::{BlockId, KeyId, Lane, Name, NodeId, PadRange, TableId},
+    limits::LimitsRecord,
     pad::PadBytes,
 };
 use futures::channel::oneshot;
@@ -359,6 +360,14 @@ impl SimStore {
     /// As [`crate::Store::next_outbox_id`].
     pub fn next_outbox_id(&self) -> OutboxId {
         self.engine.next_outbox_id()
+    }
+
+    /// As [`crate::Store::limits`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn limits(&self) -> Result<Vec<LimitsRecord>, StoreError> {
+        self.engine.ledger.all("limits", kind::LIMITS)
     }
 
     /// As [`crate::Store::outbox`].

@@ -18,6 +18,7 @@ use std::{
 use dske_protocol::{
     effect::LaneMarks,
     ids::{BlockId, KeyId, NodeId, PadRange, TableId},
+    limits::LimitsRecord,
     pad::PadBytes,
     sync::Said,
 };
@@ -174,6 +175,16 @@ impl Store {
         self.engine().map(|engine| engine.tables()).unwrap_or_default()
     }
 
+    /// The tables that are shared with a peer and not retired; the others are not copied.
+    pub fn tables_of(&self, peer: &NodeId) -> Vec<TableStatus> {
+        self.engine().map(|engine| engine.tables_of(peer)).unwrap_or_default()
+    }
+
+    /// Whether a table is out of use for good.
+    pub fn is_retired(&self, table: &TableId) -> bool {
+        self.engine().is_ok_and(|engine| engine.is_retired(table))
+    }
+
     /// The clients that this hub serves.
     ///
     /// # Errors
@@ -210,6 +221,12 @@ impl Store {
     #[allow(clippy::missing_errors_doc)]
     pub fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError> {
         self.all("budget", kind::BUDGET)
+    }
+
+    /// Limits that receivers have set: here, or as they are known to stand at hubs.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn limits(&self) -> Result<Vec<LimitsRecord>, StoreError> {
+        self.all("limits", kind::LIMITS)
     }
 
     /// The node's own clocks as they were last recorded.

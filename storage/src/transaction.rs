@@ -3,6 +3,7 @@
 use dske_protocol::{
     effect::SyncRecord,
     ids::{BlockId, NodeId, PadRange, TableId},
+    limits::LimitsRecord,
     pad::PadBytes,
 };
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,8 @@ pub struct OutboxItem {
     pub id: OutboxId,
     /// Who is to get it.
     pub receiver: NodeId,
+    /// Whose key it is for.
+    pub sender: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
     /// The table whose pad is burned for it.
@@ -77,6 +80,8 @@ pub struct OutboxEntry {
     pub id: OutboxId,
     /// Who is to get it.
     pub receiver: NodeId,
+    /// Whose key it is for.
+    pub sender: NodeId,
     /// The agreement that it belongs to.
     pub block: BlockId,
     /// The table whose pad is burned for it.
@@ -133,6 +138,8 @@ pub struct Transaction {
     pub budgets: Vec<BudgetRecord>,
     /// Accounts that are full again: their records are removed.
     pub budgets_full: Vec<dske_protocol::quota::Account>,
+    /// Limits of receivers at hubs to put.
+    pub limits: Vec<LimitsRecord>,
     /// Streams to put.
     pub streams: Vec<StreamRecord>,
     /// Streams that are not kept filled any more, by [`StreamRecord::id`].

@@ -7,6 +7,7 @@ use dske_protocol::{
     codec::Blob,
     identity::{IdentityEffect, IdentityInput},
     ids::{BlockId, NodeId, TableId},
+    limits::LimitsInput,
     message::{Notice, NoticeOutcome, Subject},
     params::Time,
     receiver::{ReceiverEffect, ReceiverInput},
@@ -19,7 +20,7 @@ use rand_core::UnwrapErr;
 use super::{ClientActor, Names, sessions::Beginning};
 use crate::{
     metrics::Side,
-    network::{Command, LinkMessage},
+    network::{Command, LinkMessage, Question},
     status::{Level, ShareState, Step},
     sync::{SyncNews, findings, voices},
 };
@@ -32,6 +33,7 @@ impl ClientActor {
             busy |= self.execute_sender();
             busy |= self.execute_receiver();
             busy |= self.execute_desk();
+            busy |= self.execute_limits();
             busy |= self.execute_sync();
             if !busy {
                 return;
@@ -154,8 +156,11 @@ impl ClientActor {
                     let input = SenderInput::HubAnswer { block, hub, answer: None };
                     self.sender.handle(now, input, &mut self.rng);
                 }
-                SyncNews::Dropped(Command::Identity { hub, inquiry, .. }) => {
+                SyncNews::Dropped(Command::Identity { hub, about: Question::Inquiry(inquiry), .. }) => {
                     self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes: None });
+                }
+                SyncNews::Dropped(Command::Identity { hub, about: Question::Limits, .. }) => {
+                    self.limits.handle(now, LimitsInput::Answer { hub, bytes: None });
                 }
                 SyncNews::Dropped(command) => debug_assert!(false, "a client does not seal {command:?}"),
                 SyncNews::Synced { peer, table, found } => self.synced(now, peer, table, &found),
@@ -169,6 +174,8 @@ impl ClientActor {
         self.hubs.synced(&table);
         // What was compared may have voided keys.
         self.refresh_pools(now);
+        self.set_limits(now);
+        self.limits.handle(now, LimitsInput::Ready { hub: peer, put_back: found.is_notable() });
         if let Some(status) = self.store.tables().into_iter().find(|status| status.table == table) {
             let name = status.peer_name.as_str();
             let says_so = found.put_back && !found.settled;
@@ -192,7 +199,8 @@ impl ClientActor {
             match effect {
                 IdentityEffect::Pad(effect) => pad_effects.push(effect),
                 IdentityEffect::Ask { inquiry, hub, bytes } => {
-                    self.sync.send(hub, bytes, |bytes| Command::Identity { hub, inquiry, bytes });
+                    let about = Question::Inquiry(inquiry);
+                    self.sync.send(hub, bytes, |bytes| Command::Identity { hub, about, bytes });
                 }
                 IdentityEffect::Excluded { hub, reason } => {
                     let name = self.hubs.roll().label(&hub);

@@ -109,6 +109,11 @@ impl Hubs {
         self.hubs.iter().filter(|(_, hub)| hub.excluded.is_none()).map(|(&node, _)| node).collect()
     }
 
+    /// All that a module came from.
+    pub(super) fn known(&self) -> impl Iterator<Item = NodeId> {
+        self.hubs.keys().copied()
+    }
+
     pub(super) fn connection(&mut self, now: Time, node: &NodeId, up: bool) {
         if let Some(hub) = self.hubs.get_mut(node) {
             hub.connected = up;

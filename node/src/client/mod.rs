@@ -9,6 +9,7 @@ mod fetch;
 mod foreign;
 mod hubs;
 mod inquiries;
+mod limits;
 mod links;
 mod sessions;
 mod streams;
@@ -27,9 +28,11 @@ use dske_protocol::{
     codec::Blob,
     identity::{IdentityDesk, IdentityInput},
     ids::{BlockId, KeyId, Name, NodeId},
+    limits::{LimitsDesk, LimitsInput},
     message::{Notice, NoticeOutcome},
     naming::{NodeRef, Roll},
     params::{AcceptancePolicy, Time},
+    quota::DefaultQuota,
     receiver::{Receiver, ReceiverCounters, ReceiverInput},
     refusal::Refusal,
     sender::{Sender, SenderInput},
@@ -61,7 +64,7 @@ use crate::{
     config::PolicyConfig,
     control::{Failure, KeyDelivery, KeyGet, StreamSpec},
     metrics::Measures,
-    network::{ClientEvent, Command, Commands, Directory, Foreigners},
+    network::{ClientEvent, Command, Commands, Directory, Foreigners, Question},
     pads::Pads,
     quotas::{quotas, shown, spending},
     status::{
@@ -141,6 +144,8 @@ pub(crate) struct ClientActor {
     receiver_pads: Pads,
     desk: IdentityDesk,
     desk_pads: Pads,
+    limits: LimitsDesk,
+    limits_pads: Pads,
     sync: Sync<ClientEnd>,
     identities: BTreeMap<NodeId, Known>,
     /// The names of those whose identity is established.
@@ -213,6 +218,8 @@ impl ClientActor {
             receiver_pads: Pads::new(store.clone(), clock),
             desk: IdentityDesk::new(policy.k_min),
             desk_pads: Pads::new(store.clone(), clock),
+            limits: LimitsDesk::new(me.0, store.limits()?),
+            limits_pads: Pads::new(store.clone(), clock),
             sync: Sync::new(store.clone(), clock, commands.clone(), policy.k_min),
             inquiries: Vec::new(),
             answers: Answers::default(),
@@ -246,7 +253,9 @@ impl ClientActor {
 
     /// Gives the receiver the quotas of those whose names are known by now.
     fn set_quotas(&mut self) {
-        self.receiver.set_quotas(quotas(&self.policy, |meant| self.roll.first(meant)));
+        let default = self.policy.max_peer_use_default.map_or(DefaultQuota::None, |text| text.0);
+        self.receiver.set_quotas(quotas(&self.policy, default, |meant| self.roll.first(meant)));
+        self.set_limits(self.clock.now());
     }
 
     /// Runs until the network is gone.
@@ -257,12 +266,16 @@ impl ClientActor {
     ) {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
-            let timeout =
-                [self.sender.poll_timeout(), self.receiver.poll_timeout(), self.desk.poll_timeout()]
-                    .into_iter()
-                    .flatten()
-                    .min()
-                    .unwrap_or(self.clock.now() + HOUSEKEEPING);
+            let timeout = [
+                self.sender.poll_timeout(),
+                self.receiver.poll_timeout(),
+                self.desk.poll_timeout(),
+                self.limits.poll_timeout(),
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.clock.now() + HOUSEKEEPING);
             let timeout = Instant::from_std(self.clock.instant(timeout));
             tokio::select! {
                 event = events.recv() => {
@@ -285,6 +298,9 @@ impl ClientActor {
                 }
                 Some(batch) = self.streams.batches.next(), if !self.streams.batches.is_empty() => {
                     self.batch_taken(self.clock.now(), batch);
+                }
+                done = self.limits_pads.next() => {
+                    self.limits.handle(self.clock.now(), LimitsInput::Pad(done.outcome));
                 }
                 outcome = self.sync.next() => self.sync.handle(SyncInput::Pad(outcome)),
                 Some((block, group, result)) = self.work.next(), if !self.work.is_empty() => {
@@ -337,8 +353,11 @@ impl ClientActor {
                 }
                 self.sender.handle(now, SenderInput::HubAnswer { block, hub, answer }, &mut self.rng);
             }
-            ClientEvent::IdentityAnswer { hub, inquiry, bytes } => {
+            ClientEvent::IdentityAnswer { hub, about: Question::Inquiry(inquiry), bytes } => {
                 self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes });
+            }
+            ClientEvent::IdentityAnswer { hub, about: Question::Limits, bytes } => {
+                self.limits.handle(now, LimitsInput::Answer { hub, bytes });
             }
             ClientEvent::HelloAnswer { hub, active } => {
                 if let Some(active) = active {
@@ -366,6 +385,7 @@ impl ClientActor {
                     self.advance_wishes(now);
                 } else {
                     self.linked.remove(&peer);
+                    self.limits.handle(now, LimitsInput::Away(peer));
                     self.sync.handle(SyncInput::Disconnected(peer));
                     self.sender.handle(now, SenderInput::Unlinked(peer), &mut self.rng);
                 }
@@ -447,6 +467,7 @@ impl ClientActor {
         self.sender.handle(now, SenderInput::Tick, &mut self.rng);
         self.receiver.handle(now, ReceiverInput::Tick);
         self.desk.handle(now, IdentityInput::Tick);
+        self.limits.handle(now, LimitsInput::Tick);
     }
 
     fn housekeeping(&mut self) {
@@ -499,7 +520,9 @@ impl ClientActor {
             streams: self.stream_status(),
             quotas: {
                 let names = self.names();
-                shown(self.receiver.uses(now), |node| names.of(node))
+                let mut quotas = shown(self.receiver.uses(now), |node| names.of(node));
+                quotas.extend(self.limits_status());
+                quotas
             },
         }
     }

@@ -427,7 +427,7 @@ fn status() -> Status {
         identities: vec![IdentityStatus { node, name: name("bob"), claims: 1, hubs: vec![text()] }],
         inquiries: Vec::new(),
         events: vec![Event { at_ms: 1, level: Level::Warn, text: text() }],
-        quotas: vec![QuotaStatus { who: text(), used_bytes: 1, limit: text() }],
+        quotas: vec![QuotaStatus { who: text(), used_bytes: 1, in_force: None, limit: text() }],
         keys: None,
         pads: Vec::new(),
         refusals: [(text(), 1)].into(),

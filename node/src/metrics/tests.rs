@@ -155,6 +155,7 @@ fn what_waits_is_counted_for_clients_that_are_enrolled() {
     let entry = |id, receiver, bytes| OutboxEntry {
         id: OutboxId(id),
         receiver: client(receiver),
+        sender: client(1),
         block: BlockId::new([0; 16]),
         table: TableId::new([0; 16]),
         at_ms: 0,

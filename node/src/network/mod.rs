@@ -32,6 +32,15 @@ pub(crate) use task::{NetworkConfigError, NetworkTask, Setup};
 pub(crate) use versions::{Foreign, Foreigners};
 pub(crate) use wire::LinkMessage;
 
+/// What a sealed question to a hub is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Who somebody is.
+    Inquiry(InquiryId),
+    /// What this client lets others burn.
+    Limits,
+}
+
 /// What the actors ask of the network.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -39,8 +48,8 @@ pub(crate) enum Command {
     Share { hub: NodeId, block: BlockId, bytes: Vec<u8> },
     /// A sealed key instruction, for a receiver. The ticket comes back with the answer.
     Instruction { receiver: NodeId, ticket: Ticket, bytes: Vec<u8> },
-    /// A sealed identity request, for a hub.
-    Identity { hub: NodeId, inquiry: InquiryId, bytes: Vec<u8> },
+    /// A sealed identity request, or sealed limits, for a hub.
+    Identity { hub: NodeId, about: Question, bytes: Vec<u8> },
     /// Ask a hub for its active tables.
     Hello { hub: NodeId },
     /// Begin to compare the marks of a table with a hub.
@@ -53,7 +62,7 @@ pub(crate) enum Command {
     Link { to: NodeId, via: Option<NodeId>, message: LinkMessage },
     /// Answer a batch that came in.
     AnswerBatch { id: RequestId, results: Vec<Result<(), Refusal>> },
-    /// Answer an identity request that came in.
+    /// Answer an identity request or limits that came in.
     AnswerIdentity { id: RequestId, to: NodeId, result: Result<Blob, Refusal> },
     /// Answer a hello that came in.
     AnswerHello { id: RequestId, active: Vec<TableId> },
@@ -76,7 +85,7 @@ pub(crate) enum Command {
 pub(crate) enum HubEvent {
     /// Key requests came in.
     Shares { id: RequestId, from: NodeId, messages: Vec<Blob> },
-    /// An identity request came in.
+    /// An identity request came in, or limits that a receiver sets.
     Identity { id: RequestId, from: NodeId, message: Blob },
     /// Somebody asks for its active tables.
     Hello { id: RequestId, from: NodeId },
@@ -105,8 +114,8 @@ pub(crate) enum ClientEvent {
     Link { id: RequestId, from: NodeId, via: Option<NodeId>, message: LinkMessage },
     /// A hub answered a key request; `None`: it could not be reached.
     ShareAnswer { hub: NodeId, block: BlockId, answer: Option<Result<(), Refusal>> },
-    /// A hub answered an identity request.
-    IdentityAnswer { hub: NodeId, inquiry: InquiryId, bytes: Option<Vec<u8>> },
+    /// A hub answered an identity request, or limits.
+    IdentityAnswer { hub: NodeId, about: Question, bytes: Option<Vec<u8>> },
     /// A hub answered a hello about a table; `None`: it could not be reached.
     SyncHelloAnswer { hub: NodeId, table: TableId, answer: Option<Result<HelloBack, Refusal>> },
     /// A hub's mark came in.

@@ -14,7 +14,6 @@ use std::{
 use dske_protocol::{
     codec::Blob,
     hub::RequestId,
-    identity::InquiryId,
     ids::{Name, NodeId, TableId},
 };
 use futures::StreamExt;
@@ -32,7 +31,7 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 use super::{
-    ClientEvent, Command, Directory, Dropped, HubEvent, addresses,
+    ClientEvent, Command, Directory, Dropped, HubEvent, Question, addresses,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
     gate::add,
     limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
@@ -123,7 +122,7 @@ struct Inbound {
 #[derive(Debug)]
 enum Exchange {
     Batch(Sent),
-    Identity(InquiryId),
+    Identity(Question),
     Hello,
     /// Of clients: what is lost is said again by those who need it.
     Link,
@@ -225,9 +224,9 @@ impl NetworkTask {
                 self.request(hub, Exchange::Link, Request::Relay { to, message });
             }
             Command::Notice { sender, notice } => self.queue(sender, |out| out.push_notice(notice)),
-            Command::Identity { hub, inquiry, bytes } => {
+            Command::Identity { hub, about, bytes } => {
                 messages::note(true, &hub, &bytes);
-                self.request(hub, Exchange::Identity(inquiry), Request::Identity(Blob(bytes)));
+                self.request(hub, Exchange::Identity(about), Request::Identity(Blob(bytes)));
             }
             Command::Hello { hub } => self.request(hub, Exchange::Hello, Request::Hello),
             Command::SyncHello { hub, hello } => {
@@ -350,8 +349,8 @@ impl NetworkTask {
             }
             Exchange::Batch(Sent::Notices) | Exchange::Link => {}
             Exchange::Relayed => self.relay_ended(node),
-            Exchange::Identity(inquiry) => {
-                self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes: None });
+            Exchange::Identity(about) => {
+                self.tell_client(ClientEvent::IdentityAnswer { hub: node, about, bytes: None });
             }
             Exchange::Hello => {
                 self.tell_client(ClientEvent::HelloAnswer { hub: node, active: None });
@@ -383,10 +382,10 @@ impl NetworkTask {
             }
             (Exchange::Link, _) => {}
             (Exchange::Relayed, _) => self.relay_ended(node),
-            (Exchange::Identity(inquiry), Response::Identity(result)) => {
+            (Exchange::Identity(about), Response::Identity(result)) => {
                 let bytes = result.ok().map(|blob| blob.0);
                 bytes.iter().for_each(|bytes| messages::note(false, &node, bytes));
-                self.tell_client(ClientEvent::IdentityAnswer { hub: node, inquiry, bytes });
+                self.tell_client(ClientEvent::IdentityAnswer { hub: node, about, bytes });
             }
             (Exchange::Hello, Response::Hello(active)) => {
                 self.tell_client(ClientEvent::HelloAnswer { hub: node, active: Some(active) });

@@ -1,6 +1,6 @@
 //! Identity requests: who somebody is, as far as this hub knows.
 
-use super::{Hub, HubClient, HubEffect, JOBS_MAX, Job, RequestId, claims};
+use super::{Hub, HubClient, HubEffect, Job, RequestId, claims};
 use crate::{
     effect::{MintRefusal, Minted, PadEffect, Record, Usage, Want},
     ids::{NodeId, PadRange},
@@ -13,7 +13,7 @@ use crate::{
 
 impl Hub {
     pub(super) fn identity_request(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
-        if self.jobs.len() >= JOBS_MAX {
+        if !self.take_in(id, from) {
             return self.answer_identity(id, Err(Refusal::Busy));
         }
         let Ok(message) = Unverified::<IdentityRequest>::decode(bytes) else {
@@ -54,7 +54,7 @@ impl Hub {
             return self.burn_identity(id, range, Refusal::UnknownSender);
         }
         let account = Account::Identity { client: from };
-        match self.budgets.pay(now, [(account, self.quotas.of(&account), TAG_KEY_BYTES as u64)]) {
+        match self.budgets.pay(now, [(account, self.quota_of(&account), TAG_KEY_BYTES as u64)]) {
             Err(_) => self.burn_identity(id, range, Refusal::QuotaExceeded),
             Ok(spendings) if spendings.is_empty() => self.mint_identity(id, from, request),
             Ok(spendings) => {
@@ -103,14 +103,15 @@ impl Hub {
         self.commit(ticket, claims(request.range, Usage::Identity));
     }
 
-    fn burn_identity(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
+    pub(super) fn burn_identity(&mut self, id: RequestId, range: PadRange, refusal: Refusal) {
         self.counters.refused += 1;
         let ticket = self.begin(Job::CommitIdentity { id, result: Err(refusal) });
         self.commit(ticket, claims(range, Usage::Identity));
     }
 
     pub(super) fn answer_identity(&mut self, id: RequestId, result: Result<Vec<u8>, Refusal>) {
+        self.let_out(id);
         self.count(result.as_ref().err().copied());
-        self.effects.push_back(HubEffect::IdentityAnswer { id, result });
+        self.effects.push_back(HubEffect::Answer { id, result });
     }
 }

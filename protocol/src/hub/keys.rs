@@ -1,11 +1,11 @@
 //! Key requests: from the held run to the messages for the receivers.
 
-use super::{Hub, HubEffect, HubFault, JOBS_MAX, Job, RequestId, SecretShare, claims};
+use super::{Hub, HubEffect, HubFault, Job, RequestId, SecretShare, claims};
 use crate::{
     codec::Blob,
     effect::{MintRefusal, Minted, Outgoing, PadEffect, Record, Usage, Want},
     ids::{Lane, NodeId, PadRange},
-    message::{Content, KeyInstruction, KeyRequest, Unverified, Verified, seal},
+    message::{Agreement, Content, KeyInstruction, KeyRequest, Unverified, Verified, seal},
     pad::{PadBytes, TAG_BYTES},
     params::{Time, U_BYTES},
     planted::{Fault, planted},
@@ -16,7 +16,7 @@ use crate::{
 
 impl Hub {
     pub(super) fn key_request(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
-        if self.jobs.len() >= JOBS_MAX {
+        if !self.take_in(id, from) {
             return self.answer_key(id, Err(Refusal::Busy));
         }
         let Ok(message) = Unverified::<KeyRequest>::decode(bytes) else {
@@ -84,23 +84,48 @@ impl Hub {
     /// minted yet.
     fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<Vec<Spending>, Refusal> {
         let agreement = &request.agreement;
-        if !self.room.take(&agreement.receivers, instruction_bytes(request)) {
+        if !self.room.take(agreement.sender, &agreement.receivers, instruction_bytes(request)) {
             return Err(Refusal::OutboxFull);
         }
-        let pay = |&receiver: &NodeId| {
-            let account = Account::Pair { sender: agreement.sender, receiver };
-            (account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))
-        };
-        self.budgets.pay(now, agreement.receivers.iter().map(pay)).map_err(|_| {
+        let accounts =
+            agreement.receivers.iter().flat_map(|&receiver| self.accounts(agreement.sender, receiver));
+        let payments = accounts.map(|account| (account, self.quota_of(&account), agreement.burned_bytes(Lane::Down)));
+        let payments: Vec<_> = payments.collect();
+        self.budgets.pay(now, payments).map_err(|exceeded| {
             self.give_back(request);
-            Refusal::QuotaExceeded
+            self.who_set(&exceeded.account)
         })
+    }
+
+    /// The accounts that a sender's key for one receiver is charged to: the hub's own, and those of the receiver's limits.
+    fn accounts(&self, sender: NodeId, receiver: NodeId) -> Vec<Account> {
+        let mut accounts = vec![Account::Pair { sender, receiver }];
+        if let Some(record) = self.limits.get(&receiver) {
+            accounts.push(Account::Limit { receiver, sender });
+            if !record.limits.names(&sender) {
+                accounts.push(Account::Unnamed { receiver });
+            }
+        }
+        accounts
+    }
+
+    /// Whose limit an account has reached.
+    fn who_set(&self, account: &Account) -> Refusal {
+        match account {
+            Account::Limit { .. } | Account::Unnamed { .. } => Refusal::ReceiverLimit,
+            Account::Pair { sender, receiver } if self.quotas.named(sender, receiver).is_none() => {
+                Refusal::DefaultQuota
+            }
+            _ => Refusal::QuotaExceeded,
+        }
     }
 
     /// Gives back the room of a request whose messages were not put into the outbox.
     pub(super) fn give_back(&mut self, request: &KeyRequest) {
-        let bytes = instruction_bytes(request);
-        request.agreement.receivers.iter().for_each(|receiver| self.room.give_back(*receiver, bytes));
+        let (bytes, sender) = (instruction_bytes(request), request.agreement.sender);
+        for receiver in &request.agreement.receivers {
+            self.room.give_back(*receiver, sender, bytes);
+        }
     }
 
     pub(super) fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
@@ -159,13 +184,15 @@ impl Hub {
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
             debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
-            outgoing.push(Outgoing { receiver, block: request.agreement.block, table, bytes });
+            let Agreement { block, sender, .. } = request.agreement;
+            outgoing.push(Outgoing { receiver, sender, block, table, bytes });
         }
         if planted(Fault::AnsweredBeforeRecord) {
             self.answer_key(id, Ok(()));
         }
         let result = Ok(outgoing.len() as u64);
-        let room = outgoing.iter().map(|message| (message.receiver, message.bytes.len() as u64)).collect();
+        let room = |message: &Outgoing| (message.receiver, message.sender, message.bytes.len() as u64);
+        let room = outgoing.iter().map(room).collect();
         let record = Record { claims: vec![(request.range, Usage::Key)], outgoing, ..Record::default() };
         let ticket = self.begin(Job::CommitKey { id, result, room });
         self.commit(ticket, record);
@@ -204,6 +231,7 @@ impl Hub {
     }
 
     pub(super) fn answer_key(&mut self, id: RequestId, result: Result<(), Refusal>) {
+        self.let_out(id);
         self.count(result.err());
         self.effects.push_back(HubEffect::KeyAnswer { id, result });
     }

@@ -1,17 +1,15 @@
 //! From a message to its share: the checks, who its sender is, what that sender may still burn, and the claim.
 
-use std::collections::btree_map::Entry;
-
-use super::{Genuine, Job, Receiver, ReceiverEffect, Standing};
+use super::{Arrival, Genuine, Job, Receiver, ReceiverEffect, Standing};
 use crate::{
     effect::{PadEffect, Record, Usage},
     hub::RequestId,
-    ids::{BlockId, Lane, NodeId},
+    ids::{Lane, NodeId},
     message::{Agreement, Content, KeyInstruction, Unverified},
     pad::{PadBytes, TAG_KEY_BYTES},
     params::{
-        COLLECTING_BLOCKS_MAX, COLLECTING_BYTES_MAX, INTRODUCED_BYTES_MAX, INTRODUCED_PER_HUB_MIN,
-        INTRODUCED_PERIOD, Time, UNKNOWN_SENDER_PAUSE, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
+        INTRODUCED_BYTES_MAX, INTRODUCED_PER_HUB_MIN, INTRODUCED_PERIOD, Time, UNKNOWN_SENDER_PAUSE,
+        UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
     },
     planted::{Fault, planted},
     quota::{Account, Quota, Spending},
@@ -20,6 +18,7 @@ use crate::{
 
 impl Receiver {
     pub(super) fn instruction(&mut self, id: RequestId, from: NodeId, bytes: Vec<u8>) {
+        let length = bytes.len() as u64;
         let Ok(message) = Unverified::<KeyInstruction>::decode(bytes) else {
             self.counters.malformed += 1;
             return self.answer(id, Err(Refusal::Malformed));
@@ -29,12 +28,12 @@ impl Receiver {
             self.counters.refused += 1;
             return self.answer(id, Err(refusal));
         }
-        if !self.has_room(&agreement.block, message.unverified().share.0.len()) {
+        let (range, block, sender) = (message.range(), agreement.block, agreement.sender);
+        let arrival = Arrival { id, hub: from, block, sender, bytes: length };
+        if !self.places.admit(&arrival, self.policy.hubs.len()) {
             return self.answer(id, Err(Refusal::Busy));
         }
-        let (range, block) = (message.range(), agreement.block);
-        *self.in_flight.entry(block).or_default() += 1;
-        let ticket = self.begin(Job::Hold { id, from, message });
+        let ticket = self.begin(Job::Hold { arrival, message });
         self.effects.push_back(ReceiverEffect::Pad(PadEffect::Hold {
             ticket,
             from,
@@ -66,13 +65,6 @@ impl Receiver {
         Ok(())
     }
 
-    fn has_room(&self, block: &BlockId, share_bytes: usize) -> bool {
-        let known = self.collections.contains_key(block);
-        (known || self.collections.len() < COLLECTING_BLOCKS_MAX)
-            && self.held_bytes + share_bytes <= COLLECTING_BYTES_MAX
-            && self.jobs.len() < 4 * COLLECTING_BLOCKS_MAX
-    }
-
     pub(super) fn sender_known(&mut self, now: Time, node: NodeId, established: bool) {
         // The record of an identity is durable. Another inquiry, which began before it, may end in vain: that says
         // something of the hubs that could be reached, and nothing of the sender.
@@ -84,7 +76,7 @@ impl Receiver {
             Some(Standing::Asking(waiting)) => waiting,
             _ => Vec::new(),
         };
-        let introduced_by = waiting.first().map(|(_, hub, _)| *hub);
+        let introduced_by = waiting.first().map(|(arrival, _)| arrival.hub);
         if let (true, Some(hub)) = (established, introduced_by) {
             self.budgets.refund(&Account::Introduction { hub }, TAG_KEY_BYTES as u64);
         }
@@ -92,11 +84,11 @@ impl Receiver {
         let standing =
             if established { Standing::Established } else { Standing::Unknown { until, introduced_by } };
         self.senders.insert(node, standing);
-        for (id, from, genuine) in waiting {
+        for (arrival, genuine) in waiting {
             if established {
-                self.pay(now, id, from, genuine);
+                self.pay(now, arrival, genuine);
             } else {
-                self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+                self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
             }
         }
     }
@@ -104,26 +96,25 @@ impl Receiver {
     pub(super) fn held(
         &mut self,
         now: Time,
-        id: RequestId,
-        from: NodeId,
+        arrival: Arrival,
         message: Unverified<KeyInstruction>,
         pad: Result<PadBytes, Refusal>,
         block_ended: bool,
     ) {
-        let (range, block) = (message.range(), message.unverified().agreement.block);
+        let (range, block) = (message.range(), arrival.block);
         let pad = match pad {
             Ok(pad) => pad,
-            Err(refusal) => return self.dismiss(now, id, block, refusal),
+            Err(refusal) => return self.dismiss(now, arrival, refusal),
         };
         let Some((pad, tag_key)) = pad.split() else {
             self.release(range, None);
-            return self.dismiss(now, id, block, Refusal::Malformed);
+            return self.dismiss(now, arrival, Refusal::Malformed);
         };
         match message.verify(tag_key) {
             Err(forged) => {
                 self.counters.forged += 1;
                 self.release(range, Some(forged.blocks));
-                self.dismiss(now, id, block, Refusal::BadTag);
+                self.dismiss(now, arrival, Refusal::BadTag);
             }
             Ok(instruction) => {
                 let agreement = &instruction.agreement;
@@ -134,31 +125,32 @@ impl Receiver {
                 let sender = agreement.sender;
                 let genuine = Genuine { instruction, pad };
                 if stale {
-                    return self.claim(id, from, Err((Refusal::BlockKnown, genuine)), Vec::new());
+                    return self.claim(arrival, Err((Refusal::BlockKnown, genuine)), Vec::new());
                 }
                 if !self.can_negotiate(&genuine.instruction.agreement) {
-                    return self.claim(id, from, Err((Refusal::UnknownRound, genuine)), Vec::new());
+                    return self.claim(arrival, Err((Refusal::UnknownRound, genuine)), Vec::new());
                 }
                 match self.senders.get_mut(&sender) {
-                    Some(Standing::Established) => self.pay(now, id, from, genuine),
-                    Some(Standing::Asking(waiting)) if waiting.len() < WAITING_MESSAGES_MAX => {
-                        waiting.push((id, from, genuine));
+                    Some(Standing::Established) => self.pay(now, arrival, genuine),
+                    Some(Standing::Asking(waiting)) if may_wait(waiting, arrival.hub) => {
+                        waiting.push((arrival, genuine));
                     }
                     Some(Standing::Asking(_)) => {
                         self.release(range, None);
-                        self.dismiss(now, id, block, Refusal::Busy);
+                        self.dismiss(now, arrival, Refusal::Busy);
                     }
                     Some(Standing::Unknown { until, .. }) if now < *until => {
-                        self.claim(id, from, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+                        self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
                     }
-                    Some(Standing::Unknown { .. }) | None => self.introduce(now, id, from, genuine),
+                    Some(Standing::Unknown { .. }) | None => self.introduce(now, arrival, genuine),
                 }
             }
         }
     }
 
     /// Has the hubs asked about a sender, where the hub that names it may still cause that.
-    fn introduce(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
+    fn introduce(&mut self, now: Time, arrival: Arrival, genuine: Genuine) {
+        let hub = arrival.hub;
         let paid = if self.may_introduce(now, hub) {
             let account = Account::Introduction { hub };
             self.budgets.pay(now, [(account, self.introductions(), TAG_KEY_BYTES as u64)]).ok()
@@ -166,10 +158,10 @@ impl Receiver {
             None
         };
         let Some(spendings) = paid else {
-            return self.claim(id, hub, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+            return self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
         };
         let sender = genuine.instruction.agreement.sender;
-        self.senders.insert(sender, Standing::Asking(vec![(id, hub, genuine)]));
+        self.senders.insert(sender, Standing::Asking(vec![(arrival, genuine)]));
         if spendings.is_empty() {
             return self.effects.push_back(ReceiverEffect::Establish(sender));
         }
@@ -189,7 +181,7 @@ impl Receiver {
             .retain(|_, standing| !matches!(standing, Standing::Unknown { until, .. } if *until <= now));
         let by_hub = |standing: &&Standing| match standing {
             Standing::Established => false,
-            Standing::Asking(waiting) => waiting.first().is_some_and(|(_, first, _)| *first == hub),
+            Standing::Asking(waiting) => waiting.first().is_some_and(|(first, _)| first.hub == hub),
             Standing::Unknown { introduced_by, .. } => *introduced_by == Some(hub),
         };
         self.senders.values().filter(by_hub).count() < UNKNOWN_SENDERS_PER_HUB_MAX
@@ -197,21 +189,19 @@ impl Receiver {
 
     /// Charges a message to its sender. What is recorded ahead goes with the claim, so it is durable before the
     /// share counts; the hub has burned the pad in any case.
-    fn pay(&mut self, now: Time, id: RequestId, hub: NodeId, genuine: Genuine) {
+    fn pay(&mut self, now: Time, arrival: Arrival, genuine: Genuine) {
         let agreement = &genuine.instruction.agreement;
-        let account = Account::Lane { sender: agreement.sender, hub };
-        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))])
-        {
-            Ok(spendings) => self.claim(id, hub, Ok(genuine), spendings),
-            Err(_) => self.claim(id, hub, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
+        let account = Account::Lane { sender: agreement.sender, hub: arrival.hub };
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))]) {
+            Ok(spendings) => self.claim(arrival, Ok(genuine), spendings),
+            Err(_) => self.claim(arrival, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
         }
     }
 
     /// Uses the run up, for ever; only then is the message answered and its share looked at.
     fn claim(
         &mut self,
-        id: RequestId,
-        from: NodeId,
+        arrival: Arrival,
         outcome: Result<Genuine, (Refusal, Genuine)>,
         spendings: Vec<Spending>,
     ) {
@@ -221,7 +211,7 @@ impl Receiver {
         if outcome.is_err() {
             self.counters.refused += 1;
         }
-        let ticket = self.begin(Job::Claim { id, from, outcome, spendings: spendings.clone() });
+        let ticket = self.begin(Job::Claim { arrival, outcome, spendings: spendings.clone() });
         self.commit(ticket, Record { claims: vec![(range, Usage::Key)], spendings, ..Record::default() });
     }
 
@@ -229,28 +219,26 @@ impl Receiver {
     pub(super) fn claimed(
         &mut self,
         now: Time,
-        id: RequestId,
-        from: NodeId,
+        arrival: Arrival,
         outcome: Result<Genuine, (Refusal, Genuine)>,
         spendings: Vec<Spending>,
         durable: bool,
     ) {
-        let (Ok(genuine) | Err((_, genuine))) = &outcome;
-        let block = genuine.instruction.agreement.block;
+        let Arrival { id, hub: from, block, .. } = arrival;
         if !durable {
-            return self.dismiss(now, id, block, Refusal::Internal);
+            return self.dismiss(now, arrival, Refusal::Internal);
         }
         self.budgets.recorded(&spendings);
         match outcome {
             // It waited for the word on its sender, for longer than late shares are looked at.
-            Ok(_) if self.is_over(now, &block) => self.dismiss(now, id, block, Refusal::BlockKnown),
+            Ok(_) if self.is_over(now, &block) => self.dismiss(now, arrival, Refusal::BlockKnown),
             Ok(genuine) => {
-                self.arrived(block);
+                self.places.arrived(&arrival, true);
                 self.answer(id, Ok(()));
                 self.collect(now, from, genuine);
             }
             Err((refusal @ Refusal::QuotaExceeded, genuine)) => {
-                self.arrived(block);
+                self.places.arrived(&arrival, false);
                 self.answer(id, Err(refusal));
                 self.turn_away(now, from, genuine);
             }
@@ -263,26 +251,29 @@ impl Receiver {
                     let sender = agreement.sender;
                     self.effects.push_back(ReceiverEffect::SessionLost { sender, session });
                 }
-                self.dismiss(now, id, block, Refusal::UnknownRound);
+                self.dismiss(now, arrival, Refusal::UnknownRound);
             }
-            Err((refusal, _)) => self.dismiss(now, id, block, refusal),
+            Err((refusal, _)) => self.dismiss(now, arrival, refusal),
         }
     }
 
     /// A message has come to nothing.
-    fn dismiss(&mut self, now: Time, id: RequestId, block: BlockId, refusal: Refusal) {
-        self.arrived(block);
-        self.answer(id, Err(refusal));
-        self.retire_if_done(now, block);
-    }
-
-    /// A message is not on its way any more.
-    fn arrived(&mut self, block: BlockId) {
-        if let Entry::Occupied(mut messages) = self.in_flight.entry(block) {
-            *messages.get_mut() -= 1;
-            if *messages.get() == 0 {
-                messages.remove();
-            }
+    fn dismiss(&mut self, now: Time, arrival: Arrival, refusal: Refusal) {
+        let block = arrival.block;
+        self.places.arrived(&arrival, false);
+        self.answer(arrival.id, Err(refusal));
+        if self.collections.contains_key(&block) {
+            self.retire_if_done(now, block);
+        } else {
+            self.places.left(&block);
         }
     }
+}
+
+/// Whether one more message of a hub may wait for the word on its sender: there are always some places left for other
+/// hubs.
+fn may_wait(waiting: &[(Arrival, Genuine)], hub: NodeId) -> bool {
+    let of_hub = waiting.iter().filter(|(arrival, _)| arrival.hub == hub).count();
+    let free = WAITING_MESSAGES_MAX.saturating_sub(waiting.len());
+    of_hub < free || (planted(Fault::PlacesForWhoComesFirst) && free > 0)
 }

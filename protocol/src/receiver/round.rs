@@ -220,6 +220,7 @@ impl Receiver {
         {
             self.held_bytes -= collection.held_bytes();
             collection.forget_shares();
+            self.places.shares_gone(&block);
         }
     }
 

@@ -47,6 +47,9 @@ impl Receiver {
         let heard = share.is_some();
         let added = collection.add(hub, agreement, key_tag, share);
         self.held_bytes = self.held_bytes + collection.held_bytes() - before;
+        if let Some(sender) = collection.backed_sender(self.policy.k_min) {
+            self.places.backed(&block, sender);
+        }
         if !added {
             self.counters.refused += 1;
         } else if heard {
@@ -214,6 +217,7 @@ impl Receiver {
         let freed = collection.held_bytes();
         collection.forget_shares();
         self.held_bytes -= freed;
+        self.places.shares_gone(&block);
         self.end_rounds(block);
         let ended = EndedBlock { agreement, sent: false, result: Err(reason.clone()) };
         self.end(block, ended, NoticeOutcome::Aborted(reason), None);
@@ -245,6 +249,22 @@ impl Receiver {
         self.confirm(block);
         self.keep_confirmation(block);
         self.retire_if_done(now, block);
+        if self.collections.contains_key(&block)
+            && let Some(oldest) = self.places.ended(block)
+        {
+            self.hasten(now, oldest);
+        }
+    }
+
+    /// Too many agreements are over and wait for late shares: the oldest waits no longer.
+    fn hasten(&mut self, now: Time, block: BlockId) {
+        let Some(collection) = self.collections.get_mut(&block) else { return };
+        if collection.outcome.is_some() && !collection.ending {
+            self.deadlines.remove(&(collection.deadline, block));
+            collection.deadline = now;
+            self.deadlines.insert((now, block));
+            self.retire_if_done(now, block);
+        }
     }
 
     pub(super) fn announce(&mut self, block: BlockId, outcome: NoticeOutcome) {
@@ -303,10 +323,11 @@ impl Receiver {
         // Until then the sender of a round may ask again whether it has come to a key.
         let asked_for = collection.offered.is_some();
         let done = (collection.is_complete() && !asked_for) || collection.deadline <= now;
-        if done && !self.in_flight.contains_key(&block) {
+        if done && !self.places.is_in_flight(&block) {
             self.held_bytes -= collection.held_bytes();
             self.deadlines.remove(&(collection.deadline, block));
             self.collections.remove(&block);
+            self.places.left(&block);
         } else if collection.deadline > now + LATE_SHARES {
             self.deadlines.remove(&(collection.deadline, block));
             collection.deadline = now + LATE_SHARES;

@@ -544,7 +544,7 @@ impl World {
                     }
                 }
                 HubEffect::KeyAnswer { result, .. } => answer = Some(result),
-                HubEffect::IdentityAnswer { .. } => unreachable!("no identity was asked for"),
+                HubEffect::Answer { .. } => unreachable!("no identity was asked for"),
             }
         }
         answer.expect("a hub answers every request")
@@ -628,7 +628,7 @@ impl World {
 
     fn identity_at_hub(&mut self, hub: NodeId, from: NodeId, bytes: Vec<u8>) -> Option<Vec<u8>> {
         let position = self.hubs.iter().position(|(id, _)| *id == hub).unwrap();
-        self.hubs[position].1.handle(self.now, HubInput::IdentityRequest { id: RequestId(0), from, bytes });
+        self.hubs[position].1.handle(self.now, HubInput::Question { id: RequestId(0), from, bytes });
         let mut answer = None;
         while let Some(effect) = self.hubs[position].1.poll_effect() {
             match effect {
@@ -637,7 +637,7 @@ impl World {
                         self.hubs[position].1.handle(self.now, HubInput::Pad(outcome));
                     }
                 }
-                HubEffect::IdentityAnswer { result, .. } => answer = Some(result),
+                HubEffect::Answer { result, .. } => answer = Some(result),
                 HubEffect::KeyAnswer { .. } => unreachable!("no key was asked for"),
             }
         }

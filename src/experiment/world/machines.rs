@@ -71,7 +71,7 @@ impl World {
                     }
                 }
                 HubEffect::KeyAnswer { result, .. } => answer = Some(result),
-                HubEffect::IdentityAnswer { .. } => {}
+                HubEffect::Answer { .. } => {}
             }
         }
         answer
@@ -177,7 +177,7 @@ impl World {
             return None;
         }
         let from = self.receiver_id;
-        self.hubs[at].1.handle(self.now, HubInput::IdentityRequest { id: RequestId(0), from, bytes });
+        self.hubs[at].1.handle(self.now, HubInput::Question { id: RequestId(0), from, bytes });
         let mut answer = None;
         while let Some(effect) = self.hubs[at].1.poll_effect() {
             match effect {
@@ -186,7 +186,7 @@ impl World {
                         self.hubs[at].1.handle(self.now, HubInput::Pad(outcome));
                     }
                 }
-                HubEffect::IdentityAnswer { result, .. } => answer = result.ok(),
+                HubEffect::Answer { result, .. } => answer = result.ok(),
                 HubEffect::KeyAnswer { .. } => {}
             }
         }

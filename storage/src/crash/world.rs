@@ -80,7 +80,7 @@ pub(super) fn commit(engine: &Engine, transaction: Transaction) -> Result<(), St
 /// A message for the hub, of equal bytes.
 pub(super) fn letter(id: OutboxId, byte: u8, len: usize) -> OutboxItem {
     let block = BlockId::new([1; 16]);
-    OutboxItem { id, receiver: HUB, block, table: TABLE, at_ms: 0, bytes: vec![byte; len] }
+    OutboxItem { id, receiver: HUB, sender: HUB, block, table: TABLE, at_ms: 0, bytes: vec![byte; len] }
 }
 
 /// Puts down a block with one key of equal bytes.

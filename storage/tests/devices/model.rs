@@ -265,6 +265,7 @@ impl Mail {
         let item = OutboxItem {
             id,
             receiver: HUB,
+            sender: HUB,
             block: BlockId::new([1; 16]),
             table: TableId::new([9; 16]),
             at_ms: 0,

@@ -10,6 +10,7 @@ fn put(world: &World, bytes: &[u8]) -> OutboxId {
     let item = OutboxItem {
         id,
         receiver: CLIENT,
+        sender: CLIENT,
         block: BlockId::new([4; 16]),
         table: TableId::new([9; 16]),
         at_ms: 7,

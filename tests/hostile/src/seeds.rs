@@ -10,9 +10,10 @@ use dske_node::{
 use dske_protocol::{
     codec,
     ids::{BlockId, KeyId, Lane, NodeId, PadRange},
+    limits::{Limit, Limits, LimitsRecord},
     message::{
-        ClientMark, HubMark, IdentityClaim, IdentityRequest, KnownClient, Mark, Notice, NoticeOutcome,
-        Subject, Tagged, seal,
+        ClientMark, HubMark, IdentityClaim, IdentityRequest, KnownClient, LimitsAnswer, LimitsOrder, Mark,
+        Notice, NoticeOutcome, Subject, Tagged, seal,
     },
     negotiation::{Choice, Confirmation, Offer},
     pad::TagKey,
@@ -112,6 +113,8 @@ fn messages() -> Vec<Vec<u8>> {
         sealed(&IdentityClaim { range: down, request: up, known: None }),
         sealed(&ClientMark(mark(up))),
         sealed(&HubMark(mark(down))),
+        sealed(&LimitsOrder { range: up, version: 3, limits: limits_record().limits }),
+        sealed(&LimitsAnswer { range: down, request: up, version: 3 }),
         negotiated(16, &Offer { session, round: 2, block, shares: vec![(0, tag), (3, tag)] }),
         negotiated(17, &Choice { session, round: 2, block, positions: vec![0, 3], key_tag: tag }),
         negotiated(18, &Confirmation { session, round: 2, block }),
@@ -231,10 +234,17 @@ fn records() -> Vec<Vec<u8>> {
             high: 64,
         }),
         storage::record_seed(&BudgetRecord { account, full_at_ms: 7 }),
+        storage::record_seed(&limits_record()),
         storage::record_seed(&ClockRecord { running_ms: 1, age_ms: 2, wall_ms: 3 }),
     ]);
     records.extend(crate::targets::store_records());
     records
+}
+
+fn limits_record() -> LimitsRecord {
+    let limit = Limit { bytes: 960, per_s: 3600 };
+    let limits = Limits { named: vec![(client(2), limit)], each: Some(limit), all: None };
+    LimitsRecord { receiver: client(1), hub: hub(0), version: 3, limits }
 }
 
 fn modules() -> Vec<Vec<u8>> {

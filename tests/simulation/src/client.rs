@@ -16,7 +16,7 @@ use dske_protocol::{
     ids::{KeyId, NodeId, TableId},
     message::Subject,
     params::{AcceptancePolicy, Time},
-    receiver::{Receiver, ReceiverInput},
+    receiver::{CollectLimits, Receiver, ReceiverInput},
     refusal::Refusal,
     sender::{Sender, SenderInput},
     sync::{ClientEnd, Pace},
@@ -37,6 +37,10 @@ const HOUSEKEEPING: Micros = 100 * MILLI;
 const HELLO_PAUSE: Micros = SECOND;
 /// And otherwise: a table that the hub does not use any more is left.
 const HELLO_PAUSE_COMPLETE: Micros = 4 * SECOND;
+
+/// A receiver with few places.
+const CRAMPED: CollectLimits =
+    CollectLimits { messages: 400, lone: 96, backed: 96, bytes: 512 << 10, late: 32 };
 
 /// See the head of the file.
 pub(crate) struct ClientRole {
@@ -109,10 +113,14 @@ impl ClientRole {
             validate: plan.validate,
         };
         let me = plan.ids[core.me];
+        let mut receiver = Receiver::new(me, policy, identities.keys().copied());
+        if plan.cramped {
+            receiver.set_limits(CRAMPED);
+        }
         Self {
             sender: Sender::new(me),
             negotiations: BTreeMap::new(),
-            receiver: Receiver::new(me, policy, identities.keys().copied()),
+            receiver,
             desk: IdentityDesk::new(plan.k_min),
             sync: Sync::new(plan.k_min),
             pace: Pace::default(),

@@ -10,6 +10,7 @@ use dske_protocol::{
     effect::{MintRefusal, Minted, PadEffect, PadOutcome, Ticket, Want},
     identity::InquiryId,
     ids::{BlockId, KeyId, NodeId, TableId},
+    post::Letter,
     refusal::Refusal,
 };
 use dske_storage::{
@@ -74,7 +75,7 @@ enum Waiting {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) id: OutboxId,
-    pub(crate) receiver: NodeId,
+    pub(crate) letter: Letter,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -411,7 +412,13 @@ impl Core {
                 CommitTask::Record { machine, ticket, transaction, pending } => {
                     let outgoing = transaction.outbox.iter().map(|item| Queued {
                         id: item.id,
-                        receiver: item.receiver,
+                        letter: Letter {
+                            receiver: item.receiver,
+                            sender: item.sender,
+                            table: item.table,
+                            bytes: item.bytes.len() as u64,
+                            at_ms: item.at_ms,
+                        },
                         bytes: item.bytes.clone(),
                     });
                     let outgoing = outgoing.collect();

@@ -1,14 +1,16 @@
 //! A simulated hub's process: the hub's machine, and what waits for its clients.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use dske_protocol::{
+    effect::Ticket,
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     message::{Identity, claimed_range},
+    post::{Letter, Post},
     refusal::Refusal,
     sync::HubEnd,
 };
-use dske_storage::{OutboxId, TableSide, TableState};
+use dske_storage::{OutboxEntry, OutboxId, TableSide, TableState};
 
 use crate::{
     checker::Invariant,
@@ -23,14 +25,16 @@ use crate::{
 const HOUSEKEEPING: Micros = 200 * MILLI;
 
 /// Messages on their way to one receiver at once.
-const IN_FLIGHT_MAX: usize = 8;
+const ON_THEIR_WAY_MAX: u64 = 8;
 
 /// See the head of the file.
 pub(crate) struct HubRole {
     pub(crate) hub: Hub,
     served: BTreeMap<u64, Served>,
     next: u64,
-    mail: BTreeMap<usize, Mail>,
+    post: Post<OutboxId>,
+    /// Messages that are being read, and for whom.
+    reading: BTreeMap<OutboxId, usize>,
     delivered: Vec<OutboxId>,
     look_at: Option<Micros>,
     sync: Sync<HubEnd>,
@@ -42,14 +46,9 @@ struct Served {
     bytes: Vec<u8>,
 }
 
-/// Messages for one client.
-#[derive(Default)]
-struct Mail {
-    waiting: VecDeque<OutboxId>,
-    in_flight: Vec<OutboxId>,
-    paused: bool,
-    /// Connected, and a table has been compared.
-    ready: bool,
+/// A message goes under its own number: it is on its way once at a time.
+fn ticket(id: OutboxId) -> Ticket {
+    Ticket(id.0)
 }
 
 impl HubRole {
@@ -68,14 +67,13 @@ impl HubRole {
                 enabled: client.enabled,
             });
         }
-        let mut mail: BTreeMap<usize, Mail> = BTreeMap::new();
-        for entry in core.store.outbox() {
-            if let Some(client) = shared.plan.index(&entry.receiver) {
-                mail.entry(client).or_default().waiting.push_back(entry.id);
-            }
+        let mut post = Post::new(ON_THEIR_WAY_MAX);
+        for OutboxEntry { id, receiver, sender, table, bytes, at_ms, .. } in core.store.outbox() {
+            post.add(id, Letter { receiver, sender, table, bytes, at_ms });
+            hub.waits(receiver, sender, bytes);
         }
         let (served, delivered, sync) = (BTreeMap::new(), Vec::new(), Sync::new(0));
-        Self { hub, served, next: 0, mail, delivered, look_at: None, sync }
+        Self { hub, served, next: 0, post, reading: BTreeMap::new(), delivered, look_at: None, sync }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -87,7 +85,7 @@ impl HubRole {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.mail.values().map(|mail| mail.waiting.len() + mail.in_flight.len()).sum()
+        self.post.len()
     }
 
     pub(crate) fn packet(&mut self, core: &mut Core, shared: &mut Shared, from: usize, packet: Packet) {
@@ -103,7 +101,7 @@ impl HubRole {
             }
             Packet::Identity(wire, bytes) => {
                 let id = self.serve(from, wire, &bytes);
-                self.hub.handle(core.now(shared), HubInput::IdentityRequest { id, from: peer, bytes });
+                self.hub.handle(core.now(shared), HubInput::Question { id, from: peer, bytes });
             }
             Packet::Hello(wire) => {
                 let tables = core.store.tables().into_iter();
@@ -154,27 +152,24 @@ impl HubRole {
         id: OutboxId,
         answer: Option<Result<(), Refusal>>,
     ) {
-        let mail = self.mail.entry(to).or_default();
-        mail.in_flight.retain(|flying| *flying != id);
-        match answer {
-            Some(Err(refusal)) if refusal.is_transient() => {
-                mail.paused = true;
-                mail.waiting.push_back(id);
-            }
-            Some(_) => self.delivered.push(id),
-            None => {
-                mail.paused = true;
-                mail.waiting.push_front(id);
-            }
+        if let Some((id, letter)) = self.post.answered(shared.plan.ids[to], ticket(id), answer) {
+            self.gone(core, shared, &letter);
+            self.delivered.push(id);
         }
         self.deliver(core, shared, to);
     }
 
+    /// A message is not in the outbox any more. What a liar has put there beside its machine takes no room of it.
+    fn gone(&mut self, core: &Core, shared: &Shared, letter: &Letter) {
+        if core.honest {
+            let Letter { receiver, sender, bytes, .. } = *letter;
+            self.hub.handle(core.now(shared), HubInput::OutboxGone { receiver, sender, bytes });
+        }
+    }
+
     pub(crate) fn connection(&mut self, core: &mut Core, shared: &mut Shared, peer: usize, up: bool) {
-        let mail = self.mail.entry(peer).or_default();
-        mail.ready &= up;
+        self.post.connection(shared.plan.ids[peer], up);
         if up {
-            mail.paused = false;
             self.deliver(core, shared, peer);
         } else {
             let gone = shared.plan.ids[peer];
@@ -188,24 +183,22 @@ impl HubRole {
             Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(_, outcome) => self.hub.handle(core.now(shared), HubInput::Pad(outcome)),
             Done::Queued(messages) => {
-                for Queued { id, receiver, bytes } in messages {
-                    let Some(to) = shared.plan.index(&receiver) else { continue };
-                    let mail = self.mail.entry(to).or_default();
-                    let direct = mail.ready && !mail.paused && mail.waiting.is_empty();
-                    if direct && mail.in_flight.len() < IN_FLIGHT_MAX {
-                        mail.in_flight.push(id);
+                for Queued { id, letter, bytes } in messages {
+                    let goes = self.post.send_or_add(id, letter, ticket(id));
+                    if let Some(to) = shared.plan.index(&letter.receiver).filter(|_| goes) {
                         self.instruct(core, shared, to, id, bytes);
-                    } else {
-                        mail.waiting.push_back(id);
                     }
                 }
             }
             Done::Read(id, bytes) => {
-                let holder = self.mail.iter_mut().find(|(_, mail)| mail.in_flight.contains(&id));
-                let Some((&to, mail)) = holder else { return };
+                let Some(to) = self.reading.remove(&id) else { return };
                 match bytes {
                     Some(bytes) => self.instruct(core, shared, to, id, bytes),
-                    None => mail.in_flight.retain(|flying| *flying != id),
+                    None => {
+                        if let Some((_, letter)) = self.post.lost(shared.plan.ids[to], ticket(id)) {
+                            self.gone(core, shared, &letter);
+                        }
+                    }
                 }
             }
             Done::Taken(..) => {}
@@ -218,10 +211,10 @@ impl HubRole {
     }
 
     fn deliver(&mut self, core: &mut Core, shared: &mut Shared, to: usize) {
-        let Some(mail) = self.mail.get_mut(&to) else { return };
-        while mail.ready && !mail.paused && mail.in_flight.len() < IN_FLIGHT_MAX {
-            let Some(id) = mail.waiting.pop_front() else { return };
-            mail.in_flight.push(id);
+        // The next message is not known before it is taken, and its ticket is its number.
+        while let Some(id) = self.post.peek(shared.plan.ids[to]) {
+            self.post.next(shared.plan.ids[to], ticket(id));
+            self.reading.insert(id, to);
             core.read_outbox(shared, id);
         }
     }
@@ -246,9 +239,7 @@ impl HubRole {
                 core.send(shared, to, Packet::IdentityAnswer(wire, Err(Refusal::Busy)));
             }
             News::Synced { peer, .. } => {
-                let mail = self.mail.entry(peer).or_default();
-                mail.ready = shared.is_up(core.me, peer);
-                mail.paused = false;
+                self.post.ready(shared.plan.ids[peer]);
                 self.deliver(core, shared, peer);
             }
             News::Dropped(_) | News::Lapsed { .. } => {}
@@ -268,7 +259,7 @@ impl HubRole {
                     };
                     core.send(shared, served.from, Packet::KeyAnswer(served.wire, result));
                 }
-                HubEffect::IdentityAnswer { id, result } => {
+                HubEffect::Answer { id, result } => {
                     let Some(served) = self.served.remove(&id.0) else { continue };
                     self.answered_as(core, shared, &served, result.as_ref().err().copied());
                     match result {
@@ -311,8 +302,7 @@ impl HubRole {
 
     /// When there is something to look at.
     pub(crate) fn due(&mut self, shared: &Shared) -> Option<Micros> {
-        let waiting = self.mail.values().any(|mail| !mail.waiting.is_empty() && mail.ready);
-        if !self.delivered.is_empty() || waiting {
+        if !self.delivered.is_empty() || self.post.has_work() {
             self.look_at = self.look_at.or(Some(shared.now + HOUSEKEEPING));
         }
         self.look_at
@@ -326,12 +316,10 @@ impl HubRole {
         if !self.delivered.is_empty() {
             core.strike(shared, std::mem::take(&mut self.delivered));
         }
-        let receivers: Vec<usize> = self.mail.keys().copied().collect();
-        for to in receivers {
-            if let Some(mail) = self.mail.get_mut(&to) {
-                mail.paused = false;
+        for receiver in self.post.resume() {
+            if let Some(to) = shared.plan.index(&receiver) {
+                self.deliver(core, shared, to);
             }
-            self.deliver(core, shared, to);
         }
     }
 }
@@ -362,5 +350,7 @@ pub(crate) fn refusal_name(refusal: Refusal) -> &'static str {
         Refusal::QuotaExceeded => "refused: quota exceeded",
         Refusal::OutboxFull => "refused: outbox full",
         Refusal::UnknownRound => "refused: unknown round",
+        Refusal::ReceiverLimit => "refused: receiver's limit",
+        Refusal::DefaultQuota => "refused: default quota",
     }
 }

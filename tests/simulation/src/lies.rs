@@ -9,8 +9,8 @@ use dske_protocol::{
     field::Gf256,
     ids::{BlockId, Lane, NodeId, PadRange},
     message::{
-        Agreement, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice, NoticeOutcome,
-        Subject, Tagged, seal,
+        Agreement, Content, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice,
+        NoticeOutcome, Subject, Tagged, seal,
     },
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     refusal::{AbortReason, Refusal},
@@ -68,6 +68,8 @@ pub(crate) enum Lie {
     InventedSender,
     /// A block that has ended, under a fresh run.
     EndedBlock,
+    /// Blocks of the true sender that it never began, many of them.
+    Flood,
     /// Two messages for one block.
     SpeaksTwice,
     WrongTag,
@@ -118,6 +120,7 @@ pub(crate) const HUB_LIES: [Lie; 27] = [
     Lie::NoIdentity,
     Lie::InventedSender,
     Lie::EndedBlock,
+    Lie::Flood,
     Lie::SpeaksTwice,
     Lie::WrongTag,
     Lie::Overstated,
@@ -176,6 +179,7 @@ impl Lie {
             Self::NoIdentity => "lie: no identity",
             Self::InventedSender => "lie: invented sender",
             Self::EndedBlock => "lie: ended block",
+            Self::Flood => "lie: flood",
             Self::SpeaksTwice => "lie: speaks twice",
             Self::WrongTag => "lie: wrong tag",
             Self::Overstated => "lie: overstated",
@@ -248,6 +252,23 @@ fn tells_of_instructions(lie: Lie) -> bool {
     )
 }
 
+/// Blocks that a flooding hub invents with each message: more than a cramped receiver has places for.
+const FLOOD: usize = 120;
+
+/// A message of the hub's own making, under a run of its own.
+fn invented(
+    shared: &mut Shared,
+    store: &SimStore,
+    receiver: NodeId,
+    agreement: Agreement,
+    key_tag: Tag,
+) -> Option<Vec<u8>> {
+    let want = Want { peer: receiver, bytes: agreement.burned_bytes(Lane::Down), usage: Use::Key };
+    let range = store.mint(&[want]).ok()?.pop()?.range;
+    let share = Blob(shared.rng.bytes(agreement.share_bytes(Lane::Down) as usize));
+    closed(&shared.checker.lanes, KeyInstruction { range, agreement, key_tag, share })
+}
+
 /// What a lying hub is about to make durable and send: changes the messages in it. Gives the digests of those
 /// that are to be sent late.
 pub(crate) fn hub_record(
@@ -263,8 +284,8 @@ pub(crate) fn hub_record(
             outgoing.push(message);
             continue;
         };
-        let Outgoing { receiver, block, table, bytes } = message;
-        let keep = |bytes| Outgoing { receiver, block, table, bytes };
+        let Outgoing { receiver, sender, block, table, bytes } = message;
+        let keep = |bytes| Outgoing { receiver, sender, block, table, bytes };
         match lie {
             Lie::Silence => {}
             Lie::Delay => {
@@ -283,6 +304,21 @@ pub(crate) fn hub_record(
                     _ => None,
                 });
                 outgoing.extend(old.map(keep));
+                outgoing.push(keep(bytes));
+            }
+            Lie::Flood => {
+                if let Some(body) = opened(&shared.checker.lanes, &bytes) {
+                    for _ in 0..FLOOD {
+                        let block = BlockId::random(&mut shared.rng.0);
+                        let agreement = Agreement {
+                            block,
+                            key_bytes: 1,
+                            content: Content::Keys(1),
+                            ..body.agreement.clone()
+                        };
+                        outgoing.extend(invented(shared, store, receiver, agreement, body.key_tag).map(keep));
+                    }
+                }
                 outgoing.push(keep(bytes));
             }
             Lie::SpeaksTwice | Lie::InventedSender | Lie::EndedBlock => {
@@ -305,20 +341,7 @@ pub(crate) fn hub_record(
                     }
                     _ => body.agreement.clone(),
                 };
-                let want =
-                    Want { peer: receiver, bytes: agreement.burned_bytes(Lane::Down), usage: Use::Key };
-                if let Ok(mut minted) = store.mint(&[want])
-                    && let Some(minted) = minted.pop()
-                {
-                    let share = shared.rng.bytes(agreement.share_bytes(Lane::Down) as usize);
-                    let second = KeyInstruction {
-                        range: minted.range,
-                        agreement,
-                        key_tag: body.key_tag,
-                        share: Blob(share),
-                    };
-                    outgoing.extend(closed(&shared.checker.lanes, second).map(keep));
-                }
+                outgoing.extend(invented(shared, store, receiver, agreement, body.key_tag).map(keep));
                 outgoing.push(keep(bytes));
             }
             Lie::Equivocation if place > 0 => outgoing.push(keep(bytes)),

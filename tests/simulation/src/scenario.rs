@@ -54,6 +54,8 @@ pub(crate) struct Shape {
     pub(crate) pending: f64,
     /// Whether most keys for one receiver are rounds of the Adapted protocol.
     pub(crate) rounds: bool,
+    /// Whether receivers have places for few agreements at once.
+    pub(crate) cramped: bool,
 }
 
 impl Default for Shape {
@@ -71,6 +73,7 @@ impl Default for Shape {
             groups: 0.3,
             pending: 0.0,
             rounds: false,
+            cramped: false,
         }
     }
 }

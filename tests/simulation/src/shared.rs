@@ -102,6 +102,8 @@ pub(crate) struct Plan {
     pub(crate) key_bytes_max: u64,
     /// Whether most keys for one receiver are rounds of the Adapted protocol.
     pub(crate) rounds: bool,
+    /// Whether receivers have places for few agreements at once.
+    pub(crate) cramped: bool,
 }
 
 impl Plan {

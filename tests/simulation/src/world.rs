@@ -149,6 +149,7 @@ impl World {
             established: rng.chance(shape.established),
             key_bytes_max: KEY_BYTES_MAX,
             rounds: scenario.world.rounds,
+            cramped: scenario.world.cramped,
             kits,
         };
         let safe = bad < u64::from(k_min);

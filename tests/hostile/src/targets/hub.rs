@@ -149,7 +149,7 @@ impl Stage {
         self.hub.handle(
             Time::ZERO,
             if asks_identity {
-                HubInput::IdentityRequest { id, from, bytes }
+                HubInput::Question { id, from, bytes }
             } else {
                 HubInput::KeyRequest { id, from, bytes }
             },
@@ -178,7 +178,7 @@ impl Stage {
                     assert!(right || result.is_err(), "a forged message was accepted");
                     self.count(result.is_ok());
                 }
-                HubEffect::IdentityAnswer { id, result } => {
+                HubEffect::Answer { id, result } => {
                     let right = self.open.remove(&id).expect("one answer for each request");
                     assert!(right || result.is_err(), "a forged message was answered");
                     self.count(result.is_ok());

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use dske_protocol::{
     codec,
     message::{
-        Agreement, ClientMark, HubMark, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice,
-        Tagged, Unverified, claimed_range,
+        Agreement, ClientMark, HubMark, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest,
+        LimitsAnswer, LimitsOrder, Notice, Tagged, Unverified, claimed_range,
     },
     negotiation::{Choice, Confirmation, Offer},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
@@ -28,6 +28,8 @@ pub fn messages(input: &[u8]) {
             tagged::<IdentityClaim>(input),
             tagged::<ClientMark>(input),
             tagged::<HubMark>(input),
+            tagged::<LimitsOrder>(input),
+            tagged::<LimitsAnswer>(input),
         ];
         assert!(kinds.into_iter().filter(|decodes| *decodes).count() <= 1, "a message of two kinds");
         negotiated(input);

@@ -47,9 +47,16 @@ impl World {
                 self.shared.checker.fail(Invariant::NoHang, text);
             }
             if let Role::Client(client) = &process.role
-                && client.receiver.held_bytes() > 0
+                && (client.receiver.held_bytes() > 0
+                    || client.receiver.taken_bytes() > 0
+                    || client.receiver.collected() > 0)
             {
-                let text = format!("node {at} still counts {} bytes of shares", client.receiver.held_bytes());
+                let text = format!(
+                    "node {at} still counts {} bytes of shares, {} of messages and {} agreements",
+                    client.receiver.held_bytes(),
+                    client.receiver.taken_bytes(),
+                    client.receiver.collected()
+                );
                 self.shared.checker.fail(Invariant::Bounded, text);
             }
             if let Some(text) = status_adds_up(&process.core.store) {
