@@ -15,6 +15,7 @@
 //! | what each may use | [`quota`], [`limits`], [`room`] |
 //! | what a client has ahead, and for how long it keeps what it has | [`pool`], [`retention`] |
 //! | whose turn it is | [`post`] |
+//! | how much is agreed ahead | [`stream`] |
 //! | the seam to storage | [`effect`] |
 
 pub mod codec;
@@ -42,6 +43,7 @@ pub mod refusal;
 pub mod retention;
 pub mod room;
 pub mod sender;
+pub mod stream;
 pub mod sync;
 pub mod tag;
 
