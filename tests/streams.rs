@@ -95,6 +95,39 @@ fn a_stream_bears_liars_dead_hubs_and_crashes_at_both_ends() {
     assert_ledgers_agree(&net);
 }
 
+/// Pad bytes that alice has burned for keys, at all hubs together.
+fn burned(net: &Net) -> u64 {
+    let status = net.status("alice");
+    let lanes =
+        status["tables"].as_array().unwrap().iter().flat_map(|table| table["lanes"].as_array().unwrap());
+    lanes.map(|lane| lane["used_key"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_pool_whose_receiver_is_away_burns_next_to_no_pad_and_fills_when_it_is_back() {
+    let net = Net::up(3, 2, 2, "8MiB");
+    open(&net, "bob");
+    eventually("the pool is full", || stream(&net)["keys"] == 80);
+    net.stop("bob");
+    // Below its low mark it lacks keys from now on.
+    for _ in 0..60 {
+        next(&net, "bob").unwrap();
+    }
+    let doubt = || stream(&net)["problem"].as_str().is_some_and(|why| why.contains("confirm"));
+    eventually("it is seen that nobody confirms", doubt);
+    let before = burned(&net);
+    // Long enough for what was agreed again and again before; what is burned does not hang on how long it is.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    let burned = burned(&net) - before;
+    // A try is one key: 32 bytes, and twice as many for its tag and key tag, at each of three hubs. There are few.
+    assert!(burned <= 8 * 3 * 96, "{burned} bytes");
+    net.testnet(&["restart", "bob"]);
+    eventually("the pool is full again", || stream(&net)["keys"] == 80);
+    take(&net, &["bob"]);
+    assert_no_byte_serves_twice(&net);
+    assert_ledgers_agree(&net);
+}
+
 #[test]
 fn a_group_has_one_stream() {
     let net = Net::up(3, 3, 2, "8MiB");

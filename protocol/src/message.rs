@@ -565,6 +565,19 @@ pub enum NoticeOutcome {
     Aborted(crate::refusal::AbortReason),
 }
 
+impl NoticeOutcome {
+    /// Whether the positions in it are some of n hubs, rising.
+    pub fn is_well_formed(&self, n: u8) -> bool {
+        match self {
+            Self::Validated { false_positions, .. } => {
+                false_positions.is_sorted_by(|a, b| a < b)
+                    && false_positions.last().is_none_or(|&last| last < n)
+            }
+            Self::Aborted(_) => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,11 +52,15 @@ pub enum Fault {
     BlockForgotten,
     OneKeyTagKeyForAll,
     PlacesForWhoComesFirst,
+    OneOfferOnly,
+    ForgeriesEndRounds,
+    AnybodyHasAVoice,
+    SessionLostByOne,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 45] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -98,6 +102,10 @@ impl Fault {
         Self::OneHubVoids,
         Self::OneKeyTagKeyForAll,
         Self::PlacesForWhoComesFirst,
+        Self::OneOfferOnly,
+        Self::ForgeriesEndRounds,
+        Self::AnybodyHasAVoice,
+        Self::SessionLostByOne,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

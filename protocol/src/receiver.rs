@@ -9,6 +9,7 @@
 //! keys under one block id, also across restarts (the ledger knows the ended ones).
 
 mod admission;
+mod lost;
 mod places;
 mod round;
 mod searches;
@@ -16,6 +17,7 @@ mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::lost::UnknownRounds;
 pub use self::places::CollectLimits;
 use self::places::{Arrival, Places};
 pub(crate) use self::round::Offered;
@@ -118,7 +120,8 @@ pub enum ReceiverEffect {
         /// The sealed message.
         bytes: Vec<u8>,
     },
-    /// A round came for which there is no negotiation key: its sender should agree another.
+    /// As many hubs as must be honest in part brought a round for which there is no negotiation key: its sender should
+    /// agree another. To be said through every hub that both use, for it counts at the sender when as many pass it on.
     SessionLost {
         /// The sender.
         sender: NodeId,
@@ -169,6 +172,7 @@ pub struct Receiver {
     /// Negotiation keys of rounds, and the order in which they came.
     sessions: BTreeMap<BlockId, Session>,
     session_order: VecDeque<(BlockId, NodeId)>,
+    unknown_rounds: UnknownRounds,
     held_bytes: usize,
     effects: VecDeque<ReceiverEffect>,
     next_ticket: u64,
@@ -249,6 +253,7 @@ impl Receiver {
             offers_due: BTreeSet::new(),
             sessions: BTreeMap::new(),
             session_order: VecDeque::new(),
+            unknown_rounds: UnknownRounds::default(),
             held_bytes: 0,
             effects: VecDeque::new(),
             next_ticket: 0,
@@ -300,6 +305,11 @@ impl Receiver {
     /// Whether a sender's identity is established here.
     pub fn knows(&self, sender: &NodeId) -> bool {
         matches!(self.senders.get(sender), Some(Standing::Established))
+    }
+
+    /// Messages with a wrong tag so far.
+    pub fn forged(&self) -> u64 {
+        self.counters.forged
     }
 
     /// Messages in work, agreements collected and senders asked about; 0 where nothing is awaited.

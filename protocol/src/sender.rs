@@ -11,6 +11,7 @@
 mod io;
 mod round;
 mod share_out;
+mod voices;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,6 +27,7 @@ pub use self::{
 use self::{
     round::Round,
     share_out::{SealedRequest, share_out},
+    voices::Voices,
     wish::draw_roster,
 };
 use crate::{
@@ -35,7 +37,7 @@ use crate::{
     },
     hub::RequestId,
     ids::{BlockId, Lane, NodeId},
-    message::{Agreement, Content, NoticeOutcome},
+    message::{Agreement, Content, Notice, NoticeOutcome},
     negotiation::Session,
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
     planted::{Fault, planted},
@@ -46,6 +48,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Sender {
     me: NodeId,
+    /// Hubs that must say the same where what they say carries no tag.
+    k_min: u8,
+    /// Messages of negotiations with a wrong tag.
+    forged: u64,
     minting: BTreeMap<Ticket, Minting>,
     sending: BTreeMap<BlockId, Sending>,
     committing: BTreeMap<Ticket, (RequestId, AgreedKey)>,
@@ -86,6 +92,7 @@ struct Sending {
     accepted: BTreeSet<NodeId>,
     refusals: Vec<(NodeId, Refusal)>,
     confirmed: BTreeSet<NodeId>,
+    voices: Voices,
     /// Most shares that a receiver says it has.
     arrived: u8,
     liars: BTreeSet<NodeId>,
@@ -96,10 +103,13 @@ struct Sending {
 }
 
 impl Sender {
-    /// A sender with nothing under way.
-    pub fn new(me: NodeId) -> Self {
+    /// A sender with nothing under way. `k_min`: the client's own k_B; what hubs pass on without a tag counts when so many
+    /// say the same.
+    pub fn new(me: NodeId, k_min: u8) -> Self {
         Self {
             me,
+            k_min: k_min.max(1),
+            forged: 0,
             minting: BTreeMap::new(),
             sending: BTreeMap::new(),
             committing: BTreeMap::new(),
@@ -115,6 +125,11 @@ impl Sender {
         self.minting.len() + self.sending.len() + self.committing.len() + self.aborting.len()
     }
 
+    /// Messages of negotiations with a wrong tag so far. They change nothing.
+    pub fn forged(&self) -> u64 {
+        self.forged
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SenderInput, rng: &mut R) {
         match input {
@@ -122,19 +137,14 @@ impl Sender {
             SenderInput::Round { id, wish } => self.start_round(id, wish, rng),
             SenderInput::Offer { from, bytes } => self.offered(now, from, bytes),
             SenderInput::Confirmation { from, bytes } => self.round_confirmed(now, from, bytes),
-            SenderInput::SessionLost(session) => self.lose_session(now, session),
+            SenderInput::SessionLost { from, via, session } => self.hear_lost(now, from, via, session),
             SenderInput::HubAnswer { block, hub, answer } => {
                 if let Some(sending) = self.sending.get_mut(&block) {
                     sending.hub_answered(hub, answer);
                     self.settle(now, block);
                 }
             }
-            SenderInput::Notice { from, notice } => {
-                if let Some(sending) = self.sending.get_mut(&notice.block) {
-                    sending.noticed(from, notice.outcome);
-                    self.settle(now, notice.block);
-                }
-            }
+            SenderInput::Notice { from, via, notice } => self.noticed(now, from, via, notice),
             SenderInput::Unlinked(receiver) => {
                 let mut blocks = Vec::new();
                 for (block, sending) in &mut self.sending {
@@ -288,6 +298,7 @@ impl Sender {
             accepted: BTreeSet::new(),
             refusals: Vec::new(),
             confirmed: BTreeSet::new(),
+            voices: Voices::default(),
             arrived: 0,
             liars: BTreeSet::new(),
             aborted: None,
@@ -295,6 +306,16 @@ impl Sender {
             terms,
         };
         Ok((sending, messages))
+    }
+
+    /// A receiver is said to tell how it ended, by a direct link or by a hub.
+    fn noticed(&mut self, now: Time, from: NodeId, via: Option<NodeId>, notice: Notice) {
+        let Notice { block, outcome } = notice;
+        let Some(sending) = self.sending.get_mut(&block) else { return };
+        if sending.hears(from, via, &outcome, self.k_min) {
+            sending.noticed(from, outcome);
+            self.settle(now, block);
+        }
     }
 
     /// Ends an agreement as soon as nothing more is worth waiting for.
@@ -366,10 +387,23 @@ impl Sending {
         }
     }
 
-    fn noticed(&mut self, from: NodeId, outcome: NoticeOutcome) {
-        if !self.agreement.receivers.contains(&from) {
-            return;
+    /// Whether the untagged word of a receiver counts: over a direct link, of all but rounds; through hubs, when enough of
+    /// the roster's say the same.
+    fn hears(&mut self, from: NodeId, via: Option<NodeId>, outcome: &NoticeOutcome, enough: u8) -> bool {
+        if !self.agreement.receivers.contains(&from) || !outcome.is_well_formed(self.agreement.n()) {
+            return false;
         }
+        let Some(hub) = via else {
+            // A round has tagged messages of its own; nothing shows whose this one is.
+            return !self.agreement.is_round() || planted(Fault::ConfirmedByNotice);
+        };
+        if !self.agreement.roster.contains(&hub) && !planted(Fault::AnybodyHasAVoice) {
+            return false;
+        }
+        self.voices.hear(from, hub, outcome) >= usize::from(enough)
+    }
+
+    fn noticed(&mut self, from: NodeId, outcome: NoticeOutcome) {
         match outcome {
             // Of a round only the tagged word counts.
             NoticeOutcome::Validated { .. } if self.round.is_some() && !planted(Fault::ConfirmedByNotice) => {
@@ -418,8 +452,9 @@ impl Sending {
         if waiting && now < self.terms.notice_deadline {
             return None;
         }
+        let shortage = self.round.as_ref().and_then(|round| round.shortage(k));
         match self.agreement.receivers.iter().copied().find(awaited) {
-            Some(receiver) if confirm => Some(Err(SendFailure::Unconfirmed { receiver })),
+            Some(receiver) if confirm => Some(Err(shortage.unwrap_or(SendFailure::Unconfirmed { receiver }))),
             _ => Some(Ok(())),
         }
     }

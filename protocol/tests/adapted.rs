@@ -13,11 +13,17 @@ use dske_protocol::{
     hub::HubFault,
     ids::{BlockId, Lane, NodeId},
     message::{Agreement, Content, NoticeOutcome},
-    params::{PROTOCOL_VERSION, disruption_threshold},
+    params::{PROTOCOL_VERSION, Time, disruption_threshold},
     refusal::SendFailure,
 };
 
-use self::world::{World, client_id, hub_id};
+use rand::{
+    RngExt, SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
+
+use self::world::{DEADLINE, World, client_id, hub_id};
 
 const BLOCK_BYTES: u32 = 96;
 
@@ -272,4 +278,157 @@ fn an_offer_comes_again_every_second_and_no_sooner() {
     world.round(wish).expect_err("no key");
     let offers = world.negotiated.iter().filter(|bytes| bytes[0] == 16).count();
     assert_eq!(offers, 11, "at once, and every second of the ten that the receiver waits");
+}
+
+/// Rosters are drawn: a hub's place in it says when its share comes, whatever its number.
+fn slow_down(world: &mut World, delays: &[(usize, u64)]) {
+    world.slow = delays.iter().map(|(at, ms)| (hub_id(*at), Time::from_millis(*ms))).collect();
+}
+
+#[test]
+fn liars_who_are_heard_first_stop_no_round_below_the_threshold() {
+    // One liar and two honest hubs at once, and two that are slower than any grace.
+    for (n, k, liars) in [(5, 3, 1), (5, 3, 2), (3, 2, 1), (9, 5, 4), (20, 10, 9)] {
+        for ms in [40, 60, 200, 3_000, 9_000] {
+            let mut world = World::new(20, n, 2, u8::try_from(k).unwrap(), 1 << 16, true);
+            let session = world.negotiate(u8::try_from(k).unwrap(), 1);
+            lie(&mut world, 0..liars);
+            let slow: Vec<_> = (k..n).map(|at| (at, ms * at as u64 / n as u64)).collect();
+            slow_down(&mut world, &slow);
+            let before = world.now;
+            agree(&mut world, session);
+            assert!(world.now - before < DEADLINE, "({n}, {k}) {ms}");
+        }
+    }
+}
+
+#[test]
+fn forged_messages_end_nothing_however_many_they_are() {
+    let mut world = World::new(21, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // Each true message comes after a thousand that are almost it.
+    world.before_each = 1000;
+    agree(&mut world, session);
+}
+
+/// What each tag key of a session was used for: an offer's key is named by its number of shares, a choice's and a
+/// confirmation's by their kind; a share has one in whatever offers it stands.
+fn each_tag_key_served_one_message(world: &World) {
+    use std::collections::BTreeMap;
+    let mut messages: BTreeMap<(u8, Vec<u8>, usize), &[u8]> = BTreeMap::new();
+    let mut tags: BTreeMap<(Vec<u8>, u8), &[u8]> = BTreeMap::new();
+    let mut offered: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for bytes in &world.negotiated {
+        // Kind, then session, round and block; an offer has its shares behind it: 8 bytes, then 17 each.
+        let (kind, names) = (bytes[0], bytes[1..37].to_vec());
+        let shares: Vec<&[u8]> = match kind {
+            16 => bytes[45..bytes.len() - 16].chunks_exact(17).collect(),
+            _ => Vec::new(),
+        };
+        let before = messages.insert((kind, names.clone(), shares.len()), bytes);
+        assert!(before.is_none_or(|before| before == bytes), "two messages under one key");
+        for share in &shares {
+            let before = tags.insert((names.clone(), share[0]), &share[1..]);
+            assert!(before.is_none_or(|before| before == &share[1..]), "two tags of one share");
+        }
+        if kind == 16 {
+            let positions: Vec<u8> = shares.iter().map(|share| share[0]).collect();
+            let before = offered.insert(names, positions.clone()).unwrap_or_default();
+            assert!(before.iter().all(|position| positions.contains(position)), "offers grow");
+        }
+    }
+}
+
+#[test]
+fn below_the_threshold_every_order_and_delay_gives_a_key_and_uses_each_tag_key_once() {
+    let mut rng = StdRng::seed_from_u64(22);
+    for seed in 0..150 {
+        let n = rng.random_range(2..=9);
+        let k = rng.random_range(1..=n);
+        let k_min = rng.random_range(1..=k);
+        let bad = rng.random_range(0..usize::from(disruption_threshold(n, k, k_min)));
+        let mut world = World::new(seed, n.into(), 2, k_min, 4096, true);
+        let session = world.negotiate(k, 1);
+        let mut order: Vec<usize> = (0..usize::from(n)).collect();
+        order.shuffle(&mut rng);
+        for &at in &order[..bad] {
+            if rng.random_bool(0.3) {
+                world.cut.insert(hub_id(at));
+            } else {
+                lie(&mut world, at..at + 1);
+            }
+        }
+        // Whatever an honest hub's share takes, within the time that the receiver gives it.
+        let most = *[100, 2000, 9_500].choose(&mut rng).unwrap();
+        let delays: Vec<(usize, u64)> = order.iter().map(|at| (*at, rng.random_range(0..most))).collect();
+        slow_down(&mut world, &delays);
+        agree(&mut world, session);
+        each_tag_key_served_one_message(&world);
+    }
+}
+
+#[test]
+fn a_session_is_lost_when_k_b_of_its_hubs_say_so_and_not_before() {
+    for (voices, lost) in [(0, false), (1, false), (2, true), (3, true)] {
+        let mut world = World::new(23, 3, 2, 2, 4096, true);
+        let session = world.negotiate(2, 2);
+        world.forget(1);
+        world.voices = voices;
+        let wish = world.round_wish(session, BLOCK_BYTES, 1);
+        let failure = world.round(wish).expect_err("its receiver has forgotten the key");
+        assert_eq!(failure == SendFailure::NoSession, lost, "{voices}: {failure:?}");
+        assert_eq!(world.sessions(), usize::from(!lost), "{voices}");
+    }
+}
+
+#[test]
+fn nodes_that_are_no_hubs_of_a_session_have_no_voice() {
+    let mut world = World::new(24, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    for other in 0..9 {
+        let via = NodeId::new([200 + other; 32]);
+        world.tell_lost(client_id(1), via, session);
+        world.tell_lost(hub_id(0), hub_id(other.into()), session);
+    }
+    world.tell_lost(client_id(1), hub_id(0), session);
+    agree(&mut world, session);
+}
+
+#[test]
+fn an_end_of_a_round_that_carries_no_tag_counts_when_k_b_of_its_hubs_pass_it_on() {
+    let aborted = NoticeOutcome::Aborted(dske_protocol::refusal::AbortReason::Internal);
+    let other = NodeId::new([200; 32]);
+    let cases: [(&[Option<NodeId>], bool); 4] = [
+        (&[None, None, Some(hub_id(0))], false),
+        (&[Some(hub_id(0)), Some(hub_id(0)), Some(hub_id(0))], false),
+        (&[Some(other), Some(client_id(1)), Some(hub_id(0))], false),
+        (&[Some(hub_id(0)), Some(hub_id(2))], true),
+    ];
+    for (ways, ends) in cases {
+        let mut world = World::new(25, 3, 2, 2, 4096, true);
+        let session = world.negotiate(2, 1);
+        // Nothing comes before somebody has told the sender that it is over.
+        slow_down(&mut world, &[(0, 100), (1, 100), (2, 100)]);
+        world.told = ways.iter().map(|via| (*via, aborted.clone())).collect();
+        let wish = world.round_wish(session, BLOCK_BYTES, 1);
+        assert_eq!(world.round(wish).is_err(), ends, "{ways:?}");
+    }
+}
+
+#[test]
+fn an_honest_hub_whose_share_comes_while_the_choice_is_on_its_way_is_not_named() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static LOST: AtomicBool = AtomicBool::new(false);
+    let mut world = World::new(26, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // The first choice is lost; before it comes again the third share is there, and is offered.
+    world.link = Some(|bytes| bytes[0] != 17 || LOST.swap(true, Ordering::Relaxed));
+    slow_down(&mut world, &[(2, 200)]);
+    agree(&mut world, session);
+    assert_eq!(world.negotiated.iter().filter(|bytes| bytes[0] == 16).count(), 2, "two offers");
+    match world.verdict(1) {
+        NoticeOutcome::Validated { false_positions, .. } => assert_eq!(*false_positions, Vec::<u8>::new()),
+        outcome => panic!("{outcome:?}"),
+    }
+    each_tag_key_served_one_message(&world);
 }

@@ -15,7 +15,7 @@ use dske_protocol::{
     pad::PadBytes,
     params::{
         AcceptancePolicy, COLLECTING_LONE_MAX, KEY_BYTES_MAX, PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time,
-        WAITING_MESSAGES_MAX,
+        Validate, WAITING_MESSAGES_MAX,
     },
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
@@ -51,6 +51,7 @@ impl Bench {
             hubs: (0..HUBS).map(hub).collect(),
             key_bytes_max: KEY_BYTES_MAX,
             deadline: DEADLINE,
+            validate: Validate::default(),
         };
         let receiver = Receiver::new(ME, policy, established);
         Self { receiver, now: Time::ZERO, next: 0, answers: BTreeMap::new(), asked: Vec::new() }

@@ -97,7 +97,7 @@ impl ClientActor {
                 }
                 ReceiverEffect::SessionLost { sender, session } => {
                     tracing::debug!(%session, of = %sender.short(), "a round without a negotiation key");
-                    self.link(sender, LinkMessage::SessionLost(session));
+                    self.spread(sender, &LinkMessage::SessionLost(session));
                 }
                 ReceiverEffect::Began(agreement) => {
                     let beginning = Beginning { side: Side::Receiver, steps: Vec::new() };
@@ -111,13 +111,14 @@ impl ClientActor {
                     let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));
                     let (sender, block) = (agreement.sender, agreement.block);
-                    // The sender of a round has a tagged word of its own, which needs no hub's.
-                    let told = agreement.is_round() && matches!(outcome, NoticeOutcome::Validated { .. });
+                    // The sender of a round has a tagged word of its own, and without a tag hears hubs alone.
+                    let is_round = agreement.is_round();
+                    let told = is_round && matches!(outcome, NoticeOutcome::Validated { .. });
                     let notice = Notice { block, outcome };
-                    if self.linked.contains(&sender) {
+                    if self.linked.contains(&sender) && !is_round {
                         self.send(Command::Notice { sender, notice });
                     } else if !told {
-                        self.spread(sender, &notice);
+                        self.spread(sender, &LinkMessage::Notice(notice));
                     }
                     self.serve_waiters(&block);
                 }

@@ -13,7 +13,7 @@ const NAMED_MAX: usize = 3;
 impl ClientActor {
     /// A peer said which versions it speaks.
     pub(super) fn versions(&mut self, now: Time, peer: NodeId, foreign: Option<Foreign>) {
-        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         if let Some(foreign) = self.foreign.said(now, peer, foreign) {
             self.sessions.event(Level::Warn, format!("{} {}", names.of(&peer), foreign.advice()));
         }
@@ -32,7 +32,7 @@ impl ClientActor {
         if !CONCERNED.contains(&why.code.as_str()) {
             return why;
         }
-        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         for (node, foreign) in self.foreign.iter().take(NAMED_MAX) {
             why.message.push_str(&format!("; {} {foreign}", names.of(node)));
             why.help = Some(foreign.help().to_owned());

@@ -52,7 +52,6 @@ use self::{
     fetch::Waiters,
     hubs::Hubs,
     inquiries::{Asked, PendingInquiry},
-    links::Hearsay,
     sessions::{Sessions, micros},
     streams::{BatchReply, Streams},
     whom::Names,
@@ -157,7 +156,6 @@ pub(crate) struct ClientActor {
     streams: Streams,
     /// Whose turn it is to pass messages on.
     relay_turn: usize,
-    hearsay: Hearsay,
     waiters: Waiters,
     linked: BTreeSet<NodeId>,
     /// Connected peers that speak no version of the protocol that this node speaks.
@@ -212,7 +210,7 @@ impl ClientActor {
         let mut actor = Self {
             clock,
             rng: UnwrapErr(SysRng),
-            sender: Sender::new(me.0),
+            sender: Sender::new(me.0, policy.k_min),
             sender_pads: Pads::new(store.clone(), clock),
             receiver: Receiver::new(me.0, acceptance, identities.keys().copied()),
             receiver_pads: Pads::new(store.clone(), clock),
@@ -227,7 +225,6 @@ impl ClientActor {
             wishes: Wishes::default(),
             streams: Streams::load(&store)?,
             relay_turn: 0,
-            hearsay: Hearsay::default(),
             waiters: Waiters::default(),
             linked: BTreeSet::new(),
             foreign: Foreigners::default(),
@@ -333,8 +330,11 @@ impl ClientActor {
                 }
             }
             ClientEvent::Notices { id, from, notices } => {
-                notices.into_iter().for_each(|notice| self.noticed(now, from, notice));
-                self.send(Command::AnswerNotices { id });
+                for notice in notices {
+                    self.shares_noticed(&notice);
+                    self.noticed(now, from, None, notice);
+                }
+                self.send(Command::AnswerLink { id, forged: false });
             }
             ClientEvent::Link { id, from, via, message } => self.link_message(id, from, via, message),
             ClientEvent::ShareAnswer { hub, block, answer } => {
@@ -381,6 +381,7 @@ impl ClientActor {
                 self.hubs.connection(now, &peer, up);
                 if up {
                     self.linked.insert(peer);
+                    self.receiver_seen(now, &peer);
                     self.identities.values_mut().for_each(|known| known.asked.forget(&peer));
                     self.advance_wishes(now);
                 } else {
@@ -394,14 +395,11 @@ impl ClientActor {
         }
     }
 
-    /// A receiver tells how an agreement ended.
-    fn noticed(&mut self, now: Time, from: NodeId, notice: Notice) {
-        self.sessions.update(&notice.block, |session, _| {
-            if let NoticeOutcome::Validated { shares, .. } = &notice.outcome {
-                session.shares = session.shares.max(*shares);
-            }
-        });
-        self.sender.handle(now, SenderInput::Notice { from, notice }, &mut self.rng);
+    /// A receiver tells how many shares it has, for people to see.
+    fn shares_noticed(&mut self, notice: &Notice) {
+        if let NoticeOutcome::Validated { shares, .. } = &notice.outcome {
+            self.sessions.update(&notice.block, |session, _| session.shares = session.shares.max(*shares));
+        }
     }
 
     fn order(&mut self, order: ClientOrder) {

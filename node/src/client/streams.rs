@@ -18,6 +18,7 @@ use dske_protocol::{
     naming::NodeRef,
     params::{KEY_BYTES_MAX, KEYS_PER_BLOCK_MAX, PURPOSE_BYTES_MAX, RECEIVERS_MAX, Time},
     pool::Pool,
+    stream::{ahead::Ahead, path::Path},
 };
 use dske_storage::{Side, Store, StoreError, StreamRecord, Transaction, WaitingBlock};
 use futures::{future::BoxFuture, stream::FuturesUnordered};
@@ -26,7 +27,7 @@ use tokio::sync::oneshot;
 pub(super) use self::pool::Batch;
 pub(crate) use self::pool::BatchReply;
 use self::{
-    fill::{Filling, Path},
+    fill::Filling,
     length::Length,
     pool::{BATCH_BYTES_MAX, Waiting, hand_out},
     window::Window,
@@ -57,6 +58,8 @@ pub(super) struct Streams {
     paths: BTreeMap<NodeId, Path>,
     /// Keys that are asked of the store.
     pub(super) batches: FuturesUnordered<BoxFuture<'static, Batch>>,
+    /// What each set of receivers has not confirmed.
+    ahead: BTreeMap<Vec<NodeId>, Ahead>,
 }
 
 struct Stream {
@@ -128,6 +131,18 @@ impl Streams {
     /// Whether one of so many keys lies in the pool of a stream: it is handed out in its turn, not by its id.
     pub(super) fn holds(&self, first: KeyId, count: u32) -> bool {
         self.streams.iter().any(|stream| stream.pool.holds(first, count))
+    }
+
+    /// What is unconfirmed with a set of receivers.
+    fn ahead(&mut self, receivers: &[NodeId]) -> &mut Ahead {
+        self.ahead.entry(receivers.to_vec()).or_default()
+    }
+
+    /// That the receivers of a stream confirm nothing, for people.
+    fn doubt(&self, now: Time, stream: &Stream) -> Option<String> {
+        let ahead = self.ahead.get(&stream.record.receivers).filter(|ahead| ahead.is_doubtful())?;
+        let pause = ahead.next_try(now)?.saturating_sub(now).as_secs();
+        Some(format!("not all receivers confirm; one key is tried in {pause} s, or when they are seen"))
     }
 
     fn find(&self, receivers: &[NodeId], purpose: &str, key_bytes: u32) -> Option<usize> {
@@ -298,6 +313,7 @@ impl ClientActor {
 
     /// The streams as they stand.
     pub(super) fn stream_status(&self) -> Vec<StreamStatus> {
+        let now = self.clock.now();
         let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         let status = |stream: &Stream| StreamStatus {
             with: stream.record.receivers.iter().map(|node| names.of(node)).collect(),
@@ -310,7 +326,7 @@ impl ClientActor {
             agreed: stream.agreed,
             handed_out: stream.handed_out,
             protocol: self.protocol_of(stream).into(),
-            problem: stream.last_failure.clone(),
+            problem: self.streams.doubt(now, stream).or_else(|| stream.last_failure.clone()),
         };
         self.streams.streams.iter().map(status).collect()
     }

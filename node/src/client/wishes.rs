@@ -255,7 +255,7 @@ impl ClientActor {
             (Err(error), block) => self.sessions.measures.aborted(Side::Sender, block, error.name()),
         }
         self.session_over(now, block, &result);
-        if let Some(result) = self.stream_ended(now, id, result) {
+        if let Some(result) = self.stream_ended(now, id, block.is_some(), result) {
             self.key_got(now, id, block, result);
         }
     }

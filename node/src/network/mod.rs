@@ -70,8 +70,9 @@ pub(crate) enum Command {
     AnswerSyncHello { id: RequestId, result: Result<HelloBack, Refusal> },
     /// Answer a mark that came in with one of ours.
     AnswerMark { id: RequestId, to: NodeId, result: Result<Blob, Refusal> },
-    /// Answer notices that came in.
-    AnswerNotices { id: RequestId },
+    /// Answer notices or a message of another client. `forged`: it came from that client's own connection, and its tag
+    /// was wrong.
+    AnswerLink { id: RequestId, forged: bool },
     /// Call a node if it is not connected.
     Dial { node: NodeId, addresses: Vec<Multiaddr> },
     /// This node has, or has no more, to do with a peer: it is not a stranger.

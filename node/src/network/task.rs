@@ -252,7 +252,12 @@ impl NetworkTask {
                 self.answer(id, Response::Identity(result));
             }
             Command::AnswerHello { id, active } => self.answer(id, Response::Hello(active)),
-            Command::AnswerNotices { id } => self.answer(id, Response::Done),
+            Command::AnswerLink { id, forged } => {
+                if forged {
+                    self.charge_forged(id);
+                }
+                self.answer(id, Response::Done);
+            }
             Command::Dial { node, addresses } => self.dial(node, addresses),
             Command::Acquaint { node, known } => self.acquaint(node, known),
             // An asker that has gone needs no answer.

@@ -89,7 +89,8 @@ impl Hub {
         }
         let accounts =
             agreement.receivers.iter().flat_map(|&receiver| self.accounts(agreement.sender, receiver));
-        let payments = accounts.map(|account| (account, self.quota_of(&account), agreement.burned_bytes(Lane::Down)));
+        let payments =
+            accounts.map(|account| (account, self.quota_of(&account), agreement.burned_bytes(Lane::Down)));
         let payments: Vec<_> = payments.collect();
         self.budgets.pay(now, payments).map_err(|exceeded| {
             self.give_back(request);

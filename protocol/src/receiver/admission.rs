@@ -192,7 +192,8 @@ impl Receiver {
     fn pay(&mut self, now: Time, arrival: Arrival, genuine: Genuine) {
         let agreement = &genuine.instruction.agreement;
         let account = Account::Lane { sender: agreement.sender, hub: arrival.hub };
-        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))]) {
+        match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))])
+        {
             Ok(spendings) => self.claim(arrival, Ok(genuine), spendings),
             Err(_) => self.claim(arrival, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
         }
@@ -243,17 +244,23 @@ impl Receiver {
                 self.turn_away(now, from, genuine);
             }
             Err((Refusal::UnknownRound, genuine)) => {
-                let agreement = &genuine.instruction.agreement;
-                // One that is known stands, whatever a hub says of it.
-                if let Content::Round { session, .. } = agreement.content
-                    && !self.sessions.contains_key(&session)
-                {
-                    let sender = agreement.sender;
-                    self.effects.push_back(ReceiverEffect::SessionLost { sender, session });
-                }
+                self.unknown_round(arrival.hub, &genuine.instruction.agreement);
                 self.dismiss(now, arrival, Refusal::UnknownRound);
             }
             Err((refusal, _)) => self.dismiss(now, arrival, refusal),
+        }
+    }
+
+    /// A hub brought a round that cannot be negotiated. One of a session that is known stands, whatever a hub says of it.
+    fn unknown_round(&mut self, hub: NodeId, agreement: &Agreement) {
+        let Content::Round { session, .. } = agreement.content else { return };
+        if self.sessions.contains_key(&session) {
+            return;
+        }
+        let (sender, block) = (agreement.sender, agreement.block);
+        if self.unknown_rounds.brought(hub, (sender, session, block)) == usize::from(self.policy.k_min.max(1))
+        {
+            self.effects.push_back(ReceiverEffect::SessionLost { sender, session });
         }
     }
 

@@ -1,48 +1,69 @@
 //! The receiver's part of a round of the Adapted protocol (§3): it offers the shares that came, and makes the key of
 //! those that the sender chooses.
+//!
+//! Whoever is slow must not lose a round to whoever lies: where the sender has not chosen, what comes after an offer is
+//! offered as well, with all that was before, until the deadline. The offers of a round grow, so each has its own tag
+//! key; a share has one tag, under its own key, in all of them.
 
 use subtle::ConstantTimeEq;
 
 use super::{Receiver, ReceiverEffect};
 use crate::{
-    collect::Collection,
+    collect::{Collection, ShareRef},
     effect::SecretKey,
     ids::{BlockId, NodeId},
     message::{Agreement, Content},
     negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
     params::{OFFER_AGAIN, OFFER_GRACE, Time},
+    planted::{Fault, planted},
     refusal::AbortReason,
     sender::close_round,
+    tag::Tag,
 };
 
 /// Sessions of one sender that are kept: one in use, one that follows it, and what a restart of the sender left.
 const SESSIONS_PER_SENDER_MAX: usize = 4;
 
-/// Choices with a wrong tag that a round bears; see the sender's bound on offers.
-const FORGED_CHOICES_MAX: u32 = 256;
+/// A share that was offered.
+#[derive(Debug, Clone, Copy)]
+struct OfferedShare {
+    position: u8,
+    /// The one tag that it has in all offers.
+    tag: Tag,
+    /// Shares of the first offer that held it.
+    since: u8,
+}
 
 /// What a receiver has offered in a round.
 pub(crate) struct Offered {
-    /// Which group of the collection.
+    /// Which group of the collection: one for all offers of a round, for a share has one tag.
     group: usize,
-    positions: Vec<u8>,
+    /// By roster position, rising.
+    shares: Vec<OfferedShare>,
     /// The very message, to be sent again as it is.
     bytes: Vec<u8>,
-    forged: u32,
+    /// When it goes again, or a larger one in its place.
+    due: Time,
     /// The word that the key is here, to be sent once it is durable.
     confirmation: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Offered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Offered({} shares)", self.positions.len())
+        write!(f, "Offered({} shares)", self.shares.len())
     }
 }
 
 impl Offered {
     /// Shares that were offered.
     pub(crate) fn shares(&self) -> u8 {
-        u8::try_from(self.positions.len()).unwrap_or(u8::MAX)
+        u8::try_from(self.shares.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Whether there are shares in its group that it does not hold.
+    fn has_more_in(&self, collection: &Collection) -> bool {
+        let group = collection.groups.get(self.group);
+        group.is_some_and(|group| group.shares.len() > self.shares.len()) && !planted(Fault::OneOfferOnly)
     }
 }
 
@@ -69,21 +90,30 @@ impl Receiver {
         self.sessions.insert(block, session);
     }
 
-    /// Offers what has come of a round, once it is complete or has waited long enough for the rest. Whether something
-    /// is still to come of it: the rest of the shares, or the sender's choice.
+    /// Offers what has come of a round, once it is complete or has waited long enough for the rest; and what has come
+    /// since, in the same way, while the sender has not chosen. Whether something is still to come of it: the rest of the
+    /// shares, or the sender's choice.
     pub(super) fn advance_round(&mut self, now: Time, block: BlockId) -> bool {
-        let Some(collection) = self.collections.get_mut(&block) else { return false };
+        let Some(collection) = self.collections.get(&block) else { return false };
         if collection.outcome.is_some() || collection.deadline <= now {
             return false;
         }
-        if collection.offered.is_some() {
-            return true;
-        }
         let least = usize::from(self.policy.k_min);
-        let ready = collection.groups.iter().position(|group| {
-            group.agreement.is_round() && group.shares.len() >= least.max(usize::from(group.agreement.k))
-        });
-        let Some(group) = ready else { return false };
+        let group = match &collection.offered {
+            Some(offered) if offered.has_more_in(collection) => offered.group,
+            Some(_) => return true,
+            None => {
+                let ready = collection.groups.iter().position(|group| {
+                    group.agreement.is_round()
+                        && group.shares.len() >= least.max(usize::from(group.agreement.k))
+                });
+                match ready {
+                    Some(group) => group,
+                    None => return false,
+                }
+            }
+        };
+        let Some(collection) = self.collections.get_mut(&block) else { return false };
         let due = *collection.offer_due.get_or_insert(now + OFFER_GRACE);
         if collection.is_complete() || due <= now {
             self.offer(now, block, group);
@@ -93,7 +123,7 @@ impl Receiver {
         true
     }
 
-    /// Makes the offer of a round: once, for every part of the key serves one message.
+    /// Makes an offer of a round: of all shares that came, those that were offered before among them.
     fn offer(&mut self, now: Time, block: BlockId, at: usize) {
         let Some(collection) = self.collections.get_mut(&block) else { return };
         let Some(group) = collection.groups.get(at) else { return };
@@ -106,44 +136,55 @@ impl Receiver {
             return self.abort(block, AbortReason::UnknownRound);
         }
         let Ok(context) = agreement.context() else { return };
-        let mut shares: Vec<_> = group.shares.iter().map(|(position, share)| (*position, share)).collect();
-        shares.sort_unstable_by_key(|(position, _)| *position);
-        let tag = |(position, share): (u8, &crate::collect::ShareRef)| {
-            Some((position, session.key(round, Part::Share(position))?.tag(&context, &share.0)))
+        let before = collection.offered.as_ref().map_or(&[][..], |offered| offered.shares.as_slice());
+        let since = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
+        let share = |(position, share): &(u8, ShareRef)| {
+            let tagged = before.iter().find(|offered| offered.position == *position).copied();
+            tagged.or_else(|| {
+                let tag = session.key(round, Part::Share(*position))?.tag(&context, &share.0);
+                Some(OfferedShare { position: *position, tag, since })
+            })
         };
-        let offer = Offer { session: of, round, block, shares: shares.into_iter().filter_map(tag).collect() };
-        let sealed = session.key(round, Part::Offer).and_then(|key| seal(&offer, key));
+        let mut shares: Vec<OfferedShare> = group.shares.iter().filter_map(share).collect();
+        shares.sort_unstable_by_key(|share| share.position);
+        let tags = shares.iter().map(|share| (share.position, share.tag)).collect();
+        let offer = Offer { session: of, round, block, shares: tags };
+        // The number of shares names the offer: no two of a round have the same, for they grow.
+        let sealed = session.key(round, Part::Offer(offer.shares.len())).and_then(|key| seal(&offer, key));
         let Some(bytes) = sealed else { return self.abort(block, AbortReason::Internal) };
         let to = agreement.sender;
-        let positions = offer.shares.iter().map(|(position, _)| *position).collect();
         // Otherwise it would go again when the rest would have been waited for.
-        if let Some(due) = collection.offer_due {
+        let earlier = collection.offered.as_ref().map(|offered| offered.due);
+        for due in collection.offer_due.take().into_iter().chain(earlier) {
             self.offers_due.remove(&(due, block));
         }
-        collection.offered =
-            Some(Offered { group: at, positions, bytes: bytes.clone(), forged: 0, confirmation: None });
-        self.offers_due.insert((now + OFFER_AGAIN, block));
+        let due = now + OFFER_AGAIN;
+        let bytes_again = bytes.clone();
+        collection.offered = Some(Offered { group: at, shares, bytes: bytes_again, due, confirmation: None });
+        self.offers_due.insert((due, block));
         self.effects.push_back(ReceiverEffect::Offer { block, to, bytes });
     }
 
-    /// Offers that are due for the first time, or again because no choice has come.
+    /// Offers that are due for the first time, or with more, or again because no choice has come.
     pub(super) fn tick_offers(&mut self, now: Time) {
         while let Some(&(due, block)) = self.offers_due.first() {
             if due > now {
                 break;
             }
             self.offers_due.remove(&(due, block));
-            let Some(collection) = self.collections.get(&block) else { continue };
-            match &collection.offered {
-                Some(offered) if collection.outcome.is_none() => {
+            let Some(collection) = self.collections.get_mut(&block) else { continue };
+            let has_more = collection.offer_due.is_some_and(|due| due <= now);
+            match &mut collection.offered {
+                _ if collection.outcome.is_some() => {}
+                Some(offered) if !has_more && offered.due <= now => {
                     let bytes = offered.bytes.clone();
                     let Some(group) = collection.groups.get(offered.group) else { continue };
                     let to = group.agreement.sender;
-                    self.offers_due.insert((now + OFFER_AGAIN, block));
+                    offered.due = now + OFFER_AGAIN;
+                    self.offers_due.insert((offered.due, block));
                     self.effects.push_back(ReceiverEffect::Offer { block, to, bytes });
                 }
-                Some(_) => {}
-                None => self.advance(now, block),
+                _ => self.advance(now, block),
             }
         }
     }
@@ -152,8 +193,8 @@ impl Receiver {
     pub(super) fn chosen(&mut self, from: NodeId, bytes: Vec<u8>) {
         let Some(claimed) = Claimed::<Choice>::decode(bytes) else { return };
         let (of, number, block) = claimed.names();
-        let Some(collection) = self.collections.get_mut(&block) else { return };
-        let Some(offered) = &mut collection.offered else { return };
+        let Some(collection) = self.collections.get(&block) else { return };
+        let Some(offered) = &collection.offered else { return };
         let Some(group) = collection.groups.get(offered.group) else { return };
         let agreement = group.agreement.clone();
         let Content::Round { session, round, .. } = agreement.content else { return };
@@ -166,15 +207,14 @@ impl Receiver {
         }
         let key = self.sessions.get(&of).and_then(|session| session.key(round, Part::Choice));
         let Some(choice) = key.and_then(|key| claimed.verify(key)) else {
-            offered.forged += 1;
             self.counters.forged += 1;
-            if offered.forged > FORGED_CHOICES_MAX {
-                self.abort(block, AbortReason::Internal);
-            }
             return;
         };
         let least = usize::from(agreement.k.max(self.policy.k_min));
-        let (at, offered) = (offered.group, offered.positions.clone());
+        let at = offered.group;
+        // Only those that the sender has seen can be found wanting.
+        let seen = offered.shares.iter().filter(|share| share.since <= choice.offered);
+        let offered: Vec<u8> = seen.map(|share| share.position).collect();
         match self.close(block, at, choice, least) {
             Some(key) => {
                 let confirmation = self.confirmation(of, round, block);
@@ -228,7 +268,11 @@ impl Receiver {
     fn close(&self, block: BlockId, at: usize, choice: &Choice, least: usize) -> Option<SecretKey> {
         let collection: &Collection = self.collections.get(&block)?;
         let (group, offered) = (collection.groups.get(at)?, collection.offered.as_ref()?);
-        let subset = choice.positions.iter().all(|position| offered.positions.contains(position));
+        let was_offered = |position: &u8| {
+            let mut seen = offered.shares.iter().filter(|share| share.since <= choice.offered);
+            seen.any(|share| share.position == *position)
+        };
+        let subset = choice.positions.iter().all(was_offered);
         if !subset || choice.positions.len() < least {
             return None;
         }

@@ -41,8 +41,15 @@ pub enum SenderInput {
         /// The sealed message.
         bytes: Vec<u8>,
     },
-    /// The receiver does not know a session any more.
-    SessionLost(BlockId),
+    /// A hub passes on that a receiver does not know a session any more.
+    SessionLost {
+        /// The client that is said to say so.
+        from: NodeId,
+        /// The hub.
+        via: NodeId,
+        /// The session.
+        session: BlockId,
+    },
     /// A hub answered, or could not be reached (`None`).
     HubAnswer {
         /// The agreement.
@@ -54,8 +61,10 @@ pub enum SenderInput {
     },
     /// A receiver told how it ended.
     Notice {
-        /// The peer on whose connection it came.
+        /// The client that is said to say so.
         from: NodeId,
+        /// The node that passed it on; `None` where it came over a direct link to that client.
+        via: Option<NodeId>,
         /// What it said.
         notice: Notice,
     },

@@ -1,5 +1,8 @@
 //! The sender's part of a round of the Adapted protocol (§3): simple shares to all hubs, then the choice among those
 //! that the receiver has.
+//!
+//! An offer of which fewer than k shares are right chooses nothing and ends nothing, as long as shares of other hubs may
+//! still come: the next one holds more. Nothing without a right tag ends a round.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +20,9 @@ use crate::{
     message::{Agreement, Content},
     negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
     params::{CHOICE_AGAIN, PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
+    planted::{Fault, planted},
     refusal::SendFailure,
 };
-
-/// Offers with a wrong tag that a round bears. A right one is the first that an honest receiver sends; each wrong one
-/// is accepted with a chance of 2^-118 at most.
-const FORGED_OFFERS_MAX: u32 = 256;
 
 /// A wish for another block under a session.
 #[derive(Debug, Clone)]
@@ -46,7 +46,8 @@ pub(super) struct Round {
     shares: Vec<(u8, Share)>,
     /// The choice once it is made, and when it is sent again, as it is, for want of a confirmation.
     choice: Option<(Vec<u8>, Time)>,
-    forged: u32,
+    /// Of the largest offer so far, while no choice is made: how many shares are right, and how many it holds.
+    short: Option<(u8, u8)>,
 }
 
 impl std::fmt::Debug for Round {
@@ -55,15 +56,19 @@ impl std::fmt::Debug for Round {
     }
 }
 
-/// What came of an offer.
-struct Chosen {
-    key: SecretKey,
-    bytes: Vec<u8>,
+/// What an offer holds: the shares whose tags are right, and the others.
+struct Looked<'a> {
+    positions: Vec<u8>,
+    shares: Vec<&'a [u8]>,
     false_positions: Vec<u8>,
-    offered: u8,
 }
 
 impl Round {
+    /// Why the round ends without a key when its time is over: what came was too little.
+    pub(super) fn shortage(&self, k: u8) -> Option<SendFailure> {
+        self.short.map(|(matching, offered)| SendFailure::TooFewMatch { matching, offered, k })
+    }
+
     /// When the choice is to be sent again.
     pub(super) fn choice_due(&self) -> Option<Time> {
         self.choice.as_ref().map(|(_, due)| *due)
@@ -75,39 +80,49 @@ impl Round {
         minted: Vec<Minted>,
     ) -> Option<(Self, Vec<SealedRequest>)> {
         let (shares, messages) = share_round(agreement, hubs, minted)?;
-        Some((Self { shares, choice: None, forged: 0 }, messages))
+        Some((Self { shares, choice: None, short: None }, messages))
     }
 
-    /// Chooses the shares whose tags are right.
-    fn choose(&self, agreement: &Agreement, session: &Session, offer: &Offer) -> Result<Chosen, SendFailure> {
-        let Content::Round { round, .. } = agreement.content else { return Err(SendFailure::Internal) };
-        let context = agreement.context().map_err(|_| SendFailure::Internal)?;
-        let mut positions = Vec::new();
-        let mut shares: Vec<&[u8]> = Vec::new();
-        let mut false_positions = Vec::new();
+    /// Compares the tags of an offer with those of our own shares.
+    fn look(&self, context: &[u8], session: &Session, offer: &Offer) -> Looked<'_> {
+        let mut looked = Looked { positions: Vec::new(), shares: Vec::new(), false_positions: Vec::new() };
         for (position, tag) in &offer.shares {
             let share = self.shares.iter().find(|(at, _)| at == position);
-            let key = session.key(round, Part::Share(*position));
+            let key = session.key(offer.round, Part::Share(*position));
             let (Some((_, share)), Some(key)) = (share, key) else { continue };
-            let right: bool = key.tag(&context, share).as_bytes().ct_eq(tag.as_bytes()).into();
+            let right: bool = key.tag(context, share).as_bytes().ct_eq(tag.as_bytes()).into();
             if right {
-                positions.push(*position);
-                shares.push(share);
+                looked.positions.push(*position);
+                looked.shares.push(share);
             } else {
-                false_positions.push(*position);
+                looked.false_positions.push(*position);
             }
         }
-        let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
-        let (matching, offered) = (count(positions.len()), count(offer.shares.len()));
-        if matching < agreement.k {
-            return Err(SendFailure::TooFewMatch { matching, offered, k: agreement.k });
-        }
-        let (key, key_tag) = close_round(agreement, &positions, &shares).ok_or(SendFailure::Internal)?;
-        let choice = Choice { session: offer.session, round, block: agreement.block, positions, key_tag };
-        let under = session.key(round, Part::Choice).ok_or(SendFailure::NoSession)?;
-        let bytes = seal(&choice, under).ok_or(SendFailure::Internal)?;
-        Ok(Chosen { key, bytes, false_positions, offered })
+        looked
     }
+
+    /// Shares that hubs were asked to pass on and that an offer does not hold: they may still come.
+    fn awaited(&self, offer: &Offer) -> usize {
+        let held = |position: &u8| offer.shares.iter().any(|(at, _)| at == position);
+        self.shares.iter().filter(|(position, _)| !held(position)).count()
+    }
+}
+
+/// Seals the choice of these shares, and makes their key.
+fn choose(
+    agreement: &Agreement,
+    session: &Session,
+    offer: &Offer,
+    looked: &Looked<'_>,
+) -> Result<(SecretKey, Vec<u8>), SendFailure> {
+    let (key, key_tag) =
+        close_round(agreement, &looked.positions, &looked.shares).ok_or(SendFailure::Internal)?;
+    let positions = looked.positions.clone();
+    let Offer { session: of, round, block, .. } = *offer;
+    let offered = u8::try_from(offer.shares.len()).map_err(|_| SendFailure::Internal)?;
+    let choice = Choice { session: of, round, block, offered, positions, key_tag };
+    let under = session.key(round, Part::Choice).ok_or(SendFailure::NoSession)?;
+    Ok((key, seal(&choice, under).ok_or(SendFailure::Internal)?))
 }
 
 impl Sender {
@@ -180,7 +195,8 @@ impl Sender {
         Ok(Minting { id, agreement, hubs, terms })
     }
 
-    /// A receiver's offer: only one with a right tag is looked at, and only the first of these.
+    /// A receiver's offer: only one with a right tag is looked at. The first that holds k right shares is chosen from, and
+    /// any that comes after it is answered with the very same choice.
     pub(super) fn offered(&mut self, now: Time, from: NodeId, bytes: Vec<u8>) {
         let Some(claimed) = Claimed::<Offer>::decode(bytes) else { return };
         let (of, number, block) = claimed.names();
@@ -190,35 +206,54 @@ impl Sender {
         if own != of || round != number || !sending.agreement.receivers.contains(&from) {
             return;
         }
-        if let Some((bytes, _)) = &state.choice {
-            // It has not arrived, or its answer has not: the very same once more.
-            let again = SenderEffect::Choose { block, to: from, bytes: bytes.clone() };
-            return self.effects.push_back(again);
-        }
-        let offer = session.key(round, Part::Offer).and_then(|key| claimed.verify(key));
-        let Some(offer) = offer else {
-            state.forged += 1;
-            if state.forged > FORGED_OFFERS_MAX {
+        // The claimed number of shares says under which key it is, and no more.
+        let key = session.key(round, Part::Offer(claimed.count()));
+        let Some(offer) = key.and_then(|key| claimed.verify(key)) else {
+            self.forged += 1;
+            if planted(Fault::ForgeriesEndRounds) && self.forged > 256 {
                 sending.terms.notice_deadline = now;
                 sending.terms.deadline = now;
                 self.settle(now, block);
             }
             return;
         };
-        match state.choose(&sending.agreement, session, offer) {
-            Ok(chosen) => {
-                state.choice = Some((chosen.bytes.clone(), now + CHOICE_AGAIN));
+        if let Some((bytes, _)) = &state.choice {
+            // It has not arrived, or its answer has not: the very same once more.
+            let again = SenderEffect::Choose { block, to: from, bytes: bytes.clone() };
+            return self.effects.push_back(again);
+        }
+        let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+        let offered = count(offer.shares.len());
+        if state.short.is_some_and(|(_, before)| offered <= before) {
+            // An offer that came before this one held all of it.
+            return;
+        }
+        let agreement = &sending.agreement;
+        let Ok(context) = agreement.context() else { return };
+        let looked = state.look(&context, session, offer);
+        let matching = count(looked.positions.len());
+        let false_positions = looked.false_positions.clone();
+        let chosen = (matching >= agreement.k).then(|| choose(agreement, session, offer, &looked));
+        match chosen {
+            Some(Ok((key, bytes))) => {
+                state.choice = Some((bytes.clone(), now + CHOICE_AGAIN));
+                state.short = None;
                 state.shares.clear();
-                sending.key = Some(chosen.key);
-                sending.arrived = chosen.offered;
-                sending.lied(&chosen.false_positions);
-                self.effects.push_back(SenderEffect::Choose { block, to: from, bytes: chosen.bytes });
+                sending.key = Some(key);
+                sending.arrived = offered;
+                self.effects.push_back(SenderEffect::Choose { block, to: from, bytes });
             }
-            Err(failure) => {
-                sending.failed = Some(failure);
-                self.settle(now, block);
+            Some(Err(failure)) => sending.failed = Some(failure),
+            None => {
+                state.short = Some((matching, offered));
+                let hopeless = usize::from(matching) + state.awaited(offer) < usize::from(agreement.k);
+                if hopeless || planted(Fault::OneOfferOnly) {
+                    sending.failed = state.shortage(agreement.k);
+                }
             }
         }
+        sending.lied(&false_positions);
+        self.settle(now, block);
     }
 
     /// Sends choices again whose confirmation has not come: it may have been lost.
@@ -248,6 +283,21 @@ impl Sender {
         if key.and_then(|key| claimed.verify(key)).is_some() {
             sending.confirmed.insert(from);
             self.settle(now, block);
+        } else {
+            self.forged += 1;
+        }
+    }
+
+    /// A hub passes on that the receiver of a session has lost its key. Nothing shows that it is the receiver's word, so
+    /// it counts when as many hubs of the session say so as must be honest in part; a hub has one voice.
+    pub(super) fn hear_lost(&mut self, now: Time, from: NodeId, via: NodeId, lost: BlockId) {
+        let Some(of) = self.sessions.get_mut(&lost) else { return };
+        if !of.agreement().receivers.contains(&from) {
+            return;
+        }
+        let is_hub = of.agreement().roster.contains(&via) || planted(Fault::AnybodyHasAVoice);
+        if is_hub && of.say_lost(via) >= usize::from(self.k_min) || planted(Fault::SessionLostByOne) {
+            self.lose_session(now, lost);
         }
     }
 

@@ -164,10 +164,20 @@ pub(crate) struct World {
     pub(crate) withheld_from: Option<NodeId>,
     /// Messages from hubs to clients as they were sent: hub, client, sealed message.
     pub(crate) passed_on: Vec<(NodeId, NodeId, Vec<u8>)>,
+    /// Hubs whose messages to receivers take so long.
+    pub(crate) slow: BTreeMap<NodeId, Time>,
+    on_the_way: BTreeMap<(Time, u64), (NodeId, NodeId, Vec<u8>)>,
     /// Changes a message on its way from a hub to a receiver.
     pub(crate) tamper: Option<fn(&mut Vec<u8>)>,
     /// Changes a message of a negotiation on its way between two clients; `false` loses it.
     pub(crate) link: Option<fn(&mut Vec<u8>) -> bool>,
+    /// What the sender of the next round is told of its end as soon as it has begun, and by whom.
+    pub(crate) told: Vec<(Option<NodeId>, NoticeOutcome)>,
+    told_after: Vec<(usize, SenderInput)>,
+    /// How many hubs pass on that a session is lost.
+    pub(crate) voices: usize,
+    /// How many forged messages come before each message of a negotiation.
+    pub(crate) before_each: usize,
     /// Messages of negotiations as they were sent.
     pub(crate) negotiated: Vec<Vec<u8>>,
     /// What receivers announced.
@@ -249,7 +259,7 @@ impl World {
         let known = (0..clients).map(client_id).filter(|_| established).collect::<Vec<_>>();
         let make_client = |at: usize| Client {
             id: client_id(at),
-            sender: Sender::new(client_id(at)),
+            sender: Sender::new(client_id(at), k_min),
             receiver: Receiver::new(client_id(at), policy.clone(), known.iter().copied()),
             desk: IdentityDesk::new(k_min),
         };
@@ -269,8 +279,14 @@ impl World {
             cut: BTreeSet::new(),
             withheld_from: None,
             passed_on: Vec::new(),
+            slow: BTreeMap::new(),
+            on_the_way: BTreeMap::new(),
             tamper: None,
             link: None,
+            told: Vec::new(),
+            told_after: Vec::new(),
+            voices: usize::MAX,
+            before_each: 0,
             negotiated: Vec::new(),
             notices: Vec::new(),
             excluded: Vec::new(),
@@ -338,7 +354,7 @@ impl World {
             content: Content::Negotiation,
             keep: true,
             confirm: true,
-            ..self.wish(k, dske_protocol::negotiation::negotiation_bytes(n, rounds))
+            ..self.wish(k, dske_protocol::negotiation::negotiation_bytes(n, k, rounds))
         };
         let agreed = self.agree(wish).expect("a negotiation key");
         assert!(agreed.key.is_none(), "no application sees it");
@@ -384,7 +400,9 @@ impl World {
                 return result;
             }
             let next = self.clients.iter().flat_map(|c| [c.sender.poll_timeout(), c.receiver.poll_timeout()]);
-            self.now = next.flatten().min().unwrap_or(self.now).max(self.now + Time::from_millis(1));
+            let arrival = self.on_the_way.first_key_value().map(|((due, _), _)| *due);
+            let next = next.flatten().chain(arrival).min();
+            self.now = next.unwrap_or(self.now).max(self.now + Time::from_millis(1));
             self.tick();
         }
         panic!("the round hangs");
@@ -401,6 +419,12 @@ impl World {
 
     fn over_the_link(&mut self, from: NodeId, to: NodeId, mut bytes: Vec<u8>) {
         self.negotiated.push(bytes.clone());
+        for number in 0..self.before_each {
+            let mut forged = bytes.clone();
+            let at = forged.len() - 1 - number % 16;
+            forged[at] ^= 1 + (number % 255) as u8;
+            self.deliver(from, to, forged);
+        }
         if self.link.is_none_or(|link| link(&mut bytes)) {
             self.deliver(from, to, bytes);
         }
@@ -440,6 +464,9 @@ impl World {
     }
 
     pub(crate) fn tick(&mut self) {
+        while let Some(first) = self.on_the_way.first_entry().filter(|first| first.key().0 <= self.now) {
+            self.to_clients.push_back(first.remove());
+        }
         for at in 0..self.clients.len() {
             self.sender_input(at, SenderInput::Tick);
             let now = self.now;
@@ -478,6 +505,10 @@ impl World {
     fn settle(&mut self) {
         loop {
             let mut busy = false;
+            for (at, input) in std::mem::take(&mut self.told_after) {
+                busy = true;
+                self.sender_input(at, input);
+            }
             for at in 0..self.clients.len() {
                 busy |= self.run_sender(at);
                 busy |= self.run_receiver(at);
@@ -511,7 +542,11 @@ impl World {
                     let answer = Some(self.at_hub(hub, me, bytes));
                     self.sender_input(at, SenderInput::HubAnswer { block, hub, answer });
                 }
-                SenderEffect::Began { .. } => {}
+                SenderEffect::Began { agreement, .. } => {
+                    if agreement.is_round() {
+                        self.tell_ends(at, &agreement);
+                    }
+                }
                 SenderEffect::Choose { to, bytes, .. } => self.over_the_link(me, to, bytes),
                 SenderEffect::Ended { id, result, .. } => {
                     self.ended.insert(id, result);
@@ -519,6 +554,19 @@ impl World {
             }
         }
         busy
+    }
+
+    /// Tells the sender of a round what is said of its end.
+    fn tell_ends(&mut self, at: usize, round: &Agreement) {
+        for (via, outcome) in std::mem::take(&mut self.told) {
+            let notice = Notice { block: round.block, outcome };
+            self.told_after.push((at, SenderInput::Notice { from: round.receivers[0], via, notice }));
+        }
+    }
+
+    /// Tells client 0 that a session is lost: whose word it is said to be, and who passes it on.
+    pub(crate) fn tell_lost(&mut self, from: NodeId, via: NodeId, session: BlockId) {
+        self.sender_input(0, SenderInput::SessionLost { from, via, session });
     }
 
     fn at_hub(&mut self, hub: NodeId, from: NodeId, bytes: Vec<u8>) -> Result<(), Refusal> {
@@ -535,8 +583,17 @@ impl World {
                         }
                         let sent = (hub, message.receiver, message.bytes.clone());
                         self.passed_on.push(sent);
-                        if !self.cut.contains(&hub) && self.withheld_from != Some(message.receiver) {
-                            self.to_clients.push_back((hub, message.receiver, message.bytes));
+                        if self.cut.contains(&hub) || self.withheld_from == Some(message.receiver) {
+                            continue;
+                        }
+                        let message = (hub, message.receiver, message.bytes);
+                        match self.slow.get(&hub) {
+                            Some(delay) => {
+                                self.next_request += 1;
+                                let at = (self.now + *delay, self.next_request);
+                                self.on_the_way.insert(at, message);
+                            }
+                            None => self.to_clients.push_back(message),
                         }
                     }
                     if let Some(outcome) = outcome {
@@ -576,14 +633,23 @@ impl World {
                     self.notices.push((me, notice.clone()));
                     let sender =
                         self.clients.iter().position(|client| client.id == agreement.sender).unwrap();
-                    self.sender_input(sender, SenderInput::Notice { from: me, notice });
+                    // Of a round it comes through the hubs: a direct word of it counts for nothing.
+                    let ways = agreement.roster.iter().map(|hub| Some(*hub));
+                    let ways: Vec<_> = if agreement.is_round() { ways.collect() } else { vec![None] };
+                    for via in ways {
+                        let notice = notice.clone();
+                        self.sender_input(sender, SenderInput::Notice { from: me, via, notice });
+                    }
                 }
                 ReceiverEffect::Offer { to, bytes, .. } | ReceiverEffect::Confirm { to, bytes, .. } => {
                     self.over_the_link(me, to, bytes);
                 }
                 ReceiverEffect::SessionLost { sender, session } => {
                     let at = self.clients.iter().position(|client| client.id == sender).unwrap();
-                    self.sender_input(at, SenderInput::SessionLost(session));
+                    let hubs: Vec<_> = self.hubs.iter().map(|(hub, _)| *hub).collect();
+                    for via in hubs.into_iter().take(self.voices) {
+                        self.sender_input(at, SenderInput::SessionLost { from: me, via, session });
+                    }
                 }
                 ReceiverEffect::Answer { .. }
                 | ReceiverEffect::Began(_)

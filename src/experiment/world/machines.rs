@@ -122,7 +122,7 @@ impl World {
                     self.verdict.get_or_insert_with(|| outcome.clone());
                     let notice = Notice { block: agreement.block, outcome };
                     let from = self.receiver_id;
-                    self.tell_sender(SenderInput::Notice { from, notice });
+                    self.tell_sender(SenderInput::Notice { from, via: None, notice });
                 }
                 ReceiverEffect::Offer { .. }
                 | ReceiverEffect::Confirm { .. }

@@ -154,7 +154,7 @@ impl World {
             validate: Validate::First,
         };
         Self {
-            sender: Sender::new(sender_id),
+            sender: Sender::new(sender_id, setup.k_min),
             hubs: ids.iter().zip(&setup.conducts).map(hub).collect(),
             receiver: Receiver::new(receiver_id, policy, setup.acquainted.then_some(sender_id)),
             desk: IdentityDesk::new(setup.k_min),

@@ -160,3 +160,13 @@ impl Agreed {
         KeyRequest { range, agreement: self.agreement.clone(), key_tags: self.key_tags.clone(), share }
     }
 }
+
+/// Over which way something without a tag comes to a client: from the other's own connection, from a hub, or from
+/// another client that plays the hub.
+pub(crate) fn way(drawn: u8) -> Option<NodeId> {
+    match drawn % (HUBS + 2) {
+        0 => None,
+        at if at <= HUBS => Some(hub(at - 1)),
+        _ => Some(client(3)),
+    }
+}

@@ -116,7 +116,7 @@ fn messages() -> Vec<Vec<u8>> {
         sealed(&LimitsOrder { range: up, version: 3, limits: limits_record().limits }),
         sealed(&LimitsAnswer { range: down, request: up, version: 3 }),
         negotiated(16, &Offer { session, round: 2, block, shares: vec![(0, tag), (3, tag)] }),
-        negotiated(17, &Choice { session, round: 2, block, positions: vec![0, 3], key_tag: tag }),
+        negotiated(17, &Choice { session, round: 2, block, offered: 3, positions: vec![0, 3], key_tag: tag }),
         negotiated(18, &Confirmation { session, round: 2, block }),
         codec::encode(&validated).expect("it has an encoding"),
         codec::encode(&aborted).expect("it has an encoding"),

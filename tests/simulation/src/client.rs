@@ -16,6 +16,7 @@ use dske_protocol::{
     ids::{KeyId, NodeId, TableId},
     message::Subject,
     params::{AcceptancePolicy, Time},
+    planted::{Fault, planted},
     receiver::{CollectLimits, Receiver, ReceiverInput},
     refusal::Refusal,
     sender::{Sender, SenderInput},
@@ -59,6 +60,8 @@ pub(crate) struct ClientRole {
     /// Wishes whose negotiation key is being agreed, and when they began.
     negotiations: BTreeMap<RequestId, Time>,
     served: BTreeMap<u64, Served>,
+    /// Whose turn it is to pass messages on.
+    relay_turn: usize,
     next: u64,
     look_at: Option<Micros>,
     started: Duration,
@@ -118,7 +121,7 @@ impl ClientRole {
             receiver.set_limits(CRAMPED);
         }
         Self {
-            sender: Sender::new(me),
+            sender: Sender::new(me, plan.k_min),
             negotiations: BTreeMap::new(),
             receiver,
             desk: IdentityDesk::new(plan.k_min),
@@ -131,6 +134,7 @@ impl ClientRole {
             wishes: Vec::new(),
             under_way: BTreeMap::new(),
             served: BTreeMap::new(),
+            relay_turn: 0,
             next: 0,
             look_at: None,
             started: core.now(shared),
@@ -171,21 +175,13 @@ impl ClientRole {
                 let id = RequestId(self.next);
                 self.receiver.handle(now, ReceiverInput::KeyInstruction { id, from: peer, bytes });
             }
-            Packet::Notice(notice) => {
-                let input = SenderInput::Notice { from: peer, notice };
-                self.sender.handle(now, input, &mut shared.rng.0);
-            }
-            Packet::Link(Link::Offer(bytes)) => {
-                self.sender.handle(now, SenderInput::Offer { from: peer, bytes }, &mut shared.rng.0);
-            }
-            Packet::Link(Link::Choice(bytes)) => {
-                self.receiver.handle(now, ReceiverInput::Choice { from: peer, bytes });
-            }
-            Packet::Link(Link::Confirmation(bytes)) => {
-                self.sender.handle(now, SenderInput::Confirmation { from: peer, bytes }, &mut shared.rng.0);
-            }
-            Packet::Link(Link::SessionLost(session)) => {
-                self.sender.handle(now, SenderInput::SessionLost(session), &mut shared.rng.0);
+            Packet::Notice(_) | Packet::Link(_) => self.said(now, shared, peer, None, packet),
+            Packet::Relayed(author, said) => {
+                // Only hubs that are used pass messages on.
+                if self.hubs.get(&from).is_some_and(|view| !view.excluded) || planted(Fault::AnybodyHasAVoice)
+                {
+                    self.said(now, shared, author, Some(peer), *said);
+                }
             }
             Packet::KeyAnswer(wire, result) => {
                 self.answered(core, shared, from, wire, Some(Answer::Key(result)));
@@ -199,6 +195,32 @@ impl ClientRole {
             _ => {}
         }
         self.execute(core, shared);
+    }
+
+    /// Another client says something, or a hub says that it does.
+    fn said(&mut self, now: Time, shared: &mut Shared, from: NodeId, via: Option<NodeId>, packet: Packet) {
+        let rng = &mut shared.rng.0;
+        match packet {
+            Packet::Notice(notice) => self.sender.handle(now, SenderInput::Notice { from, via, notice }, rng),
+            Packet::Link(Link::Offer(bytes)) => {
+                self.sender.handle(now, SenderInput::Offer { from, bytes }, rng);
+            }
+            Packet::Link(Link::Choice(bytes)) => {
+                self.receiver.handle(now, ReceiverInput::Choice { from, bytes });
+            }
+            Packet::Link(Link::Confirmation(bytes)) => {
+                self.sender.handle(now, SenderInput::Confirmation { from, bytes }, rng);
+            }
+            Packet::Link(Link::SessionLost(session)) => {
+                let Some(via) = via else { return };
+                let known = self.sender.session(&session).is_some();
+                self.sender.handle(now, SenderInput::SessionLost { from, via, session }, rng);
+                if known && self.sender.session(&session).is_none() {
+                    shared.checker.believed_lost(from, session);
+                }
+            }
+            _ => {}
+        }
     }
 
     pub(crate) fn answered(

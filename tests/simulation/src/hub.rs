@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dske_protocol::{
     effect::Ticket,
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
+    ids::NodeId,
     message::{Identity, claimed_range},
     post::{Letter, Post},
     refusal::Refusal,
@@ -96,6 +97,11 @@ impl HubRole {
         match packet {
             Packet::Key(wire, bytes) => {
                 shared.checker.given(core.me, from, &bytes);
+                if !core.honest {
+                    for (author, said) in lies::hearsay(shared, core.me, &bytes) {
+                        core.send(shared, from, Packet::Relayed(author, Box::new(said)));
+                    }
+                }
                 let id = self.serve(from, wire, &bytes);
                 self.hub.handle(core.now(shared), HubInput::KeyRequest { id, from: peer, bytes });
             }
@@ -110,12 +116,24 @@ impl HubRole {
                 let active = active.map(|table| table.table).collect();
                 core.send(shared, from, Packet::HelloAnswer(wire, active));
             }
+            Packet::Relay(to, said) => {
+                if let Some(to) = shared.plan.index(&to).filter(|to| !shared.plan.is_hub(*to)) {
+                    self.pass_on(core, shared, peer, to, *said);
+                }
+            }
             Packet::InstructionAnswer(wire, result) => {
                 self.answered(core, shared, from, wire, Some(result));
             }
             _ => {}
         }
         self.execute(core, shared);
+    }
+
+    /// Passes on what one client sends another. A liar may do something else.
+    fn pass_on(&self, core: &mut Core, shared: &mut Shared, from: NodeId, to: usize, said: Packet) {
+        if core.honest || !lies::keeps_back(shared, core.me) {
+            core.send(shared, to, Packet::Relayed(from, Box::new(said)));
+        }
     }
 
     fn serve(&mut self, from: usize, wire: Wire, bytes: &[u8]) -> RequestId {

@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::{
     checker::Lanes,
-    packet::{Packet, Wire},
+    packet::{Link, Packet, Wire},
     rng::Rng,
     shared::Shared,
 };
@@ -78,6 +78,8 @@ pub(crate) enum Lie {
     /// Of hubs and of a client: a member of a group and hubs want another member to take a wrong key. The member tells
     /// them what it gets to know, and does nothing else.
     League,
+    /// What clients are said to have told it, which they have not; and it keeps back what they have.
+    Hearsay,
     // Clients.
     /// Shares of no one secret.
     SplitSecret,
@@ -93,10 +95,12 @@ pub(crate) enum Lie {
     DeafReceiver,
     /// Enrolled at some hubs for other applications, or by another name, than at the rest.
     EnrolledOtherwise,
+    /// It plays the hub: what other clients are said to have told it.
+    PlaysHub,
 }
 
 /// Lies that hubs tell.
-pub(crate) const HUB_LIES: [Lie; 27] = [
+pub(crate) const HUB_LIES: [Lie; 29] = [
     Lie::FalseShare,
     Lie::EqualErrors,
     Lie::CancellingErrors,
@@ -125,10 +129,11 @@ pub(crate) const HUB_LIES: [Lie; 27] = [
     Lie::WrongTag,
     Lie::Overstated,
     Lie::League,
+    Lie::Hearsay,
 ];
 
 /// Lies that clients tell.
-pub(crate) const CLIENT_LIES: [Lie; 8] = [
+pub(crate) const CLIENT_LIES: [Lie; 9] = [
     Lie::SplitSecret,
     Lie::SplitParameters,
     Lie::AgainstPolicy,
@@ -137,6 +142,7 @@ pub(crate) const CLIENT_LIES: [Lie; 8] = [
     Lie::DeafReceiver,
     Lie::League,
     Lie::EnrolledOtherwise,
+    Lie::PlaysHub,
 ];
 
 /// What one liar does.
@@ -191,6 +197,8 @@ impl Lie {
             Self::ForgedNotice => "lie: forged notice",
             Self::DeafReceiver => "lie: deaf receiver",
             Self::EnrolledOtherwise => "lie: enrolled otherwise",
+            Self::Hearsay => "lie: hearsay",
+            Self::PlaysHub => "lie: plays the hub",
         }
     }
 }
@@ -248,7 +256,12 @@ fn closed(lanes: &Lanes, mut body: KeyInstruction) -> Option<Vec<u8>> {
 fn tells_of_instructions(lie: Lie) -> bool {
     !matches!(
         lie,
-        Lie::ClaimedLow | Lie::FalseRefusal | Lie::FalseIdentity | Lie::NoIdentity | Lie::SplitSecret
+        Lie::ClaimedLow
+            | Lie::FalseRefusal
+            | Lie::FalseIdentity
+            | Lie::NoIdentity
+            | Lie::SplitSecret
+            | Lie::Hearsay
     )
 }
 
@@ -611,6 +624,68 @@ pub(crate) fn marks(shared: &mut Shared, hub: usize, marks: &mut LaneMarks) {
             marks.keys_seen = (marks.keys_seen + more).min(marks.peer_bytes);
         }
     }
+}
+
+/// What receivers are said to tell the sender of an agreement: that it has ended, well or badly, or that a session is
+/// lost.
+fn invented(shared: &mut Shared, agreement: &Agreement) -> Vec<(NodeId, Packet)> {
+    let block = agreement.block;
+    let outcome = match shared.rng.below(3) {
+        0 => NoticeOutcome::Validated { shares: agreement.n(), false_positions: Vec::new() },
+        // Colluders tell the same tale.
+        _ => NoticeOutcome::Aborted(AbortReason::Ambiguous),
+    };
+    let mut said = Vec::new();
+    for receiver in &agreement.receivers {
+        said.push((*receiver, Packet::Notice(Notice { block, outcome: outcome.clone() })));
+        if let Content::Round { session, .. } = agreement.content {
+            said.push((*receiver, Packet::Link(Link::SessionLost(session))));
+        }
+    }
+    said
+}
+
+/// What a lying hub says that receivers say, when it is asked to take part in an agreement.
+pub(crate) fn hearsay(shared: &mut Shared, hub: usize, sealed: &[u8]) -> Vec<(NodeId, Packet)> {
+    if draw(shared, hub, |lie| lie == Lie::Hearsay).is_none() {
+        return Vec::new();
+    }
+    let request = crate::checker::body::<KeyRequest>(sealed);
+    request.map(|request| invented(shared, &request.agreement)).unwrap_or_default()
+}
+
+/// What a client that plays the hub tells the sender of somebody else's latest agreement.
+pub(crate) fn plays_hub(shared: &mut Shared, client: usize) -> Vec<(usize, NodeId, Packet)> {
+    if draw(shared, client, |lie| lie == Lie::PlaysHub).is_none() {
+        return Vec::new();
+    }
+    let open = shared.checker.blocks.blocks.values().filter(|block| block.sender_ended.is_none());
+    let open: Vec<Agreement> = open.map(|block| block.agreement.clone()).collect();
+    let mut said = Vec::new();
+    for agreement in open {
+        let Some(to) = shared.plan.index(&agreement.sender).filter(|to| *to != client) else { continue };
+        said.extend(invented(shared, &agreement).into_iter().map(|(author, packet)| (to, author, packet)));
+    }
+    said
+}
+
+/// Whether a lying hub keeps back what it is to pass on.
+pub(crate) fn keeps_back(shared: &mut Shared, hub: usize) -> bool {
+    draw(shared, hub, |lie| lie == Lie::Hearsay).is_some()
+}
+
+/// Messages about a round that an outsider makes of a true one: some, or very many, each with another wrong tag.
+pub(crate) fn forged_link(shared: &mut Shared, link: &Link) -> Vec<Packet> {
+    let many = if shared.rng.chance(0.05) { 400 } else { 1 + shared.rng.below(4) };
+    let mut forged = Vec::new();
+    for number in 0..many {
+        let mut link = link.clone();
+        let Some(bytes) = link.bytes_mut().filter(|bytes| bytes.len() > TAG_BYTES) else { break };
+        let at = bytes.len() - TAG_BYTES;
+        bytes[at..].copy_from_slice(&Rng::new(shared.rng.number() ^ number).bytes(TAG_BYTES));
+        forged.push(Packet::Link(link));
+    }
+    forged
 }
 
 /// What a lying hub answers.

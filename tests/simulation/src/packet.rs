@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dske_protocol::{
-    ids::{BlockId, PadRange, TableId},
+    ids::{BlockId, NodeId, PadRange, TableId},
     message::{Nonce, Notice, NoticeOutcome, claimed_range},
     refusal::Refusal,
     sync::{HelloBack, SyncHello},
@@ -26,6 +26,10 @@ pub(crate) enum Packet {
     Notice(Notice),
     /// Between two clients, about a round.
     Link(Link),
+    /// Client to hub: pass this on to another client.
+    Relay(NodeId, Box<Packet>),
+    /// Hub to client: another client is said to send this.
+    Relayed(NodeId, Box<Packet>),
     Hello(Wire),
     HelloAnswer(Wire, Vec<TableId>),
     SyncHello(Wire, SyncHello),
@@ -107,6 +111,8 @@ impl Packet {
             Self::Link(Link::Choice(_)) => "choice",
             Self::Link(Link::Confirmation(_)) => "confirmation",
             Self::Link(Link::SessionLost(_)) => "session lost",
+            Self::Relay(..) => "to be passed on",
+            Self::Relayed(..) => "passed on",
             Self::Hello(_) => "hello",
             Self::HelloAnswer(..) => "hello answered",
             Self::SyncHello(..) => "sync hello",
@@ -140,6 +146,7 @@ impl Packet {
             | Self::MarkAnswer(_, Ok(bytes))
             | Self::IdentityAnswer(_, Ok(bytes)) => Some(bytes),
             Self::Link(link) => link.bytes_mut(),
+            Self::Relay(_, packet) | Self::Relayed(_, packet) => packet.sealed_mut(),
             _ => None,
         }
     }
@@ -159,7 +166,7 @@ impl Packet {
             | Self::SyncHelloAnswer(wire, _)
             | Self::Mark(wire, _)
             | Self::MarkAnswer(wire, _) => *wire = new,
-            Self::Notice(_) | Self::Link(_) => {}
+            Self::Notice(_) | Self::Link(_) | Self::Relay(..) | Self::Relayed(..) => {}
         }
         self
     }
@@ -175,6 +182,10 @@ impl Packet {
             | Self::IdentityAnswer(_, Err(refusal)) => digest.number(*refusal as u64),
             Self::Notice(notice) => digest.bytes(notice.block.as_bytes()),
             Self::Link(link) => digest.bytes(link.bytes()),
+            Self::Relay(node, packet) | Self::Relayed(node, packet) => {
+                digest.bytes(node.as_bytes());
+                digest.number(packet.fingerprint());
+            }
             Self::SyncHello(_, hello) => digest.bytes(hello.table.as_bytes()),
             Self::SyncHelloAnswer(_, Ok(back)) => {
                 digest.bytes(back.table.as_bytes());

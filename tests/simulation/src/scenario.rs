@@ -90,6 +90,8 @@ pub(crate) struct Network {
     pub(crate) corrupt: f64,
     /// Chance that an outsider adds a message of its own.
     pub(crate) forge: f64,
+    /// Chance that an outsider makes messages of one about a round, a few or very many, and is quicker.
+    pub(crate) forge_links: f64,
     /// Chance that an outsider sends an old message again.
     pub(crate) replay: f64,
     /// Chance that a field of a hello or of its answer is changed, and that an outsider adds a hello.
@@ -111,6 +113,7 @@ impl Default for Network {
             duplicate: 0.0,
             corrupt: 0.0,
             forge: 0.0,
+            forge_links: 0.0,
             replay: 0.0,
             hellos: 0.0,
             withhold: 0.0,

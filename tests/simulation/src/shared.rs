@@ -287,6 +287,7 @@ impl Shared {
         }
         if !quiet {
             self.interfere(from, to, link.number);
+            self.forge_link(from, to, link.number, &packet);
             if self.rng.chance(self.network.loss) {
                 self.count("messages lost");
                 return;
@@ -328,6 +329,19 @@ impl Shared {
             delay * self.rng.within(10..=100)
         } else {
             delay
+        }
+    }
+
+    /// What outsiders add before a message about a round.
+    fn forge_link(&mut self, from: usize, to: usize, number: u64, packet: &Packet) {
+        if let Packet::Link(link) = packet
+            && self.rng.chance(self.network.forge_links)
+        {
+            for packet in crate::lies::forged_link(self, link) {
+                self.count("messages about rounds forged");
+                let delay = self.rng.below(MILLI);
+                self.after(delay, Event::Deliver { from, to, link: number, packet });
+            }
         }
     }
 

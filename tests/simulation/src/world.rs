@@ -303,7 +303,8 @@ impl World {
         }
         // Where nothing else may go wrong, hubs and receivers have compared their marks by then: until it has, a hub
         // refuses, for it could not deliver.
-        let first = if scenario.sharp { SETTLED } else { 100 * MILLI };
+        let settled = if scenario.network.slow > 0.0 { 4 * SECOND } else { SETTLED };
+        let first = if scenario.sharp { settled } else { 100 * MILLI };
         // Some come after everything has healed: life goes on.
         for wish in 0..=number {
             let client = hubs + shared.rng.index(count - hubs);
@@ -338,7 +339,12 @@ impl World {
                 key_bytes: key_bytes as u32,
                 k,
                 n: shared.plan.n.max(if shared.plan.n > 0 { k } else { 0 }),
-                timeout: shared.rng.within(4..=12) * SECOND,
+                // Where slow messages may hinder nothing there is time for a negotiation key before the round.
+                timeout: if scenario.sharp && scenario.world.rounds {
+                    20 * SECOND
+                } else {
+                    shared.rng.within(4..=12) * SECOND
+                },
                 state: WishState::Planned,
             });
             shared.at(wish_at, Event::Wish(wish));

@@ -10,6 +10,10 @@ use dske_protocol::{
     params::{KEY_BYTES_MAX, Time},
     refusal::SendFailure,
     sender::{AgreedKey, KeyWish, RoundWish, SenderInput},
+    stream::{
+        ahead::{Ended, Room},
+        path::{GENERAL_FOR, Path, Way},
+    },
 };
 
 use dske_storage::StreamRecord;
@@ -30,41 +34,10 @@ const BLOCK_LATE: Duration = Duration::from_secs(1);
 /// Late blocks of one stream; with more of them nothing new is begun, for then everything is slow.
 const LATE_AT_ONCE: usize = 12;
 
-/// Rounds of a first session with a receiver, and of later ones: a session that is lost early should cost little.
-const ROUNDS_FIRST: u32 = 64;
-/// See [`ROUNDS_FIRST`].
-const ROUNDS_MOST: u32 = 512;
-
-/// A new session is agreed when no more rounds than this are left.
-const ROUNDS_LOW: u32 = 16;
-
-/// Between two sessions with one receiver: whoever makes them useless must not have pad burned without end.
-const SESSION_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Rounds that may fail one after the other, and how long General agreements serve after that.
-const FAILURES_MAX: u32 = 3;
-/// See [`FAILURES_MAX`].
-const GENERAL_FOR: Duration = Duration::from_secs(30);
-
 /// After a failed block nothing is tried for so long, twice as long each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// See [`PAUSE_MIN`].
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// How blocks are agreed with one receiver.
-#[derive(Debug, Default)]
-pub(super) struct Path {
-    /// Since when a session is being agreed.
-    negotiating: Option<Time>,
-    /// Not before this is another session agreed.
-    session_from: Time,
-    /// Rounds that the last session had.
-    rounds: u32,
-    /// Rounds that failed since one succeeded.
-    failures: u32,
-    /// Until then General agreements serve.
-    general_until: Time,
-}
 
 /// A block or a session that is being agreed.
 pub(super) enum Filling {
@@ -78,10 +51,14 @@ pub(super) enum Filling {
         begun: Time,
         /// Whether it was begun to see how long one takes that goes alone; see [`super::window`].
         alone: bool,
+        /// Whether it is one key, to see whether the receivers are there.
+        tries: bool,
         late: bool,
     },
     Session {
         with: NodeId,
+        bytes: u64,
+        begun: Time,
     },
 }
 
@@ -89,7 +66,7 @@ pub(super) enum Filling {
 enum Step {
     Round(BlockId),
     General,
-    Negotiate,
+    Negotiate { rounds: u32, rounds_left: u32 },
     Wait,
 }
 
@@ -103,16 +80,21 @@ impl ClientActor {
 
     /// Counts no longer on blocks that take too long.
     pub(in crate::client) fn note_late_blocks(&mut self, now: Time) {
-        let Streams { streams, under_way, .. } = &mut self.streams;
+        let Streams { streams, under_way, ahead, .. } = &mut self.streams;
         for filling in under_way.values_mut() {
-            let bytes = filling.bytes();
-            let Filling::Block { receivers, purpose, key_bytes, keys, begun, alone, late, .. } = filling
+            let (bytes, begun) = (filling.bytes(), filling.begun());
+            if now < begun + BLOCK_LATE {
+                continue;
+            }
+            if let Some(ahead) = ahead.get_mut(filling.receivers()) {
+                ahead.late(begun);
+            }
+            let Filling::Block {
+                receivers, purpose, key_bytes, keys, alone, tries, late: late @ false, ..
+            } = filling
             else {
                 continue;
             };
-            if *late || now < *begun + BLOCK_LATE {
-                continue;
-            }
             *late = true;
             let stream =
                 streams.iter_mut().find(|stream| stream.record.is_of(receivers, purpose, *key_bytes));
@@ -120,6 +102,9 @@ impl ClientActor {
                 stream.blocks_out -= 1;
                 stream.keys_out -= u64::from(*keys);
                 stream.blocks_late += 1;
+                if *tries {
+                    continue;
+                }
                 stream.window.ended(*alone, None);
                 if stream.length.late(bytes) {
                     stream.window.again();
@@ -130,8 +115,10 @@ impl ClientActor {
 
     /// Starts one block or session for a stream; `false` where nothing is to be done now.
     fn pump_stream(&mut self, now: Time, at: usize) -> bool {
-        let under_way: u64 = self.streams.under_way.values().map(Filling::bytes).sum();
-        let Some(stream) = self.streams.streams.get_mut(at) else { return false };
+        let blocks = self.streams.under_way.values().filter(|filling| filling.is_block());
+        let under_way: u64 = blocks.map(Filling::bytes).sum();
+        let Streams { streams, ahead, .. } = &mut self.streams;
+        let Some(stream) = streams.get_mut(at) else { return false };
         let asked: u64 = stream.waiting_keys();
         let have = stream.pool.keys();
         if have < u64::from(stream.record.low).max(asked.min(1)) || have < asked {
@@ -142,22 +129,35 @@ impl ClientActor {
             stream.filling = false;
         }
         let missing = wanted.saturating_sub(have + stream.keys_out);
+        if !stream.filling || missing == 0 {
+            return false;
+        }
+        let ahead = ahead.entry(stream.record.receivers.clone()).or_default();
+        if asked > 0 && ahead.sign(now) {
+            stream.pause_until = now;
+        }
+        let room = ahead.room(now);
+        let tries = room == Room::Try;
         let enough = !stream.window.has_room(stream.blocks_out) || stream.blocks_late >= LATE_AT_ONCE;
-        if !stream.filling || missing == 0 || enough || now < stream.pause_until {
+        if room == Room::None || (enough && !tries) || now < stream.pause_until {
             return false;
         }
         let most = stream.length.bytes().min(self.policy.key_bits_max / 8);
         let keys = keys_in_block(missing, stream.record.key_bytes, stream.window.size() as u64, most);
+        let keys = keys.min(u32::try_from(ahead.keys(now, stream.record.key_bytes)).unwrap_or(u32::MAX));
+        if keys == 0 {
+            return false;
+        }
         let bytes = u64::from(keys) * u64::from(stream.record.key_bytes);
         if under_way > 0 && under_way + bytes > BYTES_AT_ONCE {
             return false;
         }
         let (receivers, purpose, key_bytes) =
             (stream.record.receivers.clone(), stream.record.purpose.clone(), stream.record.key_bytes);
-        match self.step(now, &receivers) {
+        match self.step(now, &receivers, room) {
             Step::Wait => false,
-            Step::Negotiate => {
-                self.negotiate(now, receivers);
+            Step::Negotiate { rounds, rounds_left } => {
+                self.negotiate(now, receivers, rounds, rounds_left);
                 true
             }
             step => {
@@ -185,7 +185,7 @@ impl ClientActor {
                     _ => None,
                 };
                 let Some(stream) = self.streams.streams.get_mut(at) else { return false };
-                let alone = stream.window.begin(stream.blocks_out);
+                let alone = !tries && stream.window.begin(stream.blocks_out);
                 stream.blocks_out += 1;
                 stream.keys_out += u64::from(keys);
                 let filling = Filling::Block {
@@ -196,8 +196,10 @@ impl ClientActor {
                     round_with,
                     begun: now,
                     alone,
+                    tries,
                     late: false,
                 };
+                self.streams.ahead(filling.receivers()).begin(now, bytes);
                 self.streams.under_way.insert(id, filling);
                 self.sender.handle(now, input, &mut self.rng);
                 true
@@ -205,37 +207,49 @@ impl ClientActor {
         }
     }
 
-    /// By which protocol the next block is agreed.
-    fn step(&self, now: Time, receivers: &[NodeId]) -> Step {
+    /// By which protocol the next block is agreed, with this room for it.
+    fn step(&self, now: Time, receivers: &[NodeId], room: Room) -> Step {
         let usable = self.hubs.usable(&self.store);
         if usable.len() < usize::from(self.policy.k) {
             return Step::Wait;
         }
         let [with] = receivers else { return Step::General };
-        let path = self.streams.paths.get(with);
         // With n = k General is the Simple scheme: it sends indices only, too.
-        let serving = self.serving(receivers);
-        let n = self.hubs.choices(&usable, &serving, &[], self.policy.n).len();
-        if n <= usize::from(self.policy.k) || path.is_some_and(|path| now < path.general_until) {
+        let n = self.hubs.choices(&usable, &self.serving(receivers), &[], self.policy.n).len();
+        if n <= usize::from(self.policy.k) {
             return Step::General;
         }
         let sessions: Vec<_> = self.sender.sessions().filter(|(_, receiver, _)| receiver == with).collect();
-        let rounds: u32 = sessions.iter().map(|(_, _, rounds)| rounds).sum();
-        let negotiating = path.and_then(|path| path.negotiating);
-        if rounds <= ROUNDS_LOW && negotiating.is_none() && path.is_none_or(|path| now >= path.session_from) {
-            return Step::Negotiate;
-        }
-        match sessions.into_iter().find(|(_, _, rounds)| *rounds > 0) {
-            Some((session, ..)) => Step::Round(session),
-            None if negotiating.is_some_and(|since| now >= since + BLOCK_LATE) => Step::General,
-            None => Step::Wait,
+        let rounds_left: u32 = sessions.iter().map(|(_, _, rounds)| rounds).sum();
+        let fresh = Path::default();
+        let path = self.streams.paths.get(with).unwrap_or(&fresh);
+        let session = sessions.into_iter().find(|(_, _, rounds)| *rounds > 0);
+        match (path.way(now, rounds_left, room == Room::Try), session) {
+            (Way::Negotiate(rounds), session) => {
+                let left = match room {
+                    Room::Bytes(left) => left,
+                    Room::Try | Room::None => 0,
+                };
+                let n = u8::try_from(n).unwrap_or(u8::MAX);
+                let most = left.min(KEY_BYTES_MAX).min(self.policy.key_bits_max / 8)
+                    / u64::from(negotiation_bytes(n, self.policy.k, 1));
+                match (rounds.min(u32::try_from(most).unwrap_or(u32::MAX)), session) {
+                    (0, Some((session, ..))) => Step::Round(session),
+                    (0, None) => Step::General,
+                    (rounds, _) => Step::Negotiate { rounds, rounds_left },
+                }
+            }
+            (Way::Round, Some((session, ..))) => Step::Round(session),
+            (Way::Round | Way::General, _) => Step::General,
+            (Way::Wait, _) => Step::Wait,
         }
     }
 
     /// The protocol that serves a stream now, for people.
     pub(super) fn protocol_of(&self, stream: &Stream) -> &'static str {
-        match self.step(self.clock.now(), &stream.record.receivers) {
-            Step::Round(_) | Step::Negotiate => "adapted",
+        let room = Room::Bytes(KEY_BYTES_MAX);
+        match self.step(self.clock.now(), &stream.record.receivers, room) {
+            Step::Round(_) | Step::Negotiate { .. } => "adapted",
             Step::General => "general",
             Step::Wait => "waiting",
         }
@@ -249,22 +263,18 @@ impl ClientActor {
         serving
     }
 
-    fn negotiate(&mut self, now: Time, receivers: Vec<NodeId>) {
+    fn negotiate(&mut self, now: Time, receivers: Vec<NodeId>, rounds: u32, rounds_left: u32) {
         let Some(&with) = receivers.first() else { return };
-        let path = self.streams.paths.entry(with).or_default();
+        self.streams.paths.entry(with).or_default().negotiate(now, rounds_left);
         let usable = self.hubs.usable(&self.store);
-        path.negotiating = Some(now);
-        path.session_from = now + SESSION_INTERVAL;
-        path.rounds = (path.rounds * 2).clamp(ROUNDS_FIRST, ROUNDS_MOST);
-        let wanted = path.rounds;
-        let serving = self.serving(&receivers);
-        let n = self.hubs.choices(&usable, &serving, &[], self.policy.n).len();
+        let n = self.hubs.choices(&usable, &self.serving(&receivers), &[], self.policy.n).len();
         let n = u8::try_from(n).unwrap_or(u8::MAX);
-        let longest = KEY_BYTES_MAX.min(self.policy.key_bits_max / 8) / u64::from(negotiation_bytes(n, 1));
-        let rounds = wanted.min(u32::try_from(longest).unwrap_or(u32::MAX)).max(1);
-        let wish = self.block_wish(now, &receivers, "", Content::Negotiation, negotiation_bytes(n, rounds));
+        let key_bytes = negotiation_bytes(n, self.policy.k, rounds);
+        let wish = self.block_wish(now, &receivers, "", Content::Negotiation, key_bytes);
         let id = self.wishes.next_id();
-        self.streams.under_way.insert(id, Filling::Session { with });
+        let bytes = u64::from(key_bytes);
+        self.streams.ahead(&receivers).begin(now, bytes);
+        self.streams.under_way.insert(id, Filling::Session { with, bytes, begun: now });
         self.sender.handle(now, SenderInput::Start { id, wish }, &mut self.rng);
     }
 
@@ -298,13 +308,22 @@ impl ClientActor {
         &mut self,
         now: Time,
         id: RequestId,
+        burned: bool,
         result: Result<AgreedKey, SendFailure>,
     ) -> Option<Result<AgreedKey, SendFailure>> {
         let Some(filling) = self.streams.under_way.remove(&id) else { return Some(result) };
-        let bytes = filling.bytes();
+        let (bytes, begun) = (filling.bytes(), filling.begun());
+        let how = match (&result, burned) {
+            (Ok(_), _) => Ended::Confirmed,
+            (Err(_), true) => Ended::Failed,
+            (Err(_), false) => Ended::Unburned,
+        };
+        self.streams.ahead(filling.receivers()).ended(now, begun, bytes, how);
         match filling {
-            Filling::Session { with } => self.session_ended(now, with, result.err()),
-            Filling::Block { receivers, purpose, key_bytes, keys, round_with, begun, alone, late } => {
+            Filling::Session { with, .. } => self.session_ended(now, with, result.err()),
+            Filling::Block {
+                receivers, purpose, key_bytes, keys, round_with, alone, tries, late, ..
+            } => {
                 if let Some(with) = round_with {
                     self.round_ended(now, with, result.as_ref().err());
                 }
@@ -316,8 +335,10 @@ impl ClientActor {
                     } else {
                         stream.blocks_out -= 1;
                         stream.keys_out -= u64::from(keys);
-                        let took = result.is_ok().then(|| now.saturating_sub(begun));
-                        stream.window.ended(alone, took);
+                        let took = (result.is_ok() && !tries).then(|| now.saturating_sub(begun));
+                        if !tries {
+                            stream.window.ended(alone, took);
+                        }
                         if took.is_some_and(|took| stream.length.took(bytes, took)) {
                             stream.window.again();
                         }
@@ -344,10 +365,8 @@ impl ClientActor {
     }
 
     fn session_ended(&mut self, now: Time, with: NodeId, failure: Option<SendFailure>) {
-        let path = self.streams.paths.entry(with).or_default();
-        path.negotiating = None;
+        self.streams.paths.entry(with).or_default().negotiated(now, failure.is_none());
         if let Some(failure) = failure {
-            path.general_until = now + GENERAL_FOR;
             let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
             let (who, why) = (names.of(&with), failures::send(&failure, |node| names.of(node)).message);
             self.sessions.event(Level::Warn, format!("no key to negotiate rounds with {who}: {why}"));
@@ -355,26 +374,44 @@ impl ClientActor {
     }
 
     fn round_ended(&mut self, now: Time, with: NodeId, failure: Option<&SendFailure>) {
+        let path = self.streams.paths.entry(with).or_default();
         match failure {
-            None => self.streams.paths.entry(with).or_default().failures = 0,
+            None => path.succeeded(),
             // All rounds under one negotiation key ended with it: that was one failure, and has been noted.
             Some(SendFailure::NoSession) => {}
-            Some(_) => self.path_failed(now, with),
+            Some(_) => {
+                if path.failed(now) {
+                    self.rounds_fail(with);
+                }
+            }
         }
     }
 
-    /// Rounds with a receiver do not succeed; where that goes on, General agreements serve for a while.
-    pub(in crate::client) fn path_failed(&mut self, now: Time, with: NodeId) {
-        let path = self.streams.paths.entry(with).or_default();
-        path.failures += 1;
-        path.rounds = 0;
-        if path.failures >= FAILURES_MAX {
-            path.failures = 0;
-            path.general_until = now + GENERAL_FOR;
-            let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
-            let who = names.of(&with);
-            let text = format!("rounds with {who} fail: General agreements serve for {GENERAL_FOR:?}");
-            self.sessions.event(Level::Warn, text);
+    /// A receiver has lost a negotiation key, as many hubs say as must be honest in part.
+    pub(in crate::client) fn session_lost(&mut self, now: Time, with: NodeId) {
+        if self.streams.paths.entry(with).or_default().lost(now) {
+            self.rounds_fail(with);
+        }
+        self.receiver_seen(now, &with);
+    }
+
+    /// Rounds with a receiver do not succeed, and that goes on: General agreements serve for a while.
+    fn rounds_fail(&mut self, with: NodeId) {
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
+        let text =
+            format!("rounds with {} fail: General agreements serve for {GENERAL_FOR:?}", names.of(&with));
+        self.sessions.event(Level::Warn, text);
+    }
+
+    /// Something says that a receiver is there. It proves nothing, and brings the next try forward.
+    pub(in crate::client) fn receiver_seen(&mut self, now: Time, receiver: &NodeId) {
+        let Streams { streams, ahead, .. } = &mut self.streams;
+        for (receivers, ahead) in ahead.iter_mut().filter(|(receivers, _)| receivers.contains(receiver)) {
+            if !ahead.sign(now) {
+                continue;
+            }
+            let theirs = streams.iter_mut().filter(|stream| stream.record.receivers == *receivers);
+            theirs.for_each(|stream| stream.pause_until = now);
         }
     }
 }
@@ -406,10 +443,27 @@ impl Filling {
         }
     }
 
+    fn is_block(&self) -> bool {
+        matches!(self, Self::Block { .. })
+    }
+
+    fn receivers(&self) -> &[NodeId] {
+        match self {
+            Self::Block { receivers, .. } => receivers,
+            Self::Session { with, .. } => std::slice::from_ref(with),
+        }
+    }
+
+    fn begun(&self) -> Time {
+        match self {
+            Self::Block { begun, .. } | Self::Session { begun, .. } => *begun,
+        }
+    }
+
     fn bytes(&self) -> u64 {
         match self {
             Self::Block { key_bytes, keys, .. } => u64::from(*key_bytes) * u64::from(*keys),
-            Self::Session { .. } => 0,
+            Self::Session { bytes, .. } => *bytes,
         }
     }
 }

@@ -4,12 +4,13 @@ use dske_protocol::{
     hub::RequestId,
     ids::NodeId,
     message::{ClientMark, Tagged},
+    refusal::Refusal,
 };
 use libp2p::{request_response::ResponseChannel, swarm::ConnectionId};
 
 use super::super::{
     ClientEvent, HubEvent,
-    gate::count,
+    gate::{count, points},
     limits::FAULT_POINTS,
     messages,
     wire::{LinkMessage, Request, Response},
@@ -33,6 +34,13 @@ impl NetworkTask {
             self.swarm.behaviour_mut().guard.charge(connection, response.points());
             // An asker that has gone needs no answer; what it asked for is recorded.
             let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
+        }
+    }
+
+    /// A request whose tag was wrong costs its connection what it would cost if the answer said so.
+    pub(super) fn charge_forged(&mut self, id: RequestId) {
+        if let Some(Inbound { connection, .. }) = self.inbound.get(&id) {
+            self.swarm.behaviour_mut().guard.charge(*connection, points(&Err(Refusal::BadTag)));
         }
     }
 

@@ -65,6 +65,11 @@ fn trouble(what: u8) -> Script {
     vec![13, what, 1]
 }
 
+/// Somebody says that the first session is lost: who is said to say so, and over which way.
+fn lost(from: u8, way: u8) -> Script {
+    vec![11, 0, 0, 1, from, way, 1]
+}
+
 /// An end starts anew.
 fn restart(receiver: bool) -> Script {
     vec![14, u8::from(receiver), 1]
@@ -131,10 +136,30 @@ pub(super) fn scripts() -> Vec<Script> {
         script(&[offered(), restart(true), flow(ALL), time(10_000)]),
         script(&[offered(), repeat(0), restart(false), flow(ALL)]),
         // Somebody makes up that a session is lost, that a round ended.
-        script(&[offered(), vec![11, 0, 0, 1, 1], flow(ALL), round()]),
-        script(&[offered(), repeat(0), vec![11, 0, 0, 1, 1], flow(ALL)]),
-        script(&[begun(), vec![10, 1, 0, 4, 2, 4, 1, 1], flow(HUBS | LINK), flow(NOTICES)]),
-        script(&[begun(), vec![10, 1, 0, 4, 1, 1], flow(ALL)]),
+        script(&[offered(), lost(1, 1), lost(1, 2), lost(1, 3), flow(ALL), round()]),
+        script(&[offered(), repeat(0), lost(1, 1), lost(1, 2), lost(1, 3), flow(ALL)]),
+        script(&[offered(), lost(1, 0), lost(1, 1), lost(1, 1), lost(2, 2), lost(1, 5), flow(ALL), round()]),
+        script(&[begun(), vec![10, 1, 0, 4, 2, 4, 1, 0, 1], flow(HUBS | LINK), flow(NOTICES)]),
+        script(&[begun(), vec![10, 1, 0, 4, 1, 0, 1], vec![10, 1, 0, 4, 1, 1, 1], flow(ALL)]),
+        script(&[
+            begun(),
+            vec![10, 1, 0, 4, 1, 1, 1],
+            vec![10, 1, 0, 4, 1, 2, 1],
+            vec![10, 1, 0, 4, 1, 3, 1],
+        ]),
+        // A liar is heard first; the others come one by one, each into a larger offer.
+        script(&[
+            begun(),
+            lie(4, 1, 40, 0),
+            truth(5),
+            time(60),
+            flow(LINK),
+            truth(6),
+            time(60),
+            flow(LINK),
+            truth(7),
+            flow(ALL),
+        ]),
         // Pads and records fail: before the round, at its end here and there.
         script(&[session(4, 2, 2), trouble(0), round(), round(), flow(ALL)]),
         script(&[offered(), repeat(0), trouble(2), flow(ALL), round(), flow(ALL)]),

@@ -22,7 +22,7 @@ use dske_protocol::{
 use self::ends::{Ends, receiver};
 use super::Reached;
 use crate::{
-    cast::{HUBS, client, hub},
+    cast::{HUBS, client, hub, way},
     input::{Input, mutate},
 };
 
@@ -66,7 +66,8 @@ fn step(ends: &mut Ends, script: &mut Input<'_>) {
             let known = ends.sessions();
             let invented = known.get(script.below(known.len())).copied();
             if let Some(session) = if script.u8() & 1 == 0 { lost } else { invented } {
-                ends.tell_sender(SenderInput::SessionLost(session));
+                let from = client(script.u8() % 3);
+                ends.tell_lost(from, way(script.u8()).unwrap_or(from), session);
             }
         }
         12 => ends.pass_time(Time::from_millis(u64::from(script.u16()))),
@@ -89,7 +90,7 @@ fn agree(ends: &mut Ends, script: &mut Input<'_>) {
     let n = 1 + script.u8() % HUBS;
     let (k, length) = (1 + script.u8() % n, 1 + script.u8() % 8);
     let negotiates = what & 1 != 0;
-    let bytes = if negotiates { negotiation_bytes(n, u32::from(length)) } else { u32::from(length) };
+    let bytes = if negotiates { negotiation_bytes(n, k, u32::from(length)) } else { u32::from(length) };
     let linked = if what & 2 == 0 { BTreeSet::from([receiver()]) } else { BTreeSet::new() };
     let deadline = ends.now + Time::from_secs(20);
     let wish = KeyWish {
@@ -175,7 +176,7 @@ fn notice(ends: &mut Ends, script: &mut Input<'_>) {
         _ => invented(NoticeOutcome::Validated { shares: script.u8(), false_positions: vec![script.u8()] }),
     };
     if let Some(notice) = notice {
-        ends.tell_sender(SenderInput::Notice { from, notice });
+        ends.tell_end(from, way(script.u8()), notice);
     }
 }
 

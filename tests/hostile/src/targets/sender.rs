@@ -20,7 +20,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::Reached;
 use crate::{
-    cast::{CLIENTS, HUBS, client, hub},
+    cast::{CLIENTS, HUBS, K_MIN, client, hub, way},
     input::Input,
     pads::Pads,
 };
@@ -46,7 +46,7 @@ struct Stage {
 pub(super) fn play(input: &[u8]) -> Reached {
     let mut script = Input::new(input);
     let mut stage = Stage {
-        sender: Sender::new(client(0)),
+        sender: Sender::new(client(0), K_MIN),
         pads: Pads::new(Lane::Up, (0..HUBS).map(hub)),
         now: Time::ZERO,
         rng: StdRng::seed_from_u64(7),
@@ -98,7 +98,8 @@ impl Stage {
                 let notice: Result<Notice, _> = codec::decode(script.chunk(), MESSAGE_BYTES_MAX);
                 if let Ok(notice) = notice {
                     self.vouched.insert(notice.block);
-                    self.input(SenderInput::Notice { from: client(script.u8() % 4), notice });
+                    let (from, via) = (client(script.u8() % 4), way(script.u8()));
+                    self.input(SenderInput::Notice { from, via, notice });
                 }
             }
             5 => self.link(script),
@@ -126,7 +127,8 @@ impl Stage {
             2 => {
                 let first = self.sender.sessions().next();
                 if let Some((session, ..)) = first {
-                    self.input(SenderInput::SessionLost(session));
+                    let via = way(script.u8()).unwrap_or(from);
+                    self.input(SenderInput::SessionLost { from, via, session });
                 }
             }
             3 => {
@@ -160,7 +162,7 @@ impl Stage {
         let wish = KeyWish {
             linked: receivers.iter().filter(|_| linked & 1 != 0).copied().collect(),
             receivers,
-            key_bytes: if negotiation { negotiation_bytes(hubs, 2) } else { key_bytes },
+            key_bytes: if negotiation { negotiation_bytes(hubs, k, 2) } else { key_bytes },
             content: if negotiation { Content::Negotiation } else { Content::Keys(1) },
             keep: false,
             confirm: false,
@@ -190,7 +192,8 @@ impl Stage {
             }
         };
         self.vouched.insert(block);
-        self.input(SenderInput::Notice { from, notice: Notice { block, outcome } });
+        let via = way(script.u8());
+        self.input(SenderInput::Notice { from, via, notice: Notice { block, outcome } });
     }
 
     fn settle_pads(&mut self) {

@@ -218,11 +218,11 @@ impl Checker {
     pub(crate) fn judge(&mut self, ids: &[NodeId], quiet: &BTreeSet<NodeId>) {
         let mut problems = Vec::new();
         for (id, block) in &self.blocks.blocks {
-            // In a round, whoever is late is not named, and the link between the two may be down.
-            if self.bad_clients.contains(&block.agreement.sender) || block.agreement.is_round() {
+            if self.bad_clients.contains(&block.agreement.sender) {
                 continue;
             }
-            for (receiver, spoke) in &block.spoke {
+            // In a round, whoever is late is not named.
+            for (receiver, spoke) in block.spoke.iter().filter(|_| !block.agreement.is_round()) {
                 let Some(NoticeOutcome::Validated { false_positions, .. }) = block.verdicts.get(receiver)
                 else {
                     continue;

@@ -2,6 +2,7 @@
 //! becomes visible. The first thing that must not be ends the run.
 
 mod facts;
+mod hearsay;
 mod keys;
 mod lanes;
 
@@ -13,6 +14,7 @@ pub(crate) use facts::{Facts, Pending, status_adds_up};
 pub(crate) use keys::Ended;
 pub(crate) use lanes::{Lanes, body};
 
+use hearsay::Said;
 use keys::Blocks;
 
 /// What must always hold.
@@ -42,6 +44,8 @@ pub enum Invariant {
     LiarsNamed,
     /// Fewer than k_B hubs decide on no identity.
     Identities,
+    /// What moves a sender without a tag was said.
+    Hearsay,
     /// Memory stays within its limits.
     Bounded,
     /// Code of the project does not panic.
@@ -85,6 +89,8 @@ pub(crate) struct Checker {
     pub(crate) bad_hubs: BTreeSet<NodeId>,
     pub(crate) bad_clients: BTreeSet<NodeId>,
     pub(crate) violation: Option<Violation>,
+    /// What receivers have truly said without a tag.
+    said: Said,
     /// Several hubs add errors that may cancel.
     pub(crate) colluding: bool,
     /// Blocks whose key somebody had handed out before he was put back.
@@ -106,6 +112,7 @@ impl Checker {
             bad_hubs: BTreeSet::new(),
             bad_clients: BTreeSet::new(),
             violation: None,
+            said: Said::default(),
             colluding: false,
             put_back: BTreeSet::new(),
             counts: BTreeMap::new(),

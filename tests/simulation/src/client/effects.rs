@@ -73,6 +73,9 @@ impl ClientRole {
                 if let Some(block) = block {
                     let ended = if result.is_ok() { Ended::Key } else { Ended::Nothing };
                     shared.checker.sender_ended(block, ended);
+                    shared.checker.believed_end(block, &result, |one, other| {
+                        shared.links.contains_key(&(one.min(other), one.max(other)))
+                    });
                 }
                 let negotiated = self.negotiations.remove(&id);
                 if let (Some(began), Ok(_)) = (negotiated, &result) {
@@ -92,8 +95,33 @@ impl ClientRole {
         }
     }
 
+    /// Sends another client something over a direct link, or through a hub that both use.
+    fn tell(&mut self, core: &mut Core, shared: &mut Shared, to: usize, packet: Packet) {
+        if shared.is_up(core.me, to) {
+            return core.send(shared, to, packet);
+        }
+        let relays = self.relays(core, shared, to);
+        self.relay_turn = self.relay_turn.wrapping_add(1);
+        if let Some(&hub) = relays.get(self.relay_turn % relays.len().max(1)) {
+            core.send(shared, hub, Packet::Relay(shared.plan.ids[to], Box::new(packet)));
+        }
+    }
+
+    /// Tells another client something through every hub that both use.
+    fn spread(&self, core: &mut Core, shared: &mut Shared, to: usize, packet: &Packet) {
+        for hub in self.relays(core, shared, to) {
+            core.send(shared, hub, Packet::Relay(shared.plan.ids[to], Box::new(packet.clone())));
+        }
+    }
+
+    fn relays(&self, core: &Core, shared: &Shared, to: usize) -> Vec<usize> {
+        let known = self.identities.get(&shared.plan.ids[to]);
+        let both = |hub: &usize| known.is_some_and(|hubs| hubs.contains(&shared.plan.ids[*hub]));
+        self.usable(core, shared).into_iter().filter(both).collect()
+    }
+
     /// Sends another client a message about a round.
-    fn link(&self, core: &mut Core, shared: &mut Shared, to: &NodeId, mut link: Link) {
+    fn link(&mut self, core: &mut Core, shared: &mut Shared, to: &NodeId, mut link: Link) {
         if !core.honest && shared.rng.chance(0.3) {
             // A liar seals what it likes with its own keys, and has no others: the other end must bear nonsense.
             let len = 1 + shared.rng.index(200);
@@ -103,7 +131,7 @@ impl ClientRole {
             }
         }
         if let Some(to) = shared.plan.index(to) {
-            core.send(shared, to, Packet::Link(link));
+            self.tell(core, shared, to, Packet::Link(link));
         }
     }
 
@@ -171,7 +199,15 @@ impl ClientRole {
                 self.link(core, shared, &to, Link::Confirmation(bytes));
             }
             ReceiverEffect::SessionLost { sender, session } => {
-                self.link(core, shared, &sender, Link::SessionLost(session));
+                shared.checker.said_lost(core.me, session);
+                if let Some(sender) = shared.plan.index(&sender) {
+                    self.spread(core, shared, sender, &Packet::Link(Link::SessionLost(session)));
+                }
+            }
+            ReceiverEffect::Began(_) if !core.honest => {
+                for (to, author, said) in lies::plays_hub(shared, core.me) {
+                    core.send(shared, to, Packet::Relayed(author, Box::new(said)));
+                }
             }
             ReceiverEffect::Began(_) | ReceiverEffect::Heard { .. } | ReceiverEffect::LateShare { .. } => {}
             ReceiverEffect::Progress { agreement, outcome, .. } => {
@@ -183,9 +219,15 @@ impl ClientRole {
                 if matches!(outcome, NoticeOutcome::Validated { .. }) {
                     self.hear_of(shared, core.me, block);
                 }
+                shared.checker.said_end(core.me, block, &outcome);
                 let outcome = lies::notice(shared, core.me, outcome);
-                if let Some(sender) = shared.plan.index(&agreement.sender) {
-                    core.send(shared, sender, Packet::Notice(Notice { block, outcome }));
+                let Some(sender) = shared.plan.index(&agreement.sender) else { return };
+                let told = agreement.is_round() && matches!(outcome, NoticeOutcome::Validated { .. });
+                let notice = Packet::Notice(Notice { block, outcome });
+                if shared.is_up(core.me, sender) && !agreement.is_round() {
+                    core.send(shared, sender, notice);
+                } else if !told {
+                    self.spread(core, shared, sender, &notice);
                 }
             }
         }

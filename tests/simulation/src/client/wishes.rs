@@ -142,7 +142,7 @@ impl ClientRole {
         }
         self.negotiations.insert(id, began);
         let n = u8::try_from(wish.hubs.len()).unwrap_or(u8::MAX);
-        let key_bytes = negotiation_bytes(n, 3);
+        let key_bytes = negotiation_bytes(n, wish.k, 3);
         let content = Content::Negotiation;
         SenderInput::Start { id, wish: KeyWish { key_bytes, content, confirm: true, ..wish } }
     }

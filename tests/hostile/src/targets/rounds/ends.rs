@@ -2,8 +2,9 @@
 //!
 //! No key without a tagged word: a sender keeps the key of a round only when the receiver has it on record, and a
 //! receiver only one that the sender chose. A key is the exclusive-or of the pads that were chosen; one id has one key,
-//! the same at both ends. Each part of a session serves one message, and no input makes an end say it twice. What no end has said has no effect. Only hubs that
-//! lied are named. Every message has one answer, every wish one end; nothing stays held; no input makes an end say or
+//! the same at both ends. Each part of a session serves one message, and no input makes an end say it twice; the offers
+//! of a round grow. What no end has said has no effect, however often it comes; what carries no tag has none unless k_B
+//! hubs pass it on. Only hubs that lied are named. Every message has one answer, every wish one end; nothing stays held; no input makes an end say or
 //! hold more than what is under way accounts for; and nothing is left of a session whose rounds are over.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +57,9 @@ pub(super) fn author(kind: u8) -> NodeId {
     if kind == CHOICE { sender() } else { receiver() }
 }
 
+/// A part of a session: kind, session, round, and of an offer its number of shares.
+type PartOf = (u8, BlockId, u32, usize);
+
 /// What a hub was asked, and its share.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
@@ -90,11 +94,14 @@ pub(super) struct Ends {
     /// Wishes and messages without an end.
     wishes: BTreeSet<RequestId>,
     messages: BTreeMap<RequestId, bool>,
-    /// The message that each part of a session served: kind, session, round.
-    parts: BTreeMap<(u8, BlockId, u32), Vec<u8>>,
-    /// Those that were said since the last input, and when the receiver last offered.
-    just_said: BTreeSet<(u8, BlockId, u32)>,
-    offered: BTreeMap<BlockId, Time>,
+    /// The message that each part of a session served.
+    parts: BTreeMap<PartOf, Vec<u8>>,
+    /// Those that were said since the last input; when the receiver last offered, and what.
+    just_said: BTreeSet<PartOf>,
+    offered: BTreeMap<BlockId, (Time, Offer)>,
+    /// Hubs that passed on that a session is lost, and nodes that passed on how an agreement ended.
+    voices: BTreeMap<BlockId, BTreeSet<NodeId>>,
+    told: BTreeMap<BlockId, BTreeSet<NodeId>>,
     chosen: BTreeMap<BlockId, Vec<u8>>,
     /// Keys on record.
     sent_keys: BTreeMap<BlockId, Vec<u8>>,
@@ -129,7 +136,7 @@ impl Ends {
             notices: Vec::new(),
             notified: 0,
             lost: Vec::new(),
-            sender: Sender::new(sender()),
+            sender: Sender::new(sender(), K_MIN),
             receiver: new_receiver(),
             outcomes: [VecDeque::new(), VecDeque::new()],
             jobs: VecDeque::new(),
@@ -141,6 +148,8 @@ impl Ends {
             parts: BTreeMap::new(),
             just_said: BTreeSet::new(),
             offered: BTreeMap::new(),
+            voices: BTreeMap::new(),
+            told: BTreeMap::new(),
             chosen: BTreeMap::new(),
             sent_keys: BTreeMap::new(),
             received_keys: BTreeMap::new(),
@@ -237,7 +246,7 @@ impl Ends {
             self.deliver(author(kind), kind, bytes);
         }
         while let Some(session) = self.lost.pop() {
-            self.tell_sender(SenderInput::SessionLost(session));
+            (0..HUBS).for_each(|at| self.tell_lost(receiver(), hub(at), session));
         }
     }
 
@@ -245,7 +254,38 @@ impl Ends {
     pub(super) fn notify_fresh(&mut self) {
         while let Some(notice) = self.notices.get(self.notified).cloned() {
             self.notified += 1;
-            self.tell_sender(SenderInput::Notice { from: receiver(), notice });
+            self.tell_end(receiver(), None, notice.clone());
+            (0..HUBS).for_each(|at| self.tell_end(receiver(), Some(hub(at)), notice.clone()));
+        }
+    }
+
+    /// Somebody passes on that a session is lost. That of fewer than k_B hubs of it moves nothing.
+    pub(super) fn tell_lost(&mut self, from: NodeId, via: NodeId, session: BlockId) {
+        let Some(agreement) = self.sender.session(&session).cloned() else { return };
+        let voices = self.voices.entry(session).or_default();
+        if from == receiver() && agreement.position(&via).is_some() {
+            voices.insert(via);
+        }
+        let enough = voices.len() >= usize::from(K_MIN);
+        self.tell_sender(SenderInput::SessionLost { from, via, session });
+        assert_eq!(self.sender.session(&session).is_none(), enough, "{} voices", self.voices[&session].len());
+    }
+
+    /// Somebody tells how an agreement ended. Of a round that has no effect unless hubs say so.
+    pub(super) fn tell_end(&mut self, from: NodeId, via: Option<NodeId>, notice: Notice) {
+        let block = notice.block;
+        let of = self.asked.iter().find(|asked| asked.request.agreement.block == block);
+        let of = of.map(|asked| asked.request.agreement.clone());
+        let before = self.sender.under_way();
+        self.tell_sender(SenderInput::Notice { from, via, notice });
+        let voices = self.told.entry(block).or_default();
+        voices.extend(via.filter(|_| from == receiver()));
+        if let Some(agreement) = of.filter(Agreement::is_round) {
+            let hubs = voices.iter().filter(|via| agreement.position(via).is_some()).count();
+            assert!(
+                hubs >= usize::from(K_MIN) || self.sender.under_way() == before,
+                "{hubs} hubs ended a round"
+            );
         }
     }
 
@@ -261,7 +301,7 @@ impl Ends {
 
     /// The sender starts anew: what was in memory is gone.
     pub(super) fn restart_sender(&mut self) {
-        self.sender = Sender::new(sender());
+        self.sender = Sender::new(sender(), K_MIN);
         self.outcomes[0].clear();
         self.wishes.clear();
     }
@@ -383,7 +423,7 @@ impl Ends {
                 let choice: Choice = body(&bytes);
                 assert_eq!((choice.block, to), (block, receiver()));
                 self.chosen.insert(block, choice.positions);
-                self.say((CHOICE, choice.session, choice.round), bytes);
+                self.say((CHOICE, choice.session, choice.round, 0), bytes);
             }
             SenderEffect::Began { .. } => {}
             SenderEffect::Ended { id, result, .. } => {
@@ -431,7 +471,7 @@ impl Ends {
     }
 
     /// One end says something to the other: for each part of a session always the same.
-    fn say(&mut self, part: (u8, BlockId, u32), bytes: Vec<u8>) {
+    fn say(&mut self, part: PartOf, bytes: Vec<u8>) {
         let before = self.parts.entry(part).or_insert_with(|| bytes.clone());
         assert_eq!(*before, bytes, "two messages under one part of a session");
         assert!(self.just_said.insert(part), "said twice at once");
@@ -458,18 +498,20 @@ impl Ends {
             ReceiverEffect::Offer { block, to, bytes } => {
                 let offer: Offer = body(&bytes);
                 assert_eq!((offer.block, to), (block, sender()));
-                let before = self.offered.insert(block, self.now);
-                assert!(
-                    before.is_none_or(|before| before + OFFER_AGAIN <= self.now),
-                    "offered again too soon"
-                );
-                self.say((OFFER, offer.session, offer.round), bytes);
+                if let Some((at, before)) = self.offered.insert(block, (self.now, offer.clone())) {
+                    let again = before == offer;
+                    assert!(!again || at + OFFER_AGAIN <= self.now, "offered again too soon");
+                    let grows = before.shares.iter().all(|share| offer.shares.contains(share));
+                    assert!(again || (grows && before.shares.len() < offer.shares.len()), "another offer");
+                }
+                let part = (OFFER, offer.session, offer.round, offer.shares.len());
+                self.say(part, bytes);
             }
             ReceiverEffect::Confirm { block, to, bytes } => {
                 let confirmation: Confirmation = body(&bytes);
                 assert_eq!((confirmation.block, to), (block, sender()));
                 assert!(self.received_keys.contains_key(&block), "confirmed without a key on record");
-                self.say((CONFIRMATION, confirmation.session, confirmation.round), bytes);
+                self.say((CONFIRMATION, confirmation.session, confirmation.round, 0), bytes);
             }
             ReceiverEffect::SessionLost { session, .. } => {
                 self.reached.lost += 1;
