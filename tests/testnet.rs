@@ -40,6 +40,33 @@ fn a_directory_in_the_way_is_named_and_left_alone() {
     assert_eq!(fs::read_to_string(mine.join("thesis.txt")).unwrap(), "precious");
 }
 
+/// Established TCP connections of this machine: local port, remote port.
+fn connections() -> Vec<(u16, u16)> {
+    const ESTABLISHED: &str = "01";
+    let port = |text: &str| u16::from_str_radix(text.rsplit(':').next().unwrap(), 16).unwrap();
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = sockets.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.filter(|all| all[3] == ESTABLISHED).map(|all| (port(all[1]), port(all[2]))).collect()
+}
+
+#[test]
+fn a_node_calls_from_a_fresh_port() {
+    let net = Net::up(3, 2, 2, "256KiB");
+    net.acquaint("alice", "bob");
+    let listening = |node: &str| -> u16 {
+        let status = net.status(node);
+        let address = status["node"]["listen"][0].as_str().unwrap().to_owned();
+        address.split('/').nth(4).unwrap().parse().unwrap()
+    };
+    let hubs = ["p1", "p2", "p3"].map(listening);
+    let clients = ["alice", "bob"].map(listening);
+    let connections = connections();
+    let calls = connections.iter().filter(|(_, remote)| hubs.contains(remote));
+    assert!(calls.clone().count() >= 6, "each client has called each hub: {connections:?}");
+    // From one port there is one call to an address, and none for a minute after it has ended.
+    assert!(calls.clone().all(|(local, _)| !clients.contains(local) && !hubs.contains(local)));
+}
+
 #[test]
 fn the_stores_of_a_network_that_was_killed_open_and_add_up() {
     let net = Net::up(3, 2, 2, "512KiB");

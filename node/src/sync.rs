@@ -7,7 +7,7 @@ use dske_protocol::{
     codec::Blob,
     effect::{PadOutcome, Ticket},
     hub::RequestId,
-    ids::{NodeId, TableId},
+    ids::{Lane, NodeId, TableId},
     message::claimed_range,
     sync::{Found, Said, SyncCounters, SyncDesk, SyncEffect, SyncInput, SyncSide},
 };
@@ -125,6 +125,9 @@ impl<S: SyncSide> Sync<S> {
                 }
                 SyncEffect::Drop(ticket) => news.extend(self.held.remove(&ticket).map(SyncNews::Dropped)),
                 SyncEffect::Synced { peer, table, found } => {
+                    if S::OWN == Lane::Up {
+                        self.command(Command::Proved { table });
+                    }
                     news.push(SyncNews::Synced { peer, table, found });
                 }
                 SyncEffect::Lapsed { table, .. } => news.push(SyncNews::Lapsed { table }),

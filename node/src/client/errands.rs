@@ -25,17 +25,20 @@ impl ClientActor {
         let mut apart: BTreeMap<NodeId, BTreeSet<TableId>> = BTreeMap::new();
         let tables = self.store.tables();
         self.sync.out_of_use(&tables);
+        let mut open = BTreeSet::new();
         for table in tables {
             // A quarantined table may be settled by what the hub has on record of it.
             let live = !matches!(table.state, TableState::Retired | TableState::Suspended { .. });
             if live && table.side == TableSide::Client {
                 ours.entry(table.peer).or_default().insert(table.table);
-                if !table.open {
+                if table.open {
+                    open.insert(table.peer);
+                } else {
                     apart.entry(table.peer).or_default().insert(table.table);
                 }
             }
         }
-        for command in self.hubs.due(now, &ours) {
+        for command in self.hubs.due(now, &ours, &open) {
             self.send(command);
         }
         for (peer, table) in self.hubs.to_compare(now, &apart) {

@@ -21,6 +21,9 @@ use crate::{config::Role, network::Command, status::PeerStatus};
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(250);
 const DIAL_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// A hub that has called us is called all the same where no table with it has opened by then.
+const SILENT: Duration = Duration::from_secs(2);
+
 /// Between two questions for active tables: while one of ours is not among them, and otherwise.
 const HELLO_PAUSE_WAITING: Duration = Duration::from_secs(1);
 const HELLO_PAUSE: Duration = Duration::from_secs(30);
@@ -119,7 +122,7 @@ impl Hubs {
             hub.connected = up;
             hub.active.clear();
             hub.hello_due = now;
-            hub.dial_due = now;
+            hub.dial_due = if up { now + SILENT } else { now };
             hub.dial_pause = DIAL_PAUSE_MIN;
         }
     }
@@ -196,8 +199,13 @@ impl Hubs {
         choices
     }
 
-    /// Calls and questions that are due.
-    pub(super) fn due(&mut self, now: Time, ours: &BTreeMap<NodeId, BTreeSet<TableId>>) -> Vec<Command> {
+    /// Calls and questions that are due, by our tables and by the hubs with which one is open.
+    pub(super) fn due(
+        &mut self,
+        now: Time,
+        ours: &BTreeMap<NodeId, BTreeSet<TableId>>,
+        open: &BTreeSet<NodeId>,
+    ) -> Vec<Command> {
         let mut commands = Vec::new();
         for (&node, hub) in &mut self.hubs {
             if hub.connected && hub.hello_due <= now {
@@ -206,12 +214,13 @@ impl Hubs {
                 hub.hello_due = now + pause;
                 commands.push(Command::Hello { hub: node });
             }
-            if !hub.connected && hub.dial_due <= now {
+            // Whoever has called us in its name may be another; the network knows whether calling brings anything.
+            if (!hub.connected || !open.contains(&node)) && hub.dial_due <= now {
                 hub.dial_due = now + hub.dial_pause;
                 hub.dial_pause = (hub.dial_pause * 2).min(DIAL_PAUSE_MAX);
                 let addresses: Vec<Multiaddr> =
                     hub.record.addresses.iter().filter_map(|address| address.parse().ok()).collect();
-                commands.push(Command::Dial { node, addresses });
+                commands.push(Command::Dial { node, addresses, is_hub: true });
             }
         }
         commands

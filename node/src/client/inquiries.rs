@@ -178,7 +178,7 @@ impl ClientActor {
                 self.identities.insert(node, Known { name, hubs, asked: Asked::default() });
                 self.set_quotas();
                 self.receiver.handle(now, ReceiverInput::Sender { node, established: true });
-                self.call(node);
+                self.call(now, node);
             }
             Err(error) => {
                 let who = match &subject {
@@ -205,10 +205,10 @@ impl ClientActor {
     }
 
     /// Calls another client directly, where gossip has told where it is.
-    pub(super) fn call(&self, node: NodeId) {
+    pub(super) fn call(&mut self, now: Time, node: NodeId) {
         let addresses = self.directory.addresses(&node);
-        if !addresses.is_empty() && !self.linked.contains(&node) {
-            self.send(Command::Dial { node, addresses });
+        if !addresses.is_empty() && !self.linked.contains(&node) && self.calls.begin(now, node) {
+            self.send(Command::Dial { node, addresses, is_hub: false });
         }
     }
 }

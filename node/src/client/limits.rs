@@ -68,7 +68,7 @@ impl ClientActor {
 
     /// What is set at each hub, and whether the hub has said that it is in force.
     pub(super) fn limits_status(&self) -> Vec<QuotaStatus> {
-        let names = Names { hubs: &self.hubs, identities: &self.identities, me: &self.me };
+        let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         let mut status = Vec::new();
         for hub in self.hubs.known() {
             let Some((limits, in_force)) = self.limits.at(&hub) else { continue };

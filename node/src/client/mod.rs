@@ -2,6 +2,7 @@
 //! and serves its owner.
 
 mod answers;
+mod calls;
 mod effects;
 mod errands;
 mod failures;
@@ -49,6 +50,7 @@ use tokio::{
 
 use self::{
     answers::Answers,
+    calls::Calls,
     fetch::Waiters,
     hubs::Hubs,
     inquiries::{Asked, PendingInquiry},
@@ -160,6 +162,7 @@ pub(crate) struct ClientActor {
     linked: BTreeSet<NodeId>,
     /// Connected peers that speak no version of the protocol that this node speaks.
     foreign: Foreigners,
+    calls: Calls,
     batches: Batches,
     work: FuturesUnordered<BoxFuture<'static, (BlockId, usize, Reconstructed)>>,
     stopping: Arc<AtomicBool>,
@@ -228,6 +231,7 @@ impl ClientActor {
             waiters: Waiters::default(),
             linked: BTreeSet::new(),
             foreign: Foreigners::default(),
+            calls: Calls::default(),
             batches: Batches::default(),
             work: FuturesUnordered::new(),
             stopping: Arc::new(AtomicBool::new(false)),
@@ -376,8 +380,11 @@ impl ClientActor {
                 self.sync.handle(SyncInput::MarkAnswer { peer, table, bytes });
             }
             ClientEvent::Versions { peer, foreign } => self.versions(now, peer, foreign),
-            ClientEvent::Connection { peer, up } => {
+            ClientEvent::Connection { peer, up, called } => {
                 self.foreign.gone(&peer);
+                if called {
+                    self.calls.reached(&peer);
+                }
                 self.hubs.connection(now, &peer, up);
                 if up {
                     self.linked.insert(peer);

@@ -191,9 +191,11 @@ impl ClientActor {
         let unlinked: Vec<_> = receivers.iter().filter(|node| !self.linked.contains(node)).copied().collect();
         if !unlinked.is_empty() {
             let until = *wish.link_until.get_or_insert(now + LINK_PATIENCE);
-            let callable = unlinked.iter().any(|node| !self.directory.addresses(node).is_empty());
+            let callable = unlinked.iter().any(|node| {
+                !self.directory.addresses(node).is_empty() && self.calls.is_worth(now, node, LINK_PATIENCE)
+            });
             if callable && now < until {
-                unlinked.into_iter().for_each(|node| self.call(node));
+                unlinked.into_iter().for_each(|node| self.call(now, node));
                 return Some(wish);
             }
         }

@@ -3,6 +3,7 @@
 pub mod api;
 mod client;
 pub(crate) mod frame;
+pub(crate) mod places;
 mod secret;
 pub(crate) mod server;
 

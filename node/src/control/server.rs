@@ -11,17 +11,19 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
 };
 
 use super::{
     api::{Chaos, Failure, KeyBatch, Reply, Request},
-    failure, frame, stopping,
+    failure, frame,
+    places::Places,
+    stopping,
 };
 use crate::{admin, client::ClientOrder, hub_actor::HubOrder, node::Shared};
 use dske_protocol::hub::HubFault;
 
-/// Connections at once; further ones wait.
+/// Connections at once; a further one takes the place of the one that has been silent longest.
 const CONNECTIONS_MAX: usize = 128;
 
 /// A listening control socket; its file goes when it does.
@@ -45,14 +47,14 @@ impl Server {
 
     /// Serves until dropped.
     pub(crate) async fn run(self, shared: Arc<Shared>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Places::new(CONNECTIONS_MAX);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) if is_owner(&stream) => {
-                    let shared = Arc::clone(&shared);
+                    let Some(place) = places.take().await else { return };
+                    let (shared, places) = (Arc::clone(&shared), places.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = serve(stream, &shared).await {
+                        if let Err(error) = serve(stream, &shared, &places).await {
                             tracing::debug!(%error, "a control connection ended");
                         }
                         drop(place);
@@ -80,12 +82,20 @@ fn is_owner(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0)
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends, or asks nothing while another one waits for its place.
 pub(crate) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     shared: &Arc<Shared>,
+    places: &Places,
 ) -> io::Result<()> {
-    while let Some(request) = frame::read(&mut stream, frame::REQUEST_BYTES_MAX).await? {
+    loop {
+        let mut silence = places.silent();
+        let request = tokio::select! {
+            request = frame::read(&mut stream, frame::REQUEST_BYTES_MAX) => request?,
+            () = silence.told_to_go() => return Ok(()),
+        };
+        drop(silence);
+        let Some(request) = request else { return Ok(()) };
         let reply = match request {
             Request::PskmMake { .. }
             | Request::PskmImport { .. }
@@ -98,7 +108,6 @@ pub(crate) async fn serve(
         };
         frame::write(&mut stream, &reply).await?;
     }
-    Ok(())
 }
 
 /// Runs an administrative request on a blocking thread and sends its progress meanwhile.

@@ -31,7 +31,7 @@ use crate::{
     config::{Config, PadsConfig, Role},
     control::{
         Chaos, Enrolment, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal,
-        StreamSpec, frame, server::serve,
+        StreamSpec, frame, places::Places, server::serve,
     },
     enrol::{EnrolmentRequest, FORMAT},
     hub_actor::{HubActor, HubConfig},
@@ -137,7 +137,8 @@ impl Socket {
                 let _ = from.read_to_end(&mut answers).await;
                 answers
             };
-            let served = serve(near, &self.shared);
+            let places = Places::new(1);
+            let served = serve(near, &self.shared, &places);
             let (_, answers, _) = futures::join!(send, answers, served);
             answers
         };

@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, gossipsub, identify, identity::Keypair,
+    Swarm, SwarmBuilder, core::upgrade::Version, gossipsub, identify, identity::Keypair,
     memory_connection_limits, noise, ping, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
 use super::{
+    exchanges::Exchanges,
     gate::{Arriving, Dropped},
     guard::Guard,
     limits::{HANDSHAKE_TIMEOUT, REQUESTS_AT_ONCE_MAX, STREAMS_MAX},
     versions,
-    wire::{ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX, WireCodec},
+    wire::{ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX},
 };
 
 /// No new connections beyond this much memory of the process.
@@ -29,10 +30,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    /// First, so that what it refuses costs nothing more, and the codec's clone finds its gate.
+    /// First, so that what it refuses costs nothing more, and the codec finds its gate.
     pub(super) guard: Guard,
     memory: memory_connection_limits::Behaviour,
-    pub(super) exchange: request_response::Behaviour<WireCodec>,
+    pub(super) exchange: Exchanges,
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -75,7 +76,6 @@ fn behaviour(
     dropped: Arc<Dropped>,
 ) -> Result<Behaviour, Box<dyn std::error::Error + Send + Sync>> {
     let arriving = Arriving::default();
-    let protocols = versions::protocols().map(|protocol| (protocol, request_response::ProtocolSupport::Full));
     let config = request_response::Config::default()
         .with_request_timeout(REQUEST_TIMEOUT)
         .with_max_concurrent_streams(REQUESTS_AT_ONCE_MAX);
@@ -95,11 +95,7 @@ fn behaviour(
     Ok(Behaviour {
         guard: Guard::new(connections_max, Arc::clone(&arriving), dropped),
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_BYTES_MAX),
-        exchange: request_response::Behaviour::with_codec(
-            WireCodec::new(arriving),
-            protocols.collect::<Vec<(StreamProtocol, _)>>(),
-            config,
-        ),
+        exchange: Exchanges::new(arriving, versions::protocols().collect(), config),
         gossip,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),

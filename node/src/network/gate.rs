@@ -1,8 +1,8 @@
 //! What one connection may ask: its request is let in, made to wait, or refused before it is read.
 //!
-//! libp2p hands a codec no peer. But it clones the codec once for each connection, in the very call in which the
+//! libp2p hands a codec no peer. But a connection gets its codec in the very call in which the
 //! [`super::guard::Guard`], which stands before it, learns whose connection it is and leaves its gate in
-//! [`Arriving`]; see `WireCodec`.
+//! [`Arriving`]; see [`super::exchanges`].
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use super::{
         FAULT_POINTS, KIB_AT_ONCE, KIB_PER_SECOND, MESSAGES_AT_ONCE, MESSAGES_PER_SECOND, POINTS_AT_ONCE,
         POINTS_PER_SECOND, READING_KIB_MAX, REPEAT_POINTS, STRANGER_POINTS_AT_ONCE,
         STRANGER_POINTS_PER_SECOND, STRANGER_REQUEST_BYTES_MAX, STRANGER_REQUESTS_AT_ONCE,
-        STRANGER_REQUESTS_PER_SECOND,
+        STRANGER_REQUESTS_PER_SECOND, UNPROVED_KIB_PER_SECOND, UNPROVED_MESSAGES_PER_SECOND,
     },
     rate::Rate,
     wire::REQUEST_BYTES_MAX,
@@ -78,6 +78,7 @@ pub(super) type Arriving = Arc<Mutex<Option<Arc<Gate>>>>;
 #[derive(Debug)]
 pub(crate) struct Gate {
     known: AtomicBool,
+    proved: AtomicBool,
     rates: Mutex<Rates>,
     reading: Arc<Semaphore>,
     dropped: Arc<Dropped>,
@@ -91,19 +92,23 @@ struct Rates {
 }
 
 impl Rates {
-    fn new(known: bool) -> Self {
-        if known {
-            Self {
+    fn new(known: bool, proved: bool) -> Self {
+        match (known, proved) {
+            (true, true) => Self {
                 messages: Rate::new(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE),
                 kib: Rate::new(KIB_PER_SECOND, KIB_AT_ONCE),
                 points: Rate::new(POINTS_PER_SECOND, POINTS_AT_ONCE),
-            }
-        } else {
-            Self {
+            },
+            (true, false) => Self {
+                messages: Rate::new(UNPROVED_MESSAGES_PER_SECOND, UNPROVED_MESSAGES_PER_SECOND),
+                kib: Rate::new(UNPROVED_KIB_PER_SECOND, UNPROVED_KIB_PER_SECOND),
+                points: Rate::new(POINTS_PER_SECOND, POINTS_AT_ONCE),
+            },
+            (false, _) => Self {
                 messages: Rate::new(STRANGER_REQUESTS_PER_SECOND, STRANGER_REQUESTS_AT_ONCE),
                 kib: Rate::new(KIB_PER_SECOND, KIB_AT_ONCE),
                 points: Rate::new(STRANGER_POINTS_PER_SECOND, STRANGER_POINTS_AT_ONCE),
-            }
+            },
         }
     }
 }
@@ -116,7 +121,8 @@ impl Gate {
     pub(super) fn new(known: bool, dropped: Arc<Dropped>) -> Self {
         Self {
             known: AtomicBool::new(known),
-            rates: Mutex::new(Rates::new(known)),
+            proved: AtomicBool::new(false),
+            rates: Mutex::new(Rates::new(known, false)),
             reading: Arc::new(Semaphore::new(READING_KIB_MAX as usize)),
             dropped,
         }
@@ -129,7 +135,14 @@ impl Gate {
     /// The peer has become known, or is not any more.
     pub(super) fn set_known(&self, known: bool) {
         if self.known.swap(known, Ordering::Relaxed) != known {
-            *self.rates() = Rates::new(known);
+            *self.rates() = Rates::new(known, self.proved.load(Ordering::Relaxed));
+        }
+    }
+
+    /// The other end has shown that it holds a table.
+    pub(super) fn set_proved(&self) {
+        if !self.proved.swap(true, Ordering::Relaxed) {
+            *self.rates() = Rates::new(self.is_known(), true);
         }
     }
 
@@ -228,8 +241,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_known_peer_has_honest_load_let_in_at_once() {
+    async fn a_proved_peer_has_honest_load_let_in_at_once() {
         let gate = gate(true);
+        gate.set_proved();
         // Sixteen of the longest requests at once hold all the room; the next waits for one to be handed over.
         let held: Vec<_> = (0..15).map(|_| gate.enter(REQUEST_BYTES_MAX).now_or_never()).collect();
         assert!(held.iter().all(Option::is_some));

@@ -3,6 +3,11 @@
 //! Places are kept for known peers, so strangers, however many, cannot keep them out. What a single address may
 //! do is bounded, so that one who has few addresses cannot keep other strangers out. A peer id or an
 //! address that is shut out stays so for a while.
+//!
+//! A peer id can be stolen. A connection over which a mark came under a right tag is *proved*: whoever is at its other
+//! end holds the table. What this node sends a peer goes over the connection that was proved last; connections that are not
+//! proved get little, make room for newcomers, and end soon after another one was proved. So a thief who holds no pads
+//! cannot keep the owner out.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -27,10 +32,10 @@ use libp2p::{
 use super::{
     gate::{Arriving, Dropped, Gate, count},
     limits::{
-        CONNECTIONS_PER_KNOWN_MAX, CONNECTIONS_PER_PEER_AND_IP_MAX, FAMILIAR_FACTOR, GOSSIP_AT_ONCE,
-        GOSSIP_PER_SECOND, HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND, PENDING_MAX, PENDING_PER_IP_MAX,
-        PENDING_UNFAMILIAR_MAX, REMEMBERED_MAX, SHUT_OUT, SHUT_OUT_MAX, STRANGER_MEMORY_BYTES_MAX,
-        STRANGERS_DIVISOR, STRANGERS_PER_IP_MAX,
+        BESIDE_NEWLY_PROVED, BESIDE_PROVED, FAMILIAR_FACTOR, GOSSIP_AT_ONCE, GOSSIP_PER_SECOND,
+        HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND, PENDING_MAX, PENDING_PER_IP_MAX, PENDING_UNFAMILIAR_MAX,
+        PROVED_PER_PEER_MAX, REMEMBERED_MAX, SHUT_OUT, SHUT_OUT_MAX, STRANGER_MEMORY_BYTES_MAX,
+        STRANGERS_DIVISOR, STRANGERS_PER_IP_MAX, UNPROVED_PER_PEER_MAX, UNPROVED_PER_PLACE_MAX,
     },
     rate::Rate,
 };
@@ -47,6 +52,14 @@ pub(super) struct Guard {
     /// Incoming connections whose handshake is under way.
     pending: BTreeMap<ConnectionId, Place>,
     open: BTreeMap<ConnectionId, Open>,
+    /// The connections of each peer, the oldest first.
+    of_peer: BTreeMap<PeerId, Vec<ConnectionId>>,
+    /// Proofs so far.
+    proofs: u64,
+    /// Where peers have proved connections, and when they last did.
+    proved_at: BTreeMap<(PeerId, IpAddr), Instant>,
+    /// Peers whose last proved connection has ended while others stand.
+    lost: BTreeSet<PeerId>,
     places: BTreeMap<IpAddr, Visits>,
     shut_out: BTreeMap<(PeerId, Place), ShutOut>,
     gossip: BTreeMap<PeerId, Rate>,
@@ -60,6 +73,18 @@ struct Open {
     peer: PeerId,
     place: Place,
     gate: Arc<Gate>,
+    /// The peer called us.
+    incoming: bool,
+    /// When the other end last showed that it holds a table, as a number that only grows; 0: never.
+    proved: u64,
+    /// When it ends unless it is proved before.
+    ends: Option<Instant>,
+}
+
+impl Open {
+    fn is_proved(&self) -> bool {
+        self.proved > 0
+    }
 }
 
 /// What is remembered of an address.
@@ -117,6 +142,10 @@ impl Guard {
             dropped,
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
+            of_peer: BTreeMap::new(),
+            proofs: 0,
+            proved_at: BTreeMap::new(),
+            lost: BTreeSet::new(),
             places: BTreeMap::new(),
             shut_out: BTreeMap::new(),
             gossip: BTreeMap::new(),
@@ -133,13 +162,80 @@ impl Guard {
         } else {
             self.known.remove(&peer);
         }
-        for open in self.open.values().filter(|open| open.peer == peer) {
+        for open in self.of_peer.get(&peer).into_iter().flatten().filter_map(|id| self.open.get(id)) {
             open.gate.set_known(known);
         }
     }
 
     pub(super) fn is_known(&self, peer: &PeerId) -> bool {
         self.known.contains(peer)
+    }
+
+    /// The connection over which a peer is spoken to: the one that was proved last, else one that we called, else the newest.
+    pub(super) fn best(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let open = self.of(peer).filter(|(connection, _)| !self.is_closing(*connection));
+        open.max_by_key(|(connection, open)| (open.proved, !open.incoming, *connection)).map(|(id, _)| id)
+    }
+
+    /// Whether we called a peer, or hold a proved connection with it: calling it would bring nothing.
+    pub(super) fn is_reached(&self, peer: &PeerId) -> bool {
+        self.of(peer).any(|(_, open)| open.is_proved() || !open.incoming)
+    }
+
+    /// Whose a connection is.
+    pub(super) fn peer(&self, connection: ConnectionId) -> Option<&PeerId> {
+        self.open.get(&connection).map(|open| &open.peer)
+    }
+
+    /// Whether the other end has shown that it holds a table.
+    pub(super) fn is_proved(&self, connection: ConnectionId) -> bool {
+        self.open.get(&connection).is_some_and(Open::is_proved)
+    }
+
+    /// The other end has shown that it holds a table. Whether it is the first time.
+    pub(super) fn prove(&mut self, connection: ConnectionId, now: Instant) -> bool {
+        let proofs = self.proofs + 1;
+        let Some(open) = self.open.get_mut(&connection) else { return false };
+        self.proofs = proofs;
+        let first = !open.is_proved();
+        (open.proved, open.ends) = (proofs, None);
+        open.gate.set_proved();
+        let (peer, place) = (open.peer, open.place);
+        if let Some(ip) = place {
+            self.proved_at.insert((peer, ip), now);
+            if self.proved_at.len() > REMEMBERED_MAX {
+                let oldest = self.proved_at.iter().min_by_key(|(_, at)| **at).map(|(&key, _)| key);
+                oldest.and_then(|key| self.proved_at.remove(&key));
+            }
+        }
+        if first {
+            self.displaced_by_proof(&peer, now);
+        }
+        first
+    }
+
+    /// Others of the peer end soon where they are not proved, and at once where too many are.
+    fn displaced_by_proof(&mut self, peer: &PeerId, now: Instant) {
+        let open = self.of(peer).filter(|(connection, _)| !self.is_closing(*connection));
+        let proved: Vec<_> = open.filter(|(_, open)| open.is_proved()).collect();
+        let oldest = proved.iter().min_by_key(|(_, open)| open.proved).map(|(id, _)| *id);
+        let too_many = proved.len() > PROVED_PER_PEER_MAX;
+        let unproved: Vec<_> =
+            self.of(peer).filter(|(_, open)| !open.is_proved() && open.incoming).map(|(id, _)| id).collect();
+        for connection in unproved {
+            if let Some(open) = self.open.get_mut(&connection) {
+                let ends = now + BESIDE_NEWLY_PROVED;
+                open.ends = Some(open.ends.map_or(ends, |before| before.min(ends)));
+            }
+        }
+        if let Some(connection) = oldest.filter(|_| too_many) {
+            self.displace(connection);
+        }
+    }
+
+    /// Whether the last proved connection of a peer has ended while others stand. Says so once.
+    pub(super) fn take_lost(&mut self, peer: &PeerId) -> bool {
+        self.lost.remove(peer)
     }
 
     /// Charges a connection for what came over it; closes it where that is too much.
@@ -164,8 +260,7 @@ impl Guard {
 
     /// Closes all connections of a peer and shuts it out.
     pub(super) fn shut_peer(&mut self, peer: &PeerId) {
-        let open = self.open.iter().filter(|(_, open)| open.peer == *peer);
-        let connections: Vec<_> = open.map(|(&connection, _)| connection).collect();
+        let connections: Vec<_> = self.of(peer).map(|(connection, _)| connection).collect();
         connections.into_iter().for_each(|connection| self.shut(connection));
     }
 
@@ -175,6 +270,10 @@ impl Guard {
         self.places.retain(|_, visits| visits.familiar || !visits.rate.is_rested(now));
         let connected: BTreeSet<_> = self.open.values().map(|open| open.peer).collect();
         self.gossip.retain(|peer, rate| connected.contains(peer) || !rate.is_rested(now));
+        let over: Vec<_> =
+            self.open.iter().filter(|(_, open)| open.ends.is_some_and(|ends| ends <= now)).collect();
+        let over: Vec<_> = over.into_iter().map(|(&connection, _)| connection).collect();
+        over.into_iter().for_each(|connection| self.displace(connection));
         self.is_full = memory_bytes > STRANGER_MEMORY_BYTES_MAX;
         if self.is_full {
             let strangers: Vec<_> =
@@ -198,7 +297,28 @@ impl Guard {
 
     /// Where a peer connects from.
     pub(super) fn place(&self, peer: &PeerId) -> Option<IpAddr> {
-        self.open.values().find(|open| open.peer == *peer).and_then(|open| open.place)
+        self.best(peer).and_then(|connection| self.open.get(&connection)).and_then(|open| open.place)
+    }
+
+    /// The connections of a peer, the oldest first.
+    fn of(&self, peer: &PeerId) -> impl Iterator<Item = (ConnectionId, &Open)> {
+        let connections = self.of_peer.get(peer).into_iter().flatten();
+        connections.filter_map(|connection| Some((*connection, self.open.get(connection)?)))
+    }
+
+    fn is_closing(&self, connection: ConnectionId) -> bool {
+        self.closing.iter().any(|(_, closing)| *closing == connection)
+    }
+
+    /// Closes a connection to make room; nobody is shut out for it.
+    fn displace(&mut self, connection: ConnectionId) {
+        let Some(open) = self.open.get(&connection) else { return };
+        let peer = open.peer;
+        if !self.is_closing(connection) {
+            tracing::debug!(%peer, "closing a connection that was not proved, or not lately");
+            count(&self.dropped.connections_closed);
+            self.close([(peer, connection)]);
+        }
     }
 
     fn shut(&mut self, connection: ConnectionId) {
@@ -261,16 +381,23 @@ impl Guard {
         self.places.entry(ip).or_insert_with(fresh)
     }
 
-    /// Whether a connection may stay once it is known whose it is.
-    fn admit(&mut self, now: Instant, peer: &PeerId, place: Place, incoming: bool) -> Result<(), Refused> {
+    /// Whether a connection may stay once it is known whose it is, and which other makes room for it.
+    fn admit(
+        &mut self,
+        now: Instant,
+        peer: &PeerId,
+        place: Place,
+        incoming: bool,
+    ) -> Result<Option<ConnectionId>, Refused> {
         let known = self.is_known(peer);
-        let of_peer = || self.open.values().filter(|open| open.peer == *peer);
-        let per_peer = if known { CONNECTIONS_PER_KNOWN_MAX } else { CONNECTIONS_PER_PEER_AND_IP_MAX };
-        let at_place = of_peer().filter(|open| open.place == place).count();
-        if of_peer().count() >= per_peer || at_place >= CONNECTIONS_PER_PEER_AND_IP_MAX {
-            return Err(Refused::Peer);
+        let makes_room = if known { self.room_of_known(peer, place, incoming)? } else { None };
+        if !known {
+            let at_place = self.of(peer).filter(|(_, open)| open.place == place).count();
+            if self.of(peer).count() >= UNPROVED_PER_PLACE_MAX || at_place >= UNPROVED_PER_PLACE_MAX {
+                return Err(Refused::Peer);
+            }
         }
-        if self.open.len() >= self.connections_max {
+        if self.open.len() >= self.connections_max && makes_room.is_none() {
             return Err(Refused::Full);
         }
         // Whom we call ourselves we do not count among them.
@@ -285,7 +412,36 @@ impl Guard {
                 return Err(Refused::Strangers);
             }
         }
-        Ok(())
+        Ok(makes_room)
+    }
+
+    /// Which connection of a known peer makes room for another one of it: one that is not proved, of the same place where
+    /// that has its share, else of a place where the peer has never proved one.
+    fn room_of_known(
+        &self,
+        peer: &PeerId,
+        place: Place,
+        incoming: bool,
+    ) -> Result<Option<ConnectionId>, Refused> {
+        let unproved = || {
+            let open = self.of(peer).filter(|(_, open)| open.incoming && !open.is_proved());
+            open.filter(|(connection, _)| !self.is_closing(*connection))
+        };
+        if !incoming {
+            // We called it ourselves: one at a time.
+            let ours = self.of(peer).filter(|(_, open)| !open.incoming && !open.is_proved());
+            return Ok(ours.map(|(connection, _)| connection).next());
+        }
+        if unproved().filter(|(_, open)| open.place == place).count() >= UNPROVED_PER_PLACE_MAX {
+            return Ok(unproved().find(|(_, open)| open.place == place).map(|(connection, _)| connection));
+        }
+        if unproved().count() < UNPROVED_PER_PEER_MAX {
+            return Ok(None);
+        }
+        let at_home = |place: Place| place.is_some_and(|ip| self.proved_at.contains_key(&(*peer, ip)));
+        let elsewhere = unproved().find(|(_, open)| !at_home(open.place));
+        let first = || unproved().next().filter(|_| at_home(place));
+        elsewhere.or_else(first).map(|(connection, _)| Some(connection)).ok_or(Refused::Peer)
     }
 
     /// Admits a connection and leaves its gate to the codec.
@@ -298,9 +454,12 @@ impl Guard {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.pending.remove(&connection);
         let (place, now) = (place_of(address), Instant::now());
-        if let Err(refused) = self.admit(now, &peer, place, incoming) {
-            count(&self.dropped.connections_refused);
-            return Err(ConnectionDenied::new(refused));
+        match self.admit(now, &peer, place, incoming) {
+            Ok(makes_room) => makes_room.into_iter().for_each(|connection| self.displace(connection)),
+            Err(refused) => {
+                count(&self.dropped.connections_refused);
+                return Err(ConnectionDenied::new(refused));
+            }
         }
         let known = self.is_known(&peer);
         if let (true, Some(ip)) = (known, place) {
@@ -308,8 +467,35 @@ impl Guard {
         }
         let gate = Arc::new(Gate::new(known, Arc::clone(&self.dropped)));
         *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&gate));
-        self.open.insert(connection, Open { peer, place, gate });
+        let beside_proved = incoming && self.of(&peer).any(|(_, open)| open.is_proved());
+        let ends = beside_proved.then(|| now + BESIDE_PROVED);
+        self.open.insert(connection, Open { peer, place, gate, incoming, proved: 0, ends });
+        self.of_peer.entry(peer).or_default().push(connection);
         Ok(dummy::ConnectionHandler)
+    }
+
+    /// A connection is gone, or was refused by another behaviour after this one.
+    fn forget(&mut self, connection: ConnectionId) {
+        let Some(open) = self.open.remove(&connection) else { return };
+        if let Some(connections) = self.of_peer.get_mut(&open.peer) {
+            connections.retain(|other| *other != connection);
+            if connections.is_empty() {
+                self.of_peer.remove(&open.peer);
+                self.lost.remove(&open.peer);
+            }
+        }
+        if open.is_proved() && !self.of(&open.peer).any(|(_, open)| open.is_proved()) {
+            // The others may be the owner's new ones: they are given time.
+            let left: Vec<_> = self.of(&open.peer).map(|(connection, _)| connection).collect();
+            if !left.is_empty() {
+                self.lost.insert(open.peer);
+            }
+            for connection in left {
+                if let Some(open) = self.open.get_mut(&connection) {
+                    open.ends = None;
+                }
+            }
+        }
     }
 }
 
@@ -366,15 +552,15 @@ impl NetworkBehaviour for Guard {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionClosed(closed) => {
-                self.open.remove(&closed.connection_id);
+                self.forget(closed.connection_id);
             }
             // Another behaviour may have refused it after us.
             FromSwarm::ListenFailure(failure) => {
                 self.pending.remove(&failure.connection_id);
-                self.open.remove(&failure.connection_id);
+                self.forget(failure.connection_id);
             }
             FromSwarm::DialFailure(failure) => {
-                self.open.remove(&failure.connection_id);
+                self.forget(failure.connection_id);
             }
             _ => {}
         }
@@ -466,11 +652,85 @@ mod tests {
         assert!(connect(&mut guard, 1, alice, 1) && connect(&mut guard, 2, alice, 2));
         (0..2000).for_each(|_| guard.charge(ConnectionId::new_unchecked(1), 8));
         assert_eq!(guard.closing, [(alice, ConnectionId::new_unchecked(1))]);
-        guard.open.remove(&ConnectionId::new_unchecked(1));
+        guard.forget(ConnectionId::new_unchecked(1));
         assert!(!connect(&mut guard, 3, alice, 1), "it is shut out");
         assert!(connect(&mut guard, 4, alice, 2));
         let later = Instant::now() + SHUT_OUT;
-        assert_eq!(guard.admit(later, &alice, place_of(&address(1)), true), Ok(()));
+        assert_eq!(guard.admit(later, &alice, place_of(&address(1)), true), Ok(None));
+    }
+
+    /// The connections that still stand, in the order in which they came.
+    fn stand(guard: &mut Guard, peer: &PeerId) -> Vec<ConnectionId> {
+        while let Some((_, connection)) = guard.closing.pop_front() {
+            guard.forget(connection);
+        }
+        guard.of(peer).map(|(connection, _)| connection).collect()
+    }
+
+    #[test]
+    fn silent_connections_of_a_thief_do_not_keep_the_owner_out() {
+        let mut guard = guard();
+        let alice = peer();
+        guard.set_known(alice, true);
+        // The thief has as many addresses as there are places, twice over.
+        for number in 0..8 {
+            assert!(connect(&mut guard, number, alice, host(number + 1)));
+        }
+        let owner = ConnectionId::new_unchecked(100);
+        assert!(connect(&mut guard, 100, alice, 200));
+        assert_eq!(guard.best(&alice), Some(owner), "it is the newest");
+        assert!(guard.prove(owner, Instant::now()));
+        // Whatever the thief opens now gets nothing, and ends.
+        for number in 200..240 {
+            connect(&mut guard, number, alice, host(number - 190));
+            assert_eq!(guard.best(&alice), Some(owner));
+        }
+        guard.look_around(Instant::now() + BESIDE_PROVED, 0);
+        assert_eq!(stand(&mut guard, &alice), [owner]);
+    }
+
+    #[test]
+    fn a_thief_cannot_push_out_connections_from_where_the_owner_was_proved() {
+        let mut guard = guard();
+        let alice = peer();
+        guard.set_known(alice, true);
+        assert!(connect(&mut guard, 0, alice, 200));
+        guard.prove(ConnectionId::new_unchecked(0), Instant::now());
+        guard.forget(ConnectionId::new_unchecked(0));
+        assert!(connect(&mut guard, 1, alice, 200));
+        for number in 2..100 {
+            connect(&mut guard, number, alice, host(number));
+        }
+        let stand = stand(&mut guard, &alice);
+        assert!(stand.contains(&ConnectionId::new_unchecked(1)), "{stand:?}");
+        assert_eq!(stand.len(), UNPROVED_PER_PEER_MAX);
+    }
+
+    #[test]
+    fn a_node_that_comes_back_is_let_in_beside_its_dead_connections() {
+        let mut guard = guard();
+        let alice = peer();
+        guard.set_known(alice, true);
+        for number in 0..20 {
+            assert!(connect(&mut guard, number, alice, 1), "the same address, time and again");
+            guard.prove(ConnectionId::new_unchecked(number), Instant::now());
+            assert_eq!(guard.best(&alice), Some(ConnectionId::new_unchecked(number)));
+        }
+        assert_eq!(stand(&mut guard, &alice).len(), PROVED_PER_PEER_MAX);
+    }
+
+    #[test]
+    fn a_peer_whose_last_proved_connection_ends_is_lost_once() {
+        let mut guard = guard();
+        let alice = peer();
+        guard.set_known(alice, true);
+        assert!(connect(&mut guard, 0, alice, 1));
+        guard.prove(ConnectionId::new_unchecked(0), Instant::now());
+        assert!(connect(&mut guard, 1, alice, 2));
+        guard.forget(ConnectionId::new_unchecked(0));
+        assert!(guard.take_lost(&alice) && !guard.take_lost(&alice));
+        guard.look_around(Instant::now() + BESIDE_PROVED, 0);
+        assert_eq!(stand(&mut guard, &alice).len(), 1, "what is left is given time");
     }
 
     #[test]

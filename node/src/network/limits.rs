@@ -36,12 +36,23 @@ pub(super) const HANDSHAKES_AT_ONCE: u32 = 128;
 /// A familiar address may do so many times more: there is a known peer behind it, perhaps many.
 pub(super) const FAMILIAR_FACTOR: u32 = 4;
 
-/// Connections of one known peer: both ends may call each other at the same moment, and somebody who has
-/// its transport key, from elsewhere, must not keep it out.
-pub(super) const CONNECTIONS_PER_KNOWN_MAX: usize = 4;
+/// Connections of one peer over which it has shown that it holds a table. Two nodes that are hub and client for each other
+/// may call at the same moment, and both calls are good.
+pub(super) const PROVED_PER_PEER_MAX: usize = 2;
 
-/// Connections of one peer from one address.
-pub(super) const CONNECTIONS_PER_PEER_AND_IP_MAX: usize = 2;
+/// Connections of one known peer that called us and has not shown that: beyond, the oldest makes room. Whoever has its
+/// transport key must not keep it out.
+pub(super) const UNPROVED_PER_PEER_MAX: usize = 4;
+
+/// Of these, from one address. A stranger has no more at all.
+pub(super) const UNPROVED_PER_PLACE_MAX: usize = 2;
+
+/// A connection that is not proved ends this long after it came, where the peer has a proved one: the peer itself may be
+/// calling anew because that one is dead, and a comparison of marks takes a few round trips.
+pub(super) const BESIDE_PROVED: Duration = Duration::from_secs(10);
+
+/// How much longer those stand that were there before another one was proved: what was under way over them may end.
+pub(super) const BESIDE_NEWLY_PROVED: Duration = Duration::from_secs(2);
 
 /// Strangers may hold one of so many of all connections; the rest is kept for known peers.
 pub(super) const STRANGERS_DIVISOR: usize = 4;
@@ -72,6 +83,12 @@ pub(super) const MESSAGES_AT_ONCE: u32 = 8192;
 pub(super) const KIB_PER_SECOND: u32 = 256 << 10;
 /// See [`KIB_PER_SECOND`].
 pub(super) const KIB_AT_ONCE: u32 = 64 << 10;
+
+/// The same for a known peer's connection that is not proved: what two clients say to each other about rounds and
+/// agreements, and what comes before a proof.
+pub(super) const UNPROVED_MESSAGES_PER_SECOND: u32 = 1024;
+/// See [`UNPROVED_MESSAGES_PER_SECOND`].
+pub(super) const UNPROVED_KIB_PER_SECOND: u32 = 8 << 10;
 
 /// KiB of requests of one connection that are being read or handed over at once. Four exchanges of the longest
 /// messages are in flight from an honest peer.

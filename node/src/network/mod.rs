@@ -3,6 +3,7 @@
 mod addresses;
 mod behaviour;
 mod directory;
+mod exchanges;
 mod gate;
 mod guard;
 mod limits;
@@ -73,8 +74,11 @@ pub(crate) enum Command {
     /// Answer notices or a message of another client. `forged`: it came from that client's own connection, and its tag
     /// was wrong.
     AnswerLink { id: RequestId, forged: bool },
-    /// Call a node if it is not connected.
-    Dial { node: NodeId, addresses: Vec<Multiaddr> },
+    /// Call a node if it is not connected. With `is_hub` also where it has called us and has not shown that it holds a
+    /// table: whoever did may be another.
+    Dial { node: NodeId, addresses: Vec<Multiaddr>, is_hub: bool },
+    /// Client: a mark with which a hub answered one of ours had a right tag.
+    Proved { table: TableId },
     /// This node has, or has no more, to do with a peer: it is not a stranger.
     Acquaint { node: NodeId, known: bool },
     /// Say that the task still works.
@@ -125,8 +129,8 @@ pub(crate) enum ClientEvent {
     MarkAnswer { peer: NodeId, table: TableId, bytes: Option<Vec<u8>> },
     /// A hub told which tables it has active with us; `None`: it could not be reached.
     HelloAnswer { hub: NodeId, active: Option<Vec<TableId>> },
-    /// A connection came or went.
-    Connection { peer: NodeId, up: bool },
+    /// A connection came or went; `called`: it came because we called.
+    Connection { peer: NodeId, up: bool, called: bool },
     /// A known peer said which versions it speaks; none in common, where there is a word about that.
     Versions { peer: NodeId, foreign: Option<Foreign> },
 }

@@ -22,7 +22,7 @@ use libp2p::{
     gossipsub::IdentTopic,
     identify,
     identity::Keypair,
-    request_response::{self, InboundFailure, OutboundRequestId, ResponseChannel},
+    request_response::{self, InboundFailure, ResponseChannel},
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use super::{
     ClientEvent, Command, Directory, Dropped, HubEvent, Question, addresses,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
+    exchanges::ExchangeId,
     gate::add,
     limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
     messages,
@@ -102,7 +103,9 @@ pub(crate) struct NetworkTask {
     peers: BTreeMap<NodeId, Outbound>,
     /// When the messages that gather have had their moment.
     gathered_at: Option<Instant>,
-    exchanges: BTreeMap<OutboundRequestId, (NodeId, Exchange)>,
+    exchanges: BTreeMap<ExchangeId, (NodeId, Exchange)>,
+    /// Over which connection the answer to the last mark of ours about a table came.
+    marks_answered: BTreeMap<TableId, ConnectionId>,
     /// Messages on their way to each client that were passed on to it.
     relayed: BTreeMap<NodeId, usize>,
     inbound: BTreeMap<RequestId, Inbound>,
@@ -149,7 +152,8 @@ impl NetworkTask {
             listening.extend(addresses::listen(&mut swarm, address, &mut early).await?);
         }
         for address in &setup.config.bootstrap {
-            if let Err(error) = swarm.dial(address.clone()) {
+            let call = DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build();
+            if let Err(error) = swarm.dial(call) {
                 tracing::warn!(%address, %error, "cannot call a bootstrap node");
             }
         }
@@ -172,6 +176,7 @@ impl NetworkTask {
             peers: BTreeMap::new(),
             gathered_at: None,
             exchanges: BTreeMap::new(),
+            marks_answered: BTreeMap::new(),
             relayed: BTreeMap::new(),
             inbound: BTreeMap::new(),
             inbound_bytes: 0,
@@ -241,6 +246,9 @@ impl NetworkTask {
             Command::AnswerMark { id, to, result } => {
                 if let Ok(Blob(bytes)) = &result {
                     messages::note(true, &to, bytes);
+                    // One of ours in answer: theirs had a right tag, over this connection.
+                    let connection = self.inbound.get(&id).map(|inbound| inbound.connection);
+                    connection.into_iter().for_each(|connection| self.proved(connection));
                 }
                 self.answer(id, Response::Mark(result));
             }
@@ -258,7 +266,11 @@ impl NetworkTask {
                 }
                 self.answer(id, Response::Done);
             }
-            Command::Dial { node, addresses } => self.dial(node, addresses),
+            Command::Dial { node, addresses, is_hub } => self.dial(node, addresses, is_hub),
+            Command::Proved { table } => {
+                let connection = self.marks_answered.remove(&table);
+                connection.into_iter().for_each(|connection| self.proved(connection));
+            }
             Command::Acquaint { node, known } => self.acquaint(node, known),
             // An asker that has gone needs no answer.
             Command::Ping(reply) => drop(reply.send(())),
@@ -281,14 +293,61 @@ impl NetworkTask {
         behaviour.guard.look_around(Instant::now(), resident_bytes());
     }
 
-    fn dial(&mut self, node: NodeId, addresses: Vec<Multiaddr>) {
+    /// Each call takes a port of its own. From the port that it listens on a node has only one call to each address, and none
+    /// for a minute after the last one ended.
+    fn dial(&mut self, node: NodeId, addresses: Vec<Multiaddr>, is_hub: bool) {
         let Some(peer) = peer_of(&node) else { return };
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(addresses)
-            .build();
+        if is_hub && self.swarm.behaviour().guard.is_reached(&peer) {
+            return;
+        }
+        let condition =
+            if is_hub { PeerCondition::NotDialing } else { PeerCondition::DisconnectedAndNotDialing };
+        let options =
+            DialOpts::peer_id(peer).condition(condition).addresses(addresses).allocate_new_port().build();
         if let Err(error) = self.swarm.dial(options) {
             tracing::trace!(node = %node.short(), %error, "not calling");
+        }
+    }
+
+    /// Over this connection the peer has shown that it holds a table.
+    fn proved(&mut self, connection: ConnectionId) {
+        let guard = &mut self.swarm.behaviour_mut().guard;
+        if guard.prove(connection, Instant::now()) {
+            self.steer(connection);
+        }
+    }
+
+    /// What is under way to the same peer over connections that are not proved is given up, to be said again over this one:
+    /// nobody knows who is at their other end.
+    fn steer(&mut self, connection: ConnectionId) {
+        let guard = &self.swarm.behaviour().guard;
+        let Some(node) = guard.peer(connection).and_then(node_of) else { return };
+        let is_lost = |id: &ExchangeId, (to, _): &(NodeId, Exchange)| {
+            *to == node && id.connection != connection && !guard.is_proved(id.connection)
+        };
+        let lost: Vec<_> =
+            self.exchanges.iter().filter(|(id, exchange)| is_lost(id, exchange)).map(|(&id, _)| id).collect();
+        for id in lost {
+            if let Some((node, exchange)) = self.exchanges.remove(&id) {
+                self.exchange_ended(node, &exchange);
+                self.failed(node, exchange);
+            }
+        }
+        self.pump_if_any(node);
+    }
+
+    /// Sends a request over the best connection; gives it back where there is none.
+    fn send(&mut self, node: NodeId, exchange: Exchange, request: Request) -> Result<(), Exchange> {
+        let bytes = request.bytes();
+        let behaviour = self.swarm.behaviour_mut();
+        let best = peer_of(&node).and_then(|peer| behaviour.guard.best(&peer));
+        match best.and_then(|connection| behaviour.exchange.send_request(connection, request)) {
+            Some(id) => {
+                add(&self.dropped.sent_bytes, bytes);
+                self.exchanges.insert(id, (node, exchange));
+                Ok(())
+            }
+            None => Err(exchange),
         }
     }
 
@@ -307,28 +366,29 @@ impl NetworkTask {
 
     /// Starts what may start towards a peer; gives up everything for one that is not connected.
     fn pump(&mut self, node: NodeId, gathered: bool) {
-        let Some(peer) = peer_of(&node).filter(|peer| self.swarm.is_connected(peer)) else {
+        if !self.is_connected(&node) {
             return self.give_up(node);
-        };
-        let Some(outbound) = self.peers.get_mut(&node) else { return };
-        while let Some((sent, request)) = outbound.next_exchange(gathered) {
-            add(&self.dropped.sent_bytes, request.bytes());
-            let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
-            self.exchanges.insert(id, (node, Exchange::Batch(sent)));
         }
-        if outbound.gathers() {
+        while let Some((sent, request)) =
+            self.peers.get_mut(&node).and_then(|outbound| outbound.next_exchange(gathered))
+        {
+            if let Err(exchange) = self.send(node, Exchange::Batch(sent), request) {
+                self.exchange_ended(node, &exchange);
+                self.failed(node, exchange);
+            }
+        }
+        if self.peers.get(&node).is_some_and(Outbound::gathers) {
             self.gathered_at.get_or_insert_with(|| Instant::now() + GATHER);
         }
     }
 
+    fn is_connected(&self, node: &NodeId) -> bool {
+        peer_of(node).is_some_and(|peer| self.swarm.behaviour().guard.best(&peer).is_some())
+    }
+
     fn request(&mut self, node: NodeId, exchange: Exchange, request: Request) {
-        match peer_of(&node).filter(|peer| self.swarm.is_connected(peer)) {
-            Some(peer) => {
-                add(&self.dropped.sent_bytes, request.bytes());
-                let id = self.swarm.behaviour_mut().exchange.send_request(&peer, request);
-                self.exchanges.insert(id, (node, exchange));
-            }
-            None => self.failed(node, exchange),
+        if let Err(exchange) = self.send(node, exchange, request) {
+            self.failed(node, exchange);
         }
     }
 
@@ -441,13 +501,26 @@ impl NetworkTask {
                 info,
                 ..
             })) => self.identified(&peer_id, &info),
-            SwarmEvent::ConnectionEstablished { peer_id, num_established, .. }
-                if num_established.get() == 1 =>
-            {
-                self.connection(peer_id, true);
+            SwarmEvent::ConnectionEstablished {
+                peer_id, connection_id, num_established, endpoint, ..
+            } => {
+                if num_established.get() == 1 {
+                    self.connection(peer_id, true, endpoint.is_dialer());
+                } else if endpoint.is_dialer()
+                    && self.swarm.behaviour().guard.best(&peer_id) == Some(connection_id)
+                {
+                    self.steer(connection_id);
+                }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-                self.connection(peer_id, false);
+            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
+                let lost = self.swarm.behaviour_mut().guard.take_lost(&peer_id);
+                if num_established == 0 || lost {
+                    self.connection(peer_id, false, false);
+                }
+                // Who is at the end of those that are left is to be seen.
+                if num_established > 0 && lost {
+                    self.connection(peer_id, true, false);
+                }
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(?peer_id, %error, "cannot call");
@@ -462,14 +535,14 @@ impl NetworkTask {
         }
     }
 
-    fn connection(&mut self, peer: PeerId, up: bool) {
+    fn connection(&mut self, peer: PeerId, up: bool, called: bool) {
         let Some(node) = node_of(&peer) else { return };
         tracing::debug!(node = %node.short(), up, "connection");
         if !up {
             self.give_up(node);
         }
         self.tell_hub(HubEvent::Connection { peer: node, up });
-        self.tell_client(ClientEvent::Connection { peer: node, up });
+        self.tell_client(ClientEvent::Connection { peer: node, up, called });
     }
 
     /// A peer says which protocols it speaks. Only what is said of a known one is kept.
@@ -490,15 +563,20 @@ impl NetworkTask {
                     self.inbound_request(node, connection_id, request, channel);
                 }
             }
-            Event::Message { message: Message::Response { request_id, response }, .. } => {
-                if let Some((node, exchange)) = self.exchanges.remove(&request_id) {
+            Event::Message { connection_id, message: Message::Response { request_id, response }, .. } => {
+                let id = ExchangeId::new(connection_id, request_id);
+                if let Some((node, exchange)) = self.exchanges.remove(&id) {
                     self.exchange_ended(node, &exchange);
+                    if let Exchange::Mark(table, Role::Client) = exchange {
+                        self.marks_answered.insert(table, connection_id);
+                    }
                     self.answered(node, exchange, response);
                     self.pump_if_any(node);
                 }
             }
-            Event::OutboundFailure { request_id, error, .. } => {
-                if let Some((node, exchange)) = self.exchanges.remove(&request_id) {
+            Event::OutboundFailure { connection_id, request_id, error, .. } => {
+                let id = ExchangeId::new(connection_id, request_id);
+                if let Some((node, exchange)) = self.exchanges.remove(&id) {
                     tracing::debug!(node = %node.short(), %error, "an exchange failed");
                     self.exchange_ended(node, &exchange);
                     self.failed(node, exchange);

@@ -4,10 +4,7 @@
 //! their own tags. Several messages to one peer travel together, so that a busy node pays for one
 //! exchange, and one flush at the other end, instead of many.
 
-use std::{
-    io,
-    sync::{Arc, PoisonError},
-};
+use std::{io, sync::Arc};
 
 use dske_protocol::{
     codec::{self, Blob},
@@ -23,7 +20,7 @@ use libp2p::{StreamProtocol, request_response};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Arriving, Gate, points},
+    gate::{Gate, points},
     limits::READ_TIMEOUT,
 };
 use crate::config::Role;
@@ -211,24 +208,15 @@ pub(crate) struct Announcement {
 }
 
 /// Length-prefixed bincode, bounded, read in steps so that a length that lies allocates little.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WireCodec {
-    arriving: Arriving,
-    /// The gate of the connection that this codec serves; none in the one from which libp2p clones the others.
-    gate: Option<Arc<Gate>>,
+    /// Of the connection that this codec serves.
+    gate: Arc<Gate>,
 }
 
 impl WireCodec {
-    pub(super) fn new(arriving: Arriving) -> Self {
-        Self { arriving, gate: None }
-    }
-}
-
-impl Clone for WireCodec {
-    /// The clone of a codec without a gate is for the connection that is being set up in this moment.
-    fn clone(&self) -> Self {
-        let arriving = || self.arriving.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Self { arriving: Arc::clone(&self.arriving), gate: self.gate.clone().or_else(arriving) }
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
     }
 }
 
@@ -241,13 +229,12 @@ impl request_response::Codec for WireCodec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let Some(gate) = self.gate.clone() else { return read(io, REQUEST_BYTES_MAX).await };
         let bytes = read_length(io).await?;
-        let _pass = gate.enter(bytes).await?;
+        let _pass = self.gate.enter(bytes).await?;
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let read = tokio::time::timeout(READ_TIMEOUT, read_body(io, bytes, REQUEST_BYTES_MAX));
         let request: Request = read.await.map_err(late)??;
-        gate.bring(request.messages()).await;
+        self.gate.bring(request.messages()).await;
         Ok(request)
     }
 

@@ -12,3 +12,4 @@ pub mod other_version;
 pub mod pads;
 pub mod seeds;
 pub mod targets;
+pub mod thief;

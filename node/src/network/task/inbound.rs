@@ -32,8 +32,8 @@ impl NetworkTask {
         if let Some(Inbound { connection, channel, bytes }) = self.inbound.remove(&id) {
             self.inbound_bytes -= bytes;
             self.swarm.behaviour_mut().guard.charge(connection, response.points());
-            // An asker that has gone needs no answer; what it asked for is recorded.
-            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, response);
+            // What it asked for is recorded, whether or not it is still there.
+            self.swarm.behaviour_mut().exchange.send_response(connection, channel, response);
         }
     }
 
@@ -57,7 +57,7 @@ impl NetworkTask {
             // Nothing is served to strangers: they share no table, and their notices count for nothing.
             count(&self.dropped.requests_refused);
             self.swarm.behaviour_mut().guard.charge(connection, FAULT_POINTS);
-            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+            self.swarm.behaviour_mut().exchange.send_response(connection, channel, Response::Done);
             return;
         }
         if self.inbound.len() >= INBOUND_MAX || self.inbound_bytes + bytes > INBOUND_BYTES_MAX {
@@ -97,7 +97,7 @@ impl NetworkTask {
             self.inbound.insert(id, Inbound { connection, channel, bytes });
             self.inbound_bytes += bytes;
         } else {
-            let _ = self.swarm.behaviour_mut().exchange.send_response(channel, Response::Done);
+            self.swarm.behaviour_mut().exchange.send_response(connection, channel, Response::Done);
         }
     }
 }
@@ -105,9 +105,8 @@ impl NetworkTask {
 impl NetworkTask {
     /// A hub passes on what one of its clients sends another, if that is connected. It takes no part in it.
     fn relay(&mut self, from: NodeId, to: NodeId, message: LinkMessage) {
-        let known = peer_of(&to).is_some_and(|peer| {
-            self.swarm.behaviour().guard.is_known(&peer) && self.swarm.is_connected(&peer)
-        });
+        let known = peer_of(&to).is_some_and(|peer| self.swarm.behaviour().guard.is_known(&peer))
+            && self.is_connected(&to);
         let on_their_way = self.relayed.entry(to).or_default();
         if self.hub.is_some() && known && *on_their_way < RELAYED_MAX {
             *on_their_way += 1;
