@@ -56,7 +56,7 @@ impl ClientActor {
                     self.sync.send(hub, bytes, |bytes| Command::Identity { hub, about, bytes });
                 }
                 LimitsEffect::InForce(hub) => {
-                    let name = self.hubs.name(&hub).unwrap_or_else(|| hub.short());
+                    let name = self.hubs.roll().label(&hub);
                     let text = format!("the limits of this node's policy are in force at {name}");
                     self.sessions.event(Level::Info, text);
                 }

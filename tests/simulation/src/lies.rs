@@ -628,7 +628,7 @@ pub(crate) fn marks(shared: &mut Shared, hub: usize, marks: &mut LaneMarks) {
 
 /// What receivers are said to tell the sender of an agreement: that it has ended, well or badly, or that a session is
 /// lost.
-fn invented(shared: &mut Shared, agreement: &Agreement) -> Vec<(NodeId, Packet)> {
+fn tales(shared: &mut Shared, agreement: &Agreement) -> Vec<(NodeId, Packet)> {
     let block = agreement.block;
     let outcome = match shared.rng.below(3) {
         0 => NoticeOutcome::Validated { shares: agreement.n(), false_positions: Vec::new() },
@@ -651,7 +651,7 @@ pub(crate) fn hearsay(shared: &mut Shared, hub: usize, sealed: &[u8]) -> Vec<(No
         return Vec::new();
     }
     let request = crate::checker::body::<KeyRequest>(sealed);
-    request.map(|request| invented(shared, &request.agreement)).unwrap_or_default()
+    request.map(|request| tales(shared, &request.agreement)).unwrap_or_default()
 }
 
 /// What a client that plays the hub tells the sender of somebody else's latest agreement.
@@ -664,7 +664,7 @@ pub(crate) fn plays_hub(shared: &mut Shared, client: usize) -> Vec<(usize, NodeI
     let mut said = Vec::new();
     for agreement in open {
         let Some(to) = shared.plan.index(&agreement.sender).filter(|to| *to != client) else { continue };
-        said.extend(invented(shared, &agreement).into_iter().map(|(author, packet)| (to, author, packet)));
+        said.extend(tales(shared, &agreement).into_iter().map(|(author, packet)| (to, author, packet)));
     }
     said
 }
