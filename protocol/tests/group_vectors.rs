@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use dske_protocol::{
     effect::{BlockKey, Minted, PadEffect, PadOutcome},
+    enrolment::Signature,
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     ids::{Lane, NodeId, PadRange, TableId},
     message::{Identity, KeyRequest, Unverified},
@@ -51,7 +52,12 @@ fn passed_on(case: &Value, hub: &Value) -> Vec<Vec<u8>> {
     let mut machine = Hub::new(NodeId::new(array(&hub["id"])), KEY_BYTES_MAX);
     for (at, node) in [vec![sender], nodes(&case["receivers"])].concat().into_iter().enumerate() {
         let identity = Identity { node, name: format!("c{at}").parse().unwrap(), applications: Vec::new() };
-        machine.set_client(HubClient { identity, known_as: 1, enabled: true });
+        machine.set_client(HubClient {
+            identity,
+            signature: Signature::new([0; 64]),
+            known_as: 1,
+            enabled: true,
+        });
     }
     let input = HubInput::KeyRequest { id: RequestId(1), from: sender, bytes: hex(&hub["request"]) };
     machine.handle(Time::ZERO, input);

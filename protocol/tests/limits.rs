@@ -7,6 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use dske_protocol::{
     effect::{Minted, PadEffect, PadOutcome, Record},
+    enrolment::Signature,
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     ids::{Lane, NodeId, PadRange, TableId},
     limits::{Limit, Limits, LimitsDesk, LimitsEffect, LimitsInput, LimitsRecord},
@@ -83,7 +84,7 @@ struct Pair {
 fn hub() -> Hub {
     let mut hub = Hub::new(P1, KEY_BYTES_MAX);
     let identity = Identity { node: BOB, name: "bob".parse().unwrap(), applications: Vec::new() };
-    hub.set_client(HubClient { identity, known_as: 1, enabled: true });
+    hub.set_client(HubClient { identity, signature: Signature::new([0; 64]), known_as: 1, enabled: true });
     hub
 }
 
