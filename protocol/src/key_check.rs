@@ -78,6 +78,10 @@ pub struct KeyCheck {
     tag: Tag,
 }
 
+/// [`U_BYTES`] as a length.
+#[expect(clippy::cast_possible_truncation, reason = "it is 32")]
+const U_LEN: usize = U_BYTES as usize;
+
 impl KeyCheck {
     /// For the secrets of one context and key tag.
     pub fn new(context: Vec<u8>, tag: Tag) -> Self {
@@ -86,7 +90,7 @@ impl KeyCheck {
 
     /// Whether this is the tag of a secret `u ‖ S`; false for one that is shorter than u.
     pub fn validates(&self, secret: &[u8]) -> bool {
-        secret.split_first_chunk::<{ U_BYTES as usize }>().is_some_and(|(u, key)| {
+        secret.split_first_chunk::<U_LEN>().is_some_and(|(u, key)| {
             planted(Fault::KeyTagNotChecked)
                 || key_tag(u, &self.context, key).as_bytes().ct_eq(self.tag.as_bytes()).into()
         })

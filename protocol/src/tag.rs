@@ -153,9 +153,11 @@ mod tests {
             let (a, b) = (secret(3), secret(7));
             let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
             let linear = key_tag_linear(&point, &sum);
-            for i in 0..KEY_TAG_MAC_BYTES {
-                assert_eq!(tag(&a)[i] ^ tag(&b)[i], linear[i], "byte {i}, key of {len} bytes");
-                assert_eq!(key_tag_linear(&point, &a)[i] ^ key_tag_linear(&point, &b)[i], linear[i]);
+            let (tags, linears) =
+                ([tag(&a), tag(&b)], [key_tag_linear(&point, &a), key_tag_linear(&point, &b)]);
+            for (i, sum) in linear.iter().enumerate().take(KEY_TAG_MAC_BYTES) {
+                assert_eq!(tags[0][i] ^ tags[1][i], *sum, "byte {i}, key of {len} bytes");
+                assert_eq!(linears[0][i] ^ linears[1][i], *sum);
             }
         }
     }

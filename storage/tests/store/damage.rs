@@ -237,7 +237,11 @@ fn a_tag_key_of_a_mark_in_zeroed_pads_is_named_too() {
     let path = lane_path(&world, "client", Lane::Up);
     world.client.close().expect("closed");
     let keys = dske_protocol::sync::keys_from(MODULE_BYTES / 2);
-    zero(&path, usize::try_from(keys).expect("small")..MODULE_BYTES as usize / 2, false);
+    zero(
+        &path,
+        usize::try_from(keys).expect("small")..usize::try_from(MODULE_BYTES / 2).expect("small"),
+        false,
+    );
     world.client = open_at(&world.path("client"));
     let id = table(&world.client).table;
     get(world.client.mint_sync(id, keys + 320)).map(|_| ()).expect_err("no tag key");

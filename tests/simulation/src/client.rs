@@ -176,12 +176,12 @@ impl ClientRole {
                 self.receiver.handle(now, ReceiverInput::KeyInstruction { id, from: peer, bytes });
             }
             Packet::Notice(_) | Packet::Link(_) => self.said(now, shared, peer, None, packet),
-            Packet::Relayed(author, said) => {
-                // Only hubs that are used pass messages on.
-                if self.hubs.get(&from).is_some_and(|view| !view.excluded) || planted(Fault::AnybodyHasAVoice)
-                {
-                    self.said(now, shared, author, Some(peer), *said);
-                }
+            // Only hubs that are used pass messages on.
+            Packet::Relayed(author, said)
+                if self.hubs.get(&from).is_some_and(|view| !view.excluded)
+                    || planted(Fault::AnybodyHasAVoice) =>
+            {
+                self.said(now, shared, author, Some(peer), *said);
             }
             Packet::KeyAnswer(wire, result) => {
                 self.answered(core, shared, from, wire, Some(Answer::Key(result)));
