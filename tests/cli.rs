@@ -234,7 +234,7 @@ fn a_module_is_not_made_over_a_file_nor_for_a_stranger() {
     let stranger =
         ["pskm", "make", "--for", "mallory", "--size", "64KiB", "-o", "m.pskm", "--key-file", "a.key"];
     let error = bad(&mut place.on("p1", &stranger), 1);
-    assert!(error.contains("no client called mallory"), "{error}");
+    assert!(error.contains("no client mallory is enrolled here"), "{error}");
     assert!(!place.path("m.pskm").exists());
 }
 

@@ -83,7 +83,6 @@ pub struct QuotaStatus {
     pub used_bytes: u64,
     /// Of a limit that this client sets at a hub: whether the hub has said, under a tag, that it is in force there. Absent
     /// for what is counted here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_force: Option<bool>,
     /// The quota, such as "1GiB/day".
     pub limit: String,
