@@ -207,7 +207,7 @@ fn without_anybodys_word_a_sender_burns_no_more_than_a_tenth_of_a_receivers_lane
         let quotas = Quotas { default: DefaultQuota::OF_HUBS, payers: named.clone(), ..Quotas::default() };
         hub.set_limits(quotas, OutboxLimits::NONE);
     }
-    world.agree(world.wish(2, 1000)).expect("the operator has named the sender");
+    world.agree(world.wish(2, 400)).expect("the operator has named the sender");
 }
 
 #[test]

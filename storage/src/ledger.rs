@@ -34,7 +34,7 @@ pub(crate) mod kind {
     pub(crate) const STREAM: &[u8] = b"S";
     pub(crate) const OUTBOX: &[u8] = b"o";
     pub(crate) const BUDGET: &[u8] = b"q";
-    pub(crate) const COMPARED: &[u8] = b"e";
+    pub(crate) const COMPARED: &[u8] = b"v";
     pub(crate) const PUT_BACK: &[u8] = b"p";
     pub(crate) const LIMITS: &[u8] = b"L";
 }
