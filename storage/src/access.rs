@@ -7,7 +7,7 @@
 use std::{
     fs::{self, Metadata},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -104,6 +104,30 @@ pub fn check_tree(dir: &Path) -> Result<(), Exposed> {
     walk(dir, rustix::process::geteuid().as_raw(), DEPTH_MAX)
 }
 
+/// Closes the files in a directory that others cannot enter. sled makes its files as open as the process lets new files be, and
+/// behind such a door nobody has read or written them. In one that others can enter nothing is changed: [`check_tree`] then tells
+/// what is open.
+///
+/// # Errors
+/// If the directory cannot be read, or a mode not be changed.
+pub(crate) fn close_behind_door(dir: &Path) -> io::Result<()> {
+    const ANY: u32 = 0o077;
+    let about = fs::metadata(dir)?;
+    let me = rustix::process::geteuid().as_raw();
+    if about.mode() & ANY != 0 || about.uid() != me {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        // Not through a link. A file with a second name can be reached by that.
+        let about = entry.metadata()?;
+        if about.is_file() && about.nlink() == 1 && about.uid() == me && about.mode() & ANY != 0 {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(about.mode() & 0o700))?;
+        }
+    }
+    Ok(())
+}
+
 fn walk(path: &Path, me: u32, depth: u32) -> Result<(), Exposed> {
     let about = match fs::metadata(path) {
         Ok(about) => about,
@@ -141,8 +165,6 @@ fn unknown(path: &Path, error: &io::Error) -> Exposed {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn set(path: &Path, mode: u32) {
@@ -202,6 +224,31 @@ mod tests {
         check_tree(dir.path()).unwrap();
         set(&elsewhere.path().join("down"), 0o644);
         assert!(check_tree(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_a_library_left_open_behind_a_closed_door_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = dir.path().join("ledger");
+        fs::create_dir(&ledger).unwrap();
+        let (snapshot, elsewhere) = (ledger.join("snap"), dir.path().join("elsewhere"));
+        file(&snapshot, 0o644);
+        set(&ledger, 0o755);
+        close_behind_door(&ledger).unwrap();
+        assert!(check_tree(&ledger).is_err(), "others could enter");
+        set(&ledger, 0o700);
+        close_behind_door(&ledger).unwrap();
+        check_tree(&ledger).unwrap();
+        set(&snapshot, 0o644);
+        fs::hard_link(&snapshot, &elsewhere).unwrap();
+        close_behind_door(&ledger).unwrap();
+        assert!(check_tree(&ledger).is_err(), "it has another name outside");
+        fs::remove_file(&elsewhere).unwrap();
+        fs::remove_file(&snapshot).unwrap();
+        file(&elsewhere, 0o644);
+        std::os::unix::fs::symlink(&elsewhere, &snapshot).unwrap();
+        close_behind_door(&ledger).unwrap();
+        assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o644, "what a link leads to is left");
     }
 
     #[test]
