@@ -10,8 +10,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use dske_protocol::ids::{Lane, PadRange};
-use dske_storage::{HoldRefusal, MintError, Store, StoreError, TableState, Use, Want};
+use dske_protocol::{
+    ids::{Lane, PadRange},
+    pad::{PadBytes, TAG_KEY_BYTES, TagKey},
+    sync::keys_from,
+};
+use dske_storage::{HoldRefusal, HoldWant, MintError, Store, StoreError, TableState, Use, Want};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 
@@ -149,6 +153,7 @@ fn check_pads(store: &Store, original: &Original, whole_lane: bool) -> Option<St
     let quarantined = || match state() {
         TableState::Quarantined { reason } => Some(reason),
         TableState::Active => None,
+        TableState::Spent if whole_lane => None,
         other => panic!("the table is {other}"),
     };
     let wants: Vec<_> = pads.claimed.iter().map(|range| held(HUB, *range)).collect();
@@ -179,9 +184,9 @@ fn check_pads(store: &Store, original: &Original, whole_lane: bool) -> Option<St
             Err(other) => panic!("{other}"),
         }
     }
-    let lane = pads.down.len() as u64;
+    let messages = keys_from(pads.down.len() as u64);
     let mut at = pads.next_down;
-    while at + 700 < lane {
+    while at + 700 <= messages {
         let range = PadRange { table: pads.table, lane: Lane::Down, offset: at, len: 700 };
         match get(store.hold(vec![held(HUB, range)])).pop().expect("one") {
             Ok(pad) => {
@@ -196,7 +201,53 @@ fn check_pads(store: &Store, original: &Original, whole_lane: bool) -> Option<St
         }
         at += if whole_lane { 700 } else { 40_000 };
     }
-    quarantined()
+    check_marks_part(store, pads, whole_lane).or_else(quarantined)
+}
+
+/// The same of the tag keys of marks, which stand behind the messages of either lane.
+fn check_marks_part(store: &Store, pads: &Pads, whole_lane: bool) -> Option<String> {
+    let lane = pads.down.len() as u64;
+    assert_eq!(lane, pads.up.len() as u64);
+    let places = || {
+        let rounds = if whole_lane { usize::MAX } else { 3 };
+        (keys_from(lane)..lane).step_by(TAG_KEY_BYTES).take(rounds)
+    };
+    let is_key = |pad: PadBytes, lane: &[u8], offset: u64| {
+        let from = usize::try_from(offset).expect("small");
+        let expected = TagKey::new(*lane[from..].first_chunk().expect("a place"));
+        let (nothing, key) = pad.split().expect("a tag key");
+        nothing.is_empty() && key.tag(b"", b"a mark") == expected.tag(b"", b"a mark")
+    };
+    let mut last = None;
+    for offset in places() {
+        match get(store.mint_sync(pads.table, offset)) {
+            Ok(minted) => {
+                let at = minted.range.offset;
+                assert!(at >= offset && last < Some(at), "{at} was handed out before");
+                assert!(is_key(minted.pad, &pads.up, at), "a wrong key at {at}");
+                last = Some(at);
+            }
+            // Nothing is left behind it.
+            Err(MintError::PlaceUsed) => break,
+            Err(MintError::Store(error)) => return Some(error.to_string()),
+            Err(MintError::NoTable { .. }) => return None,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    for offset in places() {
+        let range = PadRange { table: pads.table, lane: Lane::Down, offset, len: TAG_KEY_BYTES as u64 };
+        match get(store.hold(vec![HoldWant { peer: HUB, range, for_sync: true }])).pop().expect("one") {
+            Ok(pad) => {
+                assert!(is_key(pad, &pads.down, offset), "a wrong key at {offset}");
+                store.release(range, None);
+            }
+            Err(HoldRefusal::AlreadyUsed) => {}
+            Err(HoldRefusal::Store(error)) => return Some(error.to_string()),
+            Err(HoldRefusal::NotActive { .. }) => return None,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    None
 }
 
 /// The text without what differs from one run to the next.
