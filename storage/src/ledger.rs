@@ -14,29 +14,49 @@ use crate::{
 
 /// Kinds of records; the first byte of a key.
 pub(crate) mod kind {
-    pub(crate) const META: &[u8] = b"M";
-    pub(crate) const TABLE: &[u8] = b"t";
-    pub(crate) const LANE: &[u8] = b"l";
-    pub(crate) const USED: &[u8] = b"u";
-    pub(crate) const TOLD: &[u8] = b"s";
-    pub(crate) const CLIENT: &[u8] = b"c";
-    pub(crate) const CLIENT_NAME: &[u8] = b"C";
-    pub(crate) const HUB: &[u8] = b"h";
-    pub(crate) const IDENTITY: &[u8] = b"i";
-    pub(crate) const EXCLUSION: &[u8] = b"x";
-    pub(crate) const MODULE: &[u8] = b"m";
-    pub(crate) const RECEIPT: &[u8] = b"r";
-    pub(crate) const BLOCK: &[u8] = b"b";
-    pub(crate) const BLOCK_BY_TIME: &[u8] = b"n";
-    pub(crate) const BLOCK_ENDED: &[u8] = b"e";
-    pub(crate) const KEY_RUN: &[u8] = b"K";
-    pub(crate) const KEY_TAKEN: &[u8] = b"k";
-    pub(crate) const STREAM: &[u8] = b"S";
-    pub(crate) const OUTBOX: &[u8] = b"o";
-    pub(crate) const BUDGET: &[u8] = b"q";
-    pub(crate) const COMPARED: &[u8] = b"v";
-    pub(crate) const PUT_BACK: &[u8] = b"p";
-    pub(crate) const LIMITS: &[u8] = b"L";
+    /// Declares the kinds, which must differ: a record under another's kind would be read as one of those.
+    macro_rules! kinds {
+        ($($name:ident = $byte:literal,)*) => {
+            $(pub(crate) const $name: &[u8] = &[$byte];)*
+
+            const _: () = {
+                let all = [$($byte),*];
+                let mut seen = [false; 256];
+                let mut at = 0;
+                while at < all.len() {
+                    assert!(!seen[all[at] as usize], "two kinds of record are one");
+                    seen[all[at] as usize] = true;
+                    at += 1;
+                }
+            };
+        };
+    }
+
+    kinds! {
+        META = b'M',
+        TABLE = b't',
+        LANE = b'l',
+        USED = b'u',
+        TOLD = b's',
+        CLIENT = b'c',
+        CLIENT_NAME = b'C',
+        HUB = b'h',
+        IDENTITY = b'i',
+        EXCLUSION = b'x',
+        MODULE = b'm',
+        RECEIPT = b'r',
+        BLOCK = b'b',
+        BLOCK_BY_TIME = b'n',
+        BLOCK_ENDED = b'e',
+        KEY_RUN = b'K',
+        KEY_TAKEN = b'k',
+        STREAM = b'S',
+        OUTBOX = b'o',
+        BUDGET = b'q',
+        COMPARED = b'v',
+        PUT_BACK = b'p',
+        LIMITS = b'L',
+    }
 }
 
 /// Key of a record: its kind, then its parts.
