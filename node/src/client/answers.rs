@@ -119,19 +119,10 @@ impl Inquiry {
                 HubWord::Silent => ("no answer".to_owned(), None),
                 HubWord::Unknown => ("does not know it".to_owned(), None),
                 HubWord::Unsigned(claim) => {
-                    let says = format!("{} is {}, which nobody has signed", claim.name, claim.node.short());
-                    (says, Some(false))
+                    (format!("{}, which that node has not signed", described(claim)), Some(false))
                 }
                 HubWord::Claim(claim) => {
-                    let mut says = format!("{} is {}", claim.name, claim.node.short());
-                    for application in claim.applications.iter().take(APPLICATIONS_SHOWN) {
-                        says.push_str(&format!(", for {application}"));
-                    }
-                    match claim.applications.len().saturating_sub(APPLICATIONS_SHOWN) {
-                        0 => {}
-                        more => says.push_str(&format!(" and {more} more")),
-                    }
-                    (says, self.accepted.as_ref().map(|accepted| accepted == claim))
+                    (described(claim), self.accepted.as_ref().map(|accepted| accepted == claim))
                 }
             };
             HubWordStatus { hub: hub.clone(), says, agrees }
@@ -143,6 +134,19 @@ impl Inquiry {
             words: self.words.iter().map(word).collect(),
         }
     }
+}
+
+/// What a hub claims of somebody.
+fn described(claim: &Identity) -> String {
+    let mut says = format!("{} is {}", claim.name, claim.node.short());
+    for application in claim.applications.iter().take(APPLICATIONS_SHOWN) {
+        says.push_str(&format!(", for {application}"));
+    }
+    match claim.applications.len().saturating_sub(APPLICATIONS_SHOWN) {
+        0 => {}
+        more => says.push_str(&format!(" and {more} more")),
+    }
+    says
 }
 
 #[cfg(test)]
