@@ -358,7 +358,7 @@ impl ClientRole {
             Done::Pad(Machine::Receiver, outcome) => self.receiver.handle(now, ReceiverInput::Pad(outcome)),
             Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(_, outcome) => self.desk.handle(now, IdentityInput::Pad(outcome)),
-            Done::Taken(id, result) => self.taken(core, shared, id, result),
+            Done::Taken(id, kept, result) => self.taken(core, shared, id, kept, result),
             Done::Queued(_) | Done::Read(..) => {}
         }
         self.execute(core, shared);
@@ -369,6 +369,7 @@ impl ClientRole {
         core: &Core,
         shared: &mut Shared,
         id: KeyId,
+        kept: bool,
         result: Result<dske_storage::SecretBytes, TakeError>,
     ) {
         match result {
@@ -380,12 +381,9 @@ impl ClientRole {
                 }
                 shared.checker.handed_out(core.me, id.block, key.expose());
             }
-            Err(TakeError::Unknown(_)) => {
-                let known = shared.checker.facts[core.me].blocks.get(&id.block);
-                if known.is_some_and(|fact| fact.key.is_some()) {
-                    let text = format!("node {} lost the key {id}", core.me);
-                    shared.checker.fail(Invariant::NothingLost, text);
-                }
+            Err(TakeError::Unknown(_)) if kept => {
+                let text = format!("node {} lost the key {id}", core.me);
+                shared.checker.fail(Invariant::NothingLost, text);
             }
             Err(_) => shared.count("keys asked for again or in vain"),
         }

@@ -66,9 +66,15 @@ enum CommitTask {
 
 /// What waits for the answer of a group.
 enum Waiting {
-    Record { machine: Machine, ticket: Ticket, pending: Pending, outgoing: Vec<Queued> },
+    Record {
+        machine: Machine,
+        ticket: Ticket,
+        pending: Pending,
+        outgoing: Vec<Queued>,
+    },
     Plain,
-    Take(KeyId),
+    /// And whether the key was on record when it was asked for.
+    Take(KeyId, bool),
 }
 
 /// A message that stands in the outbox.
@@ -85,7 +91,8 @@ pub(crate) enum Done {
     Pad(Machine, PadOutcome),
     Queued(Vec<Queued>),
     Read(OutboxId, Option<Vec<u8>>),
-    Taken(KeyId, Result<SecretBytes, TakeError>),
+    /// And whether the key was on record when it was asked for.
+    Taken(KeyId, bool, Result<SecretBytes, TakeError>),
 }
 
 /// An exchange that waits for its answer.
@@ -430,8 +437,11 @@ impl Core {
                     waiting.push(Waiting::Plain);
                 }
                 CommitTask::Take(id) => {
+                    // What the same group records after it is asked for may be unknown to it.
+                    let known = shared.checker.facts[self.me].blocks.get(&id.block);
+                    let kept = known.is_some_and(|fact| fact.key.is_some());
                     jobs.push(SimJob::Take(id));
-                    waiting.push(Waiting::Take(id));
+                    waiting.push(Waiting::Take(id, kept));
                 }
             }
         }
@@ -456,7 +466,9 @@ impl Core {
                     }
                     done.push(Done::Pad(machine, PadOutcome::Committed { ticket, ok }));
                 }
-                (Waiting::Take(id), SimAnswer::Take(result)) => done.push(Done::Taken(id, result)),
+                (Waiting::Take(id, kept), SimAnswer::Take(result)) => {
+                    done.push(Done::Taken(id, kept, result))
+                }
                 _ => {}
             }
         }

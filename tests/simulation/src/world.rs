@@ -39,8 +39,9 @@ pub(crate) const HEALED: Micros = 12 * SECOND;
 /// And by then everything must have ended.
 pub(crate) const END: Micros = HEALED + 45 * SECOND;
 /// What cannot be done is tried again every now and then for ever: a run ends at the first moment after its end at
-/// which nothing is under way, and something that is under way all this time hangs.
-const LAST_WORK: Micros = 20 * SECOND;
+/// which nothing is under way, and something that is under way all this time hangs. What a flood leaves behind takes long:
+/// a receiver gives the inventions of a hub a few places at a time, each until its deadline.
+const LAST_WORK: Micros = 600 * SECOND;
 
 /// Most events of one run: far more than any has.
 const STEPS_MAX: u64 = 2_000_000;
