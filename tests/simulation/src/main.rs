@@ -45,9 +45,9 @@ struct Args {
     #[cfg(feature = "planted-faults")]
     #[arg(long)]
     mutants: bool,
-    /// Only the mistakes whose names contain this.
+    /// With `--mutants`: only the mistakes whose names contain this. Otherwise the one of this name is made in all runs
     #[cfg(feature = "planted-faults")]
-    #[arg(long, requires = "mutants", default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true)]
     fault: String,
     /// Print what occurred how often.
     #[arg(long)]
@@ -67,6 +67,15 @@ fn main() -> ExitCode {
     if args.mutants {
         std::panic::set_hook(Box::new(|_| {}));
         return mutants(&scenarios, &args.fault, args.seeds);
+    }
+    #[cfg(feature = "planted-faults")]
+    if !args.fault.is_empty() {
+        use dske_simulation::mutants::{Fault, select};
+        let Some(fault) = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == args.fault) else {
+            eprintln!("there is no mistake of the name {}", args.fault);
+            return ExitCode::FAILURE;
+        };
+        select(Some(fault));
     }
     // A panic of the code under test is a violation, and is reported as one.
     std::panic::set_hook(Box::new(|_| {}));

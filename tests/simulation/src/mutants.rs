@@ -5,8 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-pub use dske_protocol::planted::Fault;
-use dske_protocol::planted::select;
+pub use dske_protocol::planted::{Fault, select};
 
 use crate::{Scenario, Telling, Violation, run};
 

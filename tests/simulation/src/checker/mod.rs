@@ -48,6 +48,8 @@ pub enum Invariant {
     Hearsay,
     /// Memory stays within its limits.
     Bounded,
+    /// What bad hubs take leaves room for the others.
+    Fair,
     /// Code of the project does not panic.
     NoPanic,
 }

@@ -297,7 +297,15 @@ impl ClientRole {
                     shared.checker.fail(Invariant::GenuineOnly, text);
                 }
             }
-            Err(refusal) => shared.count(refusal_name(refusal)),
+            Err(refusal) => {
+                let honest = shared.plan.is_hub(served.from) && shared.plan.kits[served.from].is_none();
+                if refusal == Refusal::Busy && honest && shared.checker.bounds.sharp {
+                    let text =
+                        format!("node {} had no room for hub {}, which sends little", core.me, served.from);
+                    shared.checker.fail(Invariant::Fair, text);
+                }
+                shared.count(refusal_name(refusal));
+            }
         }
     }
 }
