@@ -432,3 +432,15 @@ fn an_honest_hub_whose_share_comes_while_the_choice_is_on_its_way_is_not_named()
     }
     each_tag_key_served_one_message(&world);
 }
+
+#[test]
+fn shares_that_come_after_the_last_round_of_a_session_do_not_tell_of_its_loss() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static LOST: AtomicBool = AtomicBool::new(false);
+    let mut world = World::new(27, 4, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // The receiver has its key, and the sender does not hear it before two more hubs bring their shares.
+    world.link = Some(|bytes| bytes[0] != 18 || LOST.swap(true, Ordering::Relaxed));
+    slow_down(&mut world, &[(2, 200), (3, 200)]);
+    agree(&mut world, session);
+}

@@ -128,7 +128,9 @@ impl Receiver {
                     return self.claim(arrival, Err((Refusal::BlockKnown, genuine)), Vec::new());
                 }
                 if !self.can_negotiate(&genuine.instruction.agreement) {
-                    return self.claim(arrival, Err((Refusal::UnknownRound, genuine)), Vec::new());
+                    // A session ends with its last round, of which shares may still come: nothing is lost then.
+                    let refusal = if block_ended { Refusal::BlockKnown } else { Refusal::UnknownRound };
+                    return self.claim(arrival, Err((refusal, genuine)), Vec::new());
                 }
                 match self.senders.get_mut(&sender) {
                     Some(Standing::Established) => self.pay(now, arrival, genuine),

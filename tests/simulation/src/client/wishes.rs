@@ -144,7 +144,12 @@ impl ClientRole {
         let n = u8::try_from(wish.hubs.len()).unwrap_or(u8::MAX);
         let key_bytes = negotiation_bytes(n, wish.k, 3);
         let content = Content::Negotiation;
-        SenderInput::Start { id, wish: KeyWish { key_bytes, content, confirm: true, ..wish } }
+        // A receiver may wait for all hubs before it says anything.
+        let notice_deadline = wish.deadline;
+        SenderInput::Start {
+            id,
+            wish: KeyWish { key_bytes, content, confirm: true, notice_deadline, ..wish },
+        }
     }
 
     pub(super) fn wish_ended(&mut self, shared: &mut Shared, wish: usize, how: &'static str) {

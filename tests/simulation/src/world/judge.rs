@@ -65,7 +65,11 @@ impl World {
             process.core.shadow(&mut self.shared);
         }
         let ids = self.shared.plan.ids.clone();
-        self.shared.checker.judge(&ids, &self.away);
+        let links = self.shared.links.clone();
+        let linked = |one: usize, other: usize| {
+            links.get(&(one.min(other), one.max(other))).is_some_and(|link| link.up)
+        };
+        self.shared.checker.judge(&ids, &self.away, &linked);
         let waiting = |node: &Node| match &node.process {
             Some(Process { role: Role::Hub(hub), .. }) => hub.waiting(),
             _ => 0,
