@@ -685,6 +685,16 @@ pub(crate) fn forged_link(shared: &mut Shared, link: &Link) -> Vec<Packet> {
         bytes[at..].copy_from_slice(&Rng::new(shared.rng.number() ^ number).bytes(TAG_BYTES));
         forged.push(Packet::Link(link));
     }
+    // How a round ended, as a notice without a tag: it is none.
+    let under_way = shared.checker.blocks.blocks.iter().filter(|(_, block)| block.sender_ended.is_none());
+    let rounds = under_way.filter(|(_, block)| block.agreement.is_round());
+    let rounds: Vec<_> = rounds.map(|(id, block)| (*id, block.agreement.n())).collect();
+    if let Some((block, shares)) = shared.rng.pick(&rounds).copied() {
+        let validated = NoticeOutcome::Validated { shares, false_positions: Vec::new() };
+        let aborted = NoticeOutcome::Aborted(AbortReason::Internal);
+        let outcome = if shared.rng.chance(0.5) { validated } else { aborted };
+        forged.push(Packet::Notice(Notice { block, outcome }));
+    }
     forged
 }
 
