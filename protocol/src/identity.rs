@@ -9,7 +9,10 @@
 //! the client's doing, who enrolled with one hub otherwise than with another, and exclude nobody: a hub whose claim is
 //! not the accepted one does not serve that client, and the operator is told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     effect::{EstablishedIdentity, MintRefusal, PadEffect, PadOutcome, Record, Ticket, Usage, Want},
@@ -22,6 +25,10 @@ use crate::{
 
 /// Inquiries under way at once.
 pub const INQUIRIES_MAX: usize = 256;
+
+/// How long hubs that have not answered are waited for once they cannot change what is decided: each that is in time serves
+/// the client as well.
+const STRAGGLERS: Duration = Duration::from_millis(250);
 
 /// What happens to the desk.
 #[derive(Debug)]
@@ -230,7 +237,7 @@ impl IdentityDesk {
                 }
             }
             IdentityInput::Answer { inquiry, hub, bytes } => self.answered(inquiry, hub, bytes),
-            IdentityInput::Pad(outcome) => self.pad(outcome),
+            IdentityInput::Pad(outcome) => self.pad(now, outcome),
             IdentityInput::Tick => {
                 let due: Vec<_> =
                     self.inquiries.iter().filter(|(_, i)| i.deadline <= now).map(|(&id, _)| id).collect();
@@ -306,7 +313,7 @@ impl IdentityDesk {
         }
     }
 
-    fn pad(&mut self, outcome: PadOutcome) {
+    fn pad(&mut self, now: Time, outcome: PadOutcome) {
         match outcome {
             PadOutcome::Minted { ticket, result } => {
                 let Some(Job::Mint { inquiry, hub }) = self.jobs.remove(&ticket) else { return };
@@ -350,6 +357,9 @@ impl IdentityDesk {
                         open.silent.remove(&hub);
                         // An answer about somebody else is no claim, but it is an answer.
                         open.claims.insert(hub, known.filter(|_| fits));
+                        if open.is_certain(self.k_min) {
+                            open.deadline = open.deadline.min(now + STRAGGLERS);
+                        }
                         self.decide(inquiry);
                     }
                 }
@@ -420,7 +430,7 @@ impl IdentityDesk {
         }
     }
 
-    /// Decides once every hub has answered or been given up on.
+    /// Decides once every hub has answered, been given up on, or been waited for long enough.
     fn decide(&mut self, id: InquiryId) {
         if !self.inquiries.get(&id).is_some_and(|inquiry| inquiry.silent.is_empty()) {
             return;
@@ -510,6 +520,14 @@ impl Inquiry {
         self.asked.keys().map(|hub| (*hub, word(hub))).collect()
     }
 
+    /// Whether no hub that has not answered can change who is accepted.
+    fn is_certain(&self, k_min: usize) -> bool {
+        let claims = || self.claims.values().flatten();
+        let alike = |of: &Identity| claims().filter(|claim| claim.identity == *of).count();
+        let most = claims().map(|claim| alike(&claim.identity)).max().unwrap_or(0);
+        self.known.is_none() && most >= k_min.max(self.asked.len() / 2 + 1)
+    }
+
     /// What is accepted, and which hubs claim otherwise. All claims here are signed by whom they are about.
     fn consensus(&self, k_min: usize) -> Result<Decision, IdentityFailure> {
         let claims: Vec<_> =
@@ -544,73 +562,4 @@ impl Inquiry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::enrolment::Signature;
-    use proptest::prelude::*;
-
-    fn identity(variant: u8) -> Identity {
-        let name = "bob".parse().expect("a name");
-        Identity { node: NodeId::new([variant; 32]), name, applications: Vec::new() }
-    }
-
-    fn inquiry(claims: &[Option<u8>]) -> Inquiry {
-        let hub = |at: usize| NodeId::new([u8::try_from(at).expect("few hubs") + 100; 32]);
-        let signature = Signature::new([0; 64]);
-        let claim = |variant: u8| KnownClient { identity: identity(variant), signature, known_as: 7 };
-        Inquiry {
-            subject: Subject::Name("bob".parse().expect("a name")),
-            known: None,
-            asked: (0..claims.len()).map(|at| (hub(at), None)).collect(),
-            silent: BTreeSet::new(),
-            claims: claims.iter().enumerate().map(|(at, c)| (hub(at), c.map(claim))).collect(),
-            unsigned: BTreeMap::new(),
-            deadline: Time::ZERO,
-        }
-    }
-
-    #[test]
-    fn who_contradicts_the_others_is_outvoted_and_not_excluded() {
-        let Decision { established, contradicting, excluded } =
-            inquiry(&[Some(1), Some(1), Some(2), Some(1), None]).consensus(3).expect("three alike");
-        assert_eq!(established.identity, identity(1));
-        assert_eq!(established.known_as.len(), 3);
-        assert_eq!(contradicting, [(NodeId::new([102; 32]), identity(2))]);
-        assert_eq!(excluded, []);
-    }
-
-    #[test]
-    fn nobody_is_asked_about_again_while_the_last_answer_is_being_written() {
-        let mut desk = IdentityDesk::new(1);
-        let known = |node| EstablishedIdentity { identity: identity(node), known_as: Vec::new() };
-        desk.begin(Job::Widen { established: known(1) });
-        let mut asks = |node| {
-            let (hubs, deadline) = (vec![NodeId::new([9; 32])], Time::ZERO);
-            desk.handle(Time::ZERO, IdentityInput::Widen { known: known(node), hubs, deadline });
-            desk.poll_effect().is_some()
-        };
-        assert_eq!((asks(1), asks(2)), (false, true));
-    }
-
-    #[test]
-    fn too_few_alike_establish_nothing() {
-        let split = inquiry(&[Some(1), Some(1), Some(2), Some(2)]).consensus(2);
-        assert!(matches!(split, Err(IdentityFailure::TooFewAlike { alike: 2, needed: 3, .. })));
-        let few = inquiry(&[Some(1), Some(1), None]).consensus(3);
-        assert!(matches!(few, Err(IdentityFailure::TooFewAlike { alike: 2, needed: 3, .. })));
-        let none = inquiry(&[None, None]).consensus(1);
-        assert_eq!(none.map(|_| ()), Err(IdentityFailure::Unknown { answered: 2 }));
-    }
-
-    proptest! {
-        /// Fewer than k_B liars never decide who somebody is, whatever the honest hubs say.
-        #[test]
-        fn fewer_than_k_min_liars_never_decide(honest in 0usize..8, liars in 0usize..8, k_min in 1usize..8) {
-            prop_assume!(liars < k_min);
-            let claims: Vec<_> = std::iter::repeat_n(Some(1), honest).chain(std::iter::repeat_n(Some(2), liars)).collect();
-            if let Ok(decision) = inquiry(&claims).consensus(k_min) {
-                prop_assert_eq!(decision.established.identity, identity(1));
-            }
-        }
-    }
-}
+mod tests;
