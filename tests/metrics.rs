@@ -40,7 +40,7 @@ fn a_client_and_a_hub_tell_what_happened() {
     assert_eq!(told("dske_hubs_usable"), 3.0);
     assert_eq!(told("dske_margin_hubs"), 1.0);
     assert_eq!(told("dske_ready"), 1.0);
-    assert_eq!(told("dske_pad_empty_seconds{lane=\"down\",peer=\"p2\"}"), f64::INFINITY);
+    assert_eq!(told("dske_pad_empty_seconds{lane=\"down\",peer=\"p2\",side=\"client\"}"), f64::INFINITY);
     assert!(told("dske_store_syncs_total") > 0.0 && told("process_resident_memory_bytes") > 1e6);
     // What is burnt for the key: m + 2l bits, and what the status says.
     let status = net.status("alice");
@@ -48,7 +48,7 @@ fn a_client_and_a_hub_tell_what_happened() {
     let peer = status["tables"][0]["peer_name"].as_str().unwrap();
     let lane = |kind| {
         format!(
-            "dske_table_burnt_bytes_total{{kind=\"{kind}\",lane=\"up\",peer=\"{peer}\",table=\"{table}\"}}"
+            "dske_table_burnt_bytes_total{{kind=\"{kind}\",lane=\"up\",peer=\"{peer}\",side=\"client\",table=\"{table}\"}}"
         )
     };
     assert_eq!(told(&lane("key")), status["tables"][0]["lanes"][0]["used_key"].as_f64().unwrap());

@@ -29,7 +29,7 @@ pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 pub fn execute(store: &Store, me: &Me, config: &Config, request: Request, progress: &Progress<'_>) -> Reply {
     let result = match request {
         Request::EnrolAccept { request, consent } => {
-            accept(store, config, &request, consent).map(|enrolled| Reply::Enrolled(Box::new(enrolled)))
+            accept(store, me, config, &request, consent).map(|enrolled| Reply::Enrolled(Box::new(enrolled)))
         }
         Request::PskmMake { client, lane_bytes, out, seal } => {
             make(store, me, config, &client, lane_bytes, &out, &seal, progress)
@@ -76,11 +76,20 @@ fn require(config: &Config, role: Role) -> Result<(), Failure> {
 /// Takes a client on. What it costs does not depend on how many there are.
 fn accept(
     store: &Store,
+    me: &Me,
     config: &Config,
     request: &EnrolmentRequest,
     consent: Consent,
 ) -> Result<Enrolment, Failure> {
     require(config, Role::Hub)?;
+    if request.node == me.node {
+        return Err(failure(
+            "dske::enrol::self",
+            1,
+            format!("this is the request of {} itself: a node is no hub of its own", config.node.name),
+            "take the request to the operators of other hubs",
+        ));
+    }
     let again = "have the client make a new request, and compare the words";
     let refuse = |message: String| failure("dske::enrol::refused", 1, message, again);
     let applicant = request.applicant().map_err(|why| refuse(why.to_owned()))?;

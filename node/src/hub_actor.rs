@@ -209,7 +209,7 @@ impl HubActor {
             known_as: client.local_id,
             enabled: client.enabled,
         });
-        self.send(Command::Acquaint { node: client.node, known: client.enabled });
+        self.send(Command::Acquaint { node: client.node, by: Role::Hub, known: client.enabled });
         self.measure_lanes(client.node);
         let (node, name, enabled) = (client.node, client.name.clone(), client.enabled);
         if let Some(before) = self.clients.insert(node, client)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dske_protocol::ids::{Lane, Name, NodeId};
-use dske_storage::{TableState, TableStatus};
+use dske_storage::{TableSide, TableState, TableStatus};
 
 use crate::{
     config::PadsConfig,
@@ -26,9 +26,12 @@ const CRIT_PERCENT: u64 = 2;
 
 /// Shared between the task that looks and those who ask.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PadWatch(Arc<Mutex<BTreeMap<(NodeId, Lane), Pad>>>);
+pub(crate) struct PadWatch(Arc<Mutex<BTreeMap<Key, Pad>>>);
 
-/// One lane of all active tables with a peer.
+/// With whom, as which end, and which lane.
+type Key = (NodeId, TableSide, Lane);
+
+/// One lane of all active tables with a peer of which this node is one end.
 #[derive(Debug)]
 struct Pad {
     peer: Name,
@@ -47,10 +50,10 @@ impl PadWatch {
         since: Duration,
         config: &PadsConfig,
     ) -> Vec<(Level, String)> {
-        let mut now: BTreeMap<(NodeId, Lane), Pad> = BTreeMap::new();
+        let mut now: BTreeMap<Key, Pad> = BTreeMap::new();
         for table in tables {
             for lane in &table.lanes {
-                let pad = now.entry((table.peer, lane.lane)).or_insert_with(|| Pad {
+                let pad = now.entry((table.peer, table.side, lane.lane)).or_insert_with(|| Pad {
                     peer: table.peer_name.clone(),
                     used_bytes: 0,
                     left_bytes: 0,
@@ -78,7 +81,7 @@ impl PadWatch {
             }
             let level = pad.judge(config);
             if level > pad.level {
-                worse.push((level, pad.told(key.1)));
+                worse.push((level, pad.told(*key)));
             }
             pad.level = level;
         }
@@ -90,10 +93,11 @@ impl PadWatch {
     #[expect(clippy::cast_possible_truncation, reason = "a rate of bytes is far from the end of u64")]
     pub(crate) fn forecasts(&self) -> Vec<PadForecast> {
         let pads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let forecast = |(key, pad): (&(NodeId, Lane), &Pad)| PadForecast {
-            node: key.0,
+        let forecast = |(&(node, side, lane), pad): (&Key, &Pad)| PadForecast {
+            node,
             peer: pad.peer.clone(),
-            lane: key.1,
+            side,
+            lane,
             left_bytes: pad.left_bytes,
             bytes: pad.bytes,
             bytes_per_s: pad.bytes_per_s.round().max(0.0) as u64,
@@ -128,13 +132,17 @@ impl Pad {
         }
     }
 
-    fn told(&self, lane: Lane) -> String {
+    fn told(&self, (_, side, lane): Key) -> String {
+        let what = match side {
+            TableSide::Client => "hub",
+            TableSide::Hub => "client",
+        };
         let until = self.empty_in().map_or_else(String::new, |time| {
             let hours = time.as_secs() / 3_600;
             format!(", empty in {} d {} h at the present rate", hours / 24, hours % 24)
         });
         format!(
-            "the {lane} pad with {} has {} bytes left{until}: a new module for this pair is needed",
+            "the {lane} pad with {} as our {what} has {} bytes left{until}: a new module for this pair is needed",
             self.peer, self.left_bytes
         )
     }
@@ -145,7 +153,7 @@ mod tests {
     use super::*;
     use crate::config::{Span, Text};
     use dske_protocol::ids::TableId;
-    use dske_storage::{LaneStatus, TableSide};
+    use dske_storage::LaneStatus;
 
     fn table(state: TableState, used: u64) -> TableStatus {
         let lane = |lane| LaneStatus {
@@ -190,6 +198,27 @@ mod tests {
         assert_eq!((forecast.level, forecast.bytes_per_s), (Level::Warn, 4));
         let told = watch.look(&[table(TableState::Active, 995_000)], minute, &config);
         assert!(told.iter().all(|(level, _)| *level == Level::Crit) && told.len() == 2, "{told:?}");
+    }
+
+    #[test]
+    fn a_peer_that_is_hub_and_client_has_two_pads_in_each_direction() {
+        let (watch, minute, config) = (PadWatch::default(), Duration::from_secs(60), PadsConfig::default());
+        let as_hub = |used| {
+            let table = table(TableState::Active, used);
+            TableStatus { table: TableId::new([2; 16]), side: TableSide::Hub, ..table }
+        };
+        assert!(watch.look(&[table(TableState::Active, 0), as_hub(0)], minute, &config).is_empty());
+        let told = watch.look(&[table(TableState::Active, 0), as_hub(950_000)], minute, &config);
+        assert_eq!(told.len(), 2, "the lanes of one table: {told:?}");
+        assert!(told.iter().all(|(_, text)| text.contains("as our client")), "{told:?}");
+        let left: Vec<_> = watch.forecasts().iter().map(|pad| (pad.side, pad.lane, pad.left_bytes)).collect();
+        let expected = [
+            (TableSide::Hub, Lane::Up, 50_000),
+            (TableSide::Hub, Lane::Down, 50_000),
+            (TableSide::Client, Lane::Up, 1_000_000),
+            (TableSide::Client, Lane::Down, 1_000_000),
+        ];
+        assert_eq!(left, expected);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use dske_protocol::{
     post::Letter,
     refusal::Refusal,
 };
-use dske_storage::{HoldWant, OutboxId, OutboxItem, Store, effects};
+use dske_storage::{HoldWant, OutboxId, OutboxItem, Store, TableSide, effects};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use crate::clock::{Clock, now_ms};
@@ -55,8 +55,9 @@ impl Pads {
                 PadEffect::Release { range, forged_blocks } => self.store.release(range, forged_blocks),
                 PadEffect::Mint { ticket, wants } => self.mint(ticket, &wants),
                 PadEffect::Commit { ticket, record } => self.commit(ticket, *record),
-                PadEffect::Marks { ticket, peer, table, reserve } => {
-                    let reply = self.store.marks(peer, table, reserve);
+                PadEffect::Marks { ticket, peer, own, table, reserve } => {
+                    let side = TableSide::that_allocates(own);
+                    let reply = self.store.marks(peer, side, table, reserve);
                     self.answer(async move {
                         let result = reply
                             .await
@@ -83,7 +84,9 @@ impl Pads {
                     });
                 }
                 PadEffect::Open(table) => self.store.open_table(&table),
-                PadEffect::Close(peer) => self.store.close_tables(peer),
+                PadEffect::Close { peer, own } => {
+                    self.store.close_tables(peer, TableSide::that_allocates(own));
+                }
                 PadEffect::Shut(table) => self.store.shut_table(&table),
                 PadEffect::Leave(table) => self.store.leave_table(&table),
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use dske_protocol::ids::{BlockId, Lane, Name, NodeId};
-use dske_storage::{ModuleRecord, TableStatus};
+use dske_storage::{ModuleRecord, TableSide, TableStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Role;
@@ -24,7 +24,7 @@ pub struct Status {
     pub policy: Option<PolicyStatus>,
     /// Every table, with its lanes.
     pub tables: Vec<TableStatus>,
-    /// Hubs of a client, clients of a hub.
+    /// Hubs of a client, clients of a hub. A peer that is both stands in it twice, once in each role.
     pub peers: Vec<PeerStatus>,
     /// Modules and their custody.
     pub modules: Vec<ModuleRecord>,
@@ -88,13 +88,15 @@ pub struct QuotaStatus {
     pub limit: String,
 }
 
-/// One lane of all active tables with a peer, and what is to be expected of it.
+/// One lane of all active tables with a peer of which this node is one end, and what is to be expected of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PadForecast {
     /// The peer's id.
     pub node: NodeId,
     /// What it is called.
     pub peer: Name,
+    /// Which end this node is: a peer may be its hub and its client, in different tables.
+    pub side: TableSide,
     /// Which lane.
     pub lane: Lane,
     /// Bytes left.
@@ -139,7 +141,8 @@ pub struct NodeStatus {
 /// A client's parameters and the four thresholds (§4.2) that they give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStatus {
-    /// Hubs used for a key.
+    /// Hubs used for a key. A client that is a hub as well is none for its own keys: where one is known, this is what
+    /// is left for it.
     pub n: u8,
     /// Shares needed.
     pub k: u8,
@@ -153,7 +156,8 @@ pub struct PolicyStatus {
     pub injection: u8,
     /// Hubs needed to stop agreement: min(n − k + 1, k_B).
     pub disruption: u8,
-    /// Hubs that can serve right now: connected, with an active table, not excluded.
+    /// Hubs that can serve right now, connected, with an active table, not excluded; with any client that is known, as
+    /// for `n`.
     pub usable: u8,
 }
 

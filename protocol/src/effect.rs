@@ -4,7 +4,7 @@
 //! order of checks; whoever executes the effects holds the pads.
 
 use crate::{
-    ids::{BlockId, NodeId, PadRange, TableId},
+    ids::{BlockId, Lane, NodeId, PadRange, TableId},
     limits::LimitsRecord,
     message::{Agreement, Identity},
     pad::PadBytes,
@@ -28,11 +28,14 @@ pub enum Usage {
     Sync,
 }
 
-/// A wish for a fresh run of the lane that we allocate towards a peer.
+/// A wish for a fresh run of a lane that we allocate towards a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
     /// The peer.
     pub peer: NodeId,
+    /// Which lane: up where the peer is to be our hub, down where it is to be our client. It may be both, in
+    /// different tables.
+    pub lane: Lane,
     /// Bytes wanted.
     pub bytes: u64,
     /// What for.
@@ -60,7 +63,7 @@ pub enum MintRefusal {
         /// Bytes needed.
         needed: u64,
     },
-    /// There is no active table with this peer.
+    /// There is no active table with this peer in which we allocate the lane that was asked for.
     NoTable {
         /// With whom.
         peer: NodeId,
@@ -117,6 +120,8 @@ pub enum PadEffect {
         ticket: Ticket,
         /// With whom the table must be shared.
         peer: NodeId,
+        /// The lane that we must allocate in it: up as the client, down as the hub.
+        own: Lane,
         /// The table.
         table: TableId,
         /// Reserve ahead first, so that the mark covers what will be handed out next.
@@ -144,7 +149,12 @@ pub enum PadEffect {
     /// The marks of a table have been compared: from now on it may be used.
     Open(TableId),
     /// The connection is gone: what the peer sends under its tables is refused until they are compared again.
-    Close(NodeId),
+    Close {
+        /// The peer.
+        peer: NodeId,
+        /// Only tables in which we allocate this lane: those of the other side are another desk's.
+        own: Lane,
+    },
     /// The same for one table, whose comparison has lapsed.
     Shut(TableId),
     /// A table that the peer does not use any more: nothing is taken from it until it is compared again.

@@ -282,9 +282,11 @@ impl Hub {
     }
 
     /// Takes up what an account had spent before a restart; after [`Hub::set_limits`], [`Hub::set_lanes`] and
-    /// [`Hub::set_limits_of_receivers`].
+    /// [`Hub::set_limits_of_receivers`]. Accounts of the node's other role are not its own.
     pub fn restore(&mut self, now: Time, spending: Spending) {
-        self.budgets.restore(now, spending, self.quota_of(&spending.account));
+        if spending.account.is_of_hub() {
+            self.budgets.restore(now, spending, self.quota_of(&spending.account));
+        }
     }
 
     /// The quota of an account, whoever has set it.

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     effect::{EstablishedIdentity, MintRefusal, PadEffect, PadOutcome, Record, Ticket, Usage, Want},
-    ids::{NodeId, PadRange},
+    ids::{Lane, NodeId, PadRange},
     message::{Identity, IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified, seal},
     pad::TAG_KEY_BYTES,
     params::Time,
@@ -283,13 +283,16 @@ impl IdentityDesk {
         deadline: Time,
     ) {
         let id = InquiryId(self.number());
+        // What a hub says of itself does not count, so it is not asked.
+        let hubs: Vec<NodeId> = hubs.into_iter().filter(|hub| subject != Subject::Node(*hub)).collect();
         let asked: BTreeMap<_, _> = hubs.iter().map(|&hub| (hub, None)).collect();
         let silent = asked.keys().copied().collect();
         let (claims, unsigned) = (BTreeMap::new(), BTreeMap::new());
         self.inquiries.insert(id, Inquiry { subject, known, asked, silent, claims, unsigned, deadline });
         for hub in hubs {
             // One by one: a hub whose pad is used up must not keep the others from being asked.
-            let wants = vec![Want { peer: hub, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
+            let wants =
+                vec![Want { peer: hub, lane: Lane::Up, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
             let ticket = self.begin(Job::Mint { inquiry: id, hub });
             self.effects.push_back(IdentityEffect::Pad(PadEffect::Mint { ticket, wants }));
         }
@@ -353,9 +356,13 @@ impl IdentityDesk {
                         return self.give_up_on(inquiry, hub);
                     }
                     if let Some(open) = self.inquiries.get_mut(&inquiry) {
-                        let fits = known.as_ref().is_none_or(|known| open.is_about(&known.identity));
+                        // A hub does not serve itself, so it has nothing to say of itself.
+                        let counts = |known: &KnownClient| {
+                            open.is_about(&known.identity) && known.identity.node != hub
+                        };
+                        let fits = known.as_ref().is_none_or(counts);
                         open.silent.remove(&hub);
-                        // An answer about somebody else is no claim, but it is an answer.
+                        // An answer about somebody else, or about itself, is no claim, but it is an answer.
                         open.claims.insert(hub, known.filter(|_| fits));
                         if open.is_certain(self.k_min) {
                             open.deadline = open.deadline.min(now + STRAGGLERS);

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     effect::{PadEffect, PadOutcome, Record, Ticket, Usage, Want},
-    ids::{NodeId, PadRange},
+    ids::{Lane, NodeId, PadRange},
     message::{LimitsAnswer, LimitsOrder, Unverified, seal},
     pad::TAG_KEY_BYTES,
     params::Time,
@@ -308,7 +308,8 @@ impl LimitsDesk {
         at.due = now + at.pause;
         let limits = at.wanted.clone();
         at.telling = Some(Telling { version, limits, range: None, until: now + PATIENCE });
-        let wants = vec![Want { peer: hub, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
+        let wants =
+            vec![Want { peer: hub, lane: Lane::Up, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
         let ticket = self.begin(Job::Mint { hub });
         self.pad_effect(PadEffect::Mint { ticket, wants });
     }

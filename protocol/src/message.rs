@@ -151,6 +151,8 @@ impl Agreement {
             && self.purpose.len() <= PURPOSE_BYTES_MAX
             && (1..=ROSTER_MAX).contains(&self.roster.len())
             && distinct(&self.roster)
+            // A hub serves others: it shares no pads with itself, and what it passed on to itself would be no share.
+            && !self.roster.iter().any(|hub| *hub == self.sender || self.receivers.contains(hub))
             && (1..=self.n()).contains(&self.k)
             && (1..=KEY_BYTES_MAX).contains(&u64::from(self.key_bytes))
             && self.content.is_well_formed(self.key_bytes)
@@ -447,8 +449,12 @@ pub fn claimed_range(sealed: &[u8]) -> Option<PadRange> {
 /// Encodes a message and tags it.
 ///
 /// # Errors
-/// If the body has no encoding; the bodies here all have one.
+/// If the body names a run of a lane that is not that of its kind, and its reader would refuse it; if it has no
+/// encoding, which the bodies here all have. The tag key is erased either way.
 pub fn seal<T: Tagged>(body: &T, key: TagKey) -> Result<Vec<u8>, DecodeError> {
+    if body.range().lane != T::LANE {
+        return Err(DecodeError);
+    }
     let mut bytes = vec![T::KIND];
     codec::encode_into(body, &mut bytes)?;
     let tag = key.tag(&[], &bytes);
@@ -628,11 +634,13 @@ mod tests {
     #[test]
     fn ill_formed_agreements_are_refused() {
         type Change = fn(&mut Agreement);
-        let changes: [Change; 9] = [
+        let changes: [Change; 11] = [
             |a| a.k = 0,
             |a| a.k = 4,
             |a| a.roster.clear(),
             |a| a.roster[1] = a.roster[0],
+            |a| a.roster[1] = a.sender,
+            |a| a.roster[1] = a.receivers[0],
             |a| a.receivers.clear(),
             |a| a.receivers.push(a.sender),
             |a| a.key_bytes = 0,
@@ -657,5 +665,16 @@ mod tests {
         bad.range.offset = u64::MAX;
         let bytes = seal(&bad, TagKey::new([7; 32])).unwrap();
         assert!(Unverified::<KeyRequest>::decode(bytes).is_err());
+    }
+
+    #[test]
+    fn nothing_is_sealed_under_a_lane_that_is_not_that_of_its_kind() {
+        let mut bad = request();
+        bad.range.lane = Lane::Down;
+        assert_eq!(seal(&bad, TagKey::new([7; 32])), Err(DecodeError));
+        let KeyRequest { range, agreement, .. } = bad;
+        let key_tag = Tag::new([4; 16]);
+        let instruction = KeyInstruction { range, agreement, key_tag, share: Blob(vec![0; 64]) };
+        assert!(seal(&instruction, TagKey::new([7; 32])).is_ok());
     }
 }

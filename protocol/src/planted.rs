@@ -56,11 +56,13 @@ pub enum Fault {
     ForgeriesEndRounds,
     AnybodyHasAVoice,
     SessionLostByOne,
+    MintsFromEitherSide,
+    ClosesEitherSide,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 47] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -106,6 +108,8 @@ impl Fault {
         Self::ForgeriesEndRounds,
         Self::AnybodyHasAVoice,
         Self::SessionLostByOne,
+        Self::MintsFromEitherSide,
+        Self::ClosesEitherSide,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

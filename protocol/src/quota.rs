@@ -251,6 +251,14 @@ impl Account {
         }
     }
 
+    /// Whether a hub keeps it; the others are a client's. A node that is both has one ledger for both.
+    pub fn is_of_hub(&self) -> bool {
+        match self {
+            Self::Pair { .. } | Self::Identity { .. } | Self::Limit { .. } | Self::Unnamed { .. } => true,
+            Self::Lane { .. } | Self::Introduction { .. } => false,
+        }
+    }
+
     /// The first and the last account that the payer can have beside this one.
     fn kin(&self) -> std::ops::RangeInclusive<Self> {
         let (least, most) = (NodeId::new([0; 32]), NodeId::new([0xff; 32]));

@@ -273,8 +273,12 @@ impl Receiver {
         self.quotas = quotas;
     }
 
-    /// Takes up what an account had spent before a restart; after [`Receiver::set_quotas`].
+    /// Takes up what an account had spent before a restart; after [`Receiver::set_quotas`]. Accounts of the node's
+    /// other role are not its own.
     pub fn restore(&mut self, now: Time, spending: Spending) {
+        if spending.account.is_of_hub() {
+            return;
+        }
         let quota = match spending.account {
             Account::Introduction { .. } => self.introductions(),
             account => self.quotas.of(&account),

@@ -22,7 +22,7 @@ pub(crate) use self::share_out::close_round;
 pub use self::{
     io::{AgreedKey, SenderEffect, SenderInput},
     round::RoundWish,
-    wish::{HubChoice, KeyWish},
+    wish::{HubChoice, KeyWish, serving},
 };
 use self::{
     round::Round,
@@ -192,7 +192,11 @@ impl Sender {
 
     fn mint(&mut self, minting: Minting) {
         let bytes = minting.agreement.burned_bytes(Lane::Up);
-        let wants = minting.hubs.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
+        let wants = minting
+            .hubs
+            .iter()
+            .map(|&peer| Want { peer, lane: Lane::Up, bytes, usage: Usage::Key })
+            .collect();
         let ticket = self.ticket();
         self.minting.insert(ticket, minting);
         self.effects.push_back(SenderEffect::Pad(PadEffect::Mint { ticket, wants }));

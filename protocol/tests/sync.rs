@@ -228,7 +228,7 @@ impl<S: SyncSide> End<S> {
                 self.open = true;
                 return None;
             }
-            PadEffect::Close(_) | PadEffect::Shut(_) | PadEffect::Leave(_) => {
+            PadEffect::Close { .. } | PadEffect::Shut(_) | PadEffect::Leave(_) => {
                 self.open = false;
                 return None;
             }

@@ -60,7 +60,9 @@ impl Network {
         let pads = Pads::OneWay(lane_bytes);
         let (name, root): (Name, _) = private_root("bench")?;
         let clients = 2;
-        let plan = Plan { name, root, hubs, clients, k, pads, deadline: None, port: None, metrics: false };
+        let peers = 0;
+        let plan =
+            Plan { name, root, hubs, clients, peers, k, pads, deadline: None, port: None, metrics: false };
         let table = pads.table_bytes();
         // Both ends of every table.
         let all = table * u64::from(hubs) * u64::from(clients) * 2;

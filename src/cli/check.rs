@@ -7,7 +7,7 @@ use dske_node::{
     config::Role,
     status::{Level, Status},
 };
-use dske_storage::TableState;
+use dske_storage::{TableSide, TableState};
 
 use crate::cli::output::printable;
 
@@ -131,7 +131,7 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
             }
             TableState::Active | TableState::Spent => {
                 for lane in &table.lanes {
-                    let pad = pads.entry((&table.peer_name, lane.lane)).or_default();
+                    let pad = pads.entry((&table.peer_name, table.side, lane.lane)).or_default();
                     if table.state == TableState::Active {
                         pad.0 = pad.0.saturating_add(lane.left).saturating_add(lane.reserved);
                         pad.1 = pad.1.saturating_add(lane.bytes);
@@ -142,7 +142,9 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
         }
     }
     let mut least = 100;
-    for ((peer, lane), (left_bytes, bytes)) in pads {
+    let both = status.node.roles.len() > 1;
+    let as_end = |side: TableSide| if both { format!(" as {side}") } else { String::new() };
+    for ((peer, side, lane), (left_bytes, bytes)) in pads {
         let left = percent(left_bytes, bytes);
         least = least.min(left);
         let severity = match left {
@@ -150,7 +152,7 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
             left if left < u64::from(limits.warn_left) => Severity::Warning,
             _ => continue,
         };
-        verdict.add(severity, format!("pad {lane} with {peer} has {left}% left"));
+        verdict.add(severity, format!("pad {lane}{} with {peer} has {left}% left", as_end(side)));
     }
     for pad in &status.pads {
         let severity = match pad.level {
@@ -164,8 +166,10 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
             verdict.add(
                 severity,
                 format!(
-                    "pad {} with {} is empty in {days} d {hours} h at the present rate",
-                    pad.lane, pad.peer
+                    "pad {}{} with {} is empty in {days} d {hours} h at the present rate",
+                    pad.lane,
+                    as_end(pad.side),
+                    pad.peer
                 ),
             );
         }

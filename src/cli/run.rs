@@ -1,7 +1,12 @@
 //! `dske run`: the node, in the foreground, until Ctrl-C or SIGTERM; with a screen, until its terminal is closed as well.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
-use dske_node::{DataDir, NodeReady, config::Config};
+use dske_node::{
+    DataDir, NodeReady,
+    config::{Config, Role},
+};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
 use tokio::sync::watch;
 
@@ -17,7 +22,7 @@ use crate::cli::{
 /// Arguments of `dske run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Refuse to start unless the node has this role
+    /// Start in this role alone, where the node has both; refuse where it does not have it
     #[arg(long, value_enum)]
     role: Option<RoleChoice>,
     /// Show the dashboard; the log goes to node.log in the data directory
@@ -46,14 +51,15 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<()> {
         bind_to(parent)?;
     }
     let dir = context.dir()?;
-    let config = context.config(&dir, &args.node)?.config;
+    let mut config = context.config(&dir, &args.node)?.config;
     dske_node::check_access(&dir, context.globals.config.as_deref())?;
-    if let Some(role) = args.role
-        && !config.node.roles.contains(&role.into())
-    {
-        let message = format!("{} is not a {}", config.node.name, dske_node::config::Role::from(role));
-        return Err(CliError::new("dske::config::role", exit::CONFIG, message)
-            .help("a data directory keeps its role; make another one with `dske init`"));
+    if let Some(role) = args.role.map(Role::from) {
+        if !config.node.roles.contains(&role) {
+            let message = format!("{} is not a {role}", config.node.name);
+            return Err(CliError::new("dske::config::role", exit::CONFIG, message)
+                .help("a data directory keeps its roles; make another one with `dske init`"));
+        }
+        config.node.roles = BTreeSet::from([role]);
     }
     if args.tui {
         top::check_terminal()?;

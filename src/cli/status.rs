@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use dske_node::{
+    config::Role,
     control::{Reply, Request},
     status::Status,
 };
+use dske_storage::{LaneStatus, TableSide};
 
 use crate::cli::{
     check,
@@ -57,6 +59,24 @@ fn fetch(context: &Context) -> Result<Status> {
     }
 }
 
+/// What is left and used of the tables of one side, which is told where there may be two.
+fn pads(status: &Status, side: TableSide, both: bool) -> String {
+    let tables = || status.tables.iter().filter(move |table| table.side == side);
+    let bytes = |select: fn(&LaneStatus) -> u64| -> u64 {
+        tables().flat_map(|table| &table.lanes).map(select).fold(0, u64::saturating_add)
+    };
+    format!(
+        "  pads{}: {} tables, {} left of {}; used {} for keys, {} for identity, {} for sync",
+        if both { format!(" as {side}") } else { String::new() },
+        tables().count(),
+        units::size(bytes(|lane| lane.left.saturating_add(lane.reserved))),
+        units::size(bytes(|lane| lane.bytes)),
+        units::size(bytes(|lane| lane.used_key)),
+        units::size(bytes(|lane| lane.used_identity)),
+        units::size(bytes(|lane| lane.used_sync)),
+    )
+}
+
 /// A few lines for a person; the whole is in `--json`, the picture in `top`.
 fn summary(status: &Status) -> String {
     let node = &status.node;
@@ -83,20 +103,23 @@ fn summary(status: &Status) -> String {
                 .map_or_else(|| "no key can be agreed; none".to_owned(), |margin| margin.to_string()),
         ));
     }
-    let connected = status.peers.iter().filter(|peer| peer.connected).count();
-    lines.push(format!("  {connected} of {} peers connected", status.peers.len()));
-    let bytes = |select: fn(&dske_storage::LaneStatus) -> u64| -> u64 {
-        status.tables.iter().flat_map(|table| &table.lanes).map(select).fold(0, u64::saturating_add)
-    };
-    lines.push(format!(
-        "  pads: {} tables, {} left of {}; used {} for keys, {} for identity, {} for sync",
-        status.tables.len(),
-        units::size(bytes(|lane| lane.left.saturating_add(lane.reserved))),
-        units::size(bytes(|lane| lane.bytes)),
-        units::size(bytes(|lane| lane.used_key)),
-        units::size(bytes(|lane| lane.used_identity)),
-        units::size(bytes(|lane| lane.used_sync)),
-    ));
+    for role in [Role::Hub, Role::Client] {
+        let peers = || status.peers.iter().filter(move |peer| peer.role == role);
+        if peers().next().is_some() {
+            let connected = peers().filter(|peer| peer.connected).count();
+            lines.push(format!("  {connected} of {} {role}s connected", peers().count()));
+        }
+    }
+    let both = node.roles.len() > 1;
+    for side in [TableSide::Client, TableSide::Hub] {
+        let role = match side {
+            TableSide::Client => Role::Client,
+            TableSide::Hub => Role::Hub,
+        };
+        if node.roles.contains(&role) || status.tables.iter().any(|table| table.side == side) {
+            lines.push(pads(status, side, both));
+        }
+    }
     let counters = status.counters;
     lines.push(format!(
         "  keys: {} sent, {} received, {} aborted; shares forwarded {}, forged messages {}, false shares {}",

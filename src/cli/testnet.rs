@@ -22,7 +22,7 @@ use crate::{
 /// `dske testnet …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum TestnetCommand {
-    /// Make and start one: hubs p1, p2, …, clients alice, bob, …
+    /// Make and start one: hubs p1, p2, …, clients alice, bob, …, or with --peers nodes that are both
     Up(UpArgs),
     /// Stop one and remove everything of it
     Down {
@@ -96,9 +96,12 @@ pub(crate) struct UpArgs {
     /// Number of clients
     #[arg(long, default_value_t = 2)]
     clients: u8,
-    /// Shares needed for a key
-    #[arg(short, default_value_t = 3)]
-    k: u8,
+    /// Instead of hubs and clients: so many nodes that are hub and client, each enrolled with each other
+    #[arg(long, value_name = "N", conflicts_with_all = ["hubs", "clients"])]
+    peers: Option<u8>,
+    /// Shares needed for a key; 3, or with --peers a majority of the N - 2 hubs that a key has
+    #[arg(short)]
+    k: Option<u8>,
     /// Pad bytes of each hub and client, both directions together
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = units::parse_size)]
     pads: u64,
@@ -108,6 +111,14 @@ pub(crate) struct UpArgs {
     /// Have every node answer monitoring over HTTP, on a port of its own
     #[arg(long)]
     metrics: bool,
+}
+
+/// Shares needed for a key of a testnet of hubs and clients.
+const K: u8 = 3;
+
+/// The same among peers: more than half of the hubs that a key has, which are all nodes but its sender and its receiver.
+pub(crate) fn majority_among_peers(peers: u8) -> u8 {
+    peers.saturating_sub(2) / 2 + 1
 }
 
 /// `dske testnet chaos NODE …`
@@ -138,9 +149,17 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
     let began = Instant::now();
     let name = args.net.name(context).clone();
     let root = Descriptor::root_of(&name)?;
-    let UpArgs { hubs, clients, k, pads: pad_bytes, port, metrics, .. } = *args;
+    let UpArgs { pads: pad_bytes, port, metrics, .. } = *args;
+    let (hubs, clients, peers) = match args.peers {
+        Some(peers) => (0, 0, peers),
+        None => (args.hubs, args.clients, 0),
+    };
+    let k = args.k.unwrap_or_else(|| args.peers.map_or(K, majority_among_peers));
     let pads = Pads::BothWays(pad_bytes);
-    let plan = Plan { name, root, hubs, clients, k, pads, deadline: None, port, metrics };
+    let plan = Plan { name, root, hubs, clients, peers, k, pads, deadline: None, port, metrics };
+    if args.peers == Some(0) {
+        return Err(CliError::usage("a testnet of no peers has no nodes"));
+    }
     let runtime = interrupt::runtime()?;
     let interrupt = Interrupt::listen(&runtime)?;
     let net = Net::up(&plan, Lifetime::Detached, &runtime, &interrupt)?.keep();
@@ -212,7 +231,7 @@ fn list(context: &Context) -> Result<()> {
         table.add_row([
             net.name.to_string(),
             node.name.to_string(),
-            node.role.to_string(),
+            node.roles(),
             node.port.to_string(),
             node.metrics.map_or_else(|| "-".to_owned(), |port| port.to_string()),
             process,
@@ -238,8 +257,11 @@ fn restart(net: Descriptor, name: &Name, context: &Context) -> Result<()> {
 }
 
 fn chaos(node: &NodeEntry, how: ChaosChoice, context: &Context) -> Result<()> {
-    if node.role != dske_node::config::Role::Hub {
-        return Err(CliError::usage(format!("{} is a client: only hubs can misbehave so far", node.name)));
+    if !node.has(dske_node::config::Role::Hub) {
+        return Err(CliError::usage(format!(
+            "{} is a client alone: only hubs can misbehave so far",
+            node.name
+        )));
     }
     let chaos = match how {
         ChaosChoice::FalseShares => Chaos::FalseShares,

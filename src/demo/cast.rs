@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dske_node::{control::Client, status::Status};
+use dske_node::{config::Role, control::Client, status::Status};
 use dske_protocol::ids::{Lane, Name};
+use dske_storage::TableSide;
 
 use crate::{
     cli::error::{CliError, Result},
@@ -30,7 +31,7 @@ impl Cast {
     pub(crate) async fn assemble(net: &Descriptor) -> Result<Self> {
         let mut cast = Self::default();
         let deadline = tokio::time::Instant::now() + NOTICE_WAIT;
-        for node in net.with_role(dske_node::config::Role::Client) {
+        for node in net.with_role(Role::Client) {
             cast.clients.insert(node.name.clone(), await_node(node, deadline).await?);
         }
         Ok(cast)
@@ -50,6 +51,11 @@ impl Cast {
         agree(sender, &mut receivers, order).await
     }
 
+    /// A client is asked nothing any more.
+    pub(crate) fn without(&mut self, name: &Name) {
+        self.clients.remove(name);
+    }
+
     /// A client's status.
     pub(crate) async fn status(&mut self, name: &Name) -> Result<Status> {
         snapshot(self.clients.get_mut(name).ok_or_else(|| missing(name))?).await
@@ -61,8 +67,10 @@ impl Cast {
         let deadline = Instant::now() + NOTICE_WAIT;
         let names: Vec<Name> = self.clients.keys().cloned().collect();
         for name in names {
-            let connected =
-                |status: Status| status.peers.iter().any(|peer| peer.name == *hub && peer.connected);
+            let connected = |status: Status| {
+                let mut hubs = status.peers.iter().filter(|peer| peer.role == Role::Hub);
+                hubs.any(|peer| peer.name == *hub && peer.connected)
+            };
             while connected(self.status(&name).await?) && Instant::now() < deadline {
                 tokio::time::sleep(LOOK_PAUSE).await;
             }
@@ -94,7 +102,7 @@ pub(crate) fn burned(status: &Status) -> BTreeMap<Name, u64> {
     let up = |lane: &&dske_storage::LaneStatus| lane.lane == Lane::Up;
     let of = |table: &dske_storage::TableStatus| table.lanes.iter().find(up).map_or(0, |lane| lane.used_key);
     let mut burned = BTreeMap::new();
-    for table in &status.tables {
+    for table in status.tables.iter().filter(|table| table.side == TableSide::Client) {
         *burned.entry(table.peer_name.clone()).or_default() += of(table);
     }
     burned

@@ -73,11 +73,13 @@ impl Report {
         if self.out.json {
             return Ok(());
         }
-        let Plan { hubs, clients, k, .. } = plan;
+        let Plan { hubs, clients, peers, k, .. } = plan;
         let pads = units::size(plan.pads.table_bytes());
-        self.out.line(format_args!(
-            "{hubs} hubs, {clients} clients, k = {k}, pads of {pads}: separate processes on loopback"
-        ))
+        let nodes = match peers {
+            0 => format!("{hubs} hubs, {clients} clients"),
+            peers => format!("{peers} nodes, each hub and client of each other"),
+        };
+        self.out.line(format_args!("{nodes}, k = {k}, pads of {pads}: separate processes on loopback"))
     }
 
     /// Adds a step and tells it.

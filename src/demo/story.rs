@@ -3,7 +3,10 @@
 
 use std::time::Instant;
 
-use dske_node::control::{Chaos, Reply, Request};
+use dske_node::{
+    config::Role,
+    control::{Chaos, Reply, Request},
+};
 use dske_protocol::ids::Name;
 use tokio::runtime::Runtime;
 
@@ -35,6 +38,8 @@ pub(crate) struct Story {
     net: Net,
     cast: Cast,
     plan: Plan,
+    /// The hubs of a key between alice and bob.
+    hubs: Vec<Name>,
     alice: Name,
     bob: Name,
     carol: Name,
@@ -50,12 +55,26 @@ impl Story {
     ) -> Result<Self> {
         let began = Instant::now();
         let net = Net::up(&plan, Lifetime::Bound, runtime, interrupt)?;
-        let modules = u32::from(plan.hubs) * u32::from(plan.clients);
+        let modules = plan.modules();
         let result =
             format!("{modules} modules made, imported and acknowledged; every client reaches every hub");
         report.add("start", began, Outcome::of(true, result))?;
         let cast = runtime.block_on(interrupt.or(Cast::assemble(net.descriptor())))?;
-        Ok(Self { net, cast, plan, alice: name("alice")?, bob: name("bob")?, carol: name("carol")? })
+        let (alice, bob, carol) = (name("alice")?, name("bob")?, name("carol")?);
+        let hubs = net.descriptor().with_role(Role::Hub).map(|hub| hub.name.clone());
+        let hubs = hubs.filter(|hub| *hub != alice && *hub != bob).collect();
+        Ok(Self { net, cast, plan, hubs, alice, bob, carol })
+    }
+
+    /// How many hubs a key of alice with these has: a receiver that is a hub is none of it.
+    fn hubs_with(&self, to: &[&Name]) -> u8 {
+        let serves = |hub: &&Name| !to.contains(hub);
+        u8::try_from(self.hubs.iter().filter(serves).count()).unwrap_or(u8::MAX)
+    }
+
+    fn hub(&self, place: u8) -> Result<Name> {
+        let hub = self.hubs.get(usize::from(place).saturating_sub(1));
+        hub.cloned().ok_or_else(|| CliError::new("dske::demo", 1, format!("there is no hub number {place}")))
     }
 
     /// Plays it.
@@ -67,14 +86,15 @@ impl Story {
             self.key(report, bits, &bob, &[&alice], &Expected::AllHubs).await?;
         }
         self.key(report, 256, &alice, &[&bob, &carol], &Expected::AllHubs).await?;
-        let hubs = self.plan.hubs;
-        let (last, liar) = (hub(hubs)?, hub(hubs - 1)?);
+        let hubs = self.plan.hubs_of_a_key();
+        let (last, liar) = (self.hub(hubs)?, self.hub(hubs - 1)?);
         self.stop(report, &last).await?;
         self.lie(report, &liar).await?;
         self.key(report, 256, &alice, &[&bob], &Expected::Liar(liar)).await?;
         // One honest hub fewer than k is left.
         for place in (self.plan.k..=hubs - 2).rev() {
-            self.stop(report, &hub(place)?).await?;
+            let hub = self.hub(place)?;
+            self.stop(report, &hub).await?;
         }
         self.abort(report, 256, &alice, &bob).await
     }
@@ -117,7 +137,10 @@ impl Story {
                 burned_bytes: Some(agreed.burned_bytes),
                 ..Outcome::of(
                     agreed.equal && least >= u32::from(self.plan.k),
-                    format!("{least} of {} hubs claim each client alike; first key agreed", self.plan.hubs),
+                    format!(
+                        "{least} of {} hubs claim each client alike; first key agreed",
+                        self.plan.hubs_of_a_key()
+                    ),
                 )
             },
         };
@@ -146,7 +169,12 @@ impl Story {
             Ok(agreed) => Outcome {
                 took: Some(agreed.took),
                 burned_bytes: Some(agreed.burned_bytes),
-                ..expected.judge(&agreed, cost_bytes(bits, to.len()), &spent(&before, &after), self.plan.hubs)
+                ..expected.judge(
+                    &agreed,
+                    cost_bytes(bits, to.len()),
+                    &spent(&before, &after),
+                    self.hubs_with(to),
+                )
             },
         };
         let names: Vec<&str> = to.iter().map(|name| name.as_str()).collect();
@@ -172,6 +200,8 @@ impl Story {
     async fn stop(&mut self, report: &mut Report, hub: &Name) -> Result<()> {
         let began = Instant::now();
         self.net.kill(hub)?;
+        // It may have been a client as well.
+        self.cast.without(hub);
         self.cast.notice_gone(hub).await?;
         report.add(&format!("stop {hub}"), began, Outcome::of(true, "killed"))
     }
@@ -198,8 +228,4 @@ fn failed(error: &CliError) -> Outcome {
 
 fn name(text: &str) -> Result<Name> {
     text.parse().map_err(|error| CliError::new("dske::demo", 1, format!("{text}: {error}")))
-}
-
-fn hub(place: u8) -> Result<Name> {
-    name(&format!("p{place}"))
 }

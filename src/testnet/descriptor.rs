@@ -18,7 +18,7 @@ use crate::cli::{
 /// File of the descriptor in a testnet's directory.
 const FILE: &str = "net.json";
 /// Version of its form.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// A testnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +41,8 @@ pub(crate) struct Descriptor {
 pub(crate) struct NodeEntry {
     /// Its name.
     pub(crate) name: Name,
-    /// What it is.
-    pub(crate) role: Role,
+    /// What it is: a hub, a client, or both.
+    pub(crate) roles: Vec<Role>,
     /// Its data directory.
     pub(crate) dir: PathBuf,
     /// Its log.
@@ -59,6 +59,17 @@ pub(crate) struct NodeEntry {
 }
 
 impl NodeEntry {
+    /// Whether it has a role.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Its roles in words.
+    pub(crate) fn roles(&self) -> String {
+        let roles: Vec<String> = self.roles.iter().map(ToString::to_string).collect();
+        roles.join("+")
+    }
+
     /// Its data directory.
     pub(crate) fn data_dir(&self) -> DataDir {
         DataDir::new(self.dir.clone())
@@ -117,7 +128,7 @@ impl Descriptor {
 
     /// The nodes of one role.
     pub(crate) fn with_role(&self, role: Role) -> impl Iterator<Item = &NodeEntry> {
-        self.nodes.iter().filter(move |node| node.role == role)
+        self.nodes.iter().filter(move |node| node.has(role))
     }
 
     /// Writes the descriptor, whole or not at all.
@@ -169,7 +180,7 @@ mod tests {
             Descriptor::new(name.clone(), fs::canonicalize(dir.path()).expect("its path"), 3, 1 << 20);
         let entry = NodeEntry {
             name: "p1".parse().expect("a name"),
-            role: Role::Hub,
+            roles: vec![Role::Hub],
             dir: dir.path().join("p1"),
             log: dir.path().join("p1.log"),
             port: 7001,

@@ -1,4 +1,4 @@
-//! A network of local processes: hubs and clients on loopback, with real modules between them.
+//! A network of local processes on loopback, with real modules between them: hubs and clients, or nodes that are both.
 //!
 //! `dske testnet` keeps one until it is taken down; `dske demo` and `dske bench` have private ones. Whatever
 //! goes wrong on the way up is rolled back: what was started is stopped, what was made is removed.

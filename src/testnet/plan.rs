@@ -10,6 +10,9 @@ use crate::{
     testnet::Pads,
 };
 
+/// The fewest nodes among which every node is hub and client that make sense: with three, a key has one hub, which knows it.
+const PEERS_MIN: u8 = 4;
+
 /// Names of the first clients; further ones are `c7`, `c8`, …
 const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
@@ -25,10 +28,12 @@ pub(crate) struct Plan {
     pub(crate) name: Name,
     /// The directory that holds everything of it; must not exist.
     pub(crate) root: PathBuf,
-    /// Number of hubs.
+    /// Number of nodes that are hubs alone.
     pub(crate) hubs: u8,
-    /// Number of clients.
+    /// Number of nodes that are clients alone.
     pub(crate) clients: u8,
+    /// Number of nodes that are hub and client, each of each other. There are these alone, or hubs and clients.
+    pub(crate) peers: u8,
     /// Shares needed for a key, and k_B.
     pub(crate) k: u8,
     /// Pads of the tables.
@@ -45,13 +50,23 @@ impl Plan {
     /// Checks what the types do not.
     pub(crate) fn check(&self) -> Result<()> {
         let usage = |message: String| Err(CliError::usage(message));
-        if self.hubs == 0 || self.clients == 0 {
+        if self.peers > 0 && self.peers < PEERS_MIN {
+            return Err(CliError::usage(format!(
+                "{} peers leave fewer than two hubs for a key: its sender and its receiver are none of it",
+                self.peers
+            ))
+            .help(format!(
+                "with one hub alone that hub would know every key; take {PEERS_MIN} peers or more"
+            )));
+        }
+        if self.peers == 0 && (self.hubs == 0 || self.clients == 0) {
             return usage("a testnet has at least one hub and one client".into());
         }
-        if self.k == 0 || self.k > self.hubs {
+        let most = self.hubs_of_a_key();
+        if self.k == 0 || self.k > most {
             return usage(format!(
-                "k is {}, but it must lie between 1 and the number of hubs, {}",
-                self.k, self.hubs
+                "k is {}, but it must lie between 1 and the number of hubs that a key can have, {most}",
+                self.k
             ));
         }
         let socket_bytes = self.root.as_os_str().len() + LONGEST_SOCKET.len();
@@ -72,18 +87,32 @@ impl Plan {
         Ok(())
     }
 
-    /// Every node with its role, hubs first.
-    pub(crate) fn nodes(&self) -> Vec<(Name, Role)> {
-        let hubs = (1..=self.hubs).filter_map(|number| Some((format!("p{number}").parse().ok()?, Role::Hub)));
-        let clients =
-            (1..=self.clients).filter_map(|number| Some((client_name(number).parse().ok()?, Role::Client)));
-        hubs.chain(clients).collect()
+    /// The most hubs that a key between two of its clients can have: among peers all but these two.
+    pub(crate) fn hubs_of_a_key(&self) -> u8 {
+        if self.peers > 0 { self.peers.saturating_sub(2) } else { self.hubs }
+    }
+
+    /// Modules between its nodes.
+    pub(crate) fn modules(&self) -> u32 {
+        let [hubs, clients, peers] = [self.hubs, self.clients, self.peers].map(u32::from);
+        hubs * clients + peers * peers.saturating_sub(1)
+    }
+
+    /// Every node with its roles, hubs first.
+    pub(crate) fn nodes(&self) -> Vec<(Name, Vec<Role>)> {
+        let nodes = |count: u8, name: fn(u8) -> String, roles: &'static [Role]| {
+            (1..=count).filter_map(move |number| Some((name(number).parse().ok()?, roles.to_vec())))
+        };
+        let hubs = nodes(self.hubs, |number| format!("p{number}"), &[Role::Hub]);
+        let clients = nodes(self.clients, client_name, &[Role::Client]);
+        let peers = nodes(self.peers, client_name, &[Role::Hub, Role::Client]);
+        hubs.chain(clients).chain(peers).collect()
     }
 
     /// A loopback port for each node, then another for each where they answer monitoring: the run that was asked for, if
     /// all of it is free, or free ones.
     pub(crate) fn ports(&self) -> Result<Vec<u16>> {
-        let nodes = u16::from(self.hubs) + u16::from(self.clients);
+        let nodes = u16::from(self.hubs) + u16::from(self.clients) + u16::from(self.peers);
         let count = if self.metrics { 2 * nodes } else { nodes };
         // All are held until the last is found, so that none comes twice.
         let mut held = Vec::new();
@@ -132,6 +161,7 @@ mod tests {
             root: "/nonexistent/dev".into(),
             hubs,
             clients,
+            peers: 0,
             k,
             pads: Pads::BothWays(1 << 20),
             deadline: None,
@@ -145,6 +175,19 @@ mod tests {
         let nodes = plan(2, 8, 2).nodes();
         let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["p1", "p2", "alice", "bob", "carol", "dave", "erin", "frank", "c7", "c8"]);
+    }
+
+    #[test]
+    fn among_peers_a_key_has_two_hubs_fewer_than_there_are_nodes() {
+        let peers = |peers, k| Plan { peers, ..plan(0, 0, k) };
+        let nodes = peers(4, 2).nodes();
+        assert!(nodes.iter().all(|(_, roles)| *roles == [Role::Hub, Role::Client]), "{nodes:?}");
+        assert_eq!(nodes.len(), 4);
+        assert_eq!((peers(4, 2).hubs_of_a_key(), peers(4, 2).modules()), (2, 12));
+        assert!(peers(4, 2).check().is_ok() && peers(7, 5).check().is_ok());
+        for (count, k) in [(3, 1), (1, 1), (4, 3), (4, 0)] {
+            assert!(peers(count, k).check().is_err_and(|error| error.exit() == 2), "{count} peers, k = {k}");
+        }
     }
 
     #[test]

@@ -51,9 +51,9 @@ pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor
     let ports = plan.ports()?;
     let mut metrics = ports.iter().skip(nodes.len()).copied();
     let mut open = BTreeMap::new();
-    for ((name, role), &port) in nodes.into_iter().zip(&ports) {
+    for ((name, roles), &port) in nodes.into_iter().zip(&ports) {
         interrupt.check()?;
-        let (entry, node) = make_node(&net, plan, name, role, (port, metrics.next()))?;
+        let (entry, node) = make_node(&net, plan, name, roles, (port, metrics.next()))?;
         open.insert(entry.name.clone(), node);
         net.nodes.push(entry);
     }
@@ -71,18 +71,18 @@ fn make_node(
     net: &Descriptor,
     plan: &Plan,
     name: Name,
-    role: Role,
+    roles: Vec<Role>,
     (port, metrics): (u16, Option<u16>),
 ) -> Result<(NodeEntry, Provisioned)> {
     let dir = DataDir::new(net.root.join(name.as_str()));
-    let mut config = Config::new(name.clone(), [role]);
+    let mut config = Config::new(name.clone(), roles.iter().copied());
     let listen = format!("/ip4/127.0.0.1/tcp/{port}");
     config.network.listen =
         vec![listen.parse().map_err(|error| CliError::usage(format!("{listen}: {error}")))?];
     config.metrics.listen = metrics.map(|port| (Ipv4Addr::LOCALHOST, port).into());
     config.policy.k = plan.k;
     config.policy.k_min = plan.k;
-    if role == Role::Hub {
+    if roles.contains(&Role::Hub) {
         // Whoever tries what a network bears is not to be held to a tenth of the pads in a day.
         config.policy.max_peer_use_default = Some(Text(DefaultQuota::None));
     }
@@ -95,7 +95,7 @@ fn make_node(
     let log = net.root.join(format!("{name}.log"));
     let path = dir.path().to_owned();
     let entry =
-        NodeEntry { name, role, dir: path, log, port, metrics, peer_id: me.peer_id.clone(), pid: None };
+        NodeEntry { name, roles, dir: path, log, port, metrics, peer_id: me.peer_id.clone(), pid: None };
     Ok((entry, Provisioned { dir, config, me, store }))
 }
 
@@ -110,7 +110,9 @@ fn modules(
     let all = || open.values();
     let hubs = || all().filter(|node| node.config.node.roles.contains(&Role::Hub));
     let clients = || all().filter(|node| node.config.node.roles.contains(&Role::Client));
-    let pairs = Mutex::new(clients().flat_map(|client| hubs().map(move |hub| (hub, client))));
+    let pairs = clients().flat_map(|client| hubs().map(move |hub| (hub, client)));
+    // A node is no client of its own.
+    let pairs = Mutex::new(pairs.filter(|(hub, client)| hub.me != client.me));
     let failed = AtomicBool::new(false);
     let work = || -> Result<()> {
         loop {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use dske_node::{
     config::Role,
     control::{Client, Reply, Request},
-    status::Status,
+    status::{PeerStatus, Status},
 };
+use dske_storage::{TableSide, TableState, TableStatus};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -44,10 +45,10 @@ pub(crate) async fn await_node(node: &NodeEntry, deadline: Instant) -> Result<Cl
 
 /// Waits until every node answers and every client can use every hub.
 pub(crate) async fn await_net(net: &Descriptor, deadline: Instant) -> Result<()> {
-    let hubs = net.with_role(Role::Hub).count();
     for node in &net.nodes {
         let mut client = await_node(node, deadline).await?;
-        if node.role == Role::Client {
+        if node.has(Role::Client) {
+            let hubs = net.with_role(Role::Hub).filter(|hub| hub.name != node.name).count();
             await_hubs(node, &mut client, hubs, deadline).await?;
         }
     }
@@ -57,7 +58,7 @@ pub(crate) async fn await_net(net: &Descriptor, deadline: Instant) -> Result<()>
 /// Waits until a client can use that many hubs.
 async fn await_hubs(node: &NodeEntry, client: &mut Client, hubs: usize, deadline: Instant) -> Result<()> {
     loop {
-        let usable = snapshot(client).await?.policy.map_or(0, |policy| usize::from(policy.usable));
+        let usable = open_hubs(&snapshot(client).await?);
         if usable >= hubs {
             return Ok(());
         }
@@ -66,6 +67,16 @@ async fn await_hubs(node: &NodeEntry, client: &mut Client, hubs: usize, deadline
         }
         sleep(LOOK_PAUSE).await;
     }
+}
+
+/// Hubs that a client is connected with over a table that is open.
+fn open_hubs(status: &Status) -> usize {
+    let open = |hub: &PeerStatus| {
+        let ours = |table: &&TableStatus| table.peer == hub.node && table.side == TableSide::Client;
+        status.tables.iter().filter(ours).any(|table| table.open && table.state == TableState::Active)
+    };
+    let hubs = status.peers.iter().filter(|peer| peer.role == Role::Hub && peer.connected);
+    hubs.filter(|hub| hub.excluded.is_none() && open(hub)).count()
 }
 
 /// A node's status.

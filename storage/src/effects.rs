@@ -11,7 +11,7 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError},
     records::{BlockRecord, BlockState, BudgetRecord, ExclusionRecord, IdentityRecord, Side},
     secret::SecretBytes,
-    status::Use,
+    status::{TableSide, Use},
     transaction::{self, NewBlock, OutboxId, OutboxItem, Transaction},
 };
 
@@ -86,7 +86,8 @@ fn identity(established: EstablishedIdentity, at_ms: u64) -> IdentityRecord {
 
 /// A machine's wish for a run.
 pub fn want(want: &Want) -> transaction::Want {
-    transaction::Want { peer: want.peer, bytes: want.bytes, usage: usage(want.usage) }
+    let side = TableSide::that_allocates(want.lane);
+    transaction::Want { peer: want.peer, side, bytes: want.bytes, usage: usage(want.usage) }
 }
 
 fn usage(usage: Usage) -> Use {
@@ -130,7 +131,7 @@ pub fn marks_refusal(refusal: MarksRefusal) -> Refusal {
 /// Why a machine gets no fresh run. A failure of the store is logged.
 pub fn mint_refusal(error: MintError) -> MintRefusal {
     match error {
-        MintError::NoTable { peer } => MintRefusal::NoTable { peer },
+        MintError::NoTable { peer, .. } => MintRefusal::NoTable { peer },
         MintError::NotSynced { peer } => MintRefusal::NotSynced { peer },
         MintError::Exhausted { peer, wanted, left } => MintRefusal::Low { peer, left, needed: wanted },
         // The peer named the place: that is its doing, not a fault here.

@@ -15,6 +15,7 @@ use std::{
 
 use dske_protocol::{
     ids::{NodeId, TableId},
+    planted::{Fault, planted},
     sync::Restores,
 };
 
@@ -28,7 +29,7 @@ use crate::{
     outbox::Waiting,
     retire::destroy,
     spool::Spool,
-    status::{TableState, TableStatus},
+    status::{TableSide, TableState, TableStatus},
     table::{Cause, LaneRecord, Table},
     transaction::OutboxId,
 };
@@ -78,9 +79,12 @@ impl State {
         Ok(Some(waiting))
     }
 
-    /// Tables out of which pads for a peer may be taken, in order of activation.
-    pub(crate) fn active_with(&self, peer: NodeId) -> Vec<&Table> {
-        let usable = |table: &&Table| table.record.peer == peer && table.is_active();
+    /// Tables of one side out of which pads for a peer may be taken, in order of activation.
+    pub(crate) fn active_with(&self, peer: NodeId, side: TableSide) -> Vec<&Table> {
+        let ours = |table: &Table| {
+            table.is_shared(peer, side) || (planted(Fault::MintsFromEitherSide) && table.record.peer == peer)
+        };
+        let usable = |table: &&Table| ours(table) && table.is_active();
         let mut tables: Vec<&Table> = self.tables.values().filter(usable).collect();
         tables.sort_by_key(|table| table.record.activation);
         tables

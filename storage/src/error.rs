@@ -11,7 +11,7 @@ use std::{
 
 use dske_protocol::ids::{BlockId, KeyId, NodeId, PadRange, TableId};
 
-use crate::{access::Exposed, open::FORMAT};
+use crate::{access::Exposed, open::FORMAT, status::TableSide};
 
 /// A failure of the store, or a request that it refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -207,11 +207,13 @@ pub enum HoldRefusal {
 /// Why pads could not be taken. Nothing was taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
-    /// There is no active table with that peer.
-    #[error("no active table with {peer}: import or acknowledge a module")]
+    /// There is no active table with that peer of which this node is that end.
+    #[error("no active table with {peer} of which this node is the {side}: import or acknowledge a module")]
     NoTable {
         /// The peer.
         peer: NodeId,
+        /// The end that was asked for.
+        side: TableSide,
     },
     /// There are active tables, but their marks have not been compared since the store was opened.
     #[error("the tables with {peer} have not been compared with it since the start: it has to connect first")]

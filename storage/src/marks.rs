@@ -7,6 +7,7 @@ use dske_protocol::{
     effect::{LaneMarks, SyncRecord},
     ids::{NodeId, PadRange, TableId},
     pad::{PadBytes, TAG_KEY_BYTES},
+    planted::{Fault, planted},
     sync::{Restores, Said},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     lane_state::LaneState,
     ledger::{Draft, compared_key, dealt_with_key, kind, lane_key, node_key, told_key, turn_key, used_key},
     lock_short,
-    status::{Compared, TableState, Use},
+    status::{Compared, TableSide, TableState, Use},
     table::{LaneRecord, Table},
     transaction::Minted,
 };
@@ -27,11 +28,12 @@ use crate::{
 const TAG_KEY: u64 = TAG_KEY_BYTES as u64;
 
 impl Engine {
-    /// How far a table has come. With `reserve` the lane that this node allocates is filled up first, so that its
+    /// How far a table has come, of which this node must be the `side`. With `reserve` the lane that this node allocates is filled up first, so that its
     /// mark covers what will be handed out next. Only the thread that reserves may call it.
     pub(crate) fn marks(
         &self,
         peer: NodeId,
+        side: TableSide,
         table: TableId,
         reserve: bool,
     ) -> Result<LaneMarks, MarksRefusal> {
@@ -40,10 +42,10 @@ impl Engine {
             self.refill(table)?;
         }
         let state = lock_short(&self.state);
-        if state.retired.get(&table).is_some_and(|retired| retired.peer == peer) {
+        if state.retired.get(&table).is_some_and(|retired| retired.peer == peer && retired.side == side) {
             return Err(MarksRefusal::NotActive { state: TableState::Retired.to_string() });
         }
-        let table = state.tables.get(&table).filter(|entry| entry.record.peer == peer);
+        let table = state.tables.get(&table).filter(|entry| entry.is_shared(peer, side));
         let table = table.ok_or(MarksRefusal::UnknownTable)?;
         match &table.record.state {
             _ if table.may_sync() => Ok(self.marks_of(table)),
@@ -77,9 +79,9 @@ impl Engine {
         let (peer, range, file, insertion, record) = {
             let mut state = lock_short(&self.state);
             let entry = state.tables.get_mut(&table).ok_or(StoreError::UnknownTable { table })?;
-            let peer = entry.record.peer;
+            let (peer, side) = (entry.record.peer, entry.record.side);
             if !entry.may_sync() {
-                return Err(MintError::NoTable { peer });
+                return Err(MintError::NoTable { peer, side });
             }
             let lane = entry.own_lane_mut();
             let offset = lane.free_key_place(at).ok_or(MintError::PlaceUsed)?;
@@ -163,10 +165,14 @@ impl Engine {
         }
     }
 
-    /// The connection to a peer is gone: nothing under its tables is accepted until they are compared again.
-    pub(crate) fn close_tables(&self, peer: NodeId) {
+    /// The connection to a peer is gone: nothing under its tables of one side is accepted until they are compared
+    /// again. Those of the other side are closed by whoever compares them, when that hears of it.
+    pub(crate) fn close_tables(&self, peer: NodeId, side: TableSide) {
         let mut state = lock_short(&self.state);
-        let theirs = state.tables.values_mut().filter(|table| table.record.peer == peer);
+        let ours = |table: &&mut Table| {
+            table.is_shared(peer, side) || (planted(Fault::ClosesEitherSide) && table.record.peer == peer)
+        };
+        let theirs = state.tables.values_mut().filter(ours);
         theirs.for_each(|table| table.compared = table.compared.min(Compared::Before));
     }
 }

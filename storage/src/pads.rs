@@ -272,17 +272,17 @@ impl Engine {
     }
 }
 
-/// For every want the first active table with room for all that this request takes from it.
+/// For every want the first active table of its side with room for all that this request takes from it.
 fn choose_tables(state: &State, wants: &[Want]) -> Result<(Vec<TableId>, BTreeMap<TableId, u64>), MintError> {
     let mut totals: BTreeMap<TableId, u64> = BTreeMap::new();
     let mut chosen = Vec::with_capacity(wants.len());
     for want in wants {
-        let Want { peer, bytes, .. } = *want;
+        let Want { peer, side, bytes, .. } = *want;
         if bytes == 0 || bytes > RUN_BYTES_MAX {
             return Err(MintError::BadLength { bytes });
         }
         let (tables, apart): (Vec<_>, Vec<_>) =
-            state.active_with(peer).into_iter().partition(|table| table.may_mint());
+            state.active_with(peer, side).into_iter().partition(|table| table.may_mint());
         let with_it =
             |table: &Table| totals.get(&table.record.table).copied().unwrap_or(0).saturating_add(bytes);
         let Some(table) = tables.iter().find(|table| table.own_lane().fit(with_it(table)).is_some()) else {
@@ -290,7 +290,7 @@ fn choose_tables(state: &State, wants: &[Want]) -> Result<(Vec<TableId>, BTreeMa
             return Err(match left {
                 _ if !apart.is_empty() => MintError::NotSynced { peer },
                 Some(left) => MintError::Exhausted { peer, wanted: bytes, left },
-                None => MintError::NoTable { peer },
+                None => MintError::NoTable { peer, side },
             });
         };
         let total = with_it(table);

@@ -295,8 +295,14 @@ impl SimStore {
     ///
     /// # Errors
     /// As there.
-    pub fn marks(&self, peer: NodeId, table: TableId, reserve: bool) -> Result<LaneMarks, MarksRefusal> {
-        self.engine.marks(peer, table, reserve)
+    pub fn marks(
+        &self,
+        peer: NodeId,
+        side: TableSide,
+        table: TableId,
+        reserve: bool,
+    ) -> Result<LaneMarks, MarksRefusal> {
+        self.engine.marks(peer, side, table, reserve)
     }
 
     /// As [`crate::Store::open_table`].
@@ -315,8 +321,8 @@ impl SimStore {
     }
 
     /// As [`crate::Store::close_tables`].
-    pub fn close_tables(&self, peer: NodeId) {
-        self.engine.close_tables(peer);
+    pub fn close_tables(&self, peer: NodeId, side: TableSide) {
+        self.engine.close_tables(peer, side);
     }
 
     /// As [`crate::Store::skip`].
@@ -426,16 +432,21 @@ impl SimStore {
     }
 
     /// Tables whose marks may be compared and have not been, with their peers.
-    pub fn tables_apart(&self) -> Vec<(NodeId, TableId)> {
+    pub fn tables_apart(&self, side: TableSide) -> Vec<(NodeId, TableId)> {
         let state = lock_short(&self.engine.state);
-        let apart = state.tables.values().filter(|table| table.compared != Compared::Now && table.may_sync());
+        let apart = state
+            .tables
+            .values()
+            .filter(|table| table.record.side == side && table.compared != Compared::Now && table.may_sync());
         apart.map(|table| (table.record.peer, table.record.table)).collect()
     }
 
-    /// Peers with which a table is active and open.
-    pub fn open_peers(&self) -> BTreeSet<NodeId> {
+    /// Peers with which a table is active and open, of which this node is that end.
+    pub fn open_peers(&self, side: TableSide) -> BTreeSet<NodeId> {
         let state = lock_short(&self.engine.state);
-        let open = state.tables.values().filter(|table| table.compared == Compared::Now && table.is_active());
+        let open = state.tables.values().filter(|table| {
+            table.record.side == side && table.compared == Compared::Now && table.is_active()
+        });
         open.map(|table| table.record.peer).collect()
     }
 

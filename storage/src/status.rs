@@ -47,6 +47,23 @@ impl TableSide {
             Self::Client => Lane::Up,
         }
     }
+
+    /// The end that allocates from a lane.
+    pub fn that_allocates(lane: Lane) -> Self {
+        match lane {
+            Lane::Down => Self::Hub,
+            Lane::Up => Self::Client,
+        }
+    }
+}
+
+impl fmt::Display for TableSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hub => "hub",
+            Self::Client => "client",
+        })
+    }
 }
 
 /// Whether a table may be used.

@@ -42,7 +42,7 @@ use crate::{
         ModuleRecord, StreamRecord,
     },
     secret::SecretBytes,
-    status::TableStatus,
+    status::{TableSide, TableStatus},
     transaction::{HoldWant, Minted, OutboxEntry, OutboxId, Transaction, Want},
     wait::wait,
     worker::{EraserBell, PadJob, run_commits, run_erasures, run_pads},
@@ -329,17 +329,18 @@ impl Store {
 
     // -- comparing marks
 
-    /// How far the lanes of a table that is shared with `peer` have come. With `reserve` the lane that this node
+    /// How far the lanes of a table that is shared with `peer` have come, of which this node is the `side`. With `reserve` the lane that this node
     /// allocates is filled up first, so that its mark covers what will be handed out next.
     pub fn marks(
         &self,
         peer: NodeId,
+        side: TableSide,
         table: TableId,
         reserve: bool,
     ) -> Reply<Result<LaneMarks, MarksRefusal>> {
         let (reply, answer) = oneshot::channel();
         match self.ready() {
-            Ok(open) => drop(open.pads.send(PadJob::Marks(peer, table, reserve, reply))),
+            Ok(open) => drop(open.pads.send(PadJob::Marks(peer, side, table, reserve, reply))),
             Err(error) => drop(reply.send(Err(error.into()))),
         }
         answer
@@ -382,11 +383,11 @@ impl Store {
         }
     }
 
-    /// The connection to a peer is gone: what it sends under its tables is refused until their marks are compared
-    /// again.
-    pub fn close_tables(&self, peer: NodeId) {
+    /// The connection to a peer is gone: what it sends under its tables of which this node is the `side` is refused
+    /// until their marks are compared again.
+    pub fn close_tables(&self, peer: NodeId, side: TableSide) {
         if let Ok(engine) = self.engine() {
-            engine.close_tables(peer);
+            engine.close_tables(peer, side);
         }
     }
 

@@ -199,6 +199,11 @@ impl Table {
         self.lane_mut(self.record.side.allocates())
     }
 
+    /// Whether it is shared with this peer, and this node is that end of it.
+    pub(crate) fn is_shared(&self, peer: NodeId, side: TableSide) -> bool {
+        self.record.peer == peer && self.record.side == side
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         self.record.state == TableState::Active
     }

@@ -14,7 +14,7 @@ use crate::{
         ModuleRecord, StreamRecord,
     },
     secret::SecretBytes,
-    status::Use,
+    status::{TableSide, Use},
 };
 
 /// Names one message in the outbox. Never used twice, also after a restart; in order of age.
@@ -37,6 +37,8 @@ pub struct HoldWant {
 pub struct Want {
     /// With whom the table is shared.
     pub peer: NodeId,
+    /// Which end of it this node is: two nodes may be hub and client for each other, in different tables.
+    pub side: TableSide,
     /// Length of the run.
     pub bytes: u64,
     /// What it will be burned for.

@@ -21,6 +21,7 @@ use crate::{
     error::{HoldRefusal, MarksRefusal, MintError, StoreError},
     group::Job,
     lock_short,
+    status::TableSide,
     transaction::{HoldWant, Minted, OutboxId, Want},
 };
 
@@ -40,7 +41,7 @@ pub(crate) enum PadJob {
     Hold(Vec<HoldWant>, oneshot::Sender<Held>),
     Mint(Vec<Want>, oneshot::Sender<Result<Vec<Minted>, MintError>>),
     MintSync(TableId, u64, oneshot::Sender<Result<Minted, MintError>>),
-    Marks(NodeId, TableId, bool, oneshot::Sender<Result<LaneMarks, MarksRefusal>>),
+    Marks(NodeId, TableSide, TableId, bool, oneshot::Sender<Result<LaneMarks, MarksRefusal>>),
     Skip(TableId, u64, oneshot::Sender<Result<(), StoreError>>),
     Refill(TableId),
     ReadOutbox(OutboxId, oneshot::Sender<Result<Option<Vec<u8>>, StoreError>>),
@@ -71,8 +72,8 @@ pub(crate) fn run_pads(
                 refill_low(engine, &wants);
             }
             PadJob::MintSync(table, at, reply) => drop(reply.send(engine.mint_sync(table, at))),
-            PadJob::Marks(peer, table, reserve, reply) => {
-                drop(reply.send(engine.marks(peer, table, reserve)));
+            PadJob::Marks(peer, side, table, reserve, reply) => {
+                drop(reply.send(engine.marks(peer, side, table, reserve)));
             }
             PadJob::Skip(table, to, reply) => drop(reply.send(engine.skip(table, to))),
             PadJob::Refill(table) => refill(engine, table),
@@ -93,7 +94,7 @@ pub(crate) fn run_pads(
 fn refill_low(engine: &Engine, wants: &[Want]) {
     let low: Vec<TableId> = {
         let state = lock_short(&engine.state);
-        let tables = wants.iter().flat_map(|want| state.active_with(want.peer));
+        let tables = wants.iter().flat_map(|want| state.active_with(want.peer, want.side));
         let low = |table: &&crate::table::Table| {
             table.own_lane().reserved() < table.own_lane().chunk_bytes(engine.chunk_bytes_max) / 2
         };

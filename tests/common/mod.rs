@@ -68,6 +68,15 @@ impl Net {
         net
     }
 
+    /// Starts one of nodes that are hub and client for each other.
+    pub(crate) fn of_peers(peers: u8, pads: &str) -> Self {
+        let net = Self::empty();
+        let up = ["testnet", "up", "--peers", &peers.to_string(), "--pads", pads];
+        let output = net.dske(&up).output().unwrap();
+        assert!(output.status.success(), "{}", error(&output));
+        net
+    }
+
     /// Ends a node as its operator would.
     #[track_caller]
     pub(crate) fn stop(&self, node: &str) {

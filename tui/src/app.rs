@@ -283,7 +283,7 @@ impl App {
     /// Whether one of the nodes in focus is a client, or may be.
     pub(crate) fn has_clients(&self) -> bool {
         let mut known = self.shown().known(self.focus());
-        self.shown().nodes.is_empty() || known.any(|(_, node, _)| node.role == Some(Role::Client))
+        self.shown().nodes.is_empty() || known.any(|(_, node, _)| node.is(Role::Client))
     }
 
     pub(crate) fn is_paused(&self) -> bool {

@@ -6,6 +6,7 @@ use dske_protocol::{
     ids::{Lane, Name},
     params::burned_bytes,
 };
+use dske_storage::TableSide;
 
 use crate::{history::History, text};
 
@@ -37,14 +38,18 @@ impl Forecast {
     pub(crate) fn new(status: &Status, history: &History, lane: Lane) -> Option<Self> {
         let k = status.policy.as_ref()?.k;
         let late = |peer: &Name| -> u64 {
-            let tables = status.tables.iter().filter(|table| table.peer_name == *peer);
+            let tables = status
+                .tables
+                .iter()
+                .filter(|table| table.peer_name == *peer && table.side == TableSide::Client);
             let growths = tables.filter_map(|table| history.lane(&table.table, lane));
             growths.filter_map(|growth| growth.per_s_milli(RATE_MS)).sum::<u64>() / 1_000
         };
         let mut pads: Vec<Pad> = status
             .pads
             .iter()
-            .filter(|pad| pad.lane == lane && pad.bytes > 0)
+            // What it burns as a hub is none of its own keys.
+            .filter(|pad| pad.side == TableSide::Client && pad.lane == lane && pad.bytes > 0)
             .map(|pad| Pad {
                 hub: pad.peer.to_string(),
                 left_bytes: pad.left_bytes,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use dske_node::status::{PolicyStatus, Status};
+use dske_node::{
+    config::Role,
+    status::{PolicyStatus, Status},
+};
 
 use crate::once::margin;
 
@@ -11,8 +14,8 @@ const LATE_SESSIONS: usize = 10;
 
 /// Hubs whose share was false in one of the last agreements, and that are still used.
 pub(crate) fn liars(status: &Status) -> BTreeSet<&str> {
-    let used =
-        |hub: &&str| status.peers.iter().any(|peer| peer.name.as_str() == *hub && peer.excluded.is_none());
+    let hubs = || status.peers.iter().filter(|peer| peer.role == Role::Hub);
+    let used = |hub: &&str| hubs().any(|peer| peer.name.as_str() == *hub && peer.excluded.is_none());
     let last = status.sessions.iter().take(LATE_SESSIONS);
     last.flat_map(|session| session.liars.iter().map(String::as_str)).filter(used).collect()
 }

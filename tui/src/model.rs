@@ -29,8 +29,8 @@ pub enum Update {
     Away {
         /// Its name.
         node: Name,
-        /// What it is meant to be.
-        role: Option<Role>,
+        /// What it is meant to be, as far as that is known.
+        roles: Vec<Role>,
         /// Why, for a person.
         why: String,
     },
@@ -44,11 +44,17 @@ pub(crate) struct Node {
     pub(crate) at_ms: u64,
     /// Why it does not answer, if it does not.
     pub(crate) away: Option<String>,
-    pub(crate) role: Option<Role>,
+    /// None where nothing is known of it.
+    pub(crate) roles: Vec<Role>,
     pub(crate) history: History,
 }
 
 impl Node {
+    /// Whether it is known to have a role.
+    pub(crate) fn is(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
     /// The status of a node that answers.
     pub(crate) fn live(&self) -> Option<&Status> {
         self.status.as_deref().filter(|_| self.away.is_none())
@@ -71,14 +77,16 @@ impl Model {
                 node.history.add(at_ms, &status);
                 let changed = node.away.take().is_some()
                     || node.status.as_ref().is_none_or(|before| moved(before, &status));
-                node.role = status.node.roles.first().copied();
+                node.roles.clone_from(&status.node.roles);
                 node.status = Some(status);
                 node.at_ms = at_ms;
                 changed
             }
-            Update::Away { node, role, why } => {
+            Update::Away { node, roles, why } => {
                 let node = self.nodes.entry(node).or_default();
-                node.role = node.role.or(role);
+                if node.roles.is_empty() {
+                    node.roles = roles;
+                }
                 let changed = node.away.as_ref() != Some(&why);
                 node.away = Some(why);
                 changed

@@ -79,6 +79,7 @@ fn forecast(hub: &str, lane: Lane, empty_in_s: Option<u64>, level: Level) -> Pad
     PadForecast {
         node: NodeId::new([hub.as_bytes()[1]; 32]),
         peer: name(hub),
+        side: TableSide::Client,
         lane,
         left_bytes: 300_000,
         bytes: 8 << 20,
@@ -215,9 +216,9 @@ pub(crate) fn client() -> Status {
 /// A hub that was told to lie.
 pub(crate) fn hub(hub: &str) -> Status {
     let client = client();
-    let peer = |name: Name| PeerStatus {
-        node: NodeId::new([3; 32]),
-        name,
+    let peer = |client: &str, id: u8| PeerStatus {
+        node: NodeId::new([id; 32]),
+        name: name(client),
         role: Role::Client,
         connected: true,
         excluded: None,
@@ -234,7 +235,7 @@ pub(crate) fn hub(hub: &str) -> Status {
         },
         policy: None,
         tables: vec![],
-        peers: vec![peer(name("alice")), peer(name("bob"))],
+        peers: vec![peer("alice", 3), peer("bob", 4)],
         sessions: vec![],
         wishes: vec![],
         identities: vec![],

@@ -28,7 +28,7 @@ fn app(kind: Kind, settings: Settings) -> App {
         let node = status.node.name.clone();
         app.update(NOW_MS, Update::Status { node, at_ms: NOW_MS, status: Box::new(status) });
         let why = "no node is running".to_owned();
-        app.update(NOW_MS, Update::Away { node: samples::name("p5"), role: Some(Role::Hub), why });
+        app.update(NOW_MS, Update::Away { node: samples::name("p5"), roles: vec![Role::Hub], why });
     }
     app
 }

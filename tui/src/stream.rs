@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dske_node::status::{Event, Level, SessionStatus, Status};
+use dske_node::{
+    config::Role,
+    status::{Event, Level, SessionStatus, Status},
+};
 use dske_protocol::ids::{BlockId, NodeId, TableId};
 use dske_storage::{ModuleState, TableState};
 use serde::Serialize;
@@ -43,7 +46,7 @@ pub struct Changes {
     down: bool,
     sessions: BTreeMap<BlockId, (String, u8, Vec<String>)>,
     events: BTreeSet<(u64, String)>,
-    peers: BTreeMap<NodeId, (bool, Option<String>)>,
+    peers: BTreeMap<(NodeId, Role), (bool, Option<String>)>,
     modules: BTreeMap<TableId, ModuleState>,
     tables: BTreeMap<TableId, TableState>,
 }
@@ -114,7 +117,9 @@ impl Changes {
     ) {
         for peer in &status.peers {
             let state = (peer.connected, peer.excluded.clone());
-            if self.peers.get(&peer.node) == Some(&state) {
+            // Who is hub and client stands there twice.
+            let whom = (peer.node, peer.role);
+            if self.peers.get(&whom) == Some(&state) {
                 continue;
             }
             let (level, word) = match &state {
@@ -123,7 +128,7 @@ impl Changes {
                 (false, None) => (Level::Warn, "away".to_owned()),
             };
             tell(at_ms, "peer", level, format!("{} {} {word}", peer.role, peer.name));
-            self.peers.insert(peer.node, state);
+            self.peers.insert(whom, state);
         }
     }
 

@@ -53,6 +53,12 @@ pub(super) struct Hubs {
     pace: Pace,
 }
 
+/// So many of these hubs can take part in a key, whoever of the clients that are known receives it: one fewer where
+/// such a client is one of them, for it is no hub of its own keys.
+pub(super) fn with_any_receiver(hubs: &BTreeSet<NodeId>, clients: &BTreeSet<NodeId>) -> usize {
+    hubs.len() - usize::from(!hubs.is_disjoint(clients))
+}
+
 impl Hubs {
     /// The hubs that modules came from, as far as the policy accepts them.
     pub(super) fn new(accepted: Vec<NodeRef>, records: Vec<HubRecord>) -> Self {
@@ -273,5 +279,17 @@ mod tests {
         }
         let all = Hubs::new(Vec::new(), vec![pretender, other, first]);
         assert_eq!(all.accepted().len(), 3);
+    }
+
+    #[test]
+    fn who_is_a_hub_itself_leaves_one_fewer_for_its_keys() {
+        let nodes =
+            |ids: &[u8]| -> BTreeSet<NodeId> { ids.iter().map(|&id| NodeId::new([id; 32])).collect() };
+        let hubs = nodes(&[1, 2, 3]);
+        assert_eq!(with_any_receiver(&hubs, &nodes(&[])), 3);
+        assert_eq!(with_any_receiver(&hubs, &nodes(&[8, 9])), 3, "clients alone");
+        assert_eq!(with_any_receiver(&hubs, &nodes(&[2])), 2);
+        assert_eq!(with_any_receiver(&hubs, &nodes(&[1, 2, 3, 9])), 2, "one receiver at a time");
+        assert_eq!(with_any_receiver(&nodes(&[]), &nodes(&[1])), 0);
     }
 }

@@ -17,7 +17,7 @@ use dske_protocol::{
 use dske_storage::IdentityRecord;
 
 use super::{ClientActor, Known, failures};
-use crate::{clock::now_ms, network::Command, status::Level};
+use crate::{clock::now_ms, config::Role, network::Command, status::Level};
 
 /// How long hubs are given to answer an identity request.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -173,7 +173,7 @@ impl ClientActor {
                 let hubs: BTreeSet<_> = established.known_as.iter().map(|(hub, _)| *hub).collect();
                 let text = format!("the identity of {name} is established: {} hubs agree", hubs.len());
                 self.sessions.event(Level::Info, text);
-                self.send(Command::Acquaint { node, known: true });
+                self.send(Command::Acquaint { node, by: Role::Client, known: true });
                 self.roll.rename(node, name.clone(), now_ms());
                 self.identities.insert(node, Known { name, hubs, asked: Asked::default() });
                 self.set_quotas();

@@ -52,7 +52,7 @@ use self::{
     answers::Answers,
     calls::Calls,
     fetch::Waiters,
-    hubs::Hubs,
+    hubs::{Hubs, with_any_receiver},
     inquiries::{Asked, PendingInquiry},
     sessions::{Sessions, micros},
     streams::{BatchReply, Streams},
@@ -62,7 +62,7 @@ use self::{
 use crate::{
     batches::Batches,
     clock::Clock,
-    config::PolicyConfig,
+    config::{PolicyConfig, Role},
     control::{Failure, KeyDelivery, KeyGet, StreamSpec},
     metrics::Measures,
     network::{ClientEvent, Command, Commands, Directory, Foreigners, Question},
@@ -208,7 +208,7 @@ impl ClientActor {
         let acquainted = store.hubs()?.into_iter().map(|hub| hub.node).chain(identities.keys().copied());
         for node in acquainted {
             // Fails only when the network task has ended, and then the process is ending.
-            let _ = commands.send(Command::Acquaint { node, known: true });
+            let _ = commands.send(Command::Acquaint { node, by: Role::Client, known: true });
         }
         let mut actor = Self {
             clock,
@@ -423,7 +423,7 @@ impl ClientActor {
             ClientOrder::KeysGivenUp => self.refresh_pools(now),
             ClientOrder::Hub(record) => {
                 let node = record.node;
-                self.send(Command::Acquaint { node, known: true });
+                self.send(Command::Acquaint { node, by: Role::Client, known: true });
                 if self.hubs.insert(now, record) {
                     self.receiver.accept_hub(node);
                 } else {
@@ -489,7 +489,11 @@ impl ClientActor {
     }
 
     fn view(&self, now: Time) -> ClientView {
-        let (usable, accepted) = (self.hubs.usable(&self.store).len(), self.hubs.accepted().len());
+        // Of a node that is a hub itself, its own clients too. What cannot be read now is counted in the next picture.
+        let enrolled = self.store.clients().unwrap_or_default().into_iter().map(|client| client.node);
+        let clients: BTreeSet<NodeId> = self.identities.keys().copied().chain(enrolled).collect();
+        let usable = with_any_receiver(&self.hubs.usable(&self.store), &clients);
+        let accepted = with_any_receiver(&self.hubs.accepted(), &clients);
         let count = |hubs: usize| u8::try_from(hubs).unwrap_or(u8::MAX);
         let n = if self.policy.n == 0 { count(accepted) } else { self.policy.n };
         let (k, k_min) = (self.policy.k, self.policy.k_min);

@@ -12,7 +12,7 @@ use dske_protocol::{
     message::{Content, Subject},
     params::Time,
     refusal::SendFailure,
-    sender::{AgreedKey, KeyWish, SenderInput},
+    sender::{AgreedKey, KeyWish, SenderInput, serving},
 };
 use dske_storage::SecretBytes;
 
@@ -200,7 +200,7 @@ impl ClientActor {
             }
         }
         // Soon after a start, or a break of connections, the hubs are only just being compared.
-        let usable = self.hubs.usable(&self.store).len();
+        let usable = self.hubs.usable(&self.store).intersection(&self.hubs_serving(&receivers)).count();
         if usable < usize::from(wish.get.k.unwrap_or(self.policy.k)) && now < wish.began + HUBS_PATIENCE {
             return Some(wish);
         }
@@ -208,14 +208,15 @@ impl ClientActor {
         None
     }
 
+    /// The hubs that can take part in keys with these receivers.
+    pub(super) fn hubs_serving(&self, receivers: &[NodeId]) -> BTreeSet<NodeId> {
+        let served_by = |receiver: &NodeId| self.identities.get(receiver).map(|known| &known.hubs);
+        serving(&self.me.0, self.hubs.accepted(), receivers, served_by)
+    }
+
     fn start(&mut self, now: Time, wish: Waiting, receivers: Vec<NodeId>) {
         let usable = self.hubs.usable(&self.store);
-        let mut serving = self.hubs.accepted();
-        for receiver in &receivers {
-            if let Some(known) = self.identities.get(receiver) {
-                serving.retain(|hub| known.hubs.contains(hub));
-            }
-        }
+        let serving = self.hubs_serving(&receivers);
         let hubs = self.hubs.choices(&usable, &serving, &wish.hubs, self.policy.n);
         let linked: BTreeSet<_> =
             receivers.iter().filter(|node| self.linked.contains(node)).copied().collect();

@@ -90,14 +90,14 @@ fn node(families: &Families, observed: &Observed) -> Result<()> {
 
 fn pads(families: &Families, status: &Status, called: &Roll) -> Result<()> {
     let lane = |pad| {
-        let &PadForecast { node, lane, .. } = pad;
-        (called.label(&node), lane.to_string(), pad)
+        let &PadForecast { node, side, lane, .. } = pad;
+        ([called.label(&node), side.to_string(), lane.to_string()], pad)
     };
-    let lanes: Vec<(String, String, &PadForecast)> = status.pads.iter().map(lane).collect();
+    let lanes: Vec<([String; 3], &PadForecast)> = status.pads.iter().map(lane).collect();
     let rows = |figure: fn(&PadForecast) -> f64| {
-        lanes.iter().map(move |(peer, lane, pad)| ([peer.as_str(), lane.as_str()], figure(pad)))
+        lanes.iter().map(move |(labels, pad)| (labels.each_ref().map(String::as_str), figure(pad)))
     };
-    let labels = ["peer", "lane"];
+    let labels = ["peer", "side", "lane"];
     families.gauges(
         "dske_pad_bytes",
         "Size of the active tables' lanes",
@@ -152,13 +152,13 @@ fn tables(families: &Families, tables: &[TableStatus], called: &Roll) -> Result<
     let lanes: Vec<_> = there
         .flat_map(|table| table.lanes.iter().map(move |lane| (table, lane, lane.lane.to_string())))
         .collect();
-    let key = |(table, _, name): &'_ _| -> [String; 3] {
+    let key = |(table, _, name): &'_ _| -> [String; 4] {
         let (table, name): (&&TableStatus, &String) = (table, name);
-        [table.serial.clone(), called.label(&table.peer), name.clone()]
+        [table.serial.clone(), called.label(&table.peer), table.side.to_string(), name.clone()]
     };
-    let keys: Vec<[String; 3]> = lanes.iter().map(key).collect();
-    let labelled = || keys.iter().map(|[table, peer, lane]| [table.as_str(), peer.as_str(), lane.as_str()]);
-    let labels = ["table", "peer", "lane"];
+    let keys: Vec<[String; 4]> = lanes.iter().map(key).collect();
+    let labelled = || keys.iter().map(|labels| labels.each_ref().map(String::as_str));
+    let labels = ["table", "peer", "side", "lane"];
     let figures = |figure: fn(&dske_storage::LaneStatus) -> u64| {
         labelled().zip(lanes.iter().map(move |(_, lane, _)| figure(lane) as f64)).collect::<Vec<_>>()
     };
@@ -175,19 +175,19 @@ fn tables(families: &Families, tables: &[TableStatus], called: &Roll) -> Result<
         labels,
         figures(|lane| lane.reserved),
     )?;
-    let burnt = labelled().zip(&lanes).flat_map(|([table, peer, name], (_, lane, _))| {
+    let burnt = labelled().zip(&lanes).flat_map(|([table, peer, side, name], (_, lane, _))| {
         let kinds = [
             ("key", lane.used_key),
             ("identity", lane.used_identity),
             ("sync", lane.used_sync),
             ("skipped", lane.skipped),
         ];
-        kinds.map(|(kind, bytes)| ([table, peer, name, kind], bytes))
+        kinds.map(|(kind, bytes)| ([table, peer, side, name, kind], bytes))
     });
     families.counters(
         "dske_table_burnt_bytes_total",
         "Bytes of a table's lane that are gone, by what they went for; skipped ones were reserved and never used",
-        ["table", "peer", "lane", "kind"],
+        ["table", "peer", "side", "lane", "kind"],
         burnt,
     )
 }

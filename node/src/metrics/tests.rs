@@ -134,9 +134,12 @@ fn a_snapshot_becomes_metrics() {
     has(&text, "dske_tables{state=\"retired\"} 1");
     has(&text, "dske_tables{state=\"quarantined\"} 1");
     has(&text, "dske_tables{state=\"pending\"} 0");
-    has(&text, "dske_table_left_bytes{lane=\"up\",peer=\"p1\",table=\"p1-0002\"} 700");
-    has(&text, "dske_table_reserved_bytes{lane=\"down\",peer=\"p1\",table=\"p1-0003\"} 100");
-    has(&text, "dske_table_burnt_bytes_total{kind=\"skipped\",lane=\"up\",peer=\"p1\",table=\"p1-0002\"} 56");
+    has(&text, "dske_table_left_bytes{lane=\"up\",peer=\"p1\",side=\"client\",table=\"p1-0002\"} 700");
+    has(&text, "dske_table_reserved_bytes{lane=\"down\",peer=\"p1\",side=\"client\",table=\"p1-0003\"} 100");
+    has(
+        &text,
+        "dske_table_burnt_bytes_total{kind=\"skipped\",lane=\"up\",peer=\"p1\",side=\"client\",table=\"p1-0002\"} 56",
+    );
     assert!(!text.contains("p1-0001"), "retired tables make no series");
 }
 

@@ -1,5 +1,6 @@
 //! The libp2p side of a node: one task owns the swarm; others send it [`Command`]s and get [`NetEvent`]s.
 
+mod acquaintances;
 mod addresses;
 mod behaviour;
 mod directory;
@@ -26,6 +27,8 @@ use dske_protocol::{
 };
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Role;
 
 pub(crate) use directory::Directory;
 pub(crate) use gate::Dropped;
@@ -79,8 +82,8 @@ pub(crate) enum Command {
     Dial { node: NodeId, addresses: Vec<Multiaddr>, is_hub: bool },
     /// Client: a mark with which a hub answered one of ours had a right tag.
     Proved { table: TableId },
-    /// This node has, or has no more, to do with a peer: it is not a stranger.
-    Acquaint { node: NodeId, known: bool },
+    /// A part of this node, its hub or its client, has, or has no more, to do with a peer: it is not a stranger.
+    Acquaint { node: NodeId, by: Role, known: bool },
     /// Say that the task still works.
     Ping(oneshot::Sender<()>),
 }

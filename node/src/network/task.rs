@@ -31,7 +31,9 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 use super::{
-    ClientEvent, Command, Directory, Dropped, HubEvent, Question, addresses,
+    ClientEvent, Command, Directory, Dropped, HubEvent, Question,
+    acquaintances::Acquaintances,
+    addresses,
     behaviour::{self, Behaviour, BehaviourEvent, GOSSIP_SCORE_MIN},
     exchanges::ExchangeId,
     gate::add,
@@ -100,6 +102,7 @@ pub(crate) struct NetworkTask {
     commands: mpsc::UnboundedReceiver<Command>,
     hub: Option<mpsc::UnboundedSender<HubEvent>>,
     client: Option<mpsc::UnboundedSender<ClientEvent>>,
+    acquaintances: Acquaintances,
     peers: BTreeMap<NodeId, Outbound>,
     /// When the messages that gather have had their moment.
     gathered_at: Option<Instant>,
@@ -173,6 +176,7 @@ impl NetworkTask {
             commands: setup.commands,
             hub: setup.hub,
             client: setup.client,
+            acquaintances: Acquaintances::default(),
             peers: BTreeMap::new(),
             gathered_at: None,
             exchanges: BTreeMap::new(),
@@ -271,7 +275,10 @@ impl NetworkTask {
                 let connection = self.marks_answered.remove(&table);
                 connection.into_iter().for_each(|connection| self.proved(connection));
             }
-            Command::Acquaint { node, known } => self.acquaint(node, known),
+            Command::Acquaint { node, by, known } => {
+                let known = self.acquaintances.set(node, by, known);
+                self.acquaint(node, known);
+            }
             // An asker that has gone needs no answer.
             Command::Ping(reply) => drop(reply.send(())),
         }

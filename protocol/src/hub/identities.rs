@@ -3,7 +3,7 @@
 use super::{Hub, HubClient, HubEffect, Job, RequestId, claims};
 use crate::{
     effect::{MintRefusal, Minted, PadEffect, Record, Usage, Want},
-    ids::{NodeId, PadRange},
+    ids::{Lane, NodeId, PadRange},
     message::{IdentityClaim, IdentityRequest, KnownClient, Subject, Unverified, Verified, seal},
     pad::{PadBytes, TAG_KEY_BYTES},
     params::Time,
@@ -69,7 +69,8 @@ impl Hub {
         let known = self.find(&request.subject).map(|HubClient { identity, signature, known_as, .. }| {
             KnownClient { identity: identity.clone(), signature: *signature, known_as: *known_as }
         });
-        let wants = vec![Want { peer: from, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
+        let wants =
+            vec![Want { peer: from, lane: Lane::Down, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
         let ticket = self.begin(Job::MintIdentity { id, request, known });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }

@@ -131,8 +131,12 @@ impl Hub {
 
     pub(super) fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
         let bytes = request.agreement.burned_bytes(Lane::Down);
-        let wants =
-            request.agreement.receivers.iter().map(|&peer| Want { peer, bytes, usage: Usage::Key }).collect();
+        let wants = request
+            .agreement
+            .receivers
+            .iter()
+            .map(|&peer| Want { peer, lane: Lane::Down, bytes, usage: Usage::Key })
+            .collect();
         let ticket = self.begin(Job::MintKey { id, request, share });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }

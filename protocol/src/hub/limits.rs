@@ -3,7 +3,7 @@
 use super::{Hub, HubEffect, Job, RequestId};
 use crate::{
     effect::{MintRefusal, Minted, PadEffect, Record, Usage, Want},
-    ids::{NodeId, PadRange},
+    ids::{Lane, NodeId, PadRange},
     limits::LimitsRecord,
     message::{LimitsAnswer, LimitsOrder, Unverified, Verified, seal},
     pad::{PadBytes, TAG_KEY_BYTES},
@@ -67,7 +67,8 @@ impl Hub {
     }
 
     pub(super) fn mint_limits(&mut self, id: RequestId, from: NodeId, order: Verified<LimitsOrder>) {
-        let wants = vec![Want { peer: from, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
+        let wants =
+            vec![Want { peer: from, lane: Lane::Down, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
         let ticket = self.begin(Job::MintLimits { id, from, order });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }

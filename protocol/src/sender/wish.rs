@@ -46,6 +46,21 @@ pub struct HubChoice {
     pub reachable: bool,
 }
 
+/// The hubs that can take part in a key of `me` with these receivers: of those that `me` accepts, the ones that every
+/// receiver is served by, as far as it is known (`served_by`). A node that is a hub as well is none of a key that it
+/// sends or receives: it shares no pads with itself.
+pub fn serving<'a>(
+    me: &NodeId,
+    accepted: impl IntoIterator<Item = NodeId>,
+    receivers: &[NodeId],
+    served_by: impl Fn(&NodeId) -> Option<&'a BTreeSet<NodeId>>,
+) -> BTreeSet<NodeId> {
+    let serves = |hub: &NodeId| {
+        receivers.iter().all(|receiver| served_by(receiver).is_some_and(|hubs| hubs.contains(hub)))
+    };
+    accepted.into_iter().filter(|hub| hub != me && !receivers.contains(hub) && serves(hub)).collect()
+}
+
 impl KeyWish {
     /// The hubs of the roster that messages go to, in roster order: unreachable ones stand last.
     pub(super) fn reachable_in<'a>(&'a self, agreement: &'a Agreement) -> impl Iterator<Item = NodeId> + 'a {
@@ -65,9 +80,27 @@ pub(super) fn draw_roster<R: CryptoRng + ?Sized>(hubs: &[HubChoice], rng: &mut R
 mod tests {
     use super::*;
     use rand::{SeedableRng, rngs::StdRng};
+    use std::collections::BTreeMap;
 
     fn choice(id: u8, reachable: bool) -> HubChoice {
         HubChoice { node: NodeId::new([id; 32]), reachable }
+    }
+
+    #[test]
+    fn a_hub_serves_both_ends_and_is_neither_of_them() {
+        let node = |id: u8| NodeId::new([id; 32]);
+        let nodes = |ids: &[u8]| -> BTreeSet<NodeId> { ids.iter().copied().map(node).collect() };
+        // Four nodes that are hub and client for each other; 5 is a hub that 2 is not enrolled with, and 4 lies: it
+        // claims itself.
+        let served = BTreeMap::from([(node(2), nodes(&[1, 3, 4])), (node(4), nodes(&[1, 2, 3, 4, 5]))]);
+        let of = |receivers: &[u8]| {
+            let receivers: Vec<NodeId> = receivers.iter().copied().map(node).collect();
+            serving(&node(1), nodes(&[1, 2, 3, 4, 5]), &receivers, |receiver| served.get(receiver))
+        };
+        assert_eq!(of(&[2]), nodes(&[3, 4]));
+        assert_eq!(of(&[4]), nodes(&[2, 3, 5]));
+        assert_eq!(of(&[2, 4]), nodes(&[3]));
+        assert_eq!(of(&[3]), nodes(&[]), "nothing is known of it");
     }
 
     #[test]

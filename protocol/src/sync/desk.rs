@@ -376,7 +376,7 @@ impl<S: SyncSide> SyncDesk<S> {
             self.sessions.iter().filter(|(_, s)| s.peer == peer).map(|(&table, _)| table).collect();
         tables.iter().for_each(|table| self.forget(table));
         self.greetings.retain(|_, session| session.peer != peer);
-        self.pad_effect(PadEffect::Close(peer));
+        self.pad_effect(PadEffect::Close { peer, own: S::OWN });
     }
 
     /// A table is out of use: a session of it would keep a new one from beginning.
@@ -487,7 +487,7 @@ impl<S: SyncSide> SyncDesk<S> {
 
     fn ask_marks(&mut self, job: Job<S>, peer: NodeId, table: TableId, reserve: bool) {
         let ticket = self.begin(job);
-        self.pad_effect(PadEffect::Marks { ticket, peer, table, reserve });
+        self.pad_effect(PadEffect::Marks { ticket, peer, own: S::OWN, table, reserve });
     }
 
     fn commit(&mut self, ticket: Ticket, range: PadRange, sync: Option<SyncRecord>) {

@@ -15,7 +15,7 @@ use std::{
 
 use dske_protocol::{
     codec::Blob,
-    effect::{EstablishedIdentity, MintRefusal, Minted, PadEffect, PadOutcome, Record},
+    effect::{EstablishedIdentity, MintRefusal, Minted, PadEffect, PadOutcome, Record, Usage, Want},
     enrolment::{self, Signature},
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
@@ -55,8 +55,10 @@ pub(crate) struct Pads {
 }
 
 impl Pads {
-    fn table(&mut self, a: NodeId, b: NodeId) -> Option<(&TableId, &mut Table)> {
-        self.tables.iter_mut().find(|(_, t)| (t.client, t.hub) == (a, b) || (t.client, t.hub) == (b, a))
+    /// The table in which `me` allocates this lane towards `peer`.
+    fn table(&mut self, me: NodeId, peer: NodeId, lane: Lane) -> Option<(&TableId, &mut Table)> {
+        let ends = if lane == Lane::Up { (me, peer) } else { (peer, me) };
+        self.tables.iter_mut().find(|(_, table)| (table.client, table.hub) == ends)
     }
 
     /// Bytes used in a lane: by its allocator, and by its receiver.
@@ -95,9 +97,9 @@ impl Pads {
         (range.offset..range.end().unwrap()).for_each(|at| assert!(lane.used.insert(at), "used twice"));
     }
 
-    fn mint(&mut self, me: NodeId, peer: NodeId, bytes: u64) -> Result<Minted, MintRefusal> {
-        let (&id, table) = self.table(me, peer).ok_or(MintRefusal::NoTable { peer })?;
-        let lane_id = if table.client == me { Lane::Up } else { Lane::Down };
+    fn mint(&mut self, me: NodeId, want: Want) -> Result<Minted, MintRefusal> {
+        let Want { peer, lane: lane_id, bytes, .. } = want;
+        let (&id, table) = self.table(me, peer, lane_id).ok_or(MintRefusal::NoTable { peer })?;
         let lane = table.lanes.get_mut(&lane_id).unwrap();
         let left = lane.bytes.len() as u64 - lane.mark;
         if left < bytes {
@@ -123,7 +125,7 @@ impl Pads {
                 (None, Record::default())
             }
             PadEffect::Mint { ticket, wants } => {
-                let result = wants.iter().map(|want| self.mint(me, want.peer, want.bytes)).collect();
+                let result = wants.iter().map(|want| self.mint(me, *want)).collect();
                 (Some(PadOutcome::Minted { ticket, result }), Record::default())
             }
             PadEffect::Commit { ticket, mut record } => {
@@ -236,41 +238,60 @@ impl World {
         lane_bytes: usize,
         established: bool,
     ) -> Self {
+        let (hubs, clients) = ((0..hubs).map(hub_id).collect(), (0..clients).map(client_id).collect());
+        Self::of(seed, hubs, clients, k_min, lane_bytes, established)
+    }
+
+    /// Nodes that are hub and client for each other.
+    pub(crate) fn consortium(seed: u64, nodes: usize, k_min: u8, lane_bytes: usize) -> Self {
+        let nodes: Vec<NodeId> = (0..nodes).map(client_id).collect();
+        Self::of(seed, nodes.clone(), nodes, k_min, lane_bytes, false)
+    }
+
+    fn of(
+        seed: u64,
+        hub_ids: Vec<NodeId>,
+        client_ids: Vec<NodeId>,
+        k_min: u8,
+        lane_bytes: usize,
+        established: bool,
+    ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let hub_ids: BTreeSet<_> = (0..hubs).map(hub_id).collect();
         let mut tables = BTreeMap::new();
-        for (hub, client) in (0..hubs).flat_map(|h| (0..clients).map(move |c| (h, c))) {
+        let pairs = hub_ids.iter().flat_map(|hub| client_ids.iter().map(move |client| (*hub, *client)));
+        for (hub, client) in pairs.filter(|(hub, client)| hub != client) {
             let mut lane = || {
                 let mut bytes = vec![0; lane_bytes];
                 rng.fill_bytes(&mut bytes);
                 LaneBytes { bytes, mark: 0, used: BTreeSet::new(), held: BTreeSet::new() }
             };
             let lanes = BTreeMap::from([(Lane::Up, lane()), (Lane::Down, lane())]);
-            let table = Table { client: client_id(client), hub: hub_id(hub), lanes };
+            let table = Table { client, hub, lanes };
             tables.insert(TableId::random(&mut rng), table);
         }
         let policy = AcceptancePolicy {
             k_min,
-            hubs: hub_ids,
+            hubs: hub_ids.iter().copied().collect(),
             key_bytes_max: KEY_BYTES_MAX,
             deadline: DEADLINE,
             validate: Validate::First,
         };
-        let known = (0..clients).map(client_id).filter(|_| established).collect::<Vec<_>>();
-        let make_client = |at: usize| Client {
-            id: client_id(at),
-            sender: Sender::new(client_id(at), k_min),
-            receiver: Receiver::new(client_id(at), policy.clone(), known.iter().copied()),
+        let known = client_ids.iter().copied().filter(|_| established).collect::<Vec<_>>();
+        let make_client = |&id: &NodeId| Client {
+            id,
+            sender: Sender::new(id, k_min),
+            receiver: Receiver::new(id, policy.clone(), known.iter().copied()),
             desk: IdentityDesk::new(k_min),
         };
-        let make_hub = |at: usize| {
-            let mut hub = Hub::new(hub_id(at), KEY_BYTES_MAX);
-            for client in 0..clients {
-                hub.set_client(enrolled(client, client_name(client), client as u64 + 1));
+        let make_hub = |&id: &NodeId| {
+            let mut hub = Hub::new(id, KEY_BYTES_MAX);
+            for at in (0..client_ids.len()).filter(|&at| client_ids[at] != id) {
+                hub.set_client(enrolled(at, client_name(at), at as u64 + 1));
             }
-            (hub_id(at), hub)
+            (id, hub)
         };
-        let (hubs, clients) = ((0..hubs).map(make_hub).collect(), (0..clients).map(make_client).collect());
+        let (hubs, clients) =
+            (hub_ids.iter().map(make_hub).collect(), client_ids.iter().map(make_client).collect());
         Self {
             hubs,
             clients,
@@ -328,15 +349,22 @@ impl World {
 
     /// Has client 0 begin a key, as far as it goes at once.
     pub(crate) fn begin(&mut self, wish: KeyWish) -> RequestId {
+        let id = self.begin_at(0, wish);
+        self.settle();
+        id
+    }
+
+    /// Has a client begin a key; nothing happens yet.
+    pub(crate) fn begin_at(&mut self, at: usize, wish: KeyWish) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
-        self.sender_input(0, SenderInput::Start { id, wish });
-        self.settle();
+        self.sender_input(at, SenderInput::Start { id, wish });
         id
     }
 
     /// Lets time pass until what was begun has ended.
     pub(crate) fn finish(&mut self, id: RequestId) -> Result<AgreedKey, SendFailure> {
+        self.settle();
         for _ in 0..4 {
             if let Some(result) = self.ended.remove(&id) {
                 return result;
@@ -482,7 +510,13 @@ impl World {
 
     /// A hub sends a client a key instruction of its own making, under a right tag.
     pub(crate) fn invent(&mut self, hub: NodeId, client: NodeId, agreement: Agreement) {
-        let minted = self.pads.mint(hub, client, agreement.burned_bytes(Lane::Down)).unwrap();
+        let want = Want {
+            peer: client,
+            lane: Lane::Down,
+            bytes: agreement.burned_bytes(Lane::Down),
+            usage: Usage::Key,
+        };
+        let minted = self.pads.mint(hub, want).unwrap();
         let (range, (pad, tag_key)) = (minted.range, minted.pad.split().unwrap());
         let share = Blob(pad.into_bytes().to_vec());
         let instruction = KeyInstruction { range, agreement, key_tag: Tag::new([0; 16]), share };
@@ -619,7 +653,7 @@ impl World {
                     }
                 }
                 ReceiverEffect::Establish(node) => {
-                    let hubs = self.hubs.iter().map(|(hub, _)| *hub).collect();
+                    let hubs = self.hubs.iter().map(|(hub, _)| *hub).filter(|hub| *hub != me).collect();
                     let (subject, deadline) = (Subject::Node(node), now + DEADLINE);
                     self.clients[at].desk.handle(now, IdentityInput::Establish { subject, hubs, deadline });
                 }
@@ -708,6 +742,21 @@ impl World {
             }
         }
         answer.expect("a hub answers every request").ok()
+    }
+
+    /// Has a client ask all hubs but itself who somebody is.
+    pub(crate) fn ask_by_name(&mut self, at: usize, name: Name) {
+        let me = self.clients[at].id;
+        let hubs = self.hubs.iter().map(|(hub, _)| *hub).filter(|hub| *hub != me).collect();
+        let (subject, deadline) = (Subject::Name(name), self.now + DEADLINE);
+        self.clients[at].desk.handle(self.now, IdentityInput::Establish { subject, hubs, deadline });
+        self.settle();
+    }
+
+    /// What a client has come to know last.
+    pub(crate) fn decided(&self, at: usize) -> Result<EstablishedIdentity, IdentityFailure> {
+        let of = |(who, _): &&(NodeId, _)| *who == self.clients[at].id;
+        self.decided.iter().rev().find(of).expect("a decision").1.clone()
     }
 
     /// The last verdict of a receiver.

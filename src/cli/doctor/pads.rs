@@ -106,7 +106,13 @@ fn forecasts(status: &Status) -> Vec<Finding> {
         let until = pad.empty_in_s.map_or_else(String::new, |seconds| {
             format!(", empty in {} h at the present rate", seconds / 3_600)
         });
-        let text = format!("{} with {} has {} left{until}", pad.lane, pad.peer, units::size(pad.left_bytes));
+        let text = format!(
+            "{} as {} with {} has {} left{until}",
+            pad.lane,
+            pad.side,
+            pad.peer,
+            units::size(pad.left_bytes)
+        );
         Finding::warn("pads", text, "have a new module made and imported before it is empty")
     })
     .collect()
@@ -117,14 +123,15 @@ fn left(tables: &[TableStatus]) -> Vec<Finding> {
     let mut pads: BTreeMap<_, (u64, u64)> = BTreeMap::new();
     for table in tables.iter().filter(|table| table.state == TableState::Active) {
         for lane in &table.lanes {
-            let pad = pads.entry((&table.peer_name, lane.lane)).or_default();
+            let pad = pads.entry((&table.peer_name, table.side, lane.lane)).or_default();
             pad.0 = pad.0.saturating_add(lane.left).saturating_add(lane.reserved);
             pad.1 = pad.1.saturating_add(lane.bytes);
         }
     }
     let low = pads.into_iter().filter(|(_, (left, bytes))| left.saturating_mul(100) < bytes * LOW_PERCENT);
-    low.map(|((peer, lane), (left, bytes))| {
-        let text = format!("{lane} with {peer} has {} of {} left", units::size(left), units::size(bytes));
+    low.map(|((peer, side, lane), (left, bytes))| {
+        let text =
+            format!("{lane} as {side} with {peer} has {} of {} left", units::size(left), units::size(bytes));
         Finding::warn("pads", text, "have a new module made and imported before it is empty")
     })
     .collect()

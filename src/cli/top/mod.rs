@@ -71,7 +71,7 @@ pub(crate) struct Look {
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) name: Name,
-    pub(crate) role: Option<Role>,
+    pub(crate) roles: Vec<Role>,
     pub(crate) dir: DataDir,
 }
 
@@ -93,7 +93,7 @@ impl Watched {
                 let descriptor = Descriptor::load(net)?;
                 let target = |node: &crate::testnet::NodeEntry| Target {
                     name: node.name.clone(),
-                    role: Some(node.role),
+                    roles: node.roles.clone(),
                     dir: node.data_dir(),
                 };
                 Ok(Self {
@@ -117,7 +117,7 @@ impl Watched {
 
     /// One node.
     fn node(name: Name, title: String, dir: DataDir, kind: Kind) -> Self {
-        Self { title, kind, targets: vec![Target { name, role: None, dir }], net: None }
+        Self { title, kind, targets: vec![Target { name, roles: Vec::new(), dir }], net: None }
     }
 
     fn setup(&self, look: &Look, context: &Context) -> Result<Setup> {

@@ -84,7 +84,7 @@ async fn watch(target: Target, updates: mpsc::Sender<Update>, pace: Pace) {
             Ok(client) => ask(&target, client, &updates, &pace).await,
             Err(_) => "no node is running".to_owned(),
         };
-        let away = Update::Away { node: target.name.clone(), role: target.role, why };
+        let away = Update::Away { node: target.name.clone(), roles: target.roles.clone(), why };
         if updates.send(away).await.is_err() {
             return;
         }

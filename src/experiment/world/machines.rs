@@ -83,7 +83,10 @@ impl World {
         let run = self.pads.hold(hub, self.sender_id, range).ok()?;
         let (request, share) = Adversary::read(sealed, run)?;
         self.pads.claim(range);
-        let fresh = self.pads.mint(hub, self.receiver_id, request.agreement.burned_bytes(Lane::Down)).ok()?;
+        let fresh = self
+            .pads
+            .mint(hub, self.receiver_id, Lane::Down, request.agreement.burned_bytes(Lane::Down))
+            .ok()?;
         if conduct == Conduct::Injection {
             self.adversary.inject(hub, request, fresh)
         } else {

@@ -61,7 +61,8 @@ impl Pads {
                 (None, Vec::new())
             }
             PadEffect::Mint { ticket, wants } => {
-                let result = wants.iter().map(|want| self.mint(me, want.peer, want.bytes)).collect();
+                let result =
+                    wants.iter().map(|want| self.mint(me, want.peer, want.lane, want.bytes)).collect();
                 (Some(PadOutcome::Minted { ticket, result }), Vec::new())
             }
             PadEffect::Commit { ticket, record } => {
@@ -81,12 +82,17 @@ impl Pads {
         }
     }
 
-    /// A fresh run of the lane that `me` allocates towards `peer`.
-    pub(super) fn mint(&mut self, me: NodeId, peer: NodeId, bytes: u64) -> Result<Minted, MintRefusal> {
-        let (place, lane, mark) = if self.tables.contains_key(&(me, peer)) {
-            ((me, peer), Lane::Up, 0)
-        } else {
-            ((peer, me), Lane::Down, 1)
+    /// A fresh run of the lane that `me` allocates towards `peer`, as its client (up) or its hub (down).
+    pub(super) fn mint(
+        &mut self,
+        me: NodeId,
+        peer: NodeId,
+        lane: Lane,
+        bytes: u64,
+    ) -> Result<Minted, MintRefusal> {
+        let (place, mark) = match lane {
+            Lane::Up => ((me, peer), 0),
+            Lane::Down => ((peer, me), 1),
         };
         let table = self.tables.get_mut(&place).ok_or(MintRefusal::NoTable { peer })?;
         let mut fresh = vec![0; usize::try_from(bytes).map_err(|_| MintRefusal::Internal)?];
@@ -99,17 +105,13 @@ impl Pads {
 
     /// The bytes of a run that `from` minted, exclusively.
     pub(super) fn hold(&mut self, me: NodeId, from: NodeId, range: PadRange) -> Result<PadBytes, Refusal> {
-        let (place, lane) = if self.tables.contains_key(&(me, from)) {
-            ((me, from), Lane::Down)
-        } else {
-            ((from, me), Lane::Up)
+        let place = match range.lane {
+            Lane::Up => (from, me),
+            Lane::Down => (me, from),
         };
         let table = self.tables.get_mut(&place).filter(|table| table.id == range.table);
         let table = table.ok_or(Refusal::UnknownTable)?;
-        if range.lane != lane {
-            return Err(Refusal::OutOfRange);
-        }
-        match table.waiting.get_mut(&(lane, range.offset)) {
+        match table.waiting.get_mut(&(range.lane, range.offset)) {
             Some(run) if run.held || run.bytes.len() as u64 != range.len => Err(Refusal::PadUsed),
             Some(run) => {
                 run.held = true;
@@ -142,8 +144,8 @@ mod tests {
     fn a_run_is_read_once_at_the_other_end() {
         let (client, hub) = (NodeId::new([1; 32]), NodeId::new([2; 32]));
         let mut pads = Pads::new(&[client], &[hub], 1);
-        for (me, peer) in [(client, hub), (hub, client)] {
-            let minted = pads.mint(me, peer, 40).unwrap();
+        for (me, peer, lane) in [(client, hub, Lane::Up), (hub, client, Lane::Down)] {
+            let minted = pads.mint(me, peer, lane, 40).unwrap();
             let mine = minted.pad.split().unwrap().0.into_bytes();
             let theirs = pads.hold(peer, me, minted.range).unwrap().split().unwrap().0.into_bytes();
             assert_eq!(*mine, *theirs);
@@ -153,8 +155,8 @@ mod tests {
             assert!(pads.hold(peer, me, minted.range).is_ok());
             pads.claim(minted.range);
             assert_eq!(pads.hold(peer, me, minted.range).err(), Some(Refusal::PadUsed));
-            assert_eq!(pads.mint(me, peer, 40).unwrap().range.offset, 40);
+            assert_eq!(pads.mint(me, peer, lane, 40).unwrap().range.offset, 40);
         }
-        assert!(pads.mint(hub, hub, 1).is_err());
+        assert!(pads.mint(hub, hub, Lane::Down, 1).is_err());
     }
 }

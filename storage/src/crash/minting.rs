@@ -9,12 +9,12 @@ use crate::{
     lock_short,
     pads::{MintOutcome, Reservation},
     sim::Keep,
-    status::Use,
+    status::{TableSide, Use},
     transaction::Want,
 };
 
 fn mint(world: &World, bytes: u64) -> Result<MintOutcome, MintError> {
-    let want = Want { peer: HUB, bytes, usage: Use::Key };
+    let want = Want { peer: HUB, side: TableSide::Client, bytes, usage: Use::Key };
     world.engine.mint(&mut lock_short(&world.engine.state), &[want])
 }
 

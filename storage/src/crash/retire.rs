@@ -16,7 +16,7 @@ use crate::{
     lane_header::DATA_OFFSET,
     layout,
     sim::{Faults, Keep, SimDisk},
-    status::{TableState, Use},
+    status::{TableSide, TableState, Use},
     transaction::{Transaction, Want},
 };
 
@@ -52,7 +52,10 @@ fn is_gone(world: &World) {
     let status = world.engine.tables().pop().expect("still told of");
     let lost: u64 = status.lanes.iter().map(|lane| lane.left + lane.reserved).sum();
     assert_eq!((status.state, lost), (TableState::Retired, 0), "nothing of it is left to be used");
-    world.engine.mint_reserving(&[Want { peer: HUB, bytes: 64, usage: Use::Key }]).expect_err("no pad");
+    world
+        .engine
+        .mint_reserving(&[Want { peer: HUB, side: TableSide::Client, bytes: 64, usage: Use::Key }])
+        .expect_err("no pad");
     let range = PadRange { table: TABLE, lane: Lane::Down, offset: 4096, len: 64 };
     let refused = world.engine.hold(&[held(HUB, range)]).pop().expect("one").map(|_| ());
     assert!(matches!(refused, Err(HoldRefusal::NotActive { .. })), "{refused:?}");

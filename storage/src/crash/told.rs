@@ -17,12 +17,12 @@ use crate::{
     lock_short,
     open::load,
     sim::{SimDisk, SimLog},
-    status::Use,
+    status::{TableSide, Use},
     transaction::Transaction,
 };
 
 fn told(engine: &Engine) -> LaneMarks {
-    engine.marks(HUB, TABLE, false).expect("marks")
+    engine.marks(HUB, TableSide::Client, TABLE, false).expect("marks")
 }
 
 /// What marks tell at each sync of a transaction, and after it.

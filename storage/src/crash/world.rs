@@ -266,7 +266,7 @@ impl World {
         let minted = match at {
             Some(at) => self.engine.mint_sync(TABLE, at),
             None => {
-                let want = Want { peer: HUB, bytes, usage: Use::Key };
+                let want = Want { peer: HUB, side: TableSide::Client, bytes, usage: Use::Key };
                 self.engine.mint_reserving(&[want]).map(|mut minted| minted.pop().expect("one"))
             }
         };

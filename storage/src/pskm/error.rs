@@ -77,6 +77,9 @@ pub enum ModuleError {
         /// Its name there.
         name: String,
     },
+    /// This node made it: it is no client of its own.
+    #[error("this node made the module itself: its client imports it")]
+    OurOwn,
     /// A second import.
     #[error("table {table} was imported before; a module is imported once")]
     AlreadyImported {

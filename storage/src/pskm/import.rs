@@ -81,6 +81,9 @@ pub fn import(
         let name = manifest.client_name.to_string();
         return Err(ModuleError::NotForUs { client: manifest.client, name });
     }
+    if manifest.hub == options.me {
+        return Err(ModuleError::OurOwn);
+    }
     let known: Option<TableRecord> = engine.ledger.get("table", &table_key(&manifest.table))?;
     if known.is_some() {
         return Err(ModuleError::AlreadyImported { table: manifest.table });

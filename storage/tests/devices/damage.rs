@@ -15,7 +15,7 @@ use dske_protocol::{
     pad::{PadBytes, TAG_KEY_BYTES, TagKey},
     sync::keys_from,
 };
-use dske_storage::{HoldRefusal, HoldWant, MintError, Store, StoreError, TableState, Use, Want};
+use dske_storage::{HoldRefusal, HoldWant, MintError, Store, StoreError, TableSide, TableState, Use, Want};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 
@@ -166,7 +166,7 @@ fn check_pads(store: &Store, original: &Original, whole_lane: bool) -> Option<St
     }
     let rounds = if whole_lane { 80 } else { 3 };
     for _ in 0..rounds {
-        let want = Want { peer: HUB, bytes: 4000, usage: Use::Key };
+        let want = Want { peer: HUB, side: TableSide::Client, bytes: 4000, usage: Use::Key };
         match get(store.mint(vec![want])) {
             Ok(mut minted) => {
                 let minted = minted.pop().expect("one");

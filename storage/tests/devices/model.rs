@@ -8,7 +8,7 @@ use std::{
 use dske_protocol::ids::{BlockId, KeyId, Lane, NodeId, PadRange, TableId};
 use dske_storage::{
     ExclusionRecord, HoldRefusal, MintError, NewBlock, OutboxId, OutboxItem, SecretBytes, Store, StoreError,
-    TableState, TableStatus, TakeError, Transaction, Use, Want,
+    TableSide, TableState, TableStatus, TakeError, Transaction, Use, Want,
 };
 use rand::{RngExt, rngs::StdRng};
 
@@ -75,7 +75,7 @@ impl Pads {
             get(store.mint_sync(self.table, at))
         } else {
             let bytes = if rng.random_bool(0.05) { 20_000 } else { rng.random_range(32..1500) };
-            let want = Want { peer: HUB, bytes, usage: Use::Key };
+            let want = Want { peer: HUB, side: TableSide::Client, bytes, usage: Use::Key };
             get(store.mint(vec![want])).map(|mut minted| minted.pop().expect("one"))
         };
         let minted = match minted {

@@ -8,7 +8,7 @@ use dske_protocol::{
 };
 use dske_storage::{
     BlockRecord, BlockState, ClientRecord, HoldWant, Minted, NewBlock, Options, Reply, SecretBytes, Side,
-    Store, StoreError, TableStatus, Transaction, Use, Want,
+    Store, StoreError, TableSide, TableStatus, Transaction, Use, Want,
     pskm::{self, HubContact, ImportOptions, Imported, MakeModule, ModuleKey, SystemEntropy},
     wait,
 };
@@ -150,8 +150,13 @@ impl World {
     }
 }
 
+/// Which end of a table with this peer a store of these tests is.
+pub(crate) fn side_towards(peer: NodeId) -> TableSide {
+    if peer == CLIENT { TableSide::Hub } else { TableSide::Client }
+}
+
 pub(crate) fn mint(store: &Store, peer: NodeId, bytes: u64) -> Minted {
-    let want = Want { peer, bytes, usage: Use::Key };
+    let want = Want { peer, side: side_towards(peer), bytes, usage: Use::Key };
     get(store.mint(vec![want])).expect("pads").pop().expect("one")
 }
 

@@ -7,8 +7,8 @@ use dske_protocol::{
     ids::{BlockId, KeyId, Lane},
 };
 use dske_storage::{
-    HoldRefusal, MarksRefusal, MintError, Options, Store, StoreError, TableState, TakeError, Transaction,
-    Use, Want,
+    HoldRefusal, MarksRefusal, MintError, Options, Store, StoreError, TableSide, TableState, TakeError,
+    Transaction, Use, Want,
 };
 
 use crate::common::*;
@@ -37,7 +37,12 @@ fn assert_quarantined(world: &mut World) {
     for _ in 0..2 {
         let status = table(&world.client);
         assert!(matches!(status.state, TableState::Quarantined { .. }), "{:?}", status.state);
-        let refused = get(world.client.mint(vec![Want { peer: HUB, bytes: 40, usage: Use::Key }]));
+        let refused = get(world.client.mint(vec![Want {
+            peer: HUB,
+            side: TableSide::Client,
+            bytes: 40,
+            usage: Use::Key,
+        }]));
         assert!(matches!(refused, Err(MintError::NoTable { .. })));
         let run = dske_protocol::ids::PadRange { table: status.table, lane: Lane::Down, offset: 0, len: 40 };
         let refused = get(world.client.hold(vec![held(HUB, run)])).pop().expect("one");
@@ -203,7 +208,7 @@ fn unused_pads_that_were_zeroed_are_named_where_they_are_met_and_used_ones_are_a
             assert!(matches!(state, TableState::Quarantined { .. }), "{state}");
             assert!(matches!(world.hold(run).map(|_| ()), Err(HoldRefusal::NotActive { .. })));
             // It stays so, and no comparison mends it.
-            let marks = get(world.hub.marks(CLIENT, table(&world.hub).table, false));
+            let marks = get(world.hub.marks(CLIENT, TableSide::Hub, table(&world.hub).table, false));
             assert!(matches!(marks, Err(MarksRefusal::NotActive { .. })));
             world.hub.close().expect("closed");
             world.hub = open_at(&world.path("hub"));
@@ -302,7 +307,8 @@ fn erased_bytes_ahead_of_an_allocator_quarantine_the_table() {
     bytes[8192..8192 + 4096].fill(0);
     std::fs::write(&path, bytes).expect("written");
     world.client = open_at(&world.path("client"));
-    let refused = get(world.client.mint(vec![Want { peer: HUB, bytes: 40, usage: Use::Key }]));
+    let refused =
+        get(world.client.mint(vec![Want { peer: HUB, side: TableSide::Client, bytes: 40, usage: Use::Key }]));
     assert!(matches!(refused, Err(MintError::NoTable { .. })));
     world.client.close().expect("closed");
     assert_quarantined(&mut world);
@@ -311,8 +317,8 @@ fn erased_bytes_ahead_of_an_allocator_quarantine_the_table() {
 /// What comparing marks with the hub does to a client's table ([`dske_protocol::sync`]).
 fn compare(world: &World) {
     let (client, hub) = (table(&world.client), table(&world.hub));
-    let ours = get(world.client.marks(HUB, client.table, false)).expect("marks");
-    let hubs = get(world.hub.marks(CLIENT, hub.table, false)).expect("marks");
+    let ours = get(world.client.marks(HUB, TableSide::Client, client.table, false)).expect("marks");
+    let hubs = get(world.hub.marks(CLIENT, TableSide::Hub, hub.table, false)).expect("marks");
     assert!(ours.unsure && !hubs.unsure);
     let sync = SyncRecord {
         peer_mark: hubs.own,
@@ -389,5 +395,8 @@ fn a_file_of_another_lane_is_settled_by_nothing() {
     std::fs::copy(&down, &up).expect("copied");
     assert_quarantined(&mut world);
     let status = table(&world.client);
-    assert!(matches!(get(world.client.marks(HUB, status.table, false)), Err(MarksRefusal::NotActive { .. })));
+    assert!(matches!(
+        get(world.client.marks(HUB, TableSide::Client, status.table, false)),
+        Err(MarksRefusal::NotActive { .. })
+    ));
 }

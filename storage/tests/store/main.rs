@@ -1,6 +1,7 @@
 //! The store and its modules from the outside: a hub and a client that share tables, restarted, killed,
 //! damaged and raced.
 
+mod both_roles;
 mod clients;
 mod common;
 mod damage;

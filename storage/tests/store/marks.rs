@@ -6,7 +6,8 @@ use dske_protocol::{
     sync::keys_from,
 };
 use dske_storage::{
-    HoldRefusal, HoldWant, MarksRefusal, MintError, Store, StoreError, TableState, Transaction, Use, Want,
+    HoldRefusal, HoldWant, MarksRefusal, MintError, Store, StoreError, TableSide, TableState, Transaction,
+    Use, Want,
 };
 
 use crate::common::*;
@@ -17,7 +18,7 @@ const LANE: u64 = MODULE_BYTES / 2;
 const KEYS: u64 = keys_from(LANE);
 
 fn marks(store: &Store, peer: NodeId, table: TableId) -> Result<LaneMarks, MarksRefusal> {
-    get(store.marks(peer, table, false))
+    get(store.marks(peer, side_towards(peer), table, false))
 }
 
 fn sync(table: TableId) -> SyncRecord {
@@ -33,7 +34,7 @@ fn hold(store: &Store, want: HoldWant) -> Result<(), HoldRefusal> {
 }
 
 fn can_mint(store: &Store, peer: NodeId) -> Result<(), MintError> {
-    get(store.mint(vec![Want { peer, bytes: 40, usage: Use::Key }])).map(|_| ())
+    get(store.mint(vec![Want { peer, side: side_towards(peer), bytes: 40, usage: Use::Key }])).map(|_| ())
 }
 
 #[test]
@@ -42,9 +43,12 @@ fn only_who_shares_a_table_hears_its_marks() {
     let id = table(&world.client).table;
     assert!(marks(&world.client, HUB, id).is_ok());
     assert_eq!(marks(&world.client, STRANGER, id), Err(MarksRefusal::UnknownTable));
+    let as_hub = |store: &Store| get(store.marks(HUB, TableSide::Hub, id, false));
+    assert_eq!(as_hub(&world.client), Err(MarksRefusal::UnknownTable), "that is not its end of it");
     assert_eq!(marks(&world.client, HUB, TableId::new([0; 16])), Err(MarksRefusal::UnknownTable));
     get(world.client.commit(Transaction { retire: vec![id], ..Transaction::default() })).expect("retired");
     assert!(matches!(marks(&world.client, HUB, id), Err(MarksRefusal::NotActive { .. })));
+    assert_eq!(as_hub(&world.client), Err(MarksRefusal::UnknownTable));
     assert_eq!(marks(&world.client, STRANGER, id), Err(MarksRefusal::UnknownTable));
 }
 
@@ -55,7 +59,7 @@ fn a_table_whose_receipt_is_out_may_be_compared_by_the_client_alone() {
     world.import("0.pskm").expect("an import");
     assert_eq!(marks(&world.hub, CLIENT, id), Err(MarksRefusal::Pending));
     let refused = get(world.hub.mint_sync(id, 0)).map(|_| ());
-    assert_eq!(refused, Err(MintError::NoTable { peer: CLIENT }));
+    assert_eq!(refused, Err(MintError::NoTable { peer: CLIENT, side: TableSide::Hub }));
     assert!(marks(&world.client, HUB, id).is_ok());
     assert_eq!(get(world.client.mint_sync(id, 0)).expect("a tag key").range.offset, KEYS);
     let range = PadRange { table: id, lane: Lane::Down, offset: 0, len: 40 };
@@ -140,7 +144,7 @@ fn marks_cover_what_will_be_handed_out_next_where_that_is_wanted() {
     let world = World::paired();
     let id = table(&world.client).table;
     world.mint_up(100);
-    assert_eq!(get(world.client.marks(HUB, id, true)).expect("known").own, CHUNK + 100);
+    assert_eq!(get(world.client.marks(HUB, TableSide::Client, id, true)).expect("known").own, CHUNK + 100);
     assert_eq!(get(world.client.mint_sync(id, LANE - 31)).map(|_| ()), Err(MintError::PlaceUsed));
     assert_eq!(get(world.client.mint_sync(id, LANE - 32)).expect("a tag key").range.offset, LANE - 32);
     assert_eq!(get(world.client.mint_sync(id, LANE - 32)).map(|_| ()), Err(MintError::PlaceUsed));
@@ -205,10 +209,13 @@ fn a_table_is_used_while_its_comparison_holds() {
     let not_minted = |peer| Err(MintError::NotSynced { peer });
     let both = |change: &dyn Fn(&Store)| [&world.hub, &world.client].into_iter().for_each(change);
 
-    both(&|store| store.close_tables(STRANGER));
+    both(&|store| store.close_tables(STRANGER, TableSide::Hub));
+    both(&|store| store.close_tables(STRANGER, TableSide::Client));
+    world.hub.close_tables(CLIENT, TableSide::Client);
+    world.client.close_tables(HUB, TableSide::Hub);
     assert_eq!(use_it(), (Ok(()), Ok(()), Ok(())));
-    world.hub.close_tables(CLIENT);
-    world.client.close_tables(HUB);
+    world.hub.close_tables(CLIENT, TableSide::Hub);
+    world.client.close_tables(HUB, TableSide::Client);
     assert_eq!(use_it(), (not_held(), not_minted(HUB), Ok(())), "a hub mints for a client that is away");
     both(&|store| store.open_table(&id));
     assert_eq!(use_it(), (Ok(()), Ok(()), Ok(())));
@@ -217,7 +224,7 @@ fn a_table_is_used_while_its_comparison_holds() {
     both(&|store| store.leave_table(&id));
     assert_eq!(use_it(), (not_held(), not_minted(HUB), not_minted(CLIENT)));
     both(&|store| store.shut_table(&id));
-    world.hub.close_tables(CLIENT);
+    world.hub.close_tables(CLIENT, TableSide::Hub);
     assert_eq!(use_it().2, not_minted(CLIENT), "what was left stays so until it is compared");
 }
 

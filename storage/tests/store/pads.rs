@@ -6,7 +6,7 @@ use std::{
 };
 
 use dske_protocol::ids::{Lane, NodeId, PadRange};
-use dske_storage::{HoldRefusal, MintError, StoreError, TableState, Transaction, Use, Want};
+use dske_storage::{HoldRefusal, MintError, StoreError, TableSide, TableState, Transaction, Use, Want};
 
 use crate::common::*;
 
@@ -141,8 +141,8 @@ fn mints_from_many_threads_never_overlap() {
 fn mint_is_all_or_nothing_and_tables_go_in_order() {
     let world = World::paired();
     let first = table(&world.client).table;
-    let want = |bytes| Want { peer: HUB, bytes, usage: Use::Identity };
-    let stranger = Want { peer: NodeId::new([9; 32]), bytes: 40, usage: Use::Key };
+    let want = |bytes| Want { peer: HUB, side: TableSide::Client, bytes, usage: Use::Identity };
+    let stranger = Want { peer: NodeId::new([9; 32]), side: TableSide::Client, bytes: 40, usage: Use::Key };
     assert!(matches!(get(world.client.mint(vec![want(40), stranger])), Err(MintError::NoTable { .. })));
     let lane = MODULE_BYTES / 2;
     let refused = get(world.client.mint(vec![want(lane / 2), want(lane / 2), want(1)]));
@@ -217,7 +217,7 @@ fn a_tag_key_of_a_mark_moves_nothing_that_messages_come_from() {
     let again = get(world.client.mint_sync(id, keys + 320)).expect("another");
     assert_eq!(again.range.offset, keys + 352, "never the same place");
     assert_eq!(table(&world.client).lanes[0].used_sync, 64);
-    assert_eq!(get(world.client.marks(HUB, id, false)).expect("known").own, CHUNK);
+    assert_eq!(get(world.client.marks(HUB, TableSide::Client, id, false)).expect("known").own, CHUNK);
     world.reopen();
     assert_eq!(get(world.client.mint_sync(id, 50)).expect("the first").range.offset, keys);
     assert_eq!(world.mint_up(1000).range.offset, CHUNK);

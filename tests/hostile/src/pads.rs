@@ -252,7 +252,8 @@ impl Pads {
                 }
                 (Some(PadOutcome::Committed { ticket, ok }), ok.then_some(*record))
             }
-            PadEffect::Marks { ticket, peer, table, reserve } => {
+            PadEffect::Marks { ticket, peer, own, table, reserve } => {
+                assert_eq!(own, self.own, "the desk is of one end");
                 let result = self.marks(&peer, &table, reserve);
                 (Some(PadOutcome::Marks { ticket, result }), None)
             }
@@ -270,7 +271,7 @@ impl Pads {
                 }
                 (Some(PadOutcome::Skipped { ticket, ok }), None)
             }
-            PadEffect::Open(_) | PadEffect::Shut(_) | PadEffect::Leave(_) | PadEffect::Close(_) => {
+            PadEffect::Open(_) | PadEffect::Shut(_) | PadEffect::Leave(_) | PadEffect::Close { .. } => {
                 (None, None)
             }
         }

@@ -289,7 +289,7 @@ impl ClientRole {
 
     /// Tables whose marks may be compared and have not been.
     fn apart(&self, core: &Core, shared: &Shared) -> Vec<(usize, NodeId, TableId)> {
-        let apart = core.store.tables_apart().into_iter();
+        let apart = core.store.tables_apart(TableSide::Client).into_iter();
         apart
             .filter_map(|(peer, table)| {
                 let hub = shared.plan.index(&peer)?;

@@ -14,7 +14,7 @@ use dske_protocol::{
     refusal::Refusal,
 };
 use dske_storage::{
-    HoldWant, OutboxId, SecretBytes, TakeError, Transaction, effects,
+    HoldWant, OutboxId, SecretBytes, TableSide, TakeError, Transaction, effects,
     simulation::{Keep, SimAnswer, SimJob, SimSizes, SimStore},
 };
 
@@ -49,9 +49,9 @@ pub(crate) enum Machine {
 enum PadTask {
     Hold { machine: Machine, ticket: Ticket, want: HoldWant, block: Option<BlockId> },
     Mint { machine: Machine, ticket: Ticket, wants: Vec<Want> },
-    Marks { ticket: Ticket, peer: NodeId, table: TableId, reserve: bool },
-    MintSync { ticket: Ticket, table: TableId, at: u64 },
-    Skip { ticket: Ticket, table: TableId, to: u64 },
+    Marks { machine: Machine, ticket: Ticket, peer: NodeId, side: TableSide, table: TableId, reserve: bool },
+    MintSync { machine: Machine, ticket: Ticket, table: TableId, at: u64 },
+    Skip { machine: Machine, ticket: Ticket, table: TableId, to: u64 },
     Read(OutboxId),
     Refill(TableId),
 }
@@ -244,17 +244,20 @@ impl Core {
                 let want = HoldWant { peer: from, range, for_sync };
                 self.pads.push_back(PadTask::Hold { machine, ticket, want, block });
             }
-            PadEffect::Marks { ticket, peer, table, reserve } => {
-                self.pads.push_back(PadTask::Marks { ticket, peer, table, reserve });
+            PadEffect::Marks { ticket, peer, own, table, reserve } => {
+                let side = TableSide::that_allocates(own);
+                self.pads.push_back(PadTask::Marks { machine, ticket, peer, side, table, reserve });
             }
             PadEffect::MintSync { ticket, table, at } => {
-                self.pads.push_back(PadTask::MintSync { ticket, table, at });
+                self.pads.push_back(PadTask::MintSync { machine, ticket, table, at });
             }
             PadEffect::Skip { ticket, table, to } => {
-                self.pads.push_back(PadTask::Skip { ticket, table, to });
+                self.pads.push_back(PadTask::Skip { machine, ticket, table, to });
             }
             PadEffect::Open(table) => self.store.open_table(&table),
-            PadEffect::Close(peer) => self.store.close_tables(peer),
+            PadEffect::Close { peer, own } => {
+                self.store.close_tables(peer, TableSide::that_allocates(own));
+            }
             PadEffect::Shut(table) => self.store.shut_table(&table),
             PadEffect::Leave(table) => {
                 shared.count("tables left");
@@ -332,23 +335,23 @@ impl Core {
                 let block_ended = ended.unwrap_or(true);
                 Some(Done::Pad(machine, PadOutcome::Held { ticket, result, block_ended }))
             }
-            PadTask::Marks { ticket, peer, table, reserve } => {
-                let mut result = self.store.marks(peer, table, reserve).map_err(effects::marks_refusal);
+            PadTask::Marks { machine, ticket, peer, side, table, reserve } => {
+                let mut result = self.store.marks(peer, side, table, reserve).map_err(effects::marks_refusal);
                 if let Ok(marks) = &mut result {
                     lies::marks(shared, self.me, marks);
                 }
-                Some(Done::Pad(Machine::Sync, PadOutcome::Marks { ticket, result }))
+                Some(Done::Pad(machine, PadOutcome::Marks { ticket, result }))
             }
-            PadTask::MintSync { ticket, table, at } => {
+            PadTask::MintSync { machine, ticket, table, at } => {
                 shared.checker.takes_key(self.me, table);
                 let minted = self.store.mint_sync(table, at);
                 let result = minted.map(|run| vec![Minted { range: run.range, pad: run.pad }]);
                 let result = result.map_err(effects::mint_refusal);
-                Some(Done::Pad(Machine::Sync, PadOutcome::Minted { ticket, result }))
+                Some(Done::Pad(machine, PadOutcome::Minted { ticket, result }))
             }
-            PadTask::Skip { ticket, table, to } => {
+            PadTask::Skip { machine, ticket, table, to } => {
                 let ok = self.store.skip(table, to).is_ok();
-                Some(Done::Pad(Machine::Sync, PadOutcome::Skipped { ticket, ok }))
+                Some(Done::Pad(machine, PadOutcome::Skipped { ticket, ok }))
             }
             PadTask::Mint { machine, ticket, wants } => {
                 let low = machine == Machine::Hub

@@ -312,7 +312,7 @@ impl World {
             self.shared.checker.remembers(node, &core.store, "after a start");
             // What was durable, but not acknowledged before the end, counts from now on.
             for table in core.store.tables() {
-                if let Ok(marks) = core.store.marks(table.peer, table.table, false) {
+                if let Ok(marks) = core.store.marks(table.peer, table.side, table.table, false) {
                     self.shared.checker.facts[node].told.insert(table.table, marks.seen);
                 }
             }

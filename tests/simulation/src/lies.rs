@@ -17,7 +17,7 @@ use dske_protocol::{
     sync::keys_from,
     tag::{Tag, key_tag},
 };
-use dske_storage::{Use, Want, simulation::SimStore};
+use dske_storage::{TableSide, Use, Want, simulation::SimStore};
 use serde::Deserialize;
 
 use crate::{
@@ -276,7 +276,12 @@ fn invented(
     agreement: Agreement,
     key_tag: Tag,
 ) -> Option<Vec<u8>> {
-    let want = Want { peer: receiver, bytes: agreement.burned_bytes(Lane::Down), usage: Use::Key };
+    let want = Want {
+        peer: receiver,
+        side: TableSide::Hub,
+        bytes: agreement.burned_bytes(Lane::Down),
+        usage: Use::Key,
+    };
     let range = store.mint(&[want]).ok()?.pop()?.range;
     let share = Blob(shared.rng.bytes(agreement.share_bytes(Lane::Down) as usize));
     closed(&shared.checker.lanes, KeyInstruction { range, agreement, key_tag, share })

@@ -1,7 +1,11 @@
 //! From what was asked for to an order: which node it is for, and whether it is possible.
 
-use dske_node::{config::Role, status::PeerStatus};
+use dske_node::{
+    config::Role,
+    status::{PeerStatus, Status},
+};
 use dske_protocol::ids::Name;
+use dske_storage::{TableSide, TableStatus};
 
 use super::{App, Effect, Kind, Mode, Question};
 use crate::{
@@ -51,10 +55,10 @@ impl App {
                 "processes are started and stopped only on a local net: `dske top --testnet NAME`".to_owned(),
             ),
             (None, _) => Some(format!("{} is not watched here", order.node)),
-            (Some(node), Deed::Lie(_)) if node.role != Some(Role::Hub) => {
+            (Some(node), Deed::Lie(_)) if !node.is(Role::Hub) => {
                 Some(format!("{} is no hub: only hubs can be made to lie", order.node))
             }
-            (Some(node), Deed::Key { .. }) if node.role == Some(Role::Hub) => {
+            (Some(node), Deed::Key { .. }) if node.is(Role::Hub) && !node.is(Role::Client) => {
                 Some(format!("{} is no client: say `as CLIENT`", order.node))
             }
             _ => None,
@@ -69,18 +73,22 @@ impl App {
     /// Where something is to be done, if it was not said.
     fn place_of(&self, deed: &Deed) -> Result<Name, String> {
         let known = || self.model.known(self.focus());
-        let client =
-            |name: &Name| self.model.nodes.get(name).is_some_and(|node| node.role == Some(Role::Client));
+        let client = |name: &Name| self.model.nodes.get(name).is_some_and(|node| node.is(Role::Client));
         let found = match deed {
             Deed::Retire { serial } => {
                 let has = known()
                     .filter(|(_, _, status)| status.modules.iter().any(|module| module.serial == *serial));
-                // Both ends have it; it is the client that needs another one.
-                has.map(|(name, ..)| name).max_by_key(|name| client(name))
+                // Both ends have it; it is the client's end that needs another one.
+                let ours = |status: &Status| {
+                    let of_client = |table: &TableStatus| table.side == TableSide::Client;
+                    status.tables.iter().any(|table| table.serial == *serial && of_client(table))
+                };
+                has.max_by_key(|(name, _, status)| (ours(status), client(name))).map(|(name, ..)| name)
             }
             Deed::Readmit { hub } => known()
                 .find(|(_, _, status)| {
-                    let is_it = |peer: &&PeerStatus| hub.fits(&peer.node, &peer.name);
+                    let is_it =
+                        |peer: &&PeerStatus| peer.role == Role::Hub && hub.fits(&peer.node, &peer.name);
                     status.peers.iter().filter(is_it).any(|peer| peer.excluded.is_some())
                 })
                 .map(|(name, ..)| name),
@@ -135,8 +143,7 @@ impl App {
 
     /// A command line for a key between two clients that are there.
     fn key_line(&self, chosen: Option<&Entry>) -> String {
-        let client =
-            |name: &&Name| self.model.nodes.get(*name).is_some_and(|node| node.role == Some(Role::Client));
+        let client = |name: &&Name| self.model.nodes.get(*name).is_some_and(|node| node.is(Role::Client));
         let named = chosen.and_then(|entry| entry.node.as_ref()).filter(client);
         let from = named.or_else(|| self.model.known(self.focus()).map(|(name, ..)| name).find(client));
         let Some(from) = from else { return "key ".to_owned() };

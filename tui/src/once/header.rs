@@ -18,6 +18,9 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
         Some(policy) => parts.extend(policy_parts(policy)),
         None => parts.push(format!("{} forwarded", status.counters.forwarded)),
     }
+    if node.roles.len() > 1 {
+        parts.push(format!("{} forwarded", status.counters.forwarded));
+    }
     parts.push(format!("up {}", text::short_time(node.uptime_ms.saturating_mul(1_000))));
     let mut lines = flow(&parts, width);
     if let Some(fault) = &node.store_fault {

@@ -25,11 +25,14 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
         return vec![" none known".to_owned()];
     }
     let mut peers: Vec<&PeerStatus> = status.peers.iter().collect();
-    peers.sort_by_key(|peer| &peer.name);
-    peers.into_iter().map(|peer| line(peer, width)).collect()
+    peers.sort_by_key(|peer| (peer.role, &peer.name));
+    // Who is a hub and a client of this node stands there twice.
+    let both = |role| peers.iter().any(|peer| peer.role == role);
+    let named = both(Role::Hub) && both(Role::Client);
+    peers.iter().map(|peer| line(peer, named, width)).collect()
 }
 
-fn line(peer: &PeerStatus, width: usize) -> String {
+fn line(peer: &PeerStatus, named: bool, width: usize) -> String {
     let state = match (&peer.excluded, &peer.incompatible) {
         (Some(reason), _) => format!("EXCLUDED {}", text::printable(reason)),
         (None, Some(versions)) => text::printable(versions),
@@ -38,5 +41,6 @@ fn line(peer: &PeerStatus, width: usize) -> String {
     };
     let waiting = if peer.waiting > 0 { format!("  {} messages wait", peer.waiting) } else { String::new() };
     let name = text::fit(peer.name.as_str(), if width >= 60 { 10 } else { 6 });
-    text::clip(&format!(" {name} {state}{waiting}"), width)
+    let role = if named { format!("{:<6} ", peer.role) } else { String::new() };
+    text::clip(&format!(" {name} {role}{state}{waiting}"), width)
 }

@@ -1,13 +1,13 @@
 //! Hubs: the nodes that are watched and the peers that they know, whether they are there, and who lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dske_node::{
     config::Role,
     status::{PeerStatus, PolicyStatus, Status},
 };
 use dske_protocol::ids::Name;
-use dske_storage::TableState;
+use dske_storage::{LaneStatus, TableSide, TableState};
 
 use super::{
     Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching,
@@ -36,8 +36,8 @@ pub(super) const COLUMNS: [Column; 9] = [
 struct Row<'a> {
     name: &'a Name,
     own: Option<&'a Node>,
-    role: Option<Role>,
-    /// Those who know it, and how.
+    roles: BTreeSet<Role>,
+    /// Those who know it, and how: twice by one who deals with it as its hub and as its client.
     known_by: Vec<(&'a Name, &'a PeerStatus)>,
     /// Agreements in which its share was false.
     lies: u64,
@@ -46,17 +46,20 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn all(context: &Context<'a>) -> Vec<Self> {
         let mut rows: BTreeMap<&Name, Self> = BTreeMap::new();
-        let row = |name| Row { name, own: None, role: None, known_by: Vec::new(), lies: 0 };
+        let row = |name| Row { name, own: None, roles: BTreeSet::new(), known_by: Vec::new(), lies: 0 };
         for (name, node) in &context.model.nodes {
             if context.focus.is_none_or(|focus| focus == name) {
                 let entry = rows.entry(name).or_insert_with(|| row(name));
-                (entry.own, entry.role) = (Some(node), node.role);
+                entry.own = Some(node);
+                entry.roles.extend(&node.roles);
             }
         }
         for (name, node, status) in context.model.known(context.focus) {
             for peer in &status.peers {
                 let entry = rows.entry(&peer.name).or_insert_with(|| row(&peer.name));
-                entry.role = entry.role.or(Some(peer.role));
+                if entry.own.is_none_or(|own| own.roles.is_empty()) {
+                    entry.roles.insert(peer.role);
+                }
                 if node.away.is_none() {
                     entry.known_by.push((name, peer));
                 }
@@ -83,15 +86,32 @@ impl<'a> Row<'a> {
 
     /// Its connections, as it knows them itself or as the others do; and how many there should be.
     fn links(&self) -> (usize, usize) {
+        // Who is a hub and a client of the same node has one connection with it.
         if let Some(status) = self.status() {
-            return (status.peers.iter().filter(|peer| peer.connected).count(), status.peers.len());
+            let (peers, up) = (status.peers.iter(), status.peers.iter().filter(|peer| peer.connected));
+            return (distinct(up.map(|peer| peer.node)), distinct(peers.map(|peer| peer.node)));
         }
-        (self.known_by.iter().filter(|(_, peer)| peer.connected).count(), self.known_by.len())
+        let up = self.known_by.iter().filter(|(_, peer)| peer.connected);
+        (distinct(up.map(|(name, _)| *name)), self.knowers())
+    }
+
+    /// How many know it.
+    fn knowers(&self) -> usize {
+        distinct(self.known_by.iter().map(|(name, _)| *name))
+    }
+
+    fn role(&self) -> &'static str {
+        match (self.roles.contains(&Role::Hub), self.roles.contains(&Role::Client)) {
+            (true, true) => "both",
+            (true, false) => "hub",
+            (false, true) => "client",
+            (false, false) => "?",
+        }
     }
 
     fn state(&self) -> (String, Tone) {
         let (links, all) = self.links();
-        let (known, excluded) = (self.known_by.len(), self.excluded_by());
+        let (known, excluded) = (self.knowers(), distinct(self.excluded_by().iter().map(|(name, _)| *name)));
         match (self.own, self.status()) {
             (Some(node), None) if node.away.is_some() => ("DOWN".to_owned(), Tone::Crit),
             (Some(_), None) => ("asked".to_owned(), Tone::Dim),
@@ -99,8 +119,8 @@ impl<'a> Row<'a> {
                 ("STORE STOPPED".to_owned(), Tone::Crit)
             }
             (_, Some(status)) if status.node.fault.is_some() => ("up, LIES".to_owned(), Tone::Crit),
-            _ if !excluded.is_empty() && excluded.len() == known => ("EXCLUDED".to_owned(), Tone::Crit),
-            _ if !excluded.is_empty() => (format!("EXCLUDED by {} of {known}", excluded.len()), Tone::Crit),
+            _ if excluded > 0 && excluded == known => ("EXCLUDED".to_owned(), Tone::Crit),
+            _ if excluded > 0 => (format!("EXCLUDED by {excluded} of {known}"), Tone::Crit),
             (None, _) if links == 0 => ("AWAY".to_owned(), Tone::Warn),
             (None, _) => ("connected".to_owned(), Tone::Good),
             (Some(_), Some(_)) if all > 0 && links == 0 => ("up, cut off".to_owned(), Tone::Warn),
@@ -121,14 +141,13 @@ impl<'a> Row<'a> {
             .min_by_key(|(left, bytes)| u128::from(*left) * 10_000 / u128::from((*bytes).max(1)))
     }
 
-    /// Keys of a client, shares forwarded of a hub.
+    /// Keys of a client, also of one that is a hub as well; shares forwarded of a hub.
     fn keys(&self) -> Option<u64> {
         let status = self.status()?;
         let counters = &status.counters;
-        Some(if self.role == Some(Role::Hub) {
-            counters.forwarded
-        } else {
-            counters.sent + counters.validated
+        Some(match status.policy {
+            Some(_) => counters.sent + counters.validated,
+            None => counters.forwarded,
         })
     }
 
@@ -154,7 +173,7 @@ impl<'a> Row<'a> {
     fn entry(&self, context: &Context<'a>) -> Entry {
         let (state, tone) = self.state();
         let ((links, known), (note, note_tone)) = (self.links(), self.note());
-        let role = self.role.map_or_else(|| "?".to_owned(), |role| role.to_string());
+        let role = self.role().to_owned();
         let least = self.least_pad(context);
         let permille = least.map_or(u64::MAX, |(left, bytes)| left.saturating_mul(1_000) / bytes.max(1));
         let waiting: u64 =
@@ -190,10 +209,10 @@ impl<'a> Row<'a> {
                 cell(note, note_tone),
             ],
             node: self.own.map(|_| self.name.clone()),
-            subject: match (self.own, self.role) {
-                (Some(_), _) => Subject::Node(self.name.clone()),
-                (None, Some(Role::Hub)) => Subject::Hub(self.name.to_string()),
-                _ => Subject::Nothing,
+            subject: match self.own {
+                Some(_) => Subject::Node(self.name.clone()),
+                None if self.roles.contains(&Role::Hub) => Subject::Hub(self.name.to_string()),
+                None => Subject::Nothing,
             },
         }
     }
@@ -231,7 +250,7 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
     let rows = Row::all(context);
     let Some(row) = rows.iter().find(|row| row.name.as_str() == key) else { return Vec::new() };
     let (state, tone) = row.state();
-    let role = row.role.map_or_else(String::new, |role| format!(" ({role})"));
+    let role = if row.roles.is_empty() { String::new() } else { format!(" ({})", row.role()) };
     let mut lines = vec![heading(&format!("{}{role}", row.name)), fact("state", state, tone)];
     if let Some(why) = row.own.and_then(|node| node.away.as_deref()) {
         lines.push(fact("because", text::printable(why), Tone::Warn));
@@ -252,9 +271,32 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
             (None, None) if peer.connected => ("connected".to_owned(), Tone::Good),
             (None, None) => ("not connected".to_owned(), Tone::Warn),
         };
+        let word = if row.roles.len() > 1 { format!("as a {}: {word}", peer.role) } else { word };
         lines.push(vec![(format!("{} ", text::fit(name.as_str(), 8)), Tone::Accent), (word, tone)]);
     }
     lines
+}
+
+/// What a node with both roles has burned of its pads in each, and what is left.
+fn burned(status: &Status, lines: &mut Vec<Spans>) {
+    if status.node.roles.len() < 2 {
+        return;
+    }
+    lines.push(heading("Pads, in each role"));
+    for (role, side) in [("client", TableSide::Client), ("hub", TableSide::Hub)] {
+        let lanes =
+            || status.tables.iter().filter(move |table| table.side == side).flat_map(|table| &table.lanes);
+        let used = |lane: &LaneStatus| lane.used_key + lane.used_identity + lane.used_sync;
+        let (burned, left): (u64, u64) =
+            (lanes().map(used).sum(), lanes().map(|lane| lane.left + lane.reserved).sum());
+        let told = format!("{} burned, {} left", text::short_size(burned), text::short_size(left));
+        lines.push(fact(&format!("as {role}"), told, Tone::Plain));
+    }
+}
+
+/// How many different ones there are.
+fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> usize {
+    all.collect::<BTreeSet<T>>().len()
 }
 
 fn own(status: &Status, lines: &mut Vec<Spans>) {
@@ -277,6 +319,7 @@ fn own(status: &Status, lines: &mut Vec<Spans>) {
         let (now, tone) = policy_note(status, policy);
         lines.push(fact("now", now, tone));
     }
+    burned(status, lines);
     lines.push(heading("Since its start"));
     let counts = [
         ("sent", counters.sent, Tone::Plain),

@@ -159,10 +159,12 @@ fn pads<'a>(context: &Context<'a>) -> Vec<Pad<'a>> {
             let other = context.focus.is_none()
                 && context.model.nodes.get(&table.peer_name).is_some_and(|peer| peer.live().is_some());
             for lane in table.lanes.iter().filter(|lane| lane.allocator || !other) {
-                let forecast = status
-                    .pads
-                    .iter()
-                    .find(|forecast| forecast.peer == table.peer_name && forecast.lane == lane.lane);
+                let is_it = |forecast: &&PadForecast| {
+                    forecast.peer == table.peer_name
+                        && forecast.side == table.side
+                        && forecast.lane == lane.lane
+                };
+                let forecast = status.pads.iter().find(is_it);
                 let growth = known.history.lane(&table.table, lane.lane);
                 pads.push(Pad { node, table, lane, growth, forecast });
             }
@@ -249,6 +251,10 @@ pub(crate) fn forecasts(context: &Context<'_>) -> Vec<Spans> {
 }
 
 fn worst(status: &Status, lane: Lane) -> Tone {
-    let levels = status.pads.iter().filter(|pad| pad.lane == lane).map(|pad| pad.level);
+    let levels = status
+        .pads
+        .iter()
+        .filter(|pad| pad.side == TableSide::Client && pad.lane == lane)
+        .map(|pad| pad.level);
     levels.max().map_or(Tone::Plain, super::level_tone)
 }

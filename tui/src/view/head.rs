@@ -126,14 +126,15 @@ fn hub_parts(app: &App) -> Vec<Spans> {
     let mut parts = Vec::new();
     for (name, node, status) in app.shown().known(app.focus()).filter(|(_, node, _)| node.away.is_none()) {
         let waiting: u64 = status.peers.iter().map(|peer| peer.waiting).sum();
-        let clients = status.peers.iter().filter(|peer| peer.connected).count();
-        if node.role == Some(Role::Hub) {
+        let clients: Vec<_> = status.peers.iter().filter(|peer| peer.role == Role::Client).collect();
+        let connected = clients.iter().filter(|client| client.connected).count();
+        if node.is(Role::Hub) {
             let forwarded = text::short_count(status.counters.forwarded);
             parts.push(vec![
                 (format!("{name} "), Tone::Accent),
                 (format!("{forwarded} shares forwarded"), Tone::Plain),
             ]);
-            parts.push(vec![(format!("clients {clients}/{}", status.peers.len()), Tone::Plain)]);
+            parts.push(vec![(format!("clients {connected}/{}", clients.len()), Tone::Plain)]);
         }
         if waiting > 0 {
             parts.push(vec![(format!("{waiting} messages wait"), Tone::Warn)]);

@@ -1,6 +1,6 @@
 //! How a stream is filled: which blocks are agreed, when, and by which protocol.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use dske_protocol::{
     hub::RequestId,
@@ -215,7 +215,7 @@ impl ClientActor {
         }
         let [with] = receivers else { return Step::General };
         // With n = k General is the Simple scheme: it sends indices only, too.
-        let n = self.hubs.choices(&usable, &self.serving(receivers), &[], self.policy.n).len();
+        let n = self.hubs.choices(&usable, &self.hubs_serving(receivers), &[], self.policy.n).len();
         if n <= usize::from(self.policy.k) {
             return Step::General;
         }
@@ -255,19 +255,11 @@ impl ClientActor {
         }
     }
 
-    fn serving(&self, receivers: &[NodeId]) -> BTreeSet<NodeId> {
-        let mut serving = self.hubs.accepted();
-        for known in receivers.iter().filter_map(|receiver| self.identities.get(receiver)) {
-            serving.retain(|hub| known.hubs.contains(hub));
-        }
-        serving
-    }
-
     fn negotiate(&mut self, now: Time, receivers: Vec<NodeId>, rounds: u32, rounds_left: u32) {
         let Some(&with) = receivers.first() else { return };
         self.streams.paths.entry(with).or_default().negotiate(now, rounds_left);
         let usable = self.hubs.usable(&self.store);
-        let n = self.hubs.choices(&usable, &self.serving(&receivers), &[], self.policy.n).len();
+        let n = self.hubs.choices(&usable, &self.hubs_serving(&receivers), &[], self.policy.n).len();
         let n = u8::try_from(n).unwrap_or(u8::MAX);
         let key_bytes = negotiation_bytes(n, self.policy.k, rounds);
         let wish = self.block_wish(now, &receivers, "", Content::Negotiation, key_bytes);
@@ -287,7 +279,7 @@ impl ClientActor {
         key_bytes: u32,
     ) -> KeyWish {
         let usable = self.hubs.usable(&self.store);
-        let hubs = self.hubs.choices(&usable, &self.serving(receivers), &[], self.policy.n);
+        let hubs = self.hubs.choices(&usable, &self.hubs_serving(receivers), &[], self.policy.n);
         KeyWish {
             receivers: receivers.to_vec(),
             key_bytes,

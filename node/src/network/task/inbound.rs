@@ -16,7 +16,7 @@ use super::super::{
     wire::{LinkMessage, Request, Response},
 };
 use super::{Exchange, Inbound, NetworkTask};
-use crate::me::peer_of;
+use crate::{config::Role, me::peer_of};
 
 /// Requests of others that are being worked on, and their bytes; further ones are dropped, and the asker
 /// sees its exchange fail.
@@ -105,10 +105,12 @@ impl NetworkTask {
 impl NetworkTask {
     /// A hub passes on what one of its clients sends another, if that is connected. It takes no part in it.
     fn relay(&mut self, from: NodeId, to: NodeId, message: LinkMessage) {
-        let known = peer_of(&to).is_some_and(|peer| self.swarm.behaviour().guard.is_known(&peer))
-            && self.is_connected(&to);
+        // Between clients of its own, whatever else the node has to do with others.
+        let serves = |node| self.acquaintances.knows(Role::Hub, node);
+        let there = self.is_connected(&to);
+        let between_clients = serves(&from) && serves(&to);
         let on_their_way = self.relayed.entry(to).or_default();
-        if self.hub.is_some() && known && *on_their_way < RELAYED_MAX {
+        if self.hub.is_some() && between_clients && there && *on_their_way < RELAYED_MAX {
             *on_their_way += 1;
             self.request(to, Exchange::Relayed, Request::Relayed { from, message });
         } else {

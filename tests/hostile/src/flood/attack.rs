@@ -13,7 +13,7 @@ use std::{
 };
 
 use dske_protocol::{ids::NodeId, message::KeyRequest, tag::Tag};
-use dske_storage::{Options, Store, Use, Want};
+use dske_storage::{Options, Store, TableSide, Use, Want};
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -189,7 +189,7 @@ fn capture(copy: &Path, victims: &mut [Victim]) -> Result<(), FloodError> {
     for victim in victims {
         store.open_table(&victim.forged.table);
         for _ in 0..BATCH {
-            let want = Want { peer: victim.forged.hub, bytes: 96, usage: Use::Key };
+            let want = Want { peer: victim.forged.hub, side: TableSide::Client, bytes: 96, usage: Use::Key };
             let minted = dske_storage::wait(store.mint(vec![want]));
             let minted = minted.ok_or_else(|| FloodError::new("the copy does not answer"))?;
             let minted = minted.map_err(FloodError::new)?.pop().ok_or_else(|| FloodError::new("no pad"))?;

@@ -52,7 +52,12 @@ fn sound() -> &'static Sound {
         let activate = dske_storage::Transaction { activate: vec![table.table], ..Default::default() };
         dske_storage::wait(store.commit(activate)).expect("open").expect("activated");
         store.open_table(&table.table);
-        let want = dske_storage::Want { peer: table.peer, bytes: 96, usage: dske_storage::Use::Key };
+        let want = dske_storage::Want {
+            peer: table.peer,
+            side: table.side,
+            bytes: 96,
+            usage: dske_storage::Use::Key,
+        };
         dske_storage::wait(store.mint(vec![want])).expect("open").expect("minted");
         let range = dske_protocol::ids::PadRange {
             table: table.table,
@@ -167,7 +172,12 @@ pub(super) fn store(input: &[u8]) {
         let Ok(store) = opened else { return };
         for table in store.tables() {
             store.open_table(&table.table);
-            let want = dske_storage::Want { peer: table.peer, bytes: 64, usage: dske_storage::Use::Key };
+            let want = dske_storage::Want {
+                peer: table.peer,
+                side: table.side,
+                bytes: 64,
+                usage: dske_storage::Use::Key,
+            };
             // Refused or given, but answered.
             let _ = dske_storage::wait(store.mint(vec![want])).expect("the store answers");
         }

@@ -37,7 +37,7 @@ pub(crate) struct Facts {
     /// How far the peer's lane of a table has come, as it told.
     pub(crate) told: BTreeMap<TableId, u64>,
     /// What this node has told of a table: its own mark, and what it has seen.
-    pub(crate) said: BTreeMap<TableId, (NodeId, u64, u64)>,
+    pub(crate) said: BTreeMap<TableId, (u64, u64)>,
 }
 
 /// What a node has recorded of an agreement.
@@ -166,8 +166,10 @@ fn check(facts: &Facts, safe: bool, store: &SimStore) -> Result<(), (Invariant, 
             return Err(gone(format!("is {:?} now", record.state)));
         }
     }
-    for (table, (peer, own, seen)) in &facts.said {
-        let marks = store.marks(*peer, *table, false).ok();
+    for table in store.tables() {
+        let Some((own, seen)) = facts.said.get(&table.table) else { continue };
+        let marks = store.marks(table.peer, table.side, table.table, false).ok();
+        let table = table.table;
         if marks.is_some_and(|marks| marks.own < *own || marks.seen < *seen) {
             let text = format!("it told {own} and {seen} of table {table}, and has {marks:?} on record");
             return Err((Invariant::DurableFirst, text));

@@ -217,8 +217,8 @@ impl Checker {
         let mark: Option<Mark> =
             body::<ClientMark>(sealed).map(Mark::from).or_else(|| body::<HubMark>(sealed).map(Mark::from));
         if let Some(mark) = mark {
-            let said = self.facts[node].said.entry(range.table).or_insert((peer_id, 0, 0));
-            *said = (peer_id, said.1.max(mark.own), said.2.max(mark.seen));
+            let said = self.facts[node].said.entry(range.table).or_default();
+            *said = (said.0.max(mark.own), said.1.max(mark.seen));
             // Whatever untagged words say, each comparison costs the places that it takes and no more.
             let bytes = if range.lane == Lane::Up { &truth.up.bytes } else { &truth.down.bytes };
             let used = (mark.keys - keys_from(bytes.len() as u64)) / TAG_KEY_BYTES as u64;

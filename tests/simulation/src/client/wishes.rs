@@ -11,6 +11,8 @@ use dske_protocol::{
     sender::{HubChoice, KeyWish, RoundWish, SenderInput},
 };
 
+use dske_storage::TableSide;
+
 use super::ClientRole;
 use crate::{
     core::Core,
@@ -160,7 +162,7 @@ impl ClientRole {
 
     /// Hubs with which a message can be exchanged now.
     pub(super) fn usable(&self, core: &Core, shared: &Shared) -> BTreeSet<usize> {
-        let open = core.store.open_peers();
+        let open = core.store.open_peers(TableSide::Client);
         let serves = |hub: usize| open.contains(&shared.plan.ids[hub]);
         let usable = self.hubs.iter().filter(|(hub, view)| view.connected && !view.excluded && serves(**hub));
         usable.map(|(&hub, _)| hub).collect()
