@@ -21,7 +21,7 @@ dske() {
     for word in "$@"; do [[ $word == ID ]] && word=$(<"$WORK/id"); words+=("$word"); done
     case " $* " in
         *' pskm ack '*)
-            serial=$(grep -o 'p[0-9]-[0-9]*' <<<"$*" | tail -n 1)
+            serial=$(grep -oE '[a-z0-9]+-[0-9]{4}' <<<"$*" | tail -n 1)
             words=("${words[@]:0:$#-3}")
             # shellcheck disable=SC2207
             words+=($(<"$WORK/receipt-$serial")) ;;
@@ -29,7 +29,7 @@ dske() {
     "$DSKE_PROGRAM" "${words[@]}" 2>&1 | tee "$WORK/said" || return 1
     case " $* " in
         *' pskm import '*)
-            serial=$(grep -o 'p[0-9]-[0-9]*' "$WORK/said" | head -n 1)
+            serial=$(grep -oE '[a-z0-9]+-[0-9]{4}' "$WORK/said" | head -n 1)
             cut -d '"' -s -f 2 "$WORK/said" >"$WORK/receipt-$serial" ;;
         *' key get '*) grep -oE '[0-9a-f]{32}(:[0-9]+)?' "$WORK/said" | head -n 1 >"$WORK/id" ;;
     esac
@@ -121,8 +121,9 @@ impl Shell {
         fs::create_dir_all(self.lib().join("modules")).unwrap();
         let mut script = self.script.replace("/var/lib/dske", self.lib().to_str().unwrap());
         // Each address of the book is a port on loopback.
-        for address in ["192.0.2.1/", "192.0.2.2/", "192.0.2.3/", "192.0.2.11/", "192.0.2.12/"] {
-            script = script.replace(&format!("{address}tcp/7001"), &format!("127.0.0.1/tcp/{}", free_port()));
+        for host in [1, 2, 3, 11, 12, 21, 22, 23, 24] {
+            let (address, port) = (format!("192.0.2.{host}/tcp/7001"), free_port());
+            script = script.replace(&address, &format!("127.0.0.1/tcp/{port}"));
         }
         script = script.replace("127.0.0.1:9464", &format!("127.0.0.1:{}", free_port()));
         // Nobody has to wait for so much in a test.
@@ -186,6 +187,23 @@ fn the_quick_start_works_as_written() {
 #[test]
 fn the_concepts_can_be_tried() {
     Shell::new().read("concepts.md").run();
+}
+
+#[test]
+fn a_consortium_works_as_written() {
+    let blocks = blocks("consortium.md");
+    let (last, before) = blocks.split_last().unwrap();
+    assert!(last.contains("key get"), "the chapter ends with keys");
+    let mut shell = Shell::new();
+    before.iter().for_each(|block| {
+        shell.say(block);
+    });
+    let said = shell.say("for node in alice bob carol dave; do settled $node; done").say(last).run();
+    for words in
+        ["n 2 k 2 k_min 2: 2 of 2 hubs usable, 0 more", "pads as client: 3 tables", "pads as hub: 3 tables"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
 }
 
 #[test]

@@ -141,6 +141,11 @@ impl ClientRole {
         }
     }
 
+    /// See [`Sync::stuck`].
+    pub(crate) fn stuck(&self, core: &Core) -> Vec<TableId> {
+        self.sync.stuck(core)
+    }
+
     /// What is still under way, in words.
     pub(crate) fn under_way(&self) -> Option<String> {
         let counts = [
@@ -255,7 +260,7 @@ impl ClientRole {
             (About::Hello, answer @ (None | Some(Answer::Hello(_)))) => {
                 self.hello_answered(core, shared, to, answer);
             }
-            (about @ (About::SyncHello(_) | About::Mark(_)), None) => {
+            (about @ (About::SyncHello(_) | About::Mark(..)), None) => {
                 self.sync.unanswered(core, shared, to, about);
             }
             // Not the answer to what was asked.
@@ -339,11 +344,11 @@ impl ClientRole {
                 core.ask(shared, peer, About::Hello, Packet::Hello);
             }
         }
+        let gone = shared.plan.ids[peer];
         if shared.plan.is_hub(peer) && !up {
-            let gone = shared.plan.ids[peer];
             self.sync.disconnected(core, shared, gone);
-        } else if !up {
-            let gone = shared.plan.ids[peer];
+        }
+        if shared.plan.is_client(peer) && !up {
             self.sender.handle(now, SenderInput::Unlinked(gone), &mut shared.rng.0);
         }
         self.execute(core, shared);
@@ -356,7 +361,7 @@ impl ClientRole {
                 self.sender.handle(now, SenderInput::Pad(outcome), &mut shared.rng.0);
             }
             Done::Pad(Machine::Receiver, outcome) => self.receiver.handle(now, ReceiverInput::Pad(outcome)),
-            Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
+            Done::Pad(Machine::Sync(_), outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(_, outcome) => self.desk.handle(now, IdentityInput::Pad(outcome)),
             Done::Taken(id, kept, result) => self.taken(core, shared, id, kept, result),
             Done::Queued(_) | Done::Read(..) => {}

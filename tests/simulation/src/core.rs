@@ -9,7 +9,7 @@ use std::{
 use dske_protocol::{
     effect::{MintRefusal, Minted, PadEffect, PadOutcome, Ticket, Want},
     identity::InquiryId,
-    ids::{BlockId, KeyId, NodeId, TableId},
+    ids::{BlockId, KeyId, Lane, NodeId, TableId},
     post::Letter,
     refusal::Refusal,
 };
@@ -41,7 +41,15 @@ pub(crate) enum Machine {
     Sender,
     Receiver,
     Desk,
-    Sync,
+    /// The one that compares the tables in which this lane is ours.
+    Sync(Lane),
+}
+
+impl Machine {
+    /// Whether it is the hub's part of a process.
+    pub(crate) fn is_of_hub(self) -> bool {
+        matches!(self, Self::Hub | Self::Sync(Lane::Down))
+    }
 }
 
 /// Work for the thread that reads and reserves.
@@ -109,7 +117,8 @@ pub(crate) enum About {
     Instruction(OutboxId),
     Hello,
     SyncHello(TableId),
-    Mark(TableId),
+    /// A mark of ours, and our lane of the table.
+    Mark(TableId, Lane),
 }
 
 /// See the head of the file.

@@ -4,12 +4,11 @@ use dske_storage::simulation::{Keep, SimDevice, SimStore};
 
 use crate::{
     checker::{Facts, Invariant},
-    client::ClientRole,
     core::Core,
-    hub::HubRole,
+    process::Process,
     scenario::Scenario,
     shared::{Event, MILLI, Micros, SECOND, WishState},
-    world::{BUSY, Process, Role, World},
+    world::{BUSY, World},
 };
 
 /// One item of the script.
@@ -83,7 +82,10 @@ impl World {
         let (hubs, clients) =
             (shared.rng.count(nodes.restores_of_hubs), shared.rng.count(nodes.restores_of_clients));
         let of_hubs = hubs > 0 && (clients == 0 || shared.rng.chance(0.5));
-        let (first, among, times) = if of_hubs {
+        let (first, among, times) = if shared.plan.is_consortium() {
+            // Every node is an end of a table with every other: one of them is put back.
+            (shared.rng.index(count), 1, hubs.max(clients))
+        } else if of_hubs {
             (0, shared.plan.hubs, hubs)
         } else {
             (shared.plan.hubs, count - shared.plan.hubs, clients)
@@ -317,12 +319,7 @@ impl World {
                 }
             }
         }
-        let role = if self.shared.plan.is_hub(node) {
-            Role::Hub(Box::new(HubRole::start(&core, &mut self.shared)))
-        } else {
-            Role::Client(Box::new(ClientRole::start(&core, &mut self.shared)))
-        };
-        self.nodes[node].process = Some(Process { core, role });
+        self.nodes[node].process = Some(Process::start(core, &mut self.shared));
         self.connect_all(node);
         // Applications ask again for what they have heard of.
         let heard_of: Vec<_> = self

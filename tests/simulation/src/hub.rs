@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dske_protocol::{
     effect::Ticket,
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
-    ids::NodeId,
+    ids::{NodeId, TableId},
     message::{Identity, claimed_range},
     post::{Letter, Post},
     refusal::Refusal,
@@ -85,6 +85,11 @@ impl HubRole {
         self.hub.under_way() + self.served.len() + self.sync.under_way()
     }
 
+    /// See [`Sync::stuck`].
+    pub(crate) fn stuck(&self, core: &Core) -> Vec<TableId> {
+        self.sync.stuck(core)
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.post.len()
     }
@@ -117,7 +122,7 @@ impl HubRole {
                 core.send(shared, from, Packet::HelloAnswer(wire, active));
             }
             Packet::Relay(to, said) => {
-                if let Some(to) = shared.plan.index(&to).filter(|to| !shared.plan.is_hub(*to)) {
+                if let Some(to) = shared.plan.index(&to).filter(|to| shared.plan.is_client(*to)) {
                     self.pass_on(core, shared, peer, to, *said);
                 }
             }
@@ -198,7 +203,7 @@ impl HubRole {
 
     pub(crate) fn done(&mut self, core: &mut Core, shared: &mut Shared, done: Done) {
         match done {
-            Done::Pad(Machine::Sync, outcome) => self.sync.pad(core, shared, outcome),
+            Done::Pad(Machine::Sync(_), outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(_, outcome) => self.hub.handle(core.now(shared), HubInput::Pad(outcome)),
             Done::Queued(messages) => {
                 for Queued { id, letter, bytes } in messages {

@@ -4,7 +4,7 @@
 //! | part | where |
 //! |---|---|
 //! | a world from its seed to its end | `world`, `faults`, `shared` |
-//! | processes | `core` (store and exchanges), `hub`, `client` |
+//! | processes | `process`, `core` (store and exchanges), `hub`, `client` |
 //! | who lies, and how; outsiders | `lies`, `packet` |
 //! | what must always hold | `checker` |
 //! | files of weights | `scenario`, `../faults/` |
@@ -24,6 +24,7 @@ mod lies;
 #[cfg(feature = "planted-faults")]
 pub mod mutants;
 mod packet;
+mod process;
 mod rng;
 mod scenario;
 mod shared;

@@ -502,7 +502,7 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
         Lie::ChangedPurpose => body.agreement.purpose.push('!'),
         Lie::ChangedBlock => body.agreement.block = BlockId::random(&mut shared.rng.0),
         Lie::ChangedSender => {
-            let clients = &shared.plan.ids[shared.plan.hubs..];
+            let clients = &shared.plan.ids[shared.plan.first_client..];
             let receivers = &body.agreement.receivers;
             let others: Vec<NodeId> = clients.iter().copied().filter(|id| !receivers.contains(id)).collect();
             if let Some(other) = shared.rng.pick(&others) {
@@ -546,7 +546,7 @@ pub(crate) fn hub_claim(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec
                 known.signature = enrolment::sign(&MADE_UP, &known.identity);
             }
             1 => known.identity.applications.push("false".to_owned()),
-            _ => known.identity.name = shared.plan.names[shared.plan.hubs].clone(),
+            _ => known.identity.name = shared.plan.names[shared.plan.first_client].clone(),
         },
         (_, known) => *known = None,
     }
@@ -756,7 +756,8 @@ pub(crate) fn forged(shared: &mut Shared, from: usize, to: usize, wire: Wire) ->
         let sealed = seal(&instruction, junk(&mut shared.rng)).ok();
         return Packet::Instruction(wire, finish(&mut shared.rng, sealed));
     }
-    let lane = if shared.plan.is_hub(to) { Lane::Up } else { Lane::Down };
+    let as_hub = shared.plan.is_hub(to) && (!shared.plan.is_client(to) || shared.rng.chance(0.5));
+    let lane = if as_hub { Lane::Up } else { Lane::Down };
     let range = dske_protocol::message::claimed_range(&model).map(|range| PadRange {
         lane,
         len: TAG_KEY_BYTES as u64,
@@ -764,7 +765,7 @@ pub(crate) fn forged(shared: &mut Shared, from: usize, to: usize, wire: Wire) ->
         ..range
     });
     match range {
-        Some(range) if shared.plan.is_hub(to) => {
+        Some(range) if as_hub => {
             let subject = Subject::Node(shared.plan.ids[from]);
             let sealed = seal(&IdentityRequest { range, subject }, junk(&mut shared.rng)).ok();
             Packet::Identity(wire, finish(&mut shared.rng, sealed))

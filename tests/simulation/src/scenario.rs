@@ -37,6 +37,8 @@ pub struct Scenario {
 pub(crate) struct Shape {
     pub(crate) hubs: [usize; 2],
     pub(crate) clients: [usize; 2],
+    /// Instead of hubs and clients: nodes that are hub and client for each other. Nodes without both roles, where 0.
+    pub(crate) peers: [usize; 2],
     pub(crate) wishes: [usize; 2],
     /// Chance of a world of up to 20 hubs and 10 clients.
     pub(crate) large: f64,
@@ -63,6 +65,7 @@ impl Default for Shape {
         Self {
             hubs: [1, 6],
             clients: [2, 3],
+            peers: [0, 0],
             wishes: [1, 5],
             large: 0.01,
             tables: [1, 2],

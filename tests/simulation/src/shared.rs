@@ -18,6 +18,7 @@ use crate::{
     checker::Checker,
     lies::Kit,
     packet::{Packet, Wire},
+    process::Part,
     rng::{Digest, Rng},
     scenario::Network,
 };
@@ -52,6 +53,8 @@ pub(crate) enum Event {
     Commits(usize, u32),
     Erase(usize, u32),
     Settle(usize, u32),
+    /// A part of a process that has both roles takes in what came for it.
+    Heard(usize, u32, Part),
     /// A deadline of a machine or a look at what waits.
     Timer(usize, u32),
     ExchangeOver(usize, u32, Wire),
@@ -88,7 +91,10 @@ pub(crate) struct Plan {
     pub(crate) names: Vec<Name>,
     /// What each client has signed, for its hubs: as a rule one identity.
     pub(crate) signed: Vec<Vec<(Identity, Signature)>>,
+    /// Nodes from 0 on that are hubs.
     pub(crate) hubs: usize,
+    /// Nodes from this one on are clients: all of them, where they are hubs as well.
+    pub(crate) first_client: usize,
     pub(crate) k_min: u8,
     pub(crate) k: u8,
     /// Hubs per roster; 0 for all.
@@ -117,6 +123,30 @@ impl Plan {
             Some(at) => self.signed[at].iter().any(|(signed, _)| signed == identity),
             None => identity.node == dske_protocol::enrolment::node_of(&crate::lies::MADE_UP),
         }
+    }
+
+    pub(crate) fn is_client(&self, node: usize) -> bool {
+        node >= self.first_client
+    }
+
+    /// Whether nodes are hub and client for each other.
+    pub(crate) fn is_consortium(&self) -> bool {
+        self.first_client < self.hubs
+    }
+
+    pub(crate) fn clients(&self) -> std::ops::Range<usize> {
+        self.first_client..self.ids.len()
+    }
+
+    /// Every hub with each of its clients.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (hubs, clients) = (0..self.hubs, self.clients());
+        hubs.flat_map(move |hub| clients.clone().map(move |client| (hub, client))).filter(|(a, b)| a != b)
+    }
+
+    /// The most hubs of a key for so many receivers: none of them is one, nor is its sender.
+    pub(crate) fn hubs_of_a_key(&self, receivers: usize) -> usize {
+        if self.is_consortium() { self.hubs.saturating_sub(1 + receivers) } else { self.hubs }
     }
 
     pub(crate) fn index(&self, id: &NodeId) -> Option<usize> {

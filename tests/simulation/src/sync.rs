@@ -10,6 +10,7 @@ use dske_protocol::{
     refusal::Refusal,
     sync::{Found, HelloBack, SyncDesk, SyncEffect, SyncInput, SyncSide},
 };
+use dske_storage::TableState;
 
 use crate::{
     core::{About, Core, Machine},
@@ -51,6 +52,15 @@ impl<S: SyncSide> Sync<S> {
     /// So many hubs must say that this node was put back before keys that wait are void.
     pub(crate) fn new(k_min: u8) -> Self {
         Self { desk: SyncDesk::new(k_min), held: BTreeMap::new(), askers: BTreeMap::new(), next: 0 }
+    }
+
+    /// Tables that are open for the desk, and shut in the store: nothing goes through them, and nobody opens them.
+    pub(crate) fn stuck(&self, core: &Core) -> Vec<TableId> {
+        let tables = core.store.tables().into_iter();
+        let shut = tables.filter(|table| {
+            table.side.allocates() == S::OWN && table.state == TableState::Active && !table.open
+        });
+        shut.map(|table| table.table).filter(|table| self.desk.is_open(table)).collect()
     }
 
     pub(crate) fn under_way(&self) -> usize {
@@ -116,7 +126,7 @@ impl<S: SyncSide> Sync<S> {
                 }
             }
             Packet::MarkAnswer(wire, answer) => {
-                if let Some(About::Mark(table)) = core.close_exchange(from, wire) {
+                if let Some(About::Mark(table, _)) = core.close_exchange(from, wire) {
                     self.mark_answered(core, shared, peer, table, answer.ok());
                 }
             }
@@ -159,7 +169,7 @@ impl<S: SyncSide> Sync<S> {
         let peer = shared.plan.ids[peer];
         match about {
             About::SyncHello(table) => self.hello_answered(core, shared, peer, table, None),
-            About::Mark(table) => self.mark_answered(core, shared, peer, table, None),
+            About::Mark(table, _) => self.mark_answered(core, shared, peer, table, None),
             _ => {}
         }
     }
@@ -169,7 +179,7 @@ impl<S: SyncSide> Sync<S> {
         let mut news = Vec::new();
         while let Some(effect) = self.desk.poll_effect() {
             match effect {
-                SyncEffect::Pad(effect) => core.effect(shared, Machine::Sync, effect),
+                SyncEffect::Pad(effect) => core.effect(shared, Machine::Sync(S::OWN), effect),
                 SyncEffect::Hello { peer, hello } => {
                     if let Some(to) = shared.plan.index(&peer) {
                         let about = About::SyncHello(hello.table);
@@ -178,7 +188,7 @@ impl<S: SyncSide> Sync<S> {
                 }
                 SyncEffect::Mark { peer, table, bytes } => {
                     if let Some(to) = shared.plan.index(&peer) {
-                        core.ask(shared, to, About::Mark(table), |wire| Packet::Mark(wire, bytes));
+                        core.ask(shared, to, About::Mark(table, S::OWN), |wire| Packet::Mark(wire, bytes));
                     }
                 }
                 SyncEffect::AnswerHello { id, result } => {

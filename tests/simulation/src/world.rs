@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 
 use dske_protocol::{
     enrolment,
-    hub::JOBS_MAX,
     ids::{Name, NodeId, TableId},
     message::Identity,
-    params::{COLLECTING_BYTES_MAX, KEY_BYTES_MAX, Validate, disruption_threshold},
+    params::{KEY_BYTES_MAX, Validate, disruption_threshold},
     receiver::ReceiverInput,
 };
 use dske_storage::{
@@ -19,12 +18,10 @@ use dske_storage::{
 
 use crate::{
     checker::{Bounds, Checker, Invariant},
-    client::{Answer, ClientRole},
-    core::Core,
     faults::Fault,
-    hub::HubRole,
     lies::{CLIENT_LIES, HUB_LIES, Kit, Lie},
     packet::Packet,
+    process::Process,
     rng::Rng,
     scenario::{Budget, Liars, Scenario},
     shared::{Event, MILLI, Micros, Plan, SECOND, Shared, Telling, Wish, WishState},
@@ -45,17 +42,6 @@ const LAST_WORK: Micros = 600 * SECOND;
 
 /// Most events of one run: far more than any has.
 const STEPS_MAX: u64 = 2_000_000;
-
-/// A process that runs.
-pub(crate) struct Process {
-    pub(crate) core: Core,
-    pub(crate) role: Role,
-}
-
-pub(crate) enum Role {
-    Hub(Box<HubRole>),
-    Client(Box<ClientRole>),
-}
 
 /// A node: its device, and its process while it runs.
 pub(crate) struct Node {
@@ -86,40 +72,51 @@ impl World {
         let mut rng = Rng::new(seed ^ crate::rng::digest(scenario.name.as_bytes()));
         let shape = &scenario.world;
         let large = rng.chance(shape.large);
-        let hubs = if large { rng.between([7, 20]) } else { rng.between(shape.hubs) };
-        let clients = if large { rng.between([2, 10]) } else { rng.between(shape.clients) };
-        let k = rng.within(1..=hubs as u64) as u8;
+        let peers = if shape.peers == [0, 0] { 0 } else { rng.between(shape.peers) };
+        let (hubs, clients) = match peers {
+            0 if large => (rng.between([7, 20]), rng.between([2, 10])),
+            0 => (rng.between(shape.hubs), rng.between(shape.clients)),
+            // All of them are both.
+            peers => (peers, 0),
+        };
+        let first_client = if peers > 0 { 0 } else { hubs };
+        // Neither the sender nor the receiver of a key is a hub of it.
+        let most = if peers > 0 { hubs - 2 } else { hubs };
+        let k = rng.within(1..=most as u64) as u8;
         let k_min = rng.within(1..=u64::from(k)) as u8;
-        let secrets: Vec<[u8; 32]> = (0..clients).map(|_| *NodeId::random(&mut rng.0).as_bytes()).collect();
-        let ids: Vec<NodeId> = (0..hubs).map(|_| NodeId::random(&mut rng.0)).collect();
+        let secrets: Vec<[u8; 32]> =
+            (first_client..hubs + clients).map(|_| *NodeId::random(&mut rng.0).as_bytes()).collect();
+        let ids: Vec<NodeId> = (0..first_client).map(|_| NodeId::random(&mut rng.0)).collect();
         let ids: Vec<NodeId> = ids.into_iter().chain(secrets.iter().map(enrolment::node_of)).collect();
         let name = |at: usize| if at < hubs { format!("p{at}") } else { format!("c{}", at - hubs) };
         let names: Vec<Name> =
             (0..hubs + clients).map(|at| name(at).parse().expect("a short name")).collect();
-        let n = hubs as u8;
+        let n = most as u8;
         let bad = match scenario.liars.hubs {
             Budget::None => 0,
             Budget::Within => rng.below(u64::from(disruption_threshold(n, k, k_min))),
             Budget::Safe => rng.below(u64::from(k_min)),
-            Budget::Any => rng.within(0..=hubs as u64),
+            Budget::Any => rng.within(0..=most as u64),
         };
         let mut order: Vec<usize> = (0..hubs).collect();
         rng.shuffle(&mut order);
         let mut kits: Vec<Option<Kit>> = vec![None; hubs + clients];
         let mut away = BTreeSet::new();
         for &hub in order.iter().take(bad as usize) {
-            if rng.chance(0.25) {
+            if peers == 0 && rng.chance(0.25) {
                 away.insert(ids[hub]);
             } else {
                 kits[hub] = draw_kit(&mut rng, &scenario.liars, &HUB_LIES);
             }
         }
-        if rng.chance(scenario.liars.clients) {
+        if peers == 0 && rng.chance(scenario.liars.clients) {
             let client = hubs + rng.index(clients);
             kits[client] = draw_kit(&mut rng, &scenario.liars, &CLIENT_LIES);
         }
         let signed = (0..hubs + clients).map(|at| {
-            let Some(secret) = at.checked_sub(hubs).map(|client| &secrets[client]) else { return Vec::new() };
+            let Some(secret) = at.checked_sub(first_client).map(|client| &secrets[client]) else {
+                return Vec::new();
+            };
             let identity = Identity { node: ids[at], name: names[at].clone(), applications: Vec::new() };
             let mut signed = vec![identity];
             if kits[at].as_ref().is_some_and(|kit| kit.has(Lie::EnrolledOtherwise)) {
@@ -142,6 +139,7 @@ impl World {
             names: names.clone(),
             signed,
             hubs,
+            first_client,
             k_min,
             k,
             n: if rng.chance(0.2) { rng.within(u64::from(k)..=u64::from(n)) as u8 } else { 0 },
@@ -154,18 +152,20 @@ impl World {
             kits,
         };
         let safe = bad < u64::from(k_min);
-        let identifiable = plan.established || 2 * bad < hubs as u64;
-        let bounds = Bounds { sharp: scenario.sharp, safe, k_min, identifiable };
+        let identifiable = plan.established || 2 * bad < u64::from(n);
+        let calm = scenario.sharp && bad == 0;
+        let bounds = Bounds { sharp: scenario.sharp, calm, safe, k_min, identifiable };
         let mut checker = Checker::new(ids.clone(), bounds);
         let colluding = |kit: &Kit| kit.has(Lie::EqualErrors) || kit.has(Lie::CancellingErrors);
         checker.colluding = plan.kits.iter().flatten().filter(|kit| colluding(kit)).count() > 1;
         for (at, kit) in plan.kits.iter().enumerate() {
             if kit.is_some() {
-                if at < hubs {
-                    checker.bad_hubs.insert(ids[at])
-                } else {
-                    checker.bad_clients.insert(ids[at])
-                };
+                if plan.is_hub(at) {
+                    checker.bad_hubs.insert(ids[at]);
+                }
+                if plan.is_client(at) {
+                    checker.bad_clients.insert(ids[at]);
+                }
             }
         }
         let shared = Shared::new(rng, plan, scenario.network.clone(), checker, telling);
@@ -207,34 +207,32 @@ impl World {
             .iter()
             .map(|node| SimStore::load(&node.device, node.identity, node.sizes).expect("a new store opens"))
             .collect();
-        let hubs = shared.plan.hubs;
-        for hub in 0..hubs {
-            for client in hubs..count {
-                let tables = if large { 1 } else { shared.rng.between(scenario.world.tables) };
-                for number in 0..tables {
-                    let kib = if large { 8 } else { shared.rng.between(scenario.world.lane_kib) };
-                    let table = TableId::random(&mut shared.rng.0);
-                    let (up, down) = (shared.rng.bytes(kib << 10), shared.rng.bytes(kib << 10));
-                    let pending = shared.rng.chance(scenario.world.pending);
-                    let half = |peer: usize, side, pending| SimTable {
-                        table,
-                        serial: format!("p{hub}-{client}-{number}"),
-                        peer: shared.plan.ids[peer],
-                        peer_name: shared.plan.names[peer].clone(),
-                        side,
-                        pending,
-                        up: &up,
-                        down: &down,
-                    };
-                    stores[hub].install(&half(client, TableSide::Hub, false)).expect("a table");
-                    stores[client].install(&half(hub, TableSide::Client, pending)).expect("a table");
-                    shared.checker.lanes.add(table, hub, client, up, down);
-                }
+        for (hub, client) in shared.plan.pairs() {
+            let tables = if large { 1 } else { shared.rng.between(scenario.world.tables) };
+            for number in 0..tables {
+                let kib = if large { 8 } else { shared.rng.between(scenario.world.lane_kib) };
+                let table = TableId::random(&mut shared.rng.0);
+                let (up, down) = (shared.rng.bytes(kib << 10), shared.rng.bytes(kib << 10));
+                let pending = shared.rng.chance(scenario.world.pending);
+                let half = |peer: usize, side, pending| SimTable {
+                    table,
+                    serial: format!("p{hub}-{client}-{number}"),
+                    peer: shared.plan.ids[peer],
+                    peer_name: shared.plan.names[peer].clone(),
+                    side,
+                    pending,
+                    up: &up,
+                    down: &down,
+                };
+                stores[hub].install(&half(client, TableSide::Hub, false)).expect("a table");
+                stores[client].install(&half(hub, TableSide::Client, pending)).expect("a table");
+                shared.checker.lanes.add(table, hub, client, up, down);
             }
         }
+        let hubs = shared.plan.hubs;
         let mut odd = BTreeSet::new();
         let twice = |client: &usize| shared.plan.signed[*client].len() > 1;
-        let twice: Vec<usize> = (hubs..count).filter(twice).collect();
+        let twice: Vec<usize> = shared.plan.clients().filter(twice).collect();
         for client in twice {
             // A minority, so that the client can be known at all.
             let mut order: Vec<usize> = (0..hubs).collect();
@@ -245,11 +243,16 @@ impl World {
         }
         for (at, store) in stores.iter().enumerate() {
             let mut records = Transaction::default();
-            for client in hubs..count {
+            for client in shared.plan.clients().filter(|&client| client != at) {
                 let signed = &shared.plan.signed[client];
                 let (identity, signature) = &signed[usize::from(odd.contains(&(at, client)))];
                 let Identity { node, name, applications } = identity.clone();
-                if at < hubs {
+                let known_as = (0..hubs)
+                    .filter(|&hub| hub != client && !odd.contains(&(hub, client)))
+                    .map(|hub| (shared.plan.ids[hub], 7))
+                    .collect();
+                if shared.plan.is_hub(at) {
+                    let (name, applications) = (name.clone(), applications.clone());
                     records.clients.push(ClientRecord {
                         node,
                         name,
@@ -259,15 +262,13 @@ impl World {
                         enabled: true,
                         enrolled_ms: 0,
                     });
-                } else if at != client && shared.plan.established {
+                }
+                if shared.plan.is_client(at) && shared.plan.established {
                     records.identities.push(IdentityRecord {
                         node,
                         name,
                         applications,
-                        known_as: (0..hubs)
-                            .filter(|&hub| !odd.contains(&(hub, client)))
-                            .map(|hub| (shared.plan.ids[hub], 7))
-                            .collect(),
+                        known_as,
                         established_ms: 0,
                     });
                 }
@@ -275,14 +276,11 @@ impl World {
             store.commit_group(vec![SimJob::Commit(Box::new(records))]);
             store.settle().expect("a new device works");
         }
-        for hub in 0..hubs {
-            for client in hubs..count {
-                let gone = self.away.contains(&shared.plan.ids[hub]);
-                shared.link(hub, client).blocked = u32::from(gone);
-                shared.link(hub, client);
-            }
+        for (hub, client) in shared.plan.pairs() {
+            let gone = self.away.contains(&shared.plan.ids[hub]);
+            shared.link(hub, client).blocked = u32::from(gone);
         }
-        for one in hubs..count {
+        for one in shared.plan.clients() {
             for other in one + 1..count {
                 if shared.rng.chance(scenario.world.links) {
                     shared.link(one, other);
@@ -297,7 +295,7 @@ impl World {
 
     fn plan_wishes(&mut self, scenario: &Scenario, large: bool) {
         let shared = &mut self.shared;
-        let (hubs, count) = (shared.plan.hubs, shared.plan.ids.len());
+        let clients = shared.plan.clients();
         let mut number = shared.rng.between(scenario.world.wishes);
         if large {
             number = number.min(3);
@@ -308,8 +306,8 @@ impl World {
         let first = if scenario.sharp { settled } else { 100 * MILLI };
         // Some come after everything has healed: life goes on.
         for wish in 0..=number {
-            let client = hubs + shared.rng.index(count - hubs);
-            let mut others: Vec<usize> = (hubs..count).filter(|&other| other != client).collect();
+            let client = clients.start + shared.rng.index(clients.len());
+            let mut others: Vec<usize> = clients.clone().filter(|&other| other != client).collect();
             shared.rng.shuffle(&mut others);
             let receivers = 1 + if shared.rng.chance(scenario.world.groups) {
                 shared.rng.index(others.len().min(3))
@@ -317,6 +315,11 @@ impl World {
                 0
             };
             others.truncate(receivers);
+            // A group among peers leaves fewer hubs.
+            while shared.plan.hubs_of_a_key(others.len()) < usize::from(shared.plan.k) {
+                others.pop();
+            }
+            let hubs = shared.plan.hubs_of_a_key(others.len());
             let k = if shared.rng.chance(0.8) {
                 shared.plan.k
             } else {
@@ -403,14 +406,17 @@ impl World {
                     process.tick(shared);
                 }
             }),
+            Event::Heard(node, epoch, part) => {
+                self.with(node, Some(epoch), |process, shared| process.heard(shared, part));
+            }
             Event::ExchangeOver(node, epoch, wire) => self.with(node, Some(epoch), |process, shared| {
                 process.unanswered(shared, wire);
             }),
             Event::Reconstructed { node, epoch, block, group, result } => {
                 self.with(node, Some(epoch), |process, shared| {
                     let input = ReceiverInput::Reconstructed { block, group, result: *result };
-                    if let Process { core, role: Role::Client(client) } = process {
-                        client.reconstructed(core, shared, input);
+                    if let Some(client) = &mut process.client {
+                        client.reconstructed(&mut process.core, shared, input);
                     }
                 });
             }
@@ -421,8 +427,8 @@ impl World {
                 let client = self.shared.wishes[wish].client;
                 self.shared.note("wish", [wish as u64, client as u64, 0], || format!("{wish} of {client}"));
                 self.with(client, None, |process, shared| {
-                    if let Process { core, role: Role::Client(role) } = process {
-                        role.wish(core, shared, wish);
+                    if let Some(client) = &mut process.client {
+                        client.wish(&mut process.core, shared, wish);
                     }
                 });
             }
@@ -512,75 +518,6 @@ impl World {
         for (one, other) in peers {
             let delay = self.shared.rng.within(MILLI..=80 * MILLI);
             self.shared.after(delay, Event::Connect(one, other));
-        }
-    }
-}
-
-impl Process {
-    /// What is held beyond its limit.
-    fn unbounded(&self) -> Option<String> {
-        match &self.role {
-            Role::Hub(hub) if hub.hub.under_way() > JOBS_MAX => Some(format!("{} jobs", hub.hub.under_way())),
-            Role::Client(client) if client.receiver.held_bytes() > COLLECTING_BYTES_MAX => {
-                Some(format!("{} bytes of shares", client.receiver.held_bytes()))
-            }
-            _ => None,
-        }
-    }
-
-    fn done(&mut self, shared: &mut Shared, done: crate::core::Done) {
-        match &mut self.role {
-            Role::Hub(hub) => hub.done(&mut self.core, shared, done),
-            Role::Client(client) => client.done(&mut self.core, shared, done),
-        }
-    }
-
-    fn packet(&mut self, shared: &mut Shared, from: usize, packet: Packet) {
-        match &mut self.role {
-            Role::Hub(hub) => hub.packet(&mut self.core, shared, from, packet),
-            Role::Client(client) => client.packet(&mut self.core, shared, from, packet),
-        }
-    }
-
-    fn connection(&mut self, shared: &mut Shared, peer: usize, up: bool) {
-        match &mut self.role {
-            Role::Hub(hub) => hub.connection(&mut self.core, shared, peer, up),
-            Role::Client(client) => client.connection(&mut self.core, shared, peer, up),
-        }
-    }
-
-    /// An exchange came to nothing.
-    fn unanswered(&mut self, shared: &mut Shared, wire: u64) {
-        let Some(exchange) = self.core.exchanges.get(&wire).copied() else { return };
-        match &mut self.role {
-            Role::Hub(hub) => hub.answered(&mut self.core, shared, exchange.to, wire, None),
-            Role::Client(client) => {
-                let none: Option<Answer> = None;
-                client.answered(&mut self.core, shared, exchange.to, wire, none);
-            }
-        }
-    }
-
-    fn tick(&mut self, shared: &mut Shared) {
-        match &mut self.role {
-            Role::Hub(hub) => {
-                hub.tick(&mut self.core, shared);
-                hub.execute(&mut self.core, shared);
-            }
-            Role::Client(client) => client.tick(&mut self.core, shared),
-        }
-    }
-
-    /// Sees to it that the next deadline is met.
-    pub(crate) fn arm(&mut self, shared: &mut Shared) {
-        let due = match &mut self.role {
-            Role::Hub(hub) => hub.due(shared),
-            Role::Client(client) => client.due(&self.core, shared),
-        };
-        let Some(due) = due.map(|due| due.max(shared.now + 1)) else { return };
-        if self.core.timer.is_none_or(|at| due < at) {
-            self.core.timer = Some(due);
-            shared.at(due, Event::Timer(self.core.me, self.core.epoch));
         }
     }
 }

@@ -68,6 +68,8 @@ pub struct Violation {
 pub(crate) struct Bounds {
     /// Bad hubs are the only fault.
     pub(crate) sharp: bool,
+    /// Not even that: no hub is bad, and every wish comes to its key.
+    pub(crate) calm: bool,
     /// Fewer than k_B hubs are bad.
     pub(crate) safe: bool,
     pub(crate) k_min: u8,

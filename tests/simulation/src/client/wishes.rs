@@ -8,13 +8,14 @@ use dske_protocol::{
     message::{Content, Subject},
     negotiation::negotiation_bytes,
     params::Time,
-    sender::{HubChoice, KeyWish, RoundWish, SenderInput},
+    sender::{HubChoice, KeyWish, RoundWish, SenderInput, serving},
 };
 
 use dske_storage::TableSide;
 
 use super::ClientRole;
 use crate::{
+    checker::Invariant,
     core::Core,
     shared::{Shared, WishState},
 };
@@ -72,16 +73,13 @@ impl ClientRole {
         let now = core.now(shared);
         let wanted = shared.wishes[wish].clone();
         let usable = self.usable(core, shared);
-        let serves = |hub: &NodeId| {
-            receivers.iter().all(|receiver| self.identities.get(receiver).is_some_and(|by| by.contains(hub)))
-        };
-        let mut hubs: Vec<HubChoice> = self
-            .hubs
-            .iter()
-            .filter(|(_, view)| !view.excluded)
-            .map(|(&hub, _)| (hub, shared.plan.ids[hub]))
-            .filter(|(_, id)| serves(id))
-            .map(|(hub, node)| HubChoice { node, reachable: usable.contains(&hub) })
+        let accepted = self.hubs.iter().filter(|(_, view)| !view.excluded);
+        let accepted = accepted.map(|(&hub, _)| shared.plan.ids[hub]);
+        let (me, served_by) = (shared.plan.ids[core.me], |receiver: &NodeId| self.identities.get(receiver));
+        let reachable: BTreeSet<NodeId> = usable.iter().map(|&hub| shared.plan.ids[hub]).collect();
+        let mut hubs: Vec<HubChoice> = serving(&me, accepted, &receivers, served_by)
+            .into_iter()
+            .map(|node| HubChoice { node, reachable: reachable.contains(&node) })
             .collect();
         hubs.sort_by_key(|choice| !choice.reachable);
         if wanted.n > 0 {
@@ -156,6 +154,10 @@ impl ClientRole {
 
     pub(super) fn wish_ended(&mut self, shared: &mut Shared, wish: usize, how: &'static str) {
         shared.count(how);
+        if shared.checker.bounds.calm && how != "wish ended: key" {
+            let text = format!("nothing was wrong, and wish {wish} came to no key: {how}");
+            shared.checker.fail(Invariant::Threshold, text);
+        }
         shared.note("wish", [wish as u64, 0, 0], || how.to_owned());
         shared.wishes[wish].state = WishState::Ended;
     }

@@ -1,25 +1,13 @@
 //! At the end of a run: everything has ended, and what waited for somebody who is there has arrived.
 
 use dske_protocol::pad::TAG_KEY_BYTES;
-use dske_storage::{LaneStatus, TableState, TableStatus};
+use dske_storage::{LaneStatus, TableSide, TableState, TableStatus};
 
-use super::{Node, Process, Role, World};
+use super::{Node, World};
 use crate::{
     checker::{Invariant, status_adds_up},
     shared::WishState,
 };
-
-impl Process {
-    /// What is under way, in words.
-    fn under_way(&self) -> Option<String> {
-        let left = match &self.role {
-            Role::Hub(hub) if hub.is_idle() => None,
-            Role::Hub(hub) => Some(format!("{} requests", hub.under_way())),
-            Role::Client(client) => client.under_way(),
-        };
-        left.or_else(|| (!self.core.is_idle()).then(|| "work for the store".to_owned()))
-    }
-}
 
 impl World {
     /// Whether nothing is under way at any node.
@@ -46,18 +34,13 @@ impl World {
                 let text = format!("node {at} still has {left} under way at the end");
                 self.shared.checker.fail(Invariant::NoHang, text);
             }
-            if let Role::Client(client) = &process.role
-                && (client.receiver.held_bytes() > 0
-                    || client.receiver.taken_bytes() > 0
-                    || client.receiver.collected() > 0)
-            {
-                let text = format!(
-                    "node {at} still counts {} bytes of shares, {} of messages and {} agreements",
-                    client.receiver.held_bytes(),
-                    client.receiver.taken_bytes(),
-                    client.receiver.collected()
-                );
+            if let Some(held) = process.held() {
+                let text = format!("node {at} still counts {held}");
                 self.shared.checker.fail(Invariant::Bounded, text);
+            }
+            if let Some(table) = process.stuck().first() {
+                let text = format!("node {at} takes table {table} for open, and its store has shut it");
+                self.shared.checker.fail(Invariant::NoHang, text);
             }
             if let Some(text) = status_adds_up(&process.core.store) {
                 self.shared.checker.fail(Invariant::StatusAdds, format!("node {at}: {text}"));
@@ -71,8 +54,8 @@ impl World {
         };
         self.shared.checker.judge(&ids, &self.away, &linked);
         let waiting = |node: &Node| match &node.process {
-            Some(Process { role: Role::Hub(hub), .. }) => hub.waiting(),
-            _ => 0,
+            Some(process) => process.hub.as_ref().map_or(0, |hub| hub.waiting()),
+            None => 0,
         };
         let waiting: usize = self.nodes.iter().map(waiting).sum();
         *self.shared.checker.counts.entry("messages that still wait").or_default() += waiting as u64;
@@ -93,11 +76,14 @@ impl World {
             for entry in process.core.store.outbox() {
                 let Some(client) = self.shared.plan.index(&entry.receiver) else { continue };
                 let deaf = self.shared.plan.kits[client].is_some() || self.shared.plan.kits[at].is_some();
-                let all_open = tables.iter().filter(|table| table.peer == entry.receiver).all(usable);
+                let ours =
+                    |table: &&TableStatus| table.side == TableSide::Hub && table.peer == entry.receiver;
+                let all_open = tables.iter().filter(ours).all(usable);
                 let hub = self.shared.plan.ids[at];
                 let taking = self.nodes[client].process.as_ref().is_some_and(|process| {
                     let tables = process.core.store.tables();
-                    tables.iter().filter(|table| table.peer == hub).all(usable)
+                    let ours = |table: &&TableStatus| table.side == TableSide::Client && table.peer == hub;
+                    tables.iter().filter(ours).all(usable)
                 });
                 if !deaf && all_open && taking && self.shared.is_up(at, client) {
                     let text = format!("hub {at} never delivered {:?} to node {client}", entry.id);
