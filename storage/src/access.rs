@@ -112,7 +112,12 @@ pub fn check_tree(dir: &Path) -> Result<(), Exposed> {
 /// If the directory cannot be read, or a mode not be changed.
 pub(crate) fn close_behind_door(dir: &Path) -> io::Result<()> {
     const ANY: u32 = 0o077;
-    let about = fs::metadata(dir)?;
+    let about = match fs::metadata(dir) {
+        Ok(about) => about,
+        // That it is missing is found, and told, when it is opened.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     let me = rustix::process::geteuid().as_raw();
     if about.mode() & ANY != 0 || about.uid() != me {
         return Ok(());
