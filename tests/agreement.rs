@@ -27,11 +27,11 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
         assert_eq!(sent.bytes.len(), bytes);
         assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
         assert_eq!(sent.report["confirmed"][0], "bob");
-        assert_eq!(sent.report["burned_bytes_per_hub"], bytes as u64 + 64);
-        expected += bytes as u64 + 64;
+        assert_eq!(sent.report["burned_bytes_per_hub"], bytes as u64 + 72);
+        expected += bytes as u64 + 72;
     }
     let once = net.get("alice", "bob", "256");
-    expected += 96;
+    expected += 104;
     net.fetch("bob", &once.id);
     let taken = net.try_fetch("bob", &once.id, None).err().expect("a key is handed out once");
     assert!(error(&taken).contains("dske::key::taken"), "{}", error(&taken));
@@ -53,12 +53,12 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
         || [used(&net.status("carol"), "up", "used_key"), used(&net.status("bob"), "down", "used_key")];
     let before = paid();
     let group = net.get("carol", "alice,bob", "256");
-    assert_eq!(group.report["burned_bytes_per_hub"], 128, "u for each of two receivers");
+    assert_eq!(group.report["burned_bytes_per_hub"], 144, "u for each of two receivers");
     let received = net.fetch("bob", &group.id);
-    assert!(received.bytes == group.bytes && received.report["burned_bytes_per_hub"] == 96);
-    eventually("the sender has paid 128 bytes with each hub, a receiver 96", || {
+    assert!(received.bytes == group.bytes && received.report["burned_bytes_per_hub"] == 104);
+    eventually("the sender has paid 144 bytes with each hub, a receiver 104", || {
         let more = |before: &[u64], bytes: u64| before.iter().map(|paid| paid + bytes).collect::<Vec<_>>();
-        paid() == [more(&before[0], 128), more(&before[1], 96)]
+        paid() == [more(&before[0], 144), more(&before[1], 104)]
     });
     assert_eq!(net.fetch("alice", &group.id).bytes, group.bytes);
     let back = net.get("bob", "alice", "256");

@@ -50,13 +50,13 @@ fn succeeded(output: &Output) -> String {
 fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
     let net = Net::up(3, 2, 2, "1MiB");
     net.acquaint("alice", "bob");
-    let quota: toml::Table = "alice = \"480B/day\"".parse().unwrap();
+    let quota: toml::Table = "alice = \"520B/day\"".parse().unwrap();
     for hub in ["p1", "p2", "p3"] {
         configure(&net, hub, "policy", "max_peer_use", toml::Value::Table(quota.clone()));
     }
     all_usable(&net, "alice", 3);
     all_usable(&net, "bob", 3);
-    // Five keys of 256 bits burn 5 · 96 bytes with each hub.
+    // Five keys of 256 bits burn 5 · 104 bytes with each hub.
     for _ in 0..5 {
         let sent = net.get("alice", "bob", "256");
         assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
@@ -91,7 +91,7 @@ fn without_a_word_on_it_a_sender_burns_a_tenth_of_a_receivers_pads_in_a_day_and_
     }
     all_usable(&net, "alice", 3);
     all_usable(&net, "bob", 3);
-    // A lane has 512 KiB; a key of 256 Kibit burns 32 KiB and 64 bytes of it.
+    // A lane has 512 KiB; a key of 256 Kibit burns 32 KiB and 72 bytes of it.
     net.get("alice", "bob", "262144");
     let before = down_used(&net, "bob");
     let refused = net.try_get("alice", "bob", &["--bits", "262144"]).err().expect("beyond a tenth");
@@ -111,12 +111,12 @@ fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
     for receiver in ["bob", "carol"] {
         net.acquaint("alice", receiver);
     }
-    let limits: toml::Table = "alice = \"480B/day\"".parse().unwrap();
+    let limits: toml::Table = "alice = \"520B/day\"".parse().unwrap();
     configure(&net, "bob", "policy", "max_peer_use", toml::Value::Table(limits));
     let in_force = |client: &str| {
         let status = net.status(client);
         let quotas = status["quotas"].as_array().unwrap().clone();
-        quotas.iter().filter(|quota| quota["in_force"] == true && quota["limit"] == "480B/day").count()
+        quotas.iter().filter(|quota| quota["in_force"] == true && quota["limit"] == "520B/day").count()
     };
     eventually("all hubs have bob's limit", || in_force("bob") == 3);
     all_usable(&net, "alice", 3);

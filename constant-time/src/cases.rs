@@ -6,7 +6,7 @@ use dske_protocol::{
     field::{Gf256, mul_add_rows, xor_into},
     pad::{PadBytes, TAG_KEY_BYTES, TagKey},
     sharing::Scheme,
-    tag::key_tag,
+    tag::{KeyTag, key_tag},
 };
 use dske_storage::pskm::is_receipt;
 use subtle::ConstantTimeEq;
@@ -184,13 +184,11 @@ fn key_tag_of() -> Vec<u8> {
 }
 
 fn key_tag_compared() -> Vec<u8> {
-    // As the receiver does it, in `ReconstructJob::run`.
-    let of = |seed| key_tag(&secret_array(seed), b"public context", &secrets(32, 9));
-    let holds = |a: &dske_protocol::tag::Tag, b: &dske_protocol::tag::Tag| -> bool {
-        public(a.as_bytes().ct_eq(b.as_bytes()).into())
-    };
+    // As the receiver does it, in `KeyCheck::validates`.
+    let of = |seed| KeyTag::of(&secret_array(seed), b"public context", &secrets(32, 9));
+    let holds = |a: &KeyTag, b: &KeyTag| -> bool { public(a.ct_eq(b).into()) };
     assert!(holds(&of(1), &of(1)) && !holds(&of(1), &of(2)));
-    of(1).as_bytes().to_vec()
+    [&of(1).tag.as_bytes()[..], &of(1).hint].concat()
 }
 
 fn secret_text(text: &str) -> String {

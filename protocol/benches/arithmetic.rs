@@ -8,7 +8,7 @@ use dske_protocol::{
     pad::TagKey,
     reconstruct::{WorkBound, reconstruct},
     sharing::Scheme,
-    tag::key_tag,
+    tag::KeyTag,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -86,7 +86,7 @@ fn false_shares(criterion: &mut Criterion) {
         let mut secret = vec![0; len];
         scheme.secret_onto(&first, &mut secret).expect("a valid call");
         let (u, key) = secret.split_first_chunk().expect("it begins with u");
-        let check = KeyCheck::new(b"context".to_vec(), key_tag(u, b"context", key));
+        let check = KeyCheck::new(b"context".to_vec(), KeyTag::of(u, b"context", key));
         group.throughput(Throughput::Bytes(len as u64));
         // Liars among the first k and behind them, who replace all of their shares, or one byte each.
         for (liars, everywhere) in

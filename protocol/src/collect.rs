@@ -23,7 +23,7 @@ use crate::{
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
     sharing::Scheme,
-    tag::Tag,
+    tag::KeyTag,
     wiped::Wiped,
 };
 
@@ -37,7 +37,7 @@ pub(crate) type Share = Arc<Wiped>;
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) agreement: Agreement,
-    pub(crate) key_tag: Tag,
+    pub(crate) key_tag: KeyTag,
     pub(crate) shares: Vec<(u8, ShareRef)>,
     /// Hubs whose share was beyond the sender's quota.
     refused: usize,
@@ -110,7 +110,7 @@ impl Collection {
         &mut self,
         hub: NodeId,
         agreement: Agreement,
-        key_tag: Tag,
+        key_tag: KeyTag,
         share: Option<(u8, Share)>,
     ) -> bool {
         if !self.voices.insert(hub) && !planted(Fault::HubSpeaksTwice) {
@@ -283,7 +283,7 @@ impl Group {
 #[derive(Debug)]
 pub struct ReconstructJob {
     agreement: Agreement,
-    key_tag: Tag,
+    key_tag: KeyTag,
     shares: Vec<(u8, ShareRef)>,
     /// More shares have come: a search among these is not worth going on with.
     grown: Arc<AtomicBool>,
@@ -347,7 +347,7 @@ impl ReconstructJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::BlockId, message::Content, params::PROTOCOL_VERSION};
+    use crate::{ids::BlockId, message::Content, params::PROTOCOL_VERSION, tag::Tag};
 
     fn node(id: u8) -> NodeId {
         NodeId::new([id; 32])
@@ -367,10 +367,14 @@ mod tests {
         }
     }
 
+    fn key_tag(byte: u8) -> KeyTag {
+        KeyTag { tag: Tag::new([byte; 16]), hint: [byte; 8] }
+    }
+
     #[test]
     fn a_short_roster_of_one_liar_completes_nothing() {
         let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
-        let tag = Tag::new([0; 16]);
+        let tag = key_tag(0);
         let share = |position: u8| Some((position, Arc::new(Wiped::new(vec![1; 64]))));
         assert!(collection.add(node(5), agreement(&[5, 1, 2]), tag, share(0)));
         for (position, hub) in [1, 2].into_iter().enumerate() {
@@ -388,8 +392,8 @@ mod tests {
     fn a_hub_has_one_voice() {
         let mut collection = Collection::new(Time::ZERO, Time::from_secs(1));
         let share = |position: u8| Some((position, Arc::new(Wiped::new(vec![1; 64]))));
-        assert!(collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([0; 16]), share(0)));
-        assert!(!collection.add(node(1), agreement(&[1, 2, 3]), Tag::new([1; 16]), share(0)));
+        assert!(collection.add(node(1), agreement(&[1, 2, 3]), key_tag(0), share(0)));
+        assert!(!collection.add(node(1), agreement(&[1, 2, 3]), key_tag(1), share(0)));
         assert_eq!(collection.groups.len(), 1);
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         PROTOCOL_VERSION, PURPOSE_BYTES_MAX, RECEIVERS_MAX, ROSTER_MAX, burned_bytes, share_bytes,
     },
     planted::{Fault, planted},
-    tag::{Tag, tag_blocks},
+    tag::{HINT_BYTES, KeyTag, Tag, tag_blocks},
 };
 
 /// What all hubs of one agreement must agree on. Its encoding is the context of the key tag, so two
@@ -162,7 +162,7 @@ impl Agreement {
 }
 
 /// What stands in the place of the key tag of a round.
-pub const NO_KEY_TAG: Tag = Tag::new([0; TAG_BYTES]);
+pub const NO_KEY_TAG: KeyTag = KeyTag { tag: Tag::new([0; TAG_BYTES]), hint: [0; HINT_BYTES] };
 
 /// Hub to receiver: this is my share of the agreement, as far as it is yours (§2.3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +172,7 @@ pub struct KeyInstruction {
     /// The parameters, as the sender gave them.
     pub agreement: Agreement,
     /// The key tag of this receiver, as the sender gave it.
-    pub key_tag: Tag,
+    pub key_tag: KeyTag,
     /// The shares of this receiver's u and of the key, under the pad.
     pub share: Blob,
 }
@@ -334,7 +334,7 @@ impl Tagged for KeyRequest {
 }
 
 /// A round has no key tag yet when its shares are sent (§3): its place holds zeros.
-fn key_tag_fits(agreement: &Agreement, key_tag: &Tag) -> bool {
+fn key_tag_fits(agreement: &Agreement, key_tag: &KeyTag) -> bool {
     !agreement.is_round() || *key_tag == NO_KEY_TAG
 }
 
@@ -604,8 +604,13 @@ mod tests {
     }
 
     fn request() -> KeyRequest {
-        let range = PadRange { table: TableId::new([3; 16]), lane: Lane::Up, offset: 64, len: 96 };
-        KeyRequest { range, agreement: agreement(), key_tags: vec![Tag::new([4; 16])], share: None }
+        let range = PadRange { table: TableId::new([3; 16]), lane: Lane::Up, offset: 64, len: 104 };
+        KeyRequest {
+            range,
+            agreement: agreement(),
+            key_tags: vec![KeyTag { tag: Tag::new([4; 16]), hint: [4; HINT_BYTES] }],
+            share: None,
+        }
     }
 
     #[test]
@@ -672,9 +677,8 @@ mod tests {
         let mut bad = request();
         bad.range.lane = Lane::Down;
         assert_eq!(seal(&bad, TagKey::new([7; 32])), Err(DecodeError));
-        let KeyRequest { range, agreement, .. } = bad;
-        let key_tag = Tag::new([4; 16]);
-        let instruction = KeyInstruction { range, agreement, key_tag, share: Blob(vec![0; 64]) };
+        let KeyRequest { range, agreement, key_tags, .. } = bad;
+        let instruction = KeyInstruction { range, agreement, key_tag: key_tags[0], share: Blob(vec![0; 72]) };
         assert!(seal(&instruction, TagKey::new([7; 32])).is_ok());
     }
 }

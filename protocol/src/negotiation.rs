@@ -20,7 +20,7 @@ use crate::{
     ids::{BlockId, NodeId},
     message::{Agreement, Content},
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
-    tag::Tag,
+    tag::{KeyTag, Tag},
     wiped::Wiped,
 };
 
@@ -79,7 +79,7 @@ pub struct Choice {
     /// Roster positions, rising.
     pub positions: Vec<u8>,
     /// The key tag of what they give.
-    pub key_tag: Tag,
+    pub key_tag: KeyTag,
 }
 
 /// Receiver to sender: the key is durable here. Not in the paper, which leaves open how the sender learns it; without a

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::ids::NodeId;
+use crate::{ids::NodeId, tag::U};
 
 /// A moment, as time since an origin that the caller chose and keeps. Must never go back.
 pub type Time = Duration;
@@ -12,9 +12,9 @@ pub type Time = Duration;
 /// Version of messages and of the canonical context; nodes negotiate it in the name of the protocol between them.
 pub const PROTOCOL_VERSION: u16 = 2;
 
-/// Bytes of u, the key of a receiver's key tag (§2.3.2: l bits). One for each receiver travels in front of the key inside
-/// the secret.
-pub const U_BYTES: u64 = 32;
+/// Bytes of u, the key of a receiver's key tag (§2.3.2: l bits) and the mask of its hint. One for each receiver travels in
+/// front of the key inside the secret.
+pub const U_BYTES: u64 = size_of::<U>() as u64;
 
 /// Longest key of one agreement: 8 Mbit, the paper's figure (§5.1). Longer material is agreed as a
 /// stream of blocks.
@@ -141,7 +141,7 @@ pub fn share_bytes(key_bytes: u64, receivers: usize) -> u64 {
     U_BYTES * receivers as u64 + key_bytes
 }
 
-/// Pad bytes that the message of one share burns: m + (1 + R)·l bits of the up lane of a hub, with R receivers; m + 2l
+/// Pad bytes that the message of one share burns: m + l + R·(l + 64) bits of the up lane of a hub, with R receivers; m + 2l + 64
 /// bits of the down lane of each receiver, who gets his own part alone (§2.3.2).
 pub fn burned_bytes(key_bytes: u64, receivers: usize) -> u64 {
     share_bytes(key_bytes, receivers) + crate::pad::TAG_KEY_BYTES as u64
@@ -152,14 +152,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_256_bits_burns_96_bytes() {
-        assert_eq!(burned_bytes(32, 1), 96);
+    fn a_key_of_256_bits_burns_104_bytes() {
+        assert_eq!(burned_bytes(32, 1), 104);
     }
 
     #[test]
-    fn each_further_receiver_costs_32_bytes_up() {
-        assert_eq!(burned_bytes(32, 2), 128);
-        assert_eq!(burned_bytes(32, RECEIVERS_MAX), 96 + 15 * 32);
+    fn each_further_receiver_costs_40_bytes_up() {
+        assert_eq!(burned_bytes(32, 2), 144);
+        assert_eq!(burned_bytes(32, RECEIVERS_MAX), 104 + 15 * 40);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! map, so that shares of one polynomial stay on one polynomial; what decoding proposes there is confirmed on the full
 //! length with the key tag. The first map takes little work and may miss a liar, with a probability that no liar can raise;
 //! the second, where it is needed, misses none. Where decoding proposes nothing right, every set of k shares is asked for the
-//! u that it gives, which the end of the key tag knows, and only what passes is looked at on the full length
+//! u that it gives, which the hint of the key tag knows, and only what passes is looked at on the full length
 //! ([`sets`]): so the work does not depend on how the errors were chosen, and a bound on it holds.
 //!
 //! Must never branch on a secret, but on what the key tag accepts: decoding sees differences only, which the false shares
@@ -74,8 +74,8 @@ pub struct WorkBound {
 impl Default for WorkBound {
     /// 2^21 subsets cover every scheme with up to 22 hubs, hence all that the paper evaluates, in a few seconds at most
     /// (C(22, 11) = 705 432; C(22, 12) = 646 646, which count twice). 8 GiB are a few seconds too. Of 22 shares of 1 MiB, a
-    /// search whose end is the key needs 22 + 2 · 8 · 22 MiB at most, besides what false u that the tag accepts cost: two times
-    /// 705 432 / 2^23 MiB on average, so that the bound is in its way with probability below 2^-15.
+    /// search whose end is the key needs 24 + 2 · 8 · 22 MiB at most, and as much for each false point that the hint accepts:
+    /// the probability that it accepts any is below 705 432 / 2^63, less than 2^-43.
     fn default() -> Self {
         Self { full_length_bytes_max: 8 << 30, subsets_max: 1 << 21 }
     }
@@ -88,8 +88,8 @@ impl Default for WorkBound {
 /// the bound had been reached.
 ///
 /// Where all subsets of k of these shares are within `subsets_max`, a secret that k true shares give is found, whatever
-/// the errors in the others, unless false u cost more full-length work than the bound allows, of which
-/// [`WorkBound::default`] gives the probability. Where they are not, it is found for up to (s − k) / 2 false ones among s shares, and
+/// the errors in the others, unless false points that the hint accepts cost more full-length work than the bound allows, of
+/// which [`WorkBound::default`] gives the probability. Where they are not, it is found for up to (s − k) / 2 false ones among s shares, and
 /// beyond that by a random sample of subsets. When the shares off its polynomial number k or more, they are searched as
 /// well for a second secret that validates; a search that its bound stops counts as having found none.
 ///

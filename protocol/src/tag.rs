@@ -2,19 +2,25 @@
 //!
 //! Both hash the message at a secret point `c` and exclusive-or a secret `d`, each used once. Must never
 //! copy or allocate for a message, and must never compare tags itself: verifying is in constant time, in
-//! [`crate::pad::TagKey::verify`] for messages and with the caller of [`key_tag`] for keys.
+//! [`crate::pad::TagKey::verify`] for messages and in [`crate::key_check`] for keys.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroizing;
 
-use crate::polyval;
+use crate::{pad::TAG_KEY_BYTES, polyval};
 
 /// Bytes of one POLYVAL block.
 const BLOCK_BYTES: u64 = 16;
 
-/// Bytes of a key tag that authenticate context and key; the rest says whether a secret may begin with some u.
-pub(crate) const KEY_TAG_MAC_BYTES: usize = 13;
+/// `c ‖ d ‖ m`, the key-tag key of one receiver: the point and the mask of the tag, and the mask of the hint. A secret
+/// begins with it.
+pub type U = [u8; TAG_KEY_BYTES + HINT_BYTES];
+
+/// Bytes of the hint that stands beside a key's tag, and of the mask in u that hides it.
+pub const HINT_BYTES: usize = 8;
 
 /// What leads a key tag, with a gap of two blocks: the coefficient 1 at the highest degree, then zeros.
 const LEAD_OF_THREE: [u8; 48] = {
@@ -59,40 +65,71 @@ pub(crate) fn one_time_tag(key: &[u8; 32], aad: &[u8], message: &[u8]) -> Tag {
     finish(key, &[], aad, message)
 }
 
-/// The key tag (§2.3.2), which a receiver checks after reconstructing `u ‖ S`: of `POLYVAL_c(H ‖ pad16(context) ‖
-/// pad16(key) ‖ lengths) ⊕ d` the first 13 bytes, with `c = u[0..16]`, `d = u[16..32]`, and of `POLYVAL_c(01 00…00 ‖ 0 ‖ 0)
-/// ⊕ d` the last three.
+/// The key tag of one receiver and the hint beside it: what travels with a key.
+///
+/// Equality here is not in constant time, as that of [`Tag`]; [`ConstantTimeEq`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyTag {
+    /// Authenticates context and key.
+    pub tag: Tag,
+    /// Says whether a secret may begin with some u; authenticates nothing.
+    pub hint: [u8; HINT_BYTES],
+}
+
+impl KeyTag {
+    /// Of a key that one receiver gets behind u.
+    pub fn of(u: &U, context: &[u8], key: &[u8]) -> Self {
+        let (tag_key, _) = parts(u);
+        Self { tag: key_tag(tag_key, context, key), hint: key_hint(u) }
+    }
+}
+
+impl ConstantTimeEq for KeyTag {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.tag.as_bytes().ct_eq(other.tag.as_bytes()) & self.hint.ct_eq(&other.hint)
+    }
+}
+
+/// The tag of a key (§2.3.2), which a receiver checks after reconstructing `u ‖ S`: `POLYVAL_c(H ‖
+/// pad16(context) ‖ pad16(key) ‖ lengths) ⊕ d`, with `c = key[0..16]`, `d = key[16..32]` of the first 32 bytes of u.
 ///
 /// `H` is the block `01 00…00` and one zero block, or two where the number of blocks would otherwise be
 /// even. Since `u` travels inside the linear sharing, liars can shift `u` and the key together by offsets of
 /// their choice; a leading 1 at an odd degree with a gap under it makes the tag an algebraic manipulation
-/// detection code, so that each such attempt succeeds with probability at most `(blocks − 1) / 2^104`.
-///
-/// The last three bytes depend on `u` alone. They let a receiver among false shares find u, and with it where the true shares
-/// are, without going over the key for every set of shares that it thinks of ([`crate::key_check`]); a shifted `c` passes
-/// them with probability at most 2^-23.
-pub fn key_tag(u: &[u8; 32], context: &[u8], key: &[u8]) -> Tag {
+/// detection code, so that each such attempt succeeds with probability at most `(blocks − 1) / 2^128`.
+pub fn key_tag(tag_key: &[u8; 32], context: &[u8], key: &[u8]) -> Tag {
     let blocks = 2 + tag_blocks(context.len() as u64, key.len() as u64);
     let lead = if blocks.is_multiple_of(2) { &LEAD_OF_THREE[..] } else { &LEAD_OF_THREE[..32] };
-    let mut tag = finish(u, lead, context, key);
-    tag.0[KEY_TAG_MAC_BYTES..].copy_from_slice(&key_tag_hint(u));
-    tag
+    finish(tag_key, lead, context, key)
 }
 
-/// The last bytes of a key tag: those that u alone gives.
-pub(crate) fn key_tag_hint(u: &[u8; 32]) -> [u8; 16 - KEY_TAG_MAC_BYTES] {
-    let ([point, mask], []) = u.as_chunks() else { unreachable!("32 bytes are two blocks") };
+/// The hint: of `POLYVAL_c(01 00…00 ‖ 0 ‖ 0)` the first 8 bytes, ⊕ m, with `c = u[0..16]`, `m = u[32..40]`.
+///
+/// It lets a receiver among false shares find c, and with it where the true shares are, without going over the key for
+/// every set of shares that it thinks of ([`crate::key_check`]). m serves nothing else, so the hint tells nothing; a shifted
+/// `c` passes it with probability at most 2^-63, whatever m is shifted by, and a shifted m with the true `c` never does.
+pub(crate) fn key_hint(u: &U) -> [u8; HINT_BYTES] {
+    let (tag_key, mask) = parts(u);
+    let ([point, _], []) = tag_key.as_chunks() else { unreachable!("32 bytes are two blocks") };
     let cube = polyval::hash(point, &[&LEAD_OF_THREE]);
-    std::array::from_fn(|i| cube[KEY_TAG_MAC_BYTES + i] ^ mask[KEY_TAG_MAC_BYTES + i])
+    std::array::from_fn(|i| cube[i] ^ mask[i])
 }
 
-/// The part of a key tag's first bytes that is linear over GF(2) in the secret `u ‖ S` once c is known: all but what the
-/// context, the lengths and the leading block add. The first 16 bytes of the secret do not enter.
-pub(crate) fn key_tag_linear(point: &[u8; 16], secret: &[u8]) -> [u8; KEY_TAG_MAC_BYTES] {
-    let (mask, key) = (secret.get(16..32).unwrap_or_default(), secret.get(32..).unwrap_or_default());
+/// The key of the tag and the mask of the hint.
+fn parts(u: &U) -> (&[u8; 32], &[u8; HINT_BYTES]) {
+    let (Some((tag_key, _)), Some((_, mask))) = (u.split_first_chunk(), u.split_last_chunk()) else {
+        unreachable!("u has 40 bytes")
+    };
+    (tag_key, mask)
+}
+
+/// The part of a key's tag that is linear over GF(2) in the secret `u ‖ S` once c is known: all but what the
+/// context, the lengths and the leading block add. c and m, the first 16 bytes of the secret and those from 32 to 40, do not enter.
+pub(crate) fn key_tag_linear(point: &[u8; 16], secret: &[u8]) -> Zeroizing<[u8; 16]> {
+    let mask = secret.get(16..32).unwrap_or_default();
+    let key = secret.get(size_of::<U>()..).unwrap_or_default();
     // The last block holds the lengths, which are not part of it.
-    let hash = polyval::hash(point, &[key, &[0; 16]]);
-    let mut linear: [u8; KEY_TAG_MAC_BYTES] = std::array::from_fn(|i| hash[i]);
+    let mut linear = polyval::hash(point, &[key, &[0; 16]]);
     linear.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
     linear
 }
@@ -143,19 +180,19 @@ mod tests {
         let point = [9; 16];
         for len in [1, 16, 40] {
             let secret = |seed: u8| -> Vec<u8> {
-                let rest = (0..16 + len).map(|i| u8::try_from(i).unwrap().wrapping_mul(seed) ^ seed);
+                let rest = (0..24 + len).map(|i| u8::try_from(i).unwrap().wrapping_mul(seed) ^ seed);
                 point.into_iter().chain(rest).collect()
             };
             let tag = |secret: &[u8]| {
                 let (u, key) = secret.split_first_chunk().unwrap();
-                *key_tag(u, b"context", key).as_bytes()
+                *KeyTag::of(u, b"context", key).tag.as_bytes()
             };
             let (a, b) = (secret(3), secret(7));
             let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
             let linear = key_tag_linear(&point, &sum);
             let (tags, linears) =
                 ([tag(&a), tag(&b)], [key_tag_linear(&point, &a), key_tag_linear(&point, &b)]);
-            for (i, sum) in linear.iter().enumerate().take(KEY_TAG_MAC_BYTES) {
+            for (i, sum) in linear.iter().enumerate() {
                 assert_eq!(tags[0][i] ^ tags[1][i], *sum, "byte {i}, key of {len} bytes");
                 assert_eq!(linears[0][i] ^ linears[1][i], *sum);
             }
@@ -163,14 +200,32 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_key_tag_depends_on_u_alone() {
-        let u = std::array::from_fn(|i| u8::try_from(i).unwrap());
-        let (one, other) = (key_tag(&u, b"a", b"b"), key_tag(&u, b"another", b"and another"));
-        assert_eq!(one.as_bytes()[KEY_TAG_MAC_BYTES..], other.as_bytes()[KEY_TAG_MAC_BYTES..]);
-        assert_ne!(one.as_bytes()[..KEY_TAG_MAC_BYTES], other.as_bytes()[..KEY_TAG_MAC_BYTES]);
-        let mut shifted = u;
-        shifted[0] ^= 1;
-        assert_ne!(key_tag_hint(&u), key_tag_hint(&shifted));
+    fn the_hint_depends_on_the_point_and_its_own_mask_alone() {
+        let u: U = std::array::from_fn(|i| u8::try_from(i).unwrap());
+        let hint = KeyTag::of(&u, b"a", b"b").hint;
+        assert_eq!(hint, KeyTag::of(&u, b"another", b"and another").hint);
+        for at in 0..u.len() {
+            let mut shifted = u;
+            shifted[at] ^= 1;
+            assert_eq!(key_hint(&shifted) == hint, (16..32).contains(&at), "byte {at}");
+        }
+        // Without its mask it is a part of the tag of three blocks.
+        let mut masked = [0; 40];
+        masked[..16].copy_from_slice(&u[..16]);
+        masked[32..].copy_from_slice(&hint);
+        assert_eq!(key_hint(&masked), *u.last_chunk().unwrap());
+    }
+
+    #[test]
+    fn key_tags_are_equal_if_both_parts_are() {
+        let one = KeyTag::of(&[1; 40], b"a", b"b");
+        assert!(bool::from(one.ct_eq(&one)));
+        let mut tag = *one.tag.as_bytes();
+        tag[15] ^= 1;
+        assert!(!bool::from(one.ct_eq(&KeyTag { tag: Tag::new(tag), ..one })));
+        let mut hint = one.hint;
+        hint[7] ^= 1;
+        assert!(!bool::from(one.ct_eq(&KeyTag { hint, ..one })));
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn rounds_give_keys_and_send_indices_only() {
         assert!(seen.insert(agree(&mut world, session)), "every round gives another key");
     }
     let burned = world.pads.burned(client_id(0), hub_id(0), Lane::Up).0 - before;
-    assert_eq!(burned, 4 * (u64::from(BLOCK_BYTES) + 64), "m + 2l bits each");
+    assert_eq!(burned, 4 * (u64::from(BLOCK_BYTES) + 72), "m + 2l + 64 bits each");
     let wish = world.round_wish(session, BLOCK_BYTES, 3);
     assert_eq!(world.round(wish).unwrap_err(), SendFailure::NoSession, "the negotiation key is used up");
 }

@@ -160,8 +160,8 @@ fn each_key_burns_exactly_its_bits_per_hub_and_side() {
         let mut world = World::new(9, 5, clients, 3, 8192, true);
         let agreed = world.agree(world.wish(3, key_bytes)).expect("a key");
         assert_same(&world, &agreed);
-        // m + (1 + R)·l bits up, m + 2l down to each receiver; l is 32 bytes.
-        let (up, down) = (u64::from(key_bytes) + 32 * (1 + receivers), u64::from(key_bytes) + 64);
+        // m + l + R·(l + 64) bits up, m + 2l + 64 down to each receiver; l is 32 bytes.
+        let (up, down) = (u64::from(key_bytes) + 32 + 40 * receivers, u64::from(key_bytes) + 72);
         assert_eq!(
             (up, down),
             (burned_bytes(key_bytes.into(), clients - 1), burned_bytes(key_bytes.into(), 1))
@@ -192,12 +192,12 @@ fn unreachable_hubs_cost_nothing_and_do_not_hinder() {
 
 #[test]
 fn a_used_up_pad_is_told_and_takes_nothing() {
-    let mut world = World::new(11, 3, 2, 2, 200, true);
+    let mut world = World::new(11, 3, 2, 2, 216, true);
     for _ in 0..2 {
         world.agree(world.wish(2, KEY_BYTES)).expect("there is pad for two keys");
     }
     let failure = world.agree(world.wish(2, KEY_BYTES)).expect_err("and for no more");
-    assert!(matches!(failure, SendFailure::PadLow { left: 8, needed: 96, .. }), "{failure}");
+    assert!(matches!(failure, SendFailure::PadLow { left: 8, needed: 104, .. }), "{failure}");
 }
 
 #[test]

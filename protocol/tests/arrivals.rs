@@ -7,7 +7,10 @@
     reason = "a test stops at the first surprise, and its numbers are small"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use dske_protocol::{
     ReconstructJob, Reconstructed,
@@ -16,6 +19,7 @@ use dske_protocol::{
     field::Gf256,
     hub::RequestId,
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
+    key_check::KeyCheck,
     message::{Agreement, Content, KeyInstruction, NoticeOutcome, seal},
     pad::PadBytes,
     params::{
@@ -23,9 +27,10 @@ use dske_protocol::{
         disruption_threshold,
     },
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
+    reconstruct::{Reconstruction, WorkBound, reconstruct},
     refusal::AbortReason,
     sharing::Scheme,
-    tag::{Tag, key_tag},
+    tag::KeyTag,
 };
 use proptest::prelude::*;
 use rand::{
@@ -57,23 +62,29 @@ enum Errors {
     BehindU,
     /// Noise in the tag's key alone.
     WithinU,
+    /// Noise in the mask of the tag alone: whatever the liars take part in gives the sender's point, and masks of its own.
+    WithinMask,
+    /// Noise in the mask of the hint alone.
+    WithinHintMask,
     /// One bit, each in a place of its own.
     OneBit,
 }
 
-const ERRORS: [Errors; 6] = [
+const ERRORS: [Errors; 8] = [
     Errors::Noise,
     Errors::OnePolynomial,
     Errors::Products,
     Errors::BehindU,
     Errors::WithinU,
+    Errors::WithinMask,
+    Errors::WithinHintMask,
     Errors::OneBit,
 ];
 
 struct Case {
     agreement: Agreement,
     key: Vec<u8>,
-    key_tag: Tag,
+    key_tag: KeyTag,
     shares: Vec<Vec<u8>>,
 }
 
@@ -108,7 +119,7 @@ impl Case {
         let mut secret = vec![0; len];
         scheme.split(&first, &mut rest, &mut secret).unwrap();
         let (u, key) = secret.split_first_chunk().unwrap();
-        let key_tag = key_tag(u, &agreement.context().unwrap(), key);
+        let key_tag = KeyTag::of(u, &agreement.context().unwrap(), key);
         Self { key: key.to_vec(), key_tag, shares, agreement }
     }
 
@@ -153,6 +164,12 @@ impl Case {
             Errors::WithinU => {
                 liars.iter().for_each(|&liar| rng.fill_bytes(&mut self.shares[usize::from(liar)][..u_bytes]));
             }
+            Errors::WithinMask => {
+                liars.iter().for_each(|&liar| rng.fill_bytes(&mut self.shares[usize::from(liar)][16..32]));
+            }
+            Errors::WithinHintMask => {
+                liars.iter().for_each(|&liar| rng.fill_bytes(&mut self.shares[usize::from(liar)][32..40]));
+            }
             Errors::OneBit => {
                 for &liar in liars {
                     self.shares[usize::from(liar)][len - 1 - usize::from(liar)] ^= 1;
@@ -186,6 +203,29 @@ impl Case {
         let agreement = self.agreement.clone();
         seal(&KeyInstruction { range, agreement, key_tag: self.key_tag, share: Blob(share) }, tag_key)
             .unwrap()
+    }
+
+    /// The least bound on full-length work under which the search among all shares finds the key, in lengths of a share.
+    fn passes(&self) -> u64 {
+        let scheme = Scheme::new(self.agreement.n(), self.agreement.k).unwrap();
+        let shares: Vec<(u8, &[u8])> = (0..).zip(self.shares.iter().map(Vec::as_slice)).collect();
+        let check = KeyCheck::new(self.agreement.context().unwrap(), self.key_tag);
+        let is_found = |passes: u64| {
+            let full_length_bytes_max = passes * self.shares[0].len() as u64;
+            let bound = WorkBound { full_length_bytes_max, ..WorkBound::default() };
+            let rng = &mut StdRng::seed_from_u64(1);
+            let found = reconstruct(&scheme, &shares, &check, &bound, rng, &|| false).unwrap();
+            matches!(found, Reconstruction::Found(_))
+        };
+        let (mut too_few, mut enough) = (0, 1);
+        while !is_found(enough) {
+            (too_few, enough) = (enough, enough * 2);
+        }
+        while enough - too_few > 1 {
+            let middle = too_few.midpoint(enough);
+            *(if is_found(middle) { &mut enough } else { &mut too_few }) = middle;
+        }
+        enough
     }
 
     fn expect_key(&self, validate: Validate, liars: &[u8], order: &[u8], rng: &mut StdRng, what: &str) {
@@ -338,6 +378,36 @@ fn a_key_of_any_length_comes_whatever_the_errors_are() {
     }
 }
 
+/// What searches cost: of all that the arrival of one share after another asks for, the liars' first, the time; of the last
+/// one, among all shares, the bytes on the full length. The key is found in each case.
+#[test]
+#[ignore = "prints what searches cost; for release builds"]
+fn what_searches_cost() {
+    let rng = &mut StdRng::seed_from_u64(9);
+    for (n, k) in [(20, 10), (20, 11), (22, 11), (22, 12)] {
+        for key_bytes in [32, 125_000, 1 << 20] {
+            for errors in [Errors::Noise, Errors::BehindU, Errors::WithinMask, Errors::Products] {
+                let mut case = Case::new(n, k, key_bytes, rng);
+                let mut order: Vec<u8> = (0..n).collect();
+                order.shuffle(rng);
+                let liars = order[..usize::from(disruption_threshold(n, k, k)) - 1].to_vec();
+                case.lie(&liars, errors, rng);
+                let began = Instant::now();
+                case.expect_key(Validate::First, &liars, &order, rng, "one after another");
+                let one_after_another = began.elapsed();
+                let began = Instant::now();
+                case.expect_key(Validate::All, &liars, &order, rng, "all at once");
+                let at_once = began.elapsed();
+                println!(
+                    "({n},{k}), {} liars, {key_bytes} B, {errors:?}: {one_after_another:.2?}, at once {at_once:.2?}, {} passes",
+                    liars.len(),
+                    case.passes()
+                );
+            }
+        }
+    }
+}
+
 /// Searches that end before they are through, as at a bound on work, end nothing while shares can come; with the last
 /// share it is their end that is told.
 #[test]
@@ -461,10 +531,10 @@ fn colluders_in_the_senders_own_group_are_noticed_where_all_are_awaited() {
     let rng = &mut StdRng::seed_from_u64(7);
     let honest = Case::new(7, 3, 32, rng);
     let mut mixed = Case::new(7, 3, 32, rng);
-    let difference = mixed.key_tag.as_bytes().iter().zip(honest.key_tag.as_bytes()).map(|(a, b)| a ^ b);
-    let difference: Vec<u8> = difference.collect();
-    // The mask is the second half of u; a change of it in one of the first k shares is one of the secret.
-    mixed.shares[0][16..32].iter_mut().zip(&difference).for_each(|(byte, change)| *byte ^= change);
+    let of = |case: &Case| [&case.key_tag.tag.as_bytes()[..], &case.key_tag.hint].concat();
+    let difference: Vec<u8> = of(&mixed).iter().zip(of(&honest)).map(|(a, b)| a ^ b).collect();
+    // The masks of tag and hint end u; a change of them in one of the first k shares is one of the secret.
+    mixed.shares[0][16..40].iter_mut().zip(&difference).for_each(|(byte, change)| *byte ^= change);
     mixed.key_tag = honest.key_tag;
     let block = honest.agreement.block;
     for validate in [Validate::First, Validate::All] {

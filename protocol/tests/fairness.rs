@@ -11,7 +11,7 @@ use dske_protocol::{
     effect::{PadEffect, PadOutcome},
     hub::RequestId,
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
-    message::{Agreement, Content, KeyInstruction, seal},
+    message::{Agreement, Content, KeyInstruction, NO_KEY_TAG, seal},
     pad::PadBytes,
     params::{
         AcceptancePolicy, COLLECTING_LONE_MAX, KEY_BYTES_MAX, PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time,
@@ -19,7 +19,6 @@ use dske_protocol::{
     },
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
-    tag::Tag,
 };
 
 const ME: NodeId = NodeId::new([1; 32]);
@@ -77,7 +76,7 @@ impl Bench {
         let table = TableId::new([from; 16]);
         let range = PadRange { table, lane: Lane::Down, offset: self.next * (2 << 20), len };
         let share = Blob(vec![7; usize::try_from(agreement.share_bytes(Lane::Down)).unwrap()]);
-        let message = KeyInstruction { range, agreement, key_tag: Tag::new([0; 16]), share };
+        let message = KeyInstruction { range, agreement, key_tag: NO_KEY_TAG, share };
         let bytes = seal(&message, pad(range).split().unwrap().1).unwrap();
         let id = RequestId(self.next);
         let input = ReceiverInput::KeyInstruction { id, from: hub(from), bytes };

@@ -15,7 +15,7 @@ use dske_protocol::{
     params::{AcceptancePolicy, KEY_BYTES_MAX, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     sharing::Scheme,
-    tag::key_tag,
+    tag::KeyTag,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value;
@@ -44,6 +44,15 @@ fn number(value: &Value) -> u8 {
 
 fn nodes(value: &Value) -> Vec<NodeId> {
     list(value).iter().map(|id| NodeId::new(array(id))).collect()
+}
+
+/// The key tag of each receiver.
+fn key_tags(case: &Value) -> Vec<Vec<u8>> {
+    list(&case["key_tags"]).iter().map(hex).collect()
+}
+
+fn whole(key_tag: &KeyTag) -> Vec<u8> {
+    [&key_tag.tag.as_bytes()[..], &key_tag.hint].concat()
 }
 
 /// What a hub passes on when it is given a request and these runs, by receiver.
@@ -160,27 +169,25 @@ fn shares_secrets_and_key_tags_of_groups() {
 
         let us: Vec<Vec<u8>> = list(&case["us"]).iter().map(hex).collect();
         assert_eq!(secret, [us.concat(), hex(&case["key"])].concat());
-        let tags: Vec<[u8; 16]> = list(&case["key_tags"]).iter().map(array).collect();
         let (key, context) = (hex(&case["key"]), hex(&case["context"]));
-        let computed = |u: &Vec<u8>| *key_tag(u[..].try_into().unwrap(), &context, &key).as_bytes();
-        assert_eq!(us.iter().map(computed).collect::<Vec<_>>(), tags);
+        let computed = |u: &Vec<u8>| whole(&KeyTag::of(u[..].try_into().unwrap(), &context, &key));
+        assert_eq!(us.iter().map(computed).collect::<Vec<_>>(), key_tags(&case));
     }
 }
 
 #[test]
 fn requests_of_groups_are_read_and_written_byte_for_byte() {
     for case in groups() {
-        let tags: Vec<[u8; 16]> = list(&case["key_tags"]).iter().map(array).collect();
         for hub in list(&case["hubs"]) {
             let bytes = hex(&hub["request"]);
             let message = Unverified::<KeyRequest>::decode(bytes.clone()).unwrap();
             let request = message.unverified();
-            assert_eq!(request.key_tags.iter().map(|tag| *tag.as_bytes()).collect::<Vec<_>>(), tags);
+            assert_eq!(request.key_tags.iter().map(whole).collect::<Vec<_>>(), key_tags(&case));
             assert_eq!(request.agreement.context().unwrap(), hex(&case["context"]));
             let encoded = dske_protocol::codec::encode(request).unwrap();
             assert_eq!(encoded, bytes[1..bytes.len() - 16]);
             // One key tag less, or one receiver more, is another message, or none.
-            for cut in 1..=32 {
+            for cut in 1..=40 {
                 let short = [&bytes[..bytes.len() - 16 - cut], &bytes[bytes.len() - 16..]].concat();
                 assert!(Unverified::<KeyRequest>::decode(short).is_err());
             }

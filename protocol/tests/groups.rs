@@ -12,7 +12,7 @@ use dske_protocol::{
     pad::{TAG_KEY_BYTES, TagKey},
     params::disruption_threshold,
     sharing::Scheme,
-    tag::key_tag,
+    tag::KeyTag,
 };
 use world::{World, client_id, hub_id};
 
@@ -68,11 +68,11 @@ fn secret_of_the_member(world: &World, n: u8, k: u8) -> Vec<u8> {
 /// What the member and the hubs have the victim's secret shifted by: the key is another one, and under the member's
 /// own u that one would have the same tag.
 fn offset(secret: &[u8], context: &[u8]) -> Vec<u8> {
-    let (u, key) = secret.split_first_chunk::<32>().unwrap();
+    let (u, key) = secret.split_first_chunk().unwrap();
     let mut other = key.to_vec();
     other.iter_mut().for_each(|byte| *byte ^= 0xa5);
-    let mask_shift = xor(key_tag(u, context, key).as_bytes(), key_tag(u, context, &other).as_bytes());
-    [vec![0; 16], mask_shift, xor(key, &other)].concat()
+    let tag = |key: &[u8]| *KeyTag::of(u, context, key).tag.as_bytes();
+    [vec![0; 16], xor(&tag(key), &tag(&other)), vec![0; 8], xor(key, &other)].concat()
 }
 
 /// Hub 0 and the member want the victim to take another key than the sender's; `bad` hubs in all are in league. Hub 0

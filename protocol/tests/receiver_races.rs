@@ -9,12 +9,11 @@ use dske_protocol::{
     effect::{PadEffect, PadOutcome, Ticket},
     hub::RequestId,
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
-    message::{Agreement, Content, KeyInstruction, seal},
+    message::{Agreement, Content, KeyInstruction, NO_KEY_TAG, seal},
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, PROTOCOL_VERSION, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
-    tag::Tag,
 };
 
 const ME: NodeId = NodeId::new([1; 32]);
@@ -53,8 +52,7 @@ fn instruction(agreement: &Agreement, from: u8, offset: u64) -> Vec<u8> {
         len: agreement.burned_bytes(Lane::Down),
     };
     let share = Blob(pad.into_bytes().to_vec());
-    let instruction =
-        KeyInstruction { range, agreement: agreement.clone(), key_tag: Tag::new([0; 16]), share };
+    let instruction = KeyInstruction { range, agreement: agreement.clone(), key_tag: NO_KEY_TAG, share };
     seal(&instruction, tag_key).unwrap()
 }
 

@@ -12,7 +12,7 @@ use dske_protocol::{
     coefficients::{Coefficients, Field},
     field::Gf256,
     sharing::Scheme,
-    tag,
+    tag::KeyTag,
 };
 use tiny::{
     Gf3, Gf4, Gf5, Gf8, Small,
@@ -561,18 +561,16 @@ fn the_key_tag_examined_here_has_the_shape_of_the_real_one() {
         (0..len).map(|i| (i * 167 + seed * 59 + 1).to_le_bytes()[0]).collect()
     };
     for (context_len, key_len) in [(0, 1), (5, 16), (16, 17), (33, 32), (48, 48)] {
-        let (context, key, u) = (text(context_len, 1), text(key_len, 2), text(32, 3));
-        let u: [u8; 32] = u.try_into().expect("32 bytes");
+        let (context, key, u) = (text(context_len, 1), text(key_len, 2), text(40, 3));
+        let u: [u8; 40] = u.try_into().expect("40 bytes");
         let bits = |len: usize| u128::try_from(len * 8).expect("short");
         let lengths = Wide(bits(context_len) | bits(key_len) << 64);
         let point = blocks(&u[..16])[0].mul(X_TO_MINUS_128);
         let expected =
-            tag(point, blocks(&u[16..])[0], &key_tag_blocks(&blocks(&context), &blocks(&key), lengths));
-        let real = tag::key_tag(&u, &context, &key);
-        let (of_key, of_u) = real.as_bytes().split_at(13);
-        assert_eq!(*of_key, expected.0.to_le_bytes()[..13], "context {context_len}, key {key_len}");
-        // The last three bytes: of u alone.
-        let expected = tag(point, blocks(&u[16..])[0], &[Wide(1), Wide(0), Wide(0)]);
-        assert_eq!(*of_u, expected.0.to_le_bytes()[13..], "context {context_len}, key {key_len}");
+            tag(point, blocks(&u[16..32])[0], &key_tag_blocks(&blocks(&context), &blocks(&key), lengths));
+        let real = KeyTag::of(&u, &context, &key);
+        assert_eq!(*real.tag.as_bytes(), expected.0.to_le_bytes(), "context {context_len}, key {key_len}");
+        let expected = tag(point, blocks(&u[32..])[0], &[Wide(1), Wide(0), Wide(0)]);
+        assert_eq!(real.hint, expected.0.to_le_bytes()[..8], "context {context_len}, key {key_len}");
     }
 }

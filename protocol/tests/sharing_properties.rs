@@ -1,13 +1,14 @@
 //! Properties of sharing, of the field kernels, and of reconstruction among false shares.
 
-use std::cell::Cell;
+use std::{cell::Cell, ops::Range};
 
 use dske_protocol::{
     field::{Gf256, mul_add_rows},
     key_check::KeyCheck,
+    message::NO_KEY_TAG,
     reconstruct::{Candidate, Reconstruction, WorkBound, reconstruct},
     sharing::{Scheme, SharingError},
-    tag::{Tag, key_tag},
+    tag::KeyTag,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -19,7 +20,7 @@ struct Agreement {
     scheme: Scheme,
     shares: Vec<Vec<u8>>,
     secret: Vec<u8>,
-    tag: Tag,
+    tag: KeyTag,
 }
 
 fn random(len: usize, rng: &mut StdRng) -> Vec<u8> {
@@ -32,9 +33,9 @@ fn slices(texts: &[Vec<u8>]) -> Vec<&[u8]> {
     texts.iter().map(Vec::as_slice).collect()
 }
 
-fn tag_of(secret: &[u8]) -> Tag {
-    let (u, key) = secret.split_first_chunk().expect("a secret starts with 32 bytes of tag key");
-    key_tag(u, CONTEXT, key)
+fn tag_of(secret: &[u8]) -> KeyTag {
+    let (u, key) = secret.split_first_chunk().expect("a secret starts with u");
+    KeyTag::of(u, CONTEXT, key)
 }
 
 impl Agreement {
@@ -69,7 +70,12 @@ impl Agreement {
 
     /// All but the part that gives u.
     fn corrupt_behind_u(&mut self, positions: &[u8], rng: &mut StdRng) {
-        positions.iter().for_each(|&i| rng.fill_bytes(&mut self.shares[usize::from(i)][32..]));
+        let len = self.secret.len();
+        self.corrupt_within(40..len, positions, rng);
+    }
+
+    fn corrupt_within(&mut self, part: Range<usize>, positions: &[u8], rng: &mut StdRng) {
+        positions.iter().for_each(|&i| rng.fill_bytes(&mut self.shares[usize::from(i)][part.clone()]));
     }
 
     /// Moves the shares at some positions onto one other polynomial.
@@ -78,13 +84,14 @@ impl Agreement {
         self.take_over(positions, &other);
     }
 
-    /// The same, onto one whose secret has the sender's key tag: whoever knows the tag finds the mask that gives it.
+    /// The same, onto one whose secret has the sender's key tag: whoever knows the tag finds the masks that give it.
     fn inject_with_the_same_tag(&mut self, positions: &[u8], rng: &mut StdRng) {
         let (n, k) = (self.scheme.n(), self.scheme.k());
         let mut other = Self::new(n, k, self.secret.len(), rng);
-        let difference = other.tag.as_bytes().iter().zip(self.tag.as_bytes()).map(|(a, b)| a ^ b);
+        let of = |tag: &KeyTag| [&tag.tag.as_bytes()[..], &tag.hint].concat();
+        let difference: Vec<u8> = of(&other.tag).iter().zip(of(&self.tag)).map(|(a, b)| a ^ b).collect();
         let mut first = other.shares[..k.into()].to_vec();
-        first[0][16..32].iter_mut().zip(difference).for_each(|(byte, change)| *byte ^= change);
+        first[0][16..40].iter_mut().zip(difference).for_each(|(byte, change)| *byte ^= change);
         other = Self::of(first, n);
         assert_eq!(other.tag, self.tag);
         self.take_over(positions, &other);
@@ -101,7 +108,7 @@ impl Agreement {
     }
 
     /// With another key tag than the sender's, which none of its secrets has.
-    fn reconstruct_for(&self, tag: Tag, positions: &[u8], bound: &WorkBound) -> Reconstruction {
+    fn reconstruct_for(&self, tag: KeyTag, positions: &[u8], bound: &WorkBound) -> Reconstruction {
         let shares: Vec<(u8, &[u8])> = positions.iter().copied().zip(self.given(positions)).collect();
         let (rng, check) = (&mut StdRng::seed_from_u64(99), KeyCheck::new(CONTEXT.to_vec(), tag));
         reconstruct(&self.scheme, &shares, &check, bound, rng, &|| false).expect("a valid call")
@@ -134,15 +141,15 @@ fn any_k_shares_of_any_small_scheme_reconstruct_and_predict_the_rest() {
     let rng = &mut StdRng::seed_from_u64(1);
     for n in 1..=12 {
         for k in 1..=n {
-            let agreement = Agreement::new(n, k, 33, rng);
+            let agreement = Agreement::new(n, k, 41, rng);
             for mask in (0..1_u32 << n).filter(|mask| mask.count_ones() == u32::from(k)) {
                 let positions: Vec<u8> = (0..n).filter(|i| mask >> i & 1 == 1).collect();
                 let given = agreement.given(&positions);
-                let mut secret = vec![0; 33];
+                let mut secret = vec![0; 41];
                 agreement.scheme.reconstruct_onto(&positions, &given, &mut secret).expect("a valid call");
                 assert_eq!(secret, agreement.secret, "({n},{k}) from {positions:?}");
                 let target = u8::try_from(mask % u32::from(n)).expect("below n");
-                let mut share = vec![0; 33];
+                let mut share = vec![0; 41];
                 agreement.scheme.predict_onto(&positions, &given, target, &mut share).expect("a valid call");
                 assert_eq!(share, agreement.shares[usize::from(target)], "({n},{k}) from {positions:?}");
             }
@@ -342,19 +349,23 @@ fn agreeing_liars_beyond_half_the_redundancy_are_outvoted_by_the_tag() {
 /// are and however the errors were chosen, and the bound on it says so.
 #[test]
 fn what_few_true_shares_give_is_found_with_little_full_length_work() {
-    for seed in 0..24 {
+    for seed in 0..40 {
         let rng = &mut StdRng::seed_from_u64(seed);
         let mut agreement = Agreement::new(14, 7, 200, rng);
         let mut liars = shuffled(14, rng);
         liars.truncate(7);
-        match seed % 3 {
+        match seed % 5 {
             0 => agreement.inject(&liars, rng),
             1 => agreement.corrupt(&liars, rng),
             // Behind u alone: every one of the 3432 subsets gives the sender's u.
-            _ => agreement.corrupt_behind_u(&liars, rng),
+            2 => agreement.corrupt_behind_u(&liars, rng),
+            // In the mask of the tag alone: every one gives the sender's point, and nearly each a mask of its own.
+            3 => agreement.corrupt_within(16..32, &liars, rng),
+            // In the mask of the hint alone.
+            _ => agreement.corrupt_within(32..40, &liars, rng),
         }
         // Two passes over each share, times 8, and what decoding proposes.
-        let passes = if seed % 3 == 2 { 2 * 8 * 14 + 8 } else { 8 };
+        let passes = if matches!(seed % 5, 2 | 3) { 2 * 8 * 14 + 8 } else { 8 };
         let bound = WorkBound { full_length_bytes_max: passes * 200, ..WorkBound::default() };
         let outcome = agreement.reconstruct(&(0..14).collect::<Vec<_>>(), &bound);
         let Reconstruction::Found(found) = outcome else { panic!("seed {seed}, {liars:?} lie") };
@@ -375,12 +386,12 @@ fn errors_that_cancel_in_u_hide_nobody() {
             let error = random(600, rng);
             for (at, byte) in error.iter().enumerate() {
                 agreement.shares[liar][at] ^= byte;
-                if at < 32 {
+                if at < 40 {
                     agreement.shares[3][at] ^= byte;
                 }
             }
         }
-        rng.fill_bytes(&mut agreement.shares[3][32..]);
+        rng.fill_bytes(&mut agreement.shares[3][40..]);
         agreement.expect_found(&(0..n).collect::<Vec<_>>(), &liars);
     }
 }
@@ -406,7 +417,7 @@ fn shares_of_one_wrong_polynomial_are_given_up_at_once() {
     for len in [64, 40_000] {
         let agreement = Agreement::new(20, 3, len, &mut StdRng::seed_from_u64(6));
         let positions: Vec<u8> = (0..20).collect();
-        let outcome = agreement.reconstruct_for(Tag::new([0; 16]), &positions, &WorkBound::default());
+        let outcome = agreement.reconstruct_for(NO_KEY_TAG, &positions, &WorkBound::default());
         assert!(matches!(outcome, Reconstruction::None { tried: 1, exhausted: true }), "{len} bytes");
     }
 }
@@ -446,7 +457,7 @@ fn cancelling_stops_the_search() {
 fn bad_input_is_an_error() {
     let scheme = Scheme::new(4, 2).expect("a scheme");
     let attempt = |shares: &[(u8, &[u8])]| {
-        let (rng, check) = (&mut StdRng::seed_from_u64(9), KeyCheck::new(Vec::new(), Tag::new([0; 16])));
+        let (rng, check) = (&mut StdRng::seed_from_u64(9), KeyCheck::new(Vec::new(), NO_KEY_TAG));
         reconstruct(&scheme, shares, &check, &WorkBound::default(), rng, &|| false).err()
     };
     assert_eq!(attempt(&[(0, &[1])]), Some(SharingError::ShareCount { needed: 2, given: 1 }));

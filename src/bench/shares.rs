@@ -8,7 +8,7 @@ use dske_protocol::{
     params::{KEY_BYTES_MAX, share_bytes},
     reconstruct::{Reconstruction, WorkBound, reconstruct},
     sharing::{Scheme, SharingError},
-    tag::key_tag,
+    tag::KeyTag,
 };
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
@@ -22,7 +22,7 @@ use crate::cli::{
 };
 
 /// What the figures are, said with them.
-const MEASURED: &str = "on buffers in memory, per byte of key; the secret is the key and 32 bytes before it. split: n - k \
+const MEASURED: &str = "on buffers in memory, per byte of key; the secret is the key and 40 bytes before it. split: n - k \
     derived shares and the secret from k random ones. first k: exclusive-or. any k: k shares of random positions through \
     their coefficients. false: all n shares of which so many are false, or none, among them as many of the first k as can be, \
     until the key tag validates the key, the other shares are compared and the false ones named; no encryption, no message tags";
@@ -177,7 +177,7 @@ impl<'a> Bench<'a> {
         let Some((u, key)) = self.secret.split_first_chunk() else {
             return Err(CliError::new("dske::bench::shares", 1, "a secret is shorter than its tag's key"));
         };
-        let check = KeyCheck::new(b"bench".to_vec(), key_tag(u, b"bench", key));
+        let check = KeyCheck::new(b"bench".to_vec(), KeyTag::of(u, b"bench", key));
         let mut shares = self.shares.clone();
         for (liar, share) in shares.iter_mut().enumerate().take(liars.into()) {
             let lie = filler(share.len(), 100 + 7 * liar);

@@ -110,7 +110,7 @@ impl Report {
         }
     }
 
-    /// `key 7c1e9a04…  validated  shares 5/5  41 ms  burned 5×96 B`
+    /// `key 7c1e9a04…  validated  shares 5/5  41 ms  burned 5×104 B`
     fn line(&self, out: &Output) -> String {
         let open = self.unconfirmed.as_deref().unwrap_or_default();
         let state = if open.is_empty() {

@@ -54,7 +54,7 @@ pub(crate) struct Agreed {
     pub(crate) took: Duration,
 }
 
-/// Pad bytes that a key for so many receivers costs its sender per hub: m + (1 + R)·l bits.
+/// Pad bytes that a key for so many receivers costs its sender per hub: m + l + R·(l + 64) bits.
 pub(crate) fn cost_bytes(bits: u64, receivers: usize) -> u64 {
     burned_bytes(bits / 8, receivers)
 }
@@ -115,6 +115,6 @@ mod tests {
 
     #[test]
     fn a_key_costs_its_length_and_a_tag_key_more_than_receivers() {
-        assert_eq!((cost_bytes(256, 1), cost_bytes(8_000_000, 1), cost_bytes(256, 2)), (96, 1_000_064, 128));
+        assert_eq!((cost_bytes(256, 1), cost_bytes(8_000_000, 1), cost_bytes(256, 2)), (104, 1_000_072, 144));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 
 /// What must be true of a key.
 pub(super) enum Expected {
-    /// Every hub took part, nobody lied, and exactly m + (1 + R)·l bits were burned at each.
+    /// Every hub took part, nobody lied, and exactly m + l + R·(l + 64) bits were burned at each.
     AllHubs,
     /// This hub lied and was named.
     Liar(Name),
@@ -84,7 +84,7 @@ mod tests {
             n: 4,
             shares: 4,
             liars: liars.iter().map(ToString::to_string).collect(),
-            burned_bytes: 96,
+            burned_bytes: 104,
             sender_took: Duration::ZERO,
             took: Duration::ZERO,
         }
@@ -97,23 +97,23 @@ mod tests {
     #[test]
     fn a_key_is_judged_by_what_was_burned_and_who_lied() {
         let liar = Expected::Liar(hub(4));
-        let even = ledger([96; 4]);
-        assert!(liar.judge(&agreed(&["p4"]), 96, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&[]), 96, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&["p3"]), 96, &even, 5).ok);
-        assert!(!liar.judge(&agreed(&["p4"]), 96, &ledger([96, 96, 96, 192]), 5).ok);
-        assert!(Expected::AllHubs.judge(&agreed(&[]), 96, &even, 4).ok);
-        assert!(!Expected::AllHubs.judge(&agreed(&[]), 96, &even, 5).ok);
-        assert!(!Expected::AllHubs.judge(&agreed(&["p1"]), 96, &even, 4).ok);
-        assert!(!Expected::AllHubs.judge(&Agreed { equal: false, ..agreed(&[]) }, 96, &even, 4).ok);
+        let even = ledger([104; 4]);
+        assert!(liar.judge(&agreed(&["p4"]), 104, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&[]), 104, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&["p3"]), 104, &even, 5).ok);
+        assert!(!liar.judge(&agreed(&["p4"]), 104, &ledger([104, 104, 104, 208]), 5).ok);
+        assert!(Expected::AllHubs.judge(&agreed(&[]), 104, &even, 4).ok);
+        assert!(!Expected::AllHubs.judge(&agreed(&[]), 104, &even, 5).ok);
+        assert!(!Expected::AllHubs.judge(&agreed(&["p1"]), 104, &even, 4).ok);
+        assert!(!Expected::AllHubs.judge(&Agreed { equal: false, ..agreed(&[]) }, 104, &even, 4).ok);
     }
 
     #[test]
     fn only_tables_that_lost_something_count() {
-        let lost = spent(&ledger([10, 10, 10, 10]), &ledger([106, 10, 106, 10]));
+        let lost = spent(&ledger([10, 10, 10, 10]), &ledger([114, 10, 114, 10]));
         assert_eq!(
             lost.into_iter().map(|(hub, bytes)| (hub.to_string(), bytes)).collect::<Vec<_>>(),
-            [("p1".to_owned(), 96), ("p3".to_owned(), 96)]
+            [("p1".to_owned(), 104), ("p3".to_owned(), 104)]
         );
     }
 }

@@ -86,7 +86,7 @@ impl Pad {
     }
 }
 
-/// Keys of so many bits that a pad is good for: each burns m + 2l bits of it, where it is for one receiver.
+/// Keys of so many bits that a pad is good for: each burns m + 2l + 64 bits of it, where it is for one receiver.
 pub(crate) fn keys(left_bytes: u64, bits: u64) -> u64 {
     left_bytes / burned_bytes(bits / 8, 1)
 }
@@ -109,7 +109,7 @@ mod tests {
         );
         assert_eq!(
             forecast(Some(pad("p3", None))).told(256),
-            "all 5 hubs until 6h08 (p1 ends it); any 3 for 66 keys (p3)"
+            "all 5 hubs until 6h08 (p1 ends it); any 3 for 61 keys (p3)"
         );
         assert!(forecast(None).told(256).contains("no key"));
         assert!(forecast(Some(first.clone())).told(256).contains("quorum of 3"));

@@ -256,8 +256,8 @@ pub struct KeyDelivery {
     pub confirmed: Vec<NodeRef>,
     /// Hubs whose share was false, by name, as far as this side knows.
     pub liars: Vec<String>,
-    /// Pad bytes burned per hub for this key on this side: m + (1 + R)·l bits at the sender of a key for R receivers,
-    /// m + 2l at a receiver.
+    /// Pad bytes burned per hub for this key on this side: m + l + R·(l + 64) bits at the sender of a key for R receivers,
+    /// m + 2l + 64 at a receiver.
     pub burned_bytes: u64,
     /// Hubs with which they were burned: those of the roster that could be reached.
     pub burned_hubs: u8,

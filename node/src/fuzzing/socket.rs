@@ -366,7 +366,7 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
         shares: 4,
         confirmed: vec![name("bob").into()],
         liars: vec!["p2".to_owned()],
-        burned_bytes: 96,
+        burned_bytes: 104,
         burned_hubs: 5,
         took_us: 7,
     };

@@ -11,6 +11,7 @@ use crate::{
     planted::{Fault, planted},
     quota::{Account, Spending},
     refusal::Refusal,
+    tag::KeyTag,
     wiped::Wiped,
 };
 
@@ -271,6 +272,6 @@ fn instruction_bytes(request: &KeyRequest) -> u64 {
         Content::Round { .. } => 28,
     };
     // Kind, run, agreement, key tag, length of the share, tag; see docs/PROTOCOL.md.
-    let fixed = 1 + 36 + 79 + 16 + 8 + TAG_BYTES as u64;
+    let fixed = 1 + 36 + 79 + size_of::<KeyTag>() as u64 + 8 + TAG_BYTES as u64;
     fixed + content + ids + agreement.purpose.len() as u64 + agreement.share_bytes(Lane::Down)
 }

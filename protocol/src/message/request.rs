@@ -11,7 +11,7 @@ use serde::{
 };
 
 use super::Agreement;
-use crate::{codec::Blob, ids::PadRange, params::RECEIVERS_MAX, tag::Tag};
+use crate::{codec::Blob, ids::PadRange, params::RECEIVERS_MAX, tag::KeyTag};
 
 /// Sender to hub: forward your share of this agreement (§2.3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct KeyRequest {
     pub range: PadRange,
     /// The parameters.
     pub agreement: Agreement,
-    /// For each receiver, in the agreement's order, the tag over the key under that receiver's own u.
-    pub key_tags: Vec<Tag>,
+    /// For each receiver, in the agreement's order, the key tag under that receiver's own u.
+    pub key_tags: Vec<KeyTag>,
     /// `Z_i` for the roster positions from k on; the first k hubs take their pad as their share.
     pub share: Option<Blob>,
 }
@@ -40,8 +40,8 @@ impl Serialize for KeyRequest {
     }
 }
 
-/// Tags one after another.
-struct Uncounted<'a>(&'a [Tag]);
+/// Key tags one after another.
+struct Uncounted<'a>(&'a [KeyTag]);
 
 impl Serialize for Uncounted<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -51,25 +51,25 @@ impl Serialize for Uncounted<'_> {
     }
 }
 
-/// Reads so many tags.
+/// Reads so many key tags.
 struct Count(usize);
 
 impl<'de> DeserializeSeed<'de> for Count {
-    type Value = Vec<Tag>;
+    type Value = Vec<KeyTag>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Tag>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<KeyTag>, D::Error> {
         deserializer.deserialize_tuple(self.0, self)
     }
 }
 
 impl<'de> Visitor<'de> for Count {
-    type Value = Vec<Tag>;
+    type Value = Vec<KeyTag>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} key tags", self.0)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Tag>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<KeyTag>, A::Error> {
         let mut tags = Vec::with_capacity(self.0);
         while let Some(tag) = seq.next_element()? {
             tags.push(tag);

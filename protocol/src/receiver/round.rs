@@ -282,7 +282,7 @@ impl Receiver {
         };
         let shares: Vec<&[u8]> = choice.positions.iter().map(share).collect::<Option<_>>()?;
         let (key, key_tag) = close_round(&group.agreement, &choice.positions, &shares)?;
-        bool::from(key_tag.as_bytes().ct_eq(choice.key_tag.as_bytes())).then_some(key)
+        bool::from(key_tag.ct_eq(&choice.key_tag)).then_some(key)
     }
 
     /// The part of a session that the rounds of a block used goes with them, and the session with its last round. A liar

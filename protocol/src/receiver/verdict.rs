@@ -12,7 +12,7 @@ use crate::{
     params::{LATE_SHARES, Time},
     planted::{Fault, planted},
     refusal::AbortReason,
-    tag::Tag,
+    tag::KeyTag,
     wiped::Wiped,
 };
 
@@ -34,7 +34,7 @@ impl Receiver {
         now: Time,
         hub: NodeId,
         agreement: Agreement,
-        key_tag: Tag,
+        key_tag: KeyTag,
         share: Option<(u8, Share)>,
     ) -> bool {
         let (block, deadline) = (agreement.block, now + self.policy.deadline);

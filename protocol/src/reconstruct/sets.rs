@@ -1,21 +1,22 @@
 //! The search of last resort: every set of k shares, each asked with little work whether it gives the sender's secret.
 //!
-//! A set is first asked for the u that it gives, 32 bytes, which the end of the key tag accepts from true shares always and from
-//! others hardly ever. What passes is reconstructed on the full length, until so many sets have given one u that it is
-//! cheaper to take the images of all shares under it: then an image of 104 bytes tells what the full length would.
+//! A set is first asked for the u that it gives, 40 bytes, which the hint of the key tag accepts from true shares always and from
+//! those that give another point c hardly ever. What passes is reconstructed on the full length, until so many sets have given one
+//! c that it is cheaper to take the images of all shares under it: then an image of 128 bytes tells what the full length would.
 //! So the full length is gone over a few times, however long the key, however many sets there are, and however the
 //! errors in false shares were chosen.
 //!
 //! The values that a set gives are secret; branched on is only whether the key tag accepts them, and whether two are equal, which the
-//! errors alone decide.
+//! errors alone decide. Must never let a growing list move them, which would leave copies in freed memory.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
     field::{Gf256, mul_add},
-    key_check::{IMAGE_BYTES, IMAGE_PASSES, Images, KeyCheck, U},
+    key_check::{IMAGE_BYTES, IMAGE_PASSES, Images, KeyCheck, Point},
     sharing::Scheme,
+    tag::U,
 };
 
 /// Whether a set of shares gives the sender's secret, as far as little work tells.
@@ -34,15 +35,16 @@ pub(super) struct Sets<'a> {
     scheme: &'a Scheme,
     check: &'a KeyCheck,
     shares: &'a [(u8, &'a [u8])],
-    beginnings: Vec<Zeroizing<U>>,
-    /// Every u that the key tag accepted.
-    accepted: Vec<Accepted>,
+    beginnings: Zeroizing<Vec<U>>,
+    /// Every point that the hint accepted. What they hold stays where it is.
+    #[expect(clippy::vec_box, reason = "a list that grows would leave copies of what it held")]
+    accepted: Vec<Box<Accepted>>,
     positions: Vec<u8>,
 }
 
-/// A u that the key tag accepted.
+/// A point that the hint accepted. What sets that give it still may differ in, the mask of the tag and the key, is linear.
 struct Accepted {
-    u: Zeroizing<U>,
+    point: Zeroizing<Point>,
     /// Sets that gave it and were reconstructed.
     tried: u64,
     images: Option<(Images, Zeroizing<Vec<[u8; IMAGE_BYTES]>>)>,
@@ -51,24 +53,28 @@ struct Accepted {
 impl<'a> Sets<'a> {
     /// Of shares of one length; `None` where they are shorter than u, so that nothing they give validates.
     pub(super) fn new(scheme: &'a Scheme, check: &'a KeyCheck, shares: &'a [(u8, &'a [u8])]) -> Option<Self> {
-        let beginning = |(_, share): &(u8, &[u8])| Some(Zeroizing::new(*share.first_chunk()?));
-        let beginnings = shares.iter().map(beginning).collect::<Option<_>>()?;
+        let mut beginnings = Zeroizing::new(Vec::with_capacity(shares.len()));
+        for (_, share) in shares {
+            beginnings.push(*share.first_chunk()?);
+        }
         Some(Self { scheme, check, shares, beginnings, accepted: Vec::new(), positions: Vec::new() })
     }
 
     /// Asks a set of k indices of shares. `bytes_left` pays for what is done on the full length.
     pub(super) fn ask(&mut self, set: &[u8], bytes_left: &mut u64) -> Gives {
         let row = self.row(set);
-        let mut u = Zeroizing::new([0; 32]);
+        let mut u = Zeroizing::new([0; size_of::<U>()]);
         for (&index, coefficient) in set.iter().zip(&row) {
-            mul_add(*coefficient, &*self.beginnings[usize::from(index)], &mut *u);
+            mul_add(*coefficient, &self.beginnings[usize::from(index)], &mut *u);
         }
         if !self.check.may_begin(&u) {
             return Gives::No;
         }
-        let of = |accepted: &Accepted| accepted.u.ct_eq(&*u).into();
-        let at = self.accepted.iter().position(of).unwrap_or_else(|| {
-            self.accepted.push(Accepted { u, tried: 0, images: None });
+        let Some(point) = u.first_chunk::<16>() else { unreachable!("u begins with c") };
+        let at = self.accepted.iter().position(|accepted| accepted.point.ct_eq(point).into());
+        let at = at.unwrap_or_else(|| {
+            let point = Zeroizing::new(*point);
+            self.accepted.push(Box::new(Accepted { point, tried: 0, images: None }));
             self.accepted.len() - 1
         });
         let passes = IMAGE_PASSES * self.shares.len() as u64;
@@ -83,7 +89,7 @@ impl<'a> Sets<'a> {
                 return Gives::Unknown;
             };
             *bytes_left = left;
-            let images = self.check.images(&accepted.u, bytes);
+            let images = self.check.images(&accepted.point, bytes);
             let of_shares = self.shares.iter().map(|(_, share)| images.of(share)).collect();
             accepted.images = Some((images, Zeroizing::new(of_shares)));
         }

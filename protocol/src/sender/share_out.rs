@@ -7,10 +7,9 @@ use crate::{
     ids::{Lane, NodeId, PadRange},
     message::{Agreement, KeyRequest, NO_KEY_TAG, seal},
     pad::TagKey,
-    params::U_BYTES,
     planted::{Fault, planted},
     sharing::Scheme,
-    tag::{Tag, key_tag},
+    tag::KeyTag,
     wiped::Wiped,
 };
 
@@ -86,11 +85,11 @@ pub(super) fn share_out(
     Some((key, messages))
 }
 
-/// The tag of the key for each receiver, under the u that this receiver alone gets to know.
-fn key_tags(us: &[u8], context: &[u8], key: &[u8]) -> Option<Vec<Tag>> {
+/// The key tag of each receiver, under the u that this receiver alone gets to know.
+fn key_tags(us: &[u8], context: &[u8], key: &[u8]) -> Option<Vec<KeyTag>> {
     let (us, []) = us.as_chunks() else { return None };
     let of = |at: usize| if planted(Fault::OneKeyTagKeyForAll) { us.first() } else { us.get(at) };
-    (0..us.len()).map(|at| Some(key_tag(of(at)?, context, key))).collect()
+    (0..us.len()).map(|at| Some(KeyTag::of(of(at)?, context, key))).collect()
 }
 
 /// A round of the Adapted protocol (§3): every pad is a share, and indices are all that is sent. `None` only if a run
@@ -120,16 +119,16 @@ pub(crate) fn close_round(
     agreement: &Agreement,
     positions: &[u8],
     shares: &[&[u8]],
-) -> Option<(SecretKey, Tag)> {
+) -> Option<(SecretKey, KeyTag)> {
     let bytes = shares.first()?.len();
     if shares.iter().any(|share| share.len() != bytes) {
         return None;
     }
     let mut secret = Wiped::new(vec![0; bytes]);
     mul_set_rows(&[&vec![1; shares.len()]], shares, &mut [&mut secret]);
-    let (u, key) = secret.split_at_checked(usize::try_from(U_BYTES).ok()?)?;
+    let (u, key) = secret.split_first_chunk()?;
     let mut context = agreement.context().ok()?;
     context.extend_from_slice(positions);
-    let tag = key_tag(u.try_into().ok()?, &context, key);
-    Some((SecretKey(Wiped::new(key.to_vec())), tag))
+    let key_tag = KeyTag::of(u, &context, key);
+    Some((SecretKey(Wiped::new(key.to_vec())), key_tag))
 }

@@ -20,13 +20,14 @@ use dske_protocol::{
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     identity::{IdentityDesk, IdentityEffect, IdentityFailure, IdentityInput},
     ids::{BlockId, Lane, Name, NodeId, PadRange, TableId},
-    message::{Agreement, Content, Identity, KeyInstruction, Notice, NoticeOutcome, Subject, seal},
+    message::{
+        Agreement, Content, Identity, KeyInstruction, NO_KEY_TAG, Notice, NoticeOutcome, Subject, seal,
+    },
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, Time, Validate},
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::{AbortReason, Refusal, SendFailure},
     sender::{AgreedKey, HubChoice, KeyWish, RoundWish, Sender, SenderEffect, SenderInput},
-    tag::Tag,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -519,7 +520,7 @@ impl World {
         let minted = self.pads.mint(hub, want).unwrap();
         let (range, (pad, tag_key)) = (minted.range, minted.pad.split().unwrap());
         let share = Blob(pad.into_bytes().to_vec());
-        let instruction = KeyInstruction { range, agreement, key_tag: Tag::new([0; 16]), share };
+        let instruction = KeyInstruction { range, agreement, key_tag: NO_KEY_TAG, share };
         self.to_clients.push_back((hub, client, seal(&instruction, tag_key).unwrap()));
         self.settle();
     }

@@ -2,7 +2,10 @@
 
 use std::{hint::black_box, time::Instant};
 
-use dske_protocol::{params::U_BYTES, sharing, tag::key_tag};
+use dske_protocol::{
+    sharing,
+    tag::{KeyTag, U},
+};
 
 use crate::{
     cli::error::{CliError, Result},
@@ -44,8 +47,7 @@ pub(super) fn sample(n: u8, k: u8, key_bytes: u32, seed: u64) -> Result<Sample> 
 /// The sender's arithmetic by itself: n − k derived shares, the secret, the key tag. In seconds.
 fn shares(n: u8, k: u8, key_bytes: u32) -> Option<f64> {
     let scheme = sharing::Scheme::new(n, k).ok()?;
-    let u_bytes = usize::try_from(U_BYTES).ok()?;
-    let bytes = u_bytes + usize::try_from(key_bytes).ok()?;
+    let bytes = size_of::<U>() + usize::try_from(key_bytes).ok()?;
     // Touched before, as the pads of an agreement are.
     let mut pads: Vec<Vec<u8>> = (1..=n).map(|fill| vec![fill; bytes]).collect();
     let mut secret = vec![0; bytes];
@@ -55,8 +57,8 @@ fn shares(n: u8, k: u8, key_bytes: u32) -> Option<f64> {
     let mut rest: Vec<&mut [u8]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
     scheme.derive_onto(&first, &mut rest).ok()?;
     scheme.secret_onto(&first, &mut secret).ok()?;
-    let (u, key) = secret.split_at(u_bytes);
-    black_box(key_tag(u.try_into().ok()?, &[], key));
+    let (u, key) = secret.split_first_chunk()?;
+    black_box(KeyTag::of(u, &[], key));
     black_box(&rest);
     Some(began.elapsed().as_secs_f64())
 }

@@ -9,9 +9,8 @@ use dske_protocol::{
     ids::{Lane, NodeId},
     message::{Agreement, KeyInstruction, KeyRequest, Unverified, seal},
     pad::PadBytes,
-    params::U_BYTES,
     sharing::Scheme,
-    tag::{Tag, key_tag},
+    tag::KeyTag,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -26,7 +25,7 @@ pub(super) struct Adversary {
 /// What is said in place of the sender's word.
 struct Word {
     agreement: Agreement,
-    key_tag: Tag,
+    key_tag: KeyTag,
     share: Vec<u8>,
 }
 
@@ -74,8 +73,8 @@ impl Adversary {
         let agreement = Agreement { k: self.k_min, ..request.agreement };
         let bytes = usize::try_from(agreement.share_bytes(Lane::Down)).ok()?;
         let mut chosen = self.polynomial(agreement.n(), agreement.k, bytes)?;
-        let (u, key) = chosen.secret.split_at(usize::try_from(U_BYTES).ok()?);
-        let key_tag = key_tag(u.try_into().ok()?, &agreement.context().ok()?, key);
+        let (u, key) = chosen.secret.split_first_chunk()?;
+        let key_tag = KeyTag::of(u, &agreement.context().ok()?, key);
         let share = chosen.shares.swap_remove(usize::from(agreement.position(&hub)?));
         Word { agreement, key_tag, share }.sealed(run)
     }

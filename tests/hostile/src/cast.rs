@@ -9,7 +9,7 @@ use dske_protocol::{
     message::{Agreement, Content, Identity, KeyInstruction, KeyRequest, NO_KEY_TAG, Tagged},
     params::PROTOCOL_VERSION,
     sharing::Scheme,
-    tag::{Tag, key_tag},
+    tag::{KeyTag, U},
 };
 
 use crate::input::Input;
@@ -19,7 +19,7 @@ pub const HUBS: u8 = 4;
 /// Clients that hubs serve.
 pub const CLIENTS: u8 = 3;
 /// Bytes of u.
-const U_LEN: usize = 32;
+const U_LEN: usize = size_of::<U>();
 /// The least k that a receiver accepts.
 pub const K_MIN: u8 = 2;
 
@@ -70,8 +70,8 @@ pub fn unsealed<T: Tagged>(body: &T) -> Vec<u8> {
 pub struct Agreed {
     /// The parameters.
     pub agreement: Agreement,
-    /// The tag over the key of each receiver.
-    pub key_tags: Vec<Tag>,
+    /// The key tag of each receiver.
+    pub key_tags: Vec<KeyTag>,
     /// Y_i by position.
     pub shares: Vec<Vec<u8>>,
     /// The key.
@@ -132,7 +132,7 @@ impl Agreed {
         let mut secret = vec![0; len];
         scheme.secret_onto(&first, &mut secret).expect("lengths fit");
         let (us, key) = secret.split_at(U_LEN * agreement.receivers.len());
-        let tag = |u: &[u8; U_LEN]| if agreement.is_round() { NO_KEY_TAG } else { key_tag(u, &context, key) };
+        let tag = |u: &U| if agreement.is_round() { NO_KEY_TAG } else { KeyTag::of(u, &context, key) };
         let key_tags = us.as_chunks().0.iter().map(tag).collect();
         let key = key.to_vec();
         Self { agreement, key_tags, shares, key }

@@ -19,7 +19,7 @@ use dske_protocol::{
     pad::TagKey,
     quota::Account,
     refusal::AbortReason,
-    tag::Tag,
+    tag::{KeyTag, Tag},
 };
 use dske_storage::{
     BlockRecord, BlockState, BudgetRecord, ClientRecord, ClockRecord, ExclusionRecord, HubRecord,
@@ -77,6 +77,7 @@ fn messages() -> Vec<Vec<u8>> {
         bytes
     }
     let (session, block, tag) = (BlockId::new([2; 16]), BlockId::new([1; 16]), Tag::new([5; 16]));
+    let key_tag = KeyTag { tag, hint: [6; 8] };
     let agreed = agreed();
     let burned = |lane| agreed.agreement.burned_bytes(lane);
     let group = Agreed::draw(&mut Input::new(&[1, 0, 3, 0, 1, 1, 4, 31]), client(2));
@@ -116,7 +117,7 @@ fn messages() -> Vec<Vec<u8>> {
         sealed(&LimitsOrder { range: up, version: 3, limits: limits_record().limits }),
         sealed(&LimitsAnswer { range: down, request: up, version: 3 }),
         negotiated(16, &Offer { session, round: 2, block, shares: vec![(0, tag), (3, tag)] }),
-        negotiated(17, &Choice { session, round: 2, block, offered: 3, positions: vec![0, 3], key_tag: tag }),
+        negotiated(17, &Choice { session, round: 2, block, offered: 3, positions: vec![0, 3], key_tag }),
         negotiated(18, &Confirmation { session, round: 2, block }),
         codec::encode(&validated).expect("it has an encoding"),
         codec::encode(&aborted).expect("it has an encoding"),

@@ -15,7 +15,7 @@ use dske_protocol::{
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     refusal::{AbortReason, Refusal},
     sync::keys_from,
-    tag::{Tag, key_tag},
+    tag::{KeyTag, Tag},
 };
 use dske_storage::{TableSide, Use, Want, simulation::SimStore};
 use serde::Deserialize;
@@ -274,7 +274,7 @@ fn invented(
     store: &SimStore,
     receiver: NodeId,
     agreement: Agreement,
-    key_tag: Tag,
+    key_tag: KeyTag,
 ) -> Option<Vec<u8>> {
     let want = Want {
         peer: receiver,
@@ -425,10 +425,11 @@ fn shifted(
     let mut other = key.clone();
     other.iter_mut().for_each(|byte| *byte = !*byte);
     let context = body.agreement.context().ok()?;
-    let [old, new] = [&key, &other].map(|key| *key_tag(&u, &context, key).as_bytes());
+    let [old, new] = [&key, &other].map(|key| *KeyTag::of(&u, &context, key).tag.as_bytes());
     let mask_shift = old.iter().zip(new).map(|(old, new)| old ^ new);
     let key_shift = key.iter().zip(&other).map(|(key, other)| key ^ other);
-    let offset = [0; 16].into_iter().chain(mask_shift).chain(key_shift);
+    // Neither the point nor the hint's own mask moves.
+    let offset = [0; 16].into_iter().chain(mask_shift).chain([0; 8]).chain(key_shift);
     body.share.0.iter_mut().zip(offset).for_each(|(byte, shift)| *byte ^= Gf256(shift).div(factor).0);
     shared.count("shares moved with a member's help");
     Some(body)
@@ -510,7 +511,7 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
             }
         }
         Lie::ChangedReceivers => body.agreement.receivers.push(NodeId::random(&mut shared.rng.0)),
-        Lie::ChangedKeyTag => body.key_tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes()),
+        Lie::ChangedKeyTag => change_key_tag(shared, &mut body.key_tag),
         Lie::Mixed => {
             let blocks: Vec<&Agreement> =
                 shared.checker.blocks.blocks.values().map(|block| &block.agreement).collect();
@@ -527,6 +528,21 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
             };
             xor(&mut body.share.0, &error);
         }
+    }
+}
+
+/// Puts another tag in the place of one, or another hint beside it, or both.
+fn change_key_tag(shared: &mut Shared, key_tag: &mut KeyTag) {
+    let [change_tag, change_hint] = match shared.rng.below(3) {
+        0 => [true, false],
+        1 => [false, true],
+        _ => [true, true],
+    };
+    if change_tag {
+        key_tag.tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes());
+    }
+    if change_hint {
+        shared.rng.bytes(key_tag.hint.len()).iter().zip(&mut key_tag.hint).for_each(|(new, old)| *old = *new);
     }
 }
 
@@ -565,9 +581,8 @@ pub(crate) fn client_request(shared: &mut Shared, client: usize, hub: usize, sea
                 let len = share.0.len();
                 share.0 = shared.rng.bytes(len);
             } else {
-                let tag = Tag::new(*BlockId::random(&mut shared.rng.0).as_bytes());
                 let at = shared.rng.index(request.key_tags.len());
-                request.key_tags[at] = tag;
+                change_key_tag(shared, &mut request.key_tags[at]);
             }
         }
         Lie::SplitParameters => match shared.rng.below(3) {

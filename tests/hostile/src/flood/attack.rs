@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use dske_protocol::{ids::NodeId, message::KeyRequest, tag::Tag};
+use dske_protocol::{
+    ids::NodeId,
+    message::{KeyRequest, NO_KEY_TAG},
+    params::burned_bytes,
+};
 use dske_storage::{Options, Store, TableSide, Use, Want};
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -189,14 +193,15 @@ fn capture(copy: &Path, victims: &mut [Victim]) -> Result<(), FloodError> {
     for victim in victims {
         store.open_table(&victim.forged.table);
         for _ in 0..BATCH {
-            let want = Want { peer: victim.forged.hub, side: TableSide::Client, bytes: 96, usage: Use::Key };
+            let bytes = burned_bytes(forge::KEY_BYTES.into(), 1);
+            let want = Want { peer: victim.forged.hub, side: TableSide::Client, bytes, usage: Use::Key };
             let minted = dske_storage::wait(store.mint(vec![want]));
             let minted = minted.ok_or_else(|| FloodError::new("the copy does not answer"))?;
             let minted = minted.map_err(FloodError::new)?.pop().ok_or_else(|| FloodError::new("no pad"))?;
             let body = KeyRequest {
                 range: minted.range,
                 agreement: forge::agreement(&mut rng, &victim.forged),
-                key_tags: vec![Tag::new([0; 16])],
+                key_tags: vec![NO_KEY_TAG],
                 share: None,
             };
             let (_, key) = minted.pad.split().ok_or_else(|| FloodError::new("a pad without a tag key"))?;

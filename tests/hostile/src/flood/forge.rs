@@ -3,15 +3,17 @@
 use dske_protocol::{
     codec::{self, Blob},
     ids::{BlockId, Lane, NodeId, PadRange, TableId},
-    message::{Agreement, Content, KeyRequest, seal},
+    message::{Agreement, Content, KeyRequest, NO_KEY_TAG, seal},
     pad::TagKey,
-    params::PROTOCOL_VERSION,
-    tag::Tag,
+    params::{PROTOCOL_VERSION, burned_bytes},
 };
 use rand::{Rng, rngs::StdRng};
 
 /// Messages in one request.
 pub(super) const BATCH: usize = 64;
+
+/// Bytes of key that messages are about.
+pub(super) const KEY_BYTES: u32 = 32;
 
 /// Puts a length in front.
 pub(super) fn framed(body: &[u8]) -> Vec<u8> {
@@ -27,10 +29,10 @@ pub(super) fn batch(variant: u32, messages: &[Vec<u8>]) -> Vec<u8> {
 
 /// A well-formed key request for a place in a real table, under a made-up tag key.
 pub(super) fn key_request(rng: &mut StdRng, who: &Forged) -> Vec<u8> {
-    let offset = (rng.next_u64() % (who.lane_bytes / 96).max(1)) * 96;
-    let range = PadRange { table: who.table, lane: Lane::Up, offset, len: 96 };
-    let body =
-        KeyRequest { range, agreement: agreement(rng, who), key_tags: vec![Tag::new([0; 16])], share: None };
+    let len = burned_bytes(KEY_BYTES.into(), 1);
+    let offset = (rng.next_u64() % (who.lane_bytes / len).max(1)) * len;
+    let range = PadRange { table: who.table, lane: Lane::Up, offset, len };
+    let body = KeyRequest { range, agreement: agreement(rng, who), key_tags: vec![NO_KEY_TAG], share: None };
     let mut key = [0; 32];
     rng.fill_bytes(&mut key);
     seal(&body, TagKey::new(key)).unwrap_or_default()
@@ -58,7 +60,7 @@ pub(super) fn agreement(rng: &mut StdRng, who: &Forged) -> Agreement {
         receivers: vec![who.receiver],
         purpose: String::new(),
         k: 3,
-        key_bytes: 32,
+        key_bytes: KEY_BYTES,
         content: Content::Keys(1),
         roster,
     }

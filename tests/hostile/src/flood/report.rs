@@ -11,7 +11,7 @@ use super::net::{FloodError, Net};
 const SETTLE_PAUSE: Duration = Duration::from_millis(1000);
 
 /// Pad bytes that a 256-bit key burns per hub and side.
-const KEY_BURNS: u64 = 96;
+const KEY_BURNS: u64 = 104;
 
 /// Half and ninety-five of a hundred keys were as fast.
 #[derive(Debug, Clone, Copy, Default)]

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use dske_protocol::{
     ids::{BlockId, Lane, NodeId},
     message::{Agreement, Content, KeyRequest, NoticeOutcome},
-    params::{U_BYTES, disruption_threshold},
+    params::disruption_threshold,
     planted::{Fault, planted},
+    tag::U,
 };
 
 use super::{Checker, Invariant, lanes::Given, lanes::body};
@@ -47,11 +48,11 @@ pub(crate) enum Ended {
 impl Block {
     /// Bytes of u of all receivers, which come before the key.
     fn us_len(&self) -> usize {
-        U_BYTES as usize * self.agreement.receivers.len()
+        size_of::<U>() * self.agreement.receivers.len()
     }
 
     /// What a receiver gets to know: its own u, and the key.
-    pub(crate) fn known_to(&self, receiver: &NodeId) -> Option<([u8; U_BYTES as usize], Vec<u8>)> {
+    pub(crate) fn known_to(&self, receiver: &NodeId) -> Option<(U, Vec<u8>)> {
         let at = self.agreement.receivers.iter().position(|other| other == receiver)?;
         // Of the planted fault that takes one u for all the league makes use.
         let at = if planted(Fault::OneKeyTagKeyForAll) { 0 } else { at };

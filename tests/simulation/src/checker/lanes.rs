@@ -11,7 +11,7 @@ use dske_protocol::{
     params::U_BYTES,
     planted::{Fault, planted},
     sync::{Found, keys_from},
-    tag::Tag,
+    tag::{KeyTag, Tag},
 };
 use dske_storage::{BlockState, simulation::SimStore};
 
@@ -369,7 +369,7 @@ impl Checker {
     }
 
     /// What of a hub's share is for the receiver at the other end of a table, and the key tag of that receiver.
-    pub(crate) fn part(&self, request: &KeyRequest, table: &TableId) -> Option<(Vec<u8>, Tag)> {
+    pub(crate) fn part(&self, request: &KeyRequest, table: &TableId) -> Option<(Vec<u8>, KeyTag)> {
         const U: usize = U_BYTES as usize;
         let share = match &request.share {
             None => self

@@ -22,6 +22,7 @@ use dske_protocol::{
     receiver::{Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
     sender::{AgreedKey, Sender, SenderEffect, SenderInput},
+    tag::U,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde::de::DeserializeOwned;
@@ -538,7 +539,7 @@ impl Ends {
             (0..agreement.k).collect()
         };
         assert!(positions.len() >= usize::from(agreement.k), "too few shares for a key");
-        let mut secret = vec![0; key.len() + 32];
+        let mut secret = vec![0; size_of::<U>() + key.len()];
         for position in positions {
             let of = |asked: &&Asked| {
                 asked.request.agreement == *agreement && agreement.position(&asked.hub) == Some(position)
@@ -546,7 +547,7 @@ impl Ends {
             let share = &self.asked.iter().find(of).expect("the hub was asked").share;
             secret.iter_mut().zip(share).for_each(|(byte, share)| *byte ^= share);
         }
-        assert_eq!(secret[32..], *key, "another key than that of the chosen shares");
+        assert_eq!(secret[size_of::<U>()..], *key, "another key than that of the chosen shares");
     }
 }
 

@@ -3,7 +3,7 @@
 use dske_protocol::{
     ids::BlockId,
     message::{Content, KeyInstruction},
-    tag::Tag,
+    tag::{KeyTag, Tag},
 };
 
 use super::ends::Asked;
@@ -49,7 +49,7 @@ pub(super) fn tell(lie: &Lie, instruction: &mut KeyInstruction) {
             agreement.roster.rotate_left(usize::from(with) % len);
         }
         (8, _) => agreement.k = with,
-        (9, _) => instruction.key_tag = Tag::new([with; 16]),
+        (9, _) => instruction.key_tag = KeyTag { tag: Tag::new([with; 16]), hint: [with; 8] },
         (10, _) => agreement.content = Content::Keys(with.into()),
         (11, _) => agreement.sender = crate::cast::client(with % 4),
         _ => {}
