@@ -16,8 +16,12 @@ mod neon;
 pub(crate) mod nibbles;
 mod portable;
 
+use crate::wiped::clear_stack;
 #[cfg(target_arch = "x86_64")]
 use crate::without_gfni;
+
+/// More than any kernel uses of the stack.
+const STACK_BYTES: usize = 6 << 10;
 
 /// What the sum of a row is added to.
 pub enum Start<'a> {
@@ -95,6 +99,8 @@ impl Kernel {
             #[cfg(target_arch = "aarch64")]
             Self::Neon => neon::rows(inputs, rows, len),
         }
+        // Of the inputs and sums that a kernel puts there while it goes over blocks.
+        clear_stack::<STACK_BYTES>();
     }
 }
 

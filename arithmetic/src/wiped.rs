@@ -69,14 +69,12 @@ impl fmt::Debug for Wiped {
     }
 }
 
-/// More than the functions that call [`clear_stack`] after them use of the stack.
-const STACK_BYTES: usize = 3072;
-
-/// Overwrites what the functions that were called just before have left on the stack: vector registers full of secrets are
-/// put there when there are too few. Whatever is moved over it later, bytes between fields included, would take it along.
+/// Overwrites what the functions that were called just before have left on the stack, as far as the next `BYTES` of it go:
+/// vector registers full of secrets are put there when there are too few. Whatever is moved over it later, bytes between
+/// fields included, would take it along.
 #[inline(never)]
-pub(crate) fn clear_stack() {
-    let mut stack = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
+pub fn clear_stack<const BYTES: usize>() {
+    let mut stack = [MaybeUninit::<u8>::uninit(); BYTES];
     stack.as_mut_slice().zeroize();
 }
 

@@ -24,11 +24,14 @@ use crate::{
     refusal::AbortReason,
     sharing::Scheme,
     tag::KeyTag,
-    wiped::Wiped,
+    wiped::{Wiped, clear_stack},
 };
 
 /// Reconstruction of so many bytes of shares is quicker done than carried to another thread.
 const LIGHT_BYTES_MAX: usize = 32 << 10;
+
+/// More than a reconstruction uses of the stack, but for what the kernels clear themselves.
+const STACK_BYTES: usize = 16 << 10;
 
 /// A decrypted share; erased on drop.
 pub(crate) type Share = Arc<Wiped>;
@@ -327,7 +330,10 @@ impl ReconstructJob {
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();
         let bound = WorkBound::default();
         let ended = || self.grown.load(Ordering::Relaxed) || cancelled();
-        match reconstruct(&scheme, &shares, &check, &bound, rng, &ended) {
+        let result = reconstruct(&scheme, &shares, &check, &bound, rng, &ended);
+        // Of u and of images, which a search works on.
+        clear_stack::<STACK_BYTES>();
+        match result {
             Ok(Reconstruction::Found(mut found)) => {
                 // A secret that validates begins with u; what stays is the key, in the same buffer.
                 found.secret.drain(..usize::try_from(U_BYTES).unwrap_or(usize::MAX));

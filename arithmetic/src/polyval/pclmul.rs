@@ -15,6 +15,9 @@ use zeroize::Zeroize;
 use super::{BLOCK_BYTES, Block};
 use crate::wiped::clear_stack;
 
+/// More than the hash uses of the stack.
+const STACK_BYTES: usize = 3072;
+
 /// Powers of the key, and blocks for each reduction.
 const POWERS: usize = 8;
 
@@ -28,7 +31,7 @@ pub(super) fn hash(key: &Block, texts: &[&[u8]]) -> Block {
     assert!(is_available(), "the kernel is chosen by what the processor has");
     // SAFETY: this was asserted.
     let hash = unsafe { with_pclmul(key, texts) };
-    clear_stack();
+    clear_stack::<STACK_BYTES>();
     hash
 }
 

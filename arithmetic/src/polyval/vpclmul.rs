@@ -20,6 +20,9 @@ use super::{
 };
 use crate::wiped::clear_stack;
 
+/// More than the hash uses of the stack.
+const STACK_BYTES: usize = 3072;
+
 /// Most powers of the key, and blocks for each reduction.
 const POWERS_MAX: usize = 32;
 
@@ -44,7 +47,7 @@ pub(super) fn hash(key: &Block, texts: &[&[u8]]) -> Block {
     assert!(is_available(), "the kernel is chosen by what the processor has");
     // SAFETY: this was asserted.
     let hash = unsafe { with_vpclmul(key, texts) };
-    clear_stack();
+    clear_stack::<STACK_BYTES>();
     hash
 }
 
