@@ -176,8 +176,8 @@ pub(super) fn scripts() -> Vec<Script> {
             vec![13, 5, 0, 0],
             flow(ALL),
         ]),
-        // A message of a hub that is changed behind its tag.
-        script(&[begun(), vec![2, 4, 0, 0, 0, 1, 0, 1, 0, 60, 0xff, 1], flow(ALL)]),
+        // A message of a hub that is changed behind its tag: byte 400, which is one of its share.
+        script(&[begun(), vec![2, 4, 0, 0, 0, 1, 0, 1, 0, 0x90, 1, 0xff, 1], flow(ALL)]),
         // General agreements on keys under the same roof; an excluded hub; made-up messages.
         script(&[vec![0, 0, 3, 1, 7, 1], flow(ALL), session(4, 2, 1), vec![14, 2, 1, 1], round(), flow(ALL)]),
         script(&[offered(), vec![9, 1, 0, 3, 0, 1, 2, 3, 1], vec![9, 0, 1, 0, 0, 1], flow(ALL)]),
