@@ -1,6 +1,7 @@
 //! A process that runs: the store and exchanges of its node, with the hub's part, the client's, or both. Each part of a
 //! process that has both is an actor of its own: what comes for it waits in a queue, so that one may hear of a thing long
-//! after the other, and each hears of everything in order.
+//! after the other, and each hears of everything in order. A part that is behind is behind with all of it: what the store
+//! answers, what an application wants and what is due wait as well.
 
 use std::collections::VecDeque;
 
@@ -9,6 +10,7 @@ use dske_protocol::{
     ids::{Lane, TableId},
     message::{ClientMark, Tagged},
     params::COLLECTING_BYTES_MAX,
+    receiver::ReceiverInput,
 };
 
 use crate::{
@@ -37,6 +39,9 @@ enum Input {
     Packet { from: usize, packet: Packet },
     Connection { peer: usize, up: bool },
     Unanswered(Wire),
+    Done(Done),
+    Reconstructed(ReceiverInput),
+    Wish(usize),
 }
 
 /// See the head of the file.
@@ -74,6 +79,38 @@ impl Process {
         let Some(exchange) = self.core.exchanges.get(&wire) else { return };
         let part = asker(exchange.about);
         self.hear(shared, part, Input::Unanswered(wire));
+    }
+
+    pub(crate) fn done(&mut self, shared: &mut Shared, done: Done) {
+        let of_hub = match &done {
+            Done::Pad(machine, _) => machine.is_of_hub(),
+            Done::Queued(_) | Done::Read(..) => true,
+            Done::Taken(..) => false,
+        };
+        let part =
+            if self.client.is_none() || of_hub && self.hub.is_some() { Part::Hub } else { Part::Client };
+        self.follow(shared, part, Input::Done(done));
+    }
+
+    pub(crate) fn reconstructed(&mut self, shared: &mut Shared, input: ReceiverInput) {
+        self.follow(shared, Part::Client, Input::Reconstructed(input));
+    }
+
+    pub(crate) fn wish(&mut self, shared: &mut Shared, wish: usize) {
+        self.follow(shared, Part::Client, Input::Wish(wish));
+    }
+
+    /// What does not come from the network is taken in at once where nothing waits before it.
+    fn follow(&mut self, shared: &mut Shared, part: Part, input: Input) {
+        if self.is_behind(part) {
+            self.queues[part as usize].push_back(input);
+        } else {
+            self.take_in(shared, part, input);
+        }
+    }
+
+    fn is_behind(&self, part: Part) -> bool {
+        !self.queues[part as usize].is_empty()
     }
 
     /// A part takes in what waits for it.
@@ -118,6 +155,8 @@ impl Process {
                         let to = core.exchanges.get(&wire).map(|exchange| exchange.to);
                         to.into_iter().for_each(|to| hub.answered(core, shared, to, wire, None));
                     }
+                    Input::Done(done) => hub.done(core, shared, done),
+                    Input::Reconstructed(_) | Input::Wish(_) => {}
                 }
             }
             (Part::Client, input) => {
@@ -130,6 +169,9 @@ impl Process {
                         let none = || -> Option<Answer> { None };
                         to.into_iter().for_each(|to| client.answered(core, shared, to, wire, none()));
                     }
+                    Input::Done(done) => client.done(core, shared, done),
+                    Input::Reconstructed(input) => client.reconstructed(core, shared, input),
+                    Input::Wish(wish) => client.wish(core, shared, wish),
                 }
             }
         }
@@ -155,35 +197,25 @@ impl Process {
         }
     }
 
-    pub(crate) fn done(&mut self, shared: &mut Shared, done: Done) {
-        let of_hub = match &done {
-            Done::Pad(machine, _) => machine.is_of_hub(),
-            Done::Queued(_) | Done::Read(..) => true,
-            Done::Taken(..) => false,
-        };
-        match (&mut self.hub, &mut self.client) {
-            (Some(hub), client) if of_hub || client.is_none() => hub.done(&mut self.core, shared, done),
-            (_, Some(client)) => client.done(&mut self.core, shared, done),
-            (_, None) => {}
-        }
-    }
-
     // -- time
 
     pub(crate) fn tick(&mut self, shared: &mut Shared) {
-        if let Some(hub) = &mut self.hub {
+        let (hub_behind, client_behind) = (self.is_behind(Part::Hub), self.is_behind(Part::Client));
+        if let Some(hub) = self.hub.as_mut().filter(|_| !hub_behind) {
             hub.tick(&mut self.core, shared);
             hub.execute(&mut self.core, shared);
         }
-        if let Some(client) = &mut self.client {
+        if let Some(client) = self.client.as_mut().filter(|_| !client_behind) {
             client.tick(&mut self.core, shared);
         }
     }
 
     /// Sees to it that the next deadline is met.
     pub(crate) fn arm(&mut self, shared: &mut Shared) {
-        let hub = self.hub.as_mut().and_then(|hub| hub.due(shared));
-        let client = self.client.as_mut().and_then(|client| client.due(&self.core, shared));
+        let (hub_behind, client_behind) = (self.is_behind(Part::Hub), self.is_behind(Part::Client));
+        let hub = self.hub.as_mut().filter(|_| !hub_behind).and_then(|hub| hub.due(shared));
+        let client = self.client.as_mut().filter(|_| !client_behind);
+        let client = client.and_then(|client| client.due(&self.core, shared));
         let due = [hub, client].into_iter().flatten().min();
         let Some(due) = due.map(|due| due.max(shared.now + 1)) else { return };
         if self.core.timer.is_none_or(|at| due < at) {

@@ -415,9 +415,7 @@ impl World {
             Event::Reconstructed { node, epoch, block, group, result } => {
                 self.with(node, Some(epoch), |process, shared| {
                     let input = ReceiverInput::Reconstructed { block, group, result: *result };
-                    if let Some(client) = &mut process.client {
-                        client.reconstructed(&mut process.core, shared, input);
-                    }
+                    process.reconstructed(shared, input);
                 });
             }
             Event::Fetch(node, key) => {
@@ -426,11 +424,7 @@ impl World {
             Event::Wish(wish) => {
                 let client = self.shared.wishes[wish].client;
                 self.shared.note("wish", [wish as u64, client as u64, 0], || format!("{wish} of {client}"));
-                self.with(client, None, |process, shared| {
-                    if let Some(client) = &mut process.client {
-                        client.wish(&mut process.core, shared, wish);
-                    }
-                });
+                self.with(client, None, |process, shared| process.wish(shared, wish));
             }
             Event::Connect(one, other) => self.connect(one, other),
             Event::Restart(node) => self.restart(node),
