@@ -42,7 +42,7 @@ fn a_client_and_a_hub_tell_what_happened() {
     assert_eq!(told("dske_ready"), 1.0);
     assert_eq!(told("dske_pad_empty_seconds{lane=\"down\",peer=\"p2\",side=\"client\"}"), f64::INFINITY);
     assert!(told("dske_store_syncs_total") > 0.0 && told("process_resident_memory_bytes") > 1e6);
-    // What is burnt for the key: m + 2l bits, and what the status says.
+    // What is burnt for the key: m + 2l + 64 bits, and what the status says.
     let status = net.status("alice");
     let table = status["tables"][0]["serial"].as_str().unwrap();
     let peer = status["tables"][0]["peer_name"].as_str().unwrap();
@@ -52,7 +52,7 @@ fn a_client_and_a_hub_tell_what_happened() {
         )
     };
     assert_eq!(told(&lane("key")), status["tables"][0]["lanes"][0]["used_key"].as_f64().unwrap());
-    assert_eq!(told(&lane("key")), 96.0);
+    assert_eq!(told(&lane("key")), 104.0);
     assert!(told(&lane("identity")) > 0.0);
     assert_eq!(http::get(alice, "/readyz"), (200, "ready\n".into()));
     assert_eq!(http::get(p1, "/readyz"), (200, "ready\n".into()));
