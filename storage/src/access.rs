@@ -104,13 +104,13 @@ pub fn check_tree(dir: &Path) -> Result<(), Exposed> {
     walk(dir, rustix::process::geteuid().as_raw(), DEPTH_MAX)
 }
 
-/// Closes the files in a directory that others cannot enter. sled makes its files as open as the process lets new files be, and
-/// behind such a door nobody has read or written them. In one that others can enter nothing is changed: [`check_tree`] then tells
-/// what is open.
+/// Closes the snapshots of sled in a directory that others cannot enter: it makes them as open as the process lets new files
+/// be, and behind such a door nobody has read or written them. Nothing else is changed, and nothing in a directory that
+/// others can enter: [`check_tree`] then tells what is open.
 ///
 /// # Errors
 /// If the directory cannot be read, or a mode not be changed.
-pub(crate) fn close_behind_door(dir: &Path) -> io::Result<()> {
+pub(crate) fn close_snapshots(dir: &Path) -> io::Result<()> {
     const ANY: u32 = 0o077;
     let about = match fs::metadata(dir) {
         Ok(about) => about,
@@ -124,6 +124,9 @@ pub(crate) fn close_behind_door(dir: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b"snap.") {
+            continue;
+        }
         // Not through a link. A file with a second name can be reached by that.
         let about = entry.metadata()?;
         if about.is_file() && about.nlink() == 1 && about.uid() == me && about.mode() & ANY != 0 {
@@ -232,27 +235,31 @@ mod tests {
     }
 
     #[test]
-    fn what_a_library_left_open_behind_a_closed_door_is_closed() {
+    fn snapshots_that_were_left_open_behind_a_closed_door_are_closed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = dir.path().join("ledger");
         fs::create_dir(&ledger).unwrap();
-        let (snapshot, elsewhere) = (ledger.join("snap"), dir.path().join("elsewhere"));
+        let (snapshot, elsewhere) = (ledger.join("snap.1"), dir.path().join("elsewhere"));
         file(&snapshot, 0o644);
         set(&ledger, 0o755);
-        close_behind_door(&ledger).unwrap();
+        close_snapshots(&ledger).unwrap();
         assert!(check_tree(&ledger).is_err(), "others could enter");
         set(&ledger, 0o700);
-        close_behind_door(&ledger).unwrap();
+        let journal = ledger.join("journal");
+        file(&journal, 0o604);
+        close_snapshots(&ledger).unwrap();
+        assert!(check_tree(&ledger).is_err(), "of that somebody must hear");
+        fs::remove_file(&journal).unwrap();
         check_tree(&ledger).unwrap();
         set(&snapshot, 0o644);
         fs::hard_link(&snapshot, &elsewhere).unwrap();
-        close_behind_door(&ledger).unwrap();
+        close_snapshots(&ledger).unwrap();
         assert!(check_tree(&ledger).is_err(), "it has another name outside");
         fs::remove_file(&elsewhere).unwrap();
         fs::remove_file(&snapshot).unwrap();
         file(&elsewhere, 0o644);
         std::os::unix::fs::symlink(&elsewhere, &snapshot).unwrap();
-        close_behind_door(&ledger).unwrap();
+        close_snapshots(&ledger).unwrap();
         assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o644, "what a link leads to is left");
     }
 

@@ -84,7 +84,7 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
         return Err(StoreError::Missing { what: "the store", path });
     }
     let ledger = layout::ledger_dir(dir);
-    access::close_behind_door(&ledger).map_err(|error| StoreError::io("look into", &ledger, &error))?;
+    access::close_snapshots(&ledger).map_err(|error| StoreError::io("look into", &ledger, &error))?;
     access::check_above(dir).and_then(|()| access::check_tree(dir)).map_err(StoreError::Exposed)?;
     let lock = DirLock::take(dir)?;
     let text = std::fs::read(&path).map_err(|error| StoreError::io("read", &path, &error))?;
