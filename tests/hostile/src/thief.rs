@@ -160,13 +160,12 @@ async fn hold(
     let Ok(builder) = builder.with_behaviour(behaviour);
     let mut swarm =
         builder.with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(3600))).build();
-    // A call goes out from an address on which one listens, so this says from where.
-    if swarm.listen_on(Multiaddr::from(from).with(Protocol::Tcp(0))).is_err() {
-        return;
-    }
-    while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
     let address = Multiaddr::from(Ipv4Addr::LOCALHOST).with(Protocol::Tcp(port));
     loop {
+        // A call goes out from an address on which one listens, so this says from where. Anew each time: from a port from which
+        // the last call went out it would not, and then it would come from elsewhere.
+        let Ok(listener) = swarm.listen_on(Multiaddr::from(from).with(Protocol::Tcp(0))) else { return };
+        while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
         let call = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address.clone()]);
         if swarm.dial(call.build()).is_ok() {
             let mut is_open = false;
@@ -184,6 +183,7 @@ async fn hold(
                 open.fetch_sub(1, Ordering::Relaxed);
             }
         }
+        swarm.remove_listener(listener);
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
