@@ -245,8 +245,10 @@ impl ClientRole {
                 let recorded = core.store.block(&agreement.block).ok().flatten();
                 let kept = |state: &BlockState| matches!(state, BlockState::Ready | BlockState::Taken);
                 let fact = shared.checker.facts[core.me].blocks.get(&agreement.block);
-                // More may be told of a key that has been void since: which share was false.
-                let void = fact.is_some_and(|fact| fact.voidable);
+                // More may be told of a key that has been void since: which share was false. k_B bad hubs can have any key void.
+                let aborted = |state: &BlockState| matches!(state, BlockState::Aborted { .. });
+                let gone = recorded.as_ref().is_some_and(|record| aborted(&record.state));
+                let void = fact.is_some_and(|fact| fact.voidable || (gone && !shared.checker.bounds.safe));
                 if !void && recorded.is_none_or(|record| !kept(&record.state)) {
                     let text =
                         format!("node {} announced block {} before its record", core.me, agreement.block);
