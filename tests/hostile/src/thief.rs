@@ -2,20 +2,30 @@
 //! several addresses, takes whatever it is sent, and never says a word. What is closed it opens again.
 
 use std::{
+    error::Error,
     io,
     net::Ipv4Addr,
     path::Path,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     thread::JoinHandle,
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, StreamExt};
+use futures::{
+    AsyncRead, AsyncReadExt, AsyncWrite, FutureExt, StreamExt,
+    future::{BoxFuture, Pending},
+};
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
+    Multiaddr, PeerId, StreamProtocol, SwarmBuilder, Transport,
+    core::{
+        transport::{self, ListenerId, TransportError, TransportEvent},
+        upgrade,
+    },
     identity::Keypair,
     multiaddr::Protocol,
     noise, request_response,
@@ -25,6 +35,7 @@ use libp2p::{
     },
     tcp, yamux,
 };
+use tokio::net::TcpSocket;
 
 /// Between two tries after a connection was refused or closed.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -138,6 +149,49 @@ impl Drop for Thief {
     }
 }
 
+/// TCP that calls from an address, each time from a new port, and takes no calls.
+struct CallsFrom(Ipv4Addr);
+
+impl Transport for CallsFrom {
+    type Output = tcp::tokio::TcpStream;
+    type Error = io::Error;
+    type ListenerUpgrade = Pending<io::Result<Self::Output>>;
+    type Dial = BoxFuture<'static, io::Result<Self::Output>>;
+
+    fn listen_on(&mut self, _: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        Err(TransportError::MultiaddrNotSupported(address))
+    }
+
+    fn remove_listener(&mut self, _: ListenerId) -> bool {
+        false
+    }
+
+    fn dial(
+        &mut self,
+        to: Multiaddr,
+        _: transport::DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
+        let mut parts = to.iter();
+        let (Some(Protocol::Ip4(ip)), Some(Protocol::Tcp(port))) = (parts.next(), parts.next()) else {
+            return Err(TransportError::MultiaddrNotSupported(to));
+        };
+        let from = self.0;
+        let call = async move {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((from, 0).into())?;
+            Ok(tcp::tokio::TcpStream(socket.connect((ip, port).into()).await?))
+        };
+        Ok(call.boxed())
+    }
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        Poll::Pending
+    }
+}
+
 /// One connection, opened again whenever it ends.
 async fn hold(
     key: &Keypair,
@@ -154,18 +208,22 @@ async fn hold(
         let config = request_response::Config::default().with_request_timeout(Duration::from_secs(3600));
         request_response::Behaviour::with_codec(silence, protocols, config)
     };
+    let transport = |key: &Keypair| {
+        let secure = noise::Config::new(key).map_err(io::Error::other)?;
+        let upgraded = CallsFrom(from).upgrade(upgrade::Version::V1Lazy).authenticate(secure);
+        Ok::<_, io::Error>(upgraded.multiplex(yamux::Config::default()))
+    };
     let builder = SwarmBuilder::with_existing_identity(key.clone()).with_tokio();
-    let builder = builder.with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default);
-    let Ok(builder) = builder else { return };
+    let Ok(builder) =
+        builder.with_other_transport(|key| transport(key).map_err(Box::<dyn Error + Send + Sync>::from))
+    else {
+        return;
+    };
     let Ok(builder) = builder.with_behaviour(behaviour);
     let mut swarm =
         builder.with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(3600))).build();
     let address = Multiaddr::from(Ipv4Addr::LOCALHOST).with(Protocol::Tcp(port));
     loop {
-        // A call goes out from an address on which one listens, so this says from where. Anew each time: from a port from which
-        // the last call went out it would not, and then it would come from elsewhere.
-        let Ok(listener) = swarm.listen_on(Multiaddr::from(from).with(Protocol::Tcp(0))) else { return };
-        while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
         let call = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address.clone()]);
         if swarm.dial(call.build()).is_ok() {
             let mut is_open = false;
@@ -183,7 +241,6 @@ async fn hold(
                 open.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        swarm.remove_listener(listener);
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
