@@ -5,7 +5,7 @@
 //! what the signature cannot show (§2.1: the parties' identities are authenticated by the way in which modules are
 //! delivered): both sides see the same words, for the two operators to compare by voice.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use dske_protocol::{
     enrolment::{self, Signature},
@@ -97,14 +97,21 @@ impl EnrolmentRequest {
         Identity { node, name, applications }
     }
 
-    /// Writes the file.
+    /// Writes the file, in place of an earlier request and of nothing else.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written, or something else stands at its name.
     pub fn save(&self, path: &Path) -> Result<(), ConfigError> {
         let text = self.to_toml()?;
-        files::write(path, text.as_bytes())
-            .map_err(|source| ConfigError::File { path: path.to_owned(), source })
+        let written = match fs::symlink_metadata(path) {
+            Ok(about) if !about.is_file() || !is_request(path) => Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "it exists and is no enrolment request: choose another name",
+            )),
+            // Through a new file that takes its place, never through what stands there now.
+            _ => files::write(path, text.as_bytes()),
+        };
+        written.map_err(|source| ConfigError::File { path: path.to_owned(), source })
     }
 
     /// Reads a file.
@@ -148,6 +155,12 @@ impl EnrolmentRequest {
     }
 }
 
+/// Whether a file is a request, of any version.
+fn is_request(path: &Path) -> bool {
+    let form = fs::read_to_string(path).ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
+    form.is_some_and(|form| ["format", "name", "peer_id"].iter().all(|field| form.contains_key(*field)))
+}
+
 /// The one field that all versions have.
 #[derive(Deserialize)]
 struct Form {
@@ -158,6 +171,25 @@ struct Form {
 mod tests {
     use super::*;
     use crate::config::Role;
+
+    #[test]
+    fn a_request_takes_the_place_of_an_earlier_one_and_of_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let (_dir, request) = request();
+        let secret = place.path().join("identity.key");
+        fs::write(&secret, [7; 32]).unwrap();
+        let told = request.save(&secret).unwrap_err();
+        assert!(format!("{told:?}").contains("AlreadyExists"), "{told:?}");
+        assert_eq!(fs::read(&secret).unwrap(), [7; 32]);
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        request.save(&link).unwrap_err();
+        let file = place.path().join("bob.enrol");
+        request.save(&file).unwrap();
+        request.save(&file).unwrap();
+        std::os::unix::fs::symlink(&file, place.path().join("other")).unwrap();
+        request.save(&place.path().join("other")).unwrap_err();
+    }
 
     fn request() -> (tempfile::TempDir, EnrolmentRequest) {
         let dir = tempfile::tempdir().unwrap();
