@@ -532,7 +532,9 @@ impl Inquiry {
         let claims = || self.claims.values().flatten();
         let alike = |of: &Identity| claims().filter(|claim| claim.identity == *of).count();
         let most = claims().map(|claim| alike(&claim.identity)).max().unwrap_or(0);
-        self.known.is_none() && most >= k_min.max(self.asked.len() / 2 + 1)
+        // Those that do not know the client, or cannot answer, have no part in the majority.
+        let part = claims().count() + self.silent.len();
+        self.known.is_none() && most >= k_min.max(part / 2 + 1)
     }
 
     /// What is accepted, and which hubs claim otherwise. All claims here are signed by whom they are about.

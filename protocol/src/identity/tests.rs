@@ -64,11 +64,13 @@ fn a_hub_that_does_not_answer_delays_no_decision_that_it_cannot_change() {
         known_as: 7,
     };
     let deadline = Time::from_millis(3000);
-    // Of five hubs three have to claim the same, with k_B = 4 four.
+    // Of five hubs three have to claim the same, with k_B = 4 four; those that do not know the client abstain.
     for (k_min, claims, certain) in [
         (2, &[Some(1), Some(1)][..], false),
         (2, &[Some(1), Some(1), Some(2)], false),
-        (2, &[Some(1), Some(1), None, None], false),
+        (2, &[Some(1), Some(1), None], false),
+        (2, &[Some(1), Some(1), None, None], true),
+        (2, &[Some(1), Some(2), None, None], false),
         (2, &[Some(1), Some(1), Some(1)], true),
         (4, &[Some(1), Some(1), Some(1)], false),
         (4, &[Some(1), Some(1), Some(1), Some(1)], true),
