@@ -7,7 +7,7 @@
 //! length with the key tag. The first map takes little work and may miss a liar, with a probability that no liar can raise;
 //! the second, where it is needed, misses none. Where decoding proposes nothing right, every set of k shares is asked for the
 //! u that it gives, which the hint of the key tag knows, and only what passes is looked at on the full length
-//! ([`sets`]): so the work does not depend on how the errors were chosen, and a bound on it holds.
+//! (`reconstruct/sets.rs`): so the work does not depend on how the errors were chosen, and a bound on it holds.
 //!
 //! Must never branch on a secret, but on what the key tag accepts: decoding sees differences only, which the false shares
 //! alone determine.

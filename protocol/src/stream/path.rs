@@ -26,7 +26,7 @@ const SESSION_LATE: Duration = Duration::from_secs(1);
 
 /// Rounds that may fail one after the other, and how long General agreements serve after that.
 const FAILURES_MAX: u32 = 3;
-/// See [`FAILURES_MAX`].
+/// See `FAILURES_MAX`.
 pub const GENERAL_FOR: Duration = Duration::from_secs(30);
 
 /// What can be done for a block now.
