@@ -696,7 +696,7 @@ pub(crate) fn keeps_back(shared: &mut Shared, hub: usize) -> bool {
 
 /// Messages about a round that an outsider makes of a true one: some, or very many, each with another wrong tag.
 pub(crate) fn forged_link(shared: &mut Shared, link: &Link) -> Vec<Packet> {
-    let many = if shared.rng.chance(0.05) { 400 } else { 1 + shared.rng.below(4) };
+    let many = if shared.rng.chance(0.3) { 400 } else { 1 + shared.rng.below(4) };
     let mut forged = Vec::new();
     for number in 0..many {
         let mut link = link.clone();
