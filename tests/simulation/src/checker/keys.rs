@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::{
     ids::{BlockId, Lane, NodeId},
-    message::{Agreement, Content, KeyRequest, NoticeOutcome},
+    message::{Agreement, KeyRequest, NoticeOutcome},
     params::disruption_threshold,
     planted::{Fault, planted},
     tag::U,
@@ -215,13 +215,8 @@ impl Checker {
     }
 
     /// At the end: what had to come of every agreement, and that liars were named. `quiet`: hubs that are bad
-    /// by being away. `linked`: whether two nodes have a direct link.
-    pub(crate) fn judge(
-        &mut self,
-        ids: &[NodeId],
-        quiet: &BTreeSet<NodeId>,
-        linked: &dyn Fn(usize, usize) -> bool,
-    ) {
+    /// by being away.
+    pub(crate) fn judge(&mut self, ids: &[NodeId], quiet: &BTreeSet<NodeId>) {
         let mut problems = Vec::new();
         for (id, block) in &self.blocks.blocks {
             if self.bad_clients.contains(&block.agreement.sender) {
@@ -267,14 +262,7 @@ impl Checker {
                     );
                     problems.push((Invariant::Threshold, text));
                 }
-                // What has to be confirmed, and cannot be over a direct link, needs the voices of k_B hubs.
-                let sender = ids.iter().position(|id| *id == block.agreement.sender);
-                let told = sender.is_some_and(|sender| honest.iter().all(|&at| linked(sender, at)));
-                let voices = roster.len() - bad;
-                let confirmable = block.agreement.content != Content::Negotiation
-                    || told
-                    || voices >= usize::from(self.bounds.k_min);
-                if block.sender_ended != Some(true) && honest.len() == receivers.len() && confirmable {
+                if block.sender_ended != Some(true) && honest.len() == receivers.len() {
                     let text = format!("{bad} bad hubs of {} stopped block {id} at its sender", roster.len());
                     problems.push((Invariant::Threshold, text));
                 }

@@ -48,11 +48,7 @@ impl World {
             process.core.shadow(&mut self.shared);
         }
         let ids = self.shared.plan.ids.clone();
-        let links = self.shared.links.clone();
-        let linked = |one: usize, other: usize| {
-            links.get(&(one.min(other), one.max(other))).is_some_and(|link| link.up)
-        };
-        self.shared.checker.judge(&ids, &self.away, &linked);
+        self.shared.checker.judge(&ids, &self.away);
         let waiting = |node: &Node| match &node.process {
             Some(process) => process.hub.as_ref().map_or(0, |hub| hub.waiting()),
             None => 0,
