@@ -28,7 +28,7 @@ pub const INQUIRIES_MAX: usize = 256;
 
 /// How long hubs that have not answered are waited for once they cannot change what is decided: each that is in time serves
 /// the client as well.
-const STRAGGLERS: Duration = Duration::from_millis(250);
+const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// What happens to the desk.
 #[derive(Debug)]
