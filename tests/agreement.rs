@@ -5,7 +5,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Net, error, eventually};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Bytes used for a purpose in the lanes of one direction that a node has with its peers.
@@ -77,6 +80,24 @@ fn a_hub_that_was_down_when_two_clients_met_takes_part_once_it_is_back() {
     net.testnet(&["kill", "p1"]);
     let held = net.get("alice", "bob", "256");
     assert_eq!(net.fetch("bob", &held.id).bytes, held.bytes, "any other two hubs are enough now");
+}
+
+#[test]
+fn a_hub_that_is_slow_when_two_clients_meet_is_awaited_where_the_key_needs_it() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    eventually("all hubs are used", || net.status("alice")["policy"]["usable"] == 3);
+    net.signal("p3", Signal::STOP);
+    let sent = std::thread::scope(|scope| {
+        let sent = scope.spawn(|| net.try_get("alice", "bob", &["--bits", "256", "-k", "3"]));
+        // Two hubs have said who bob is, and their claims are enough to know him.
+        eventually("bob is known", || {
+            net.status("alice")["events"].to_string().contains("bob is established")
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        net.signal("p3", Signal::CONT);
+        sent.join().unwrap().unwrap_or_else(|output| panic!("{}", error(&output)))
+    });
+    assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
 }
 
 #[test]

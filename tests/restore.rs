@@ -5,32 +5,13 @@
 
 mod common;
 
-use std::{path::Path, thread, time::Duration};
+use std::{thread, time::Duration};
 
-use common::{Net, error, eventually, ledgers::assert_no_byte_serves_twice};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        let target = to.join(entry.file_name());
-        if kind.is_dir() {
-            copy(&path, &target);
-        } else if kind.is_file() {
-            // What the node removes meanwhile is not in the copy.
-            let _ = std::fs::copy(&path, &target);
-        }
-    }
-}
-
-/// Puts a copy of a node's directory in its place, and starts it.
-fn put_back(net: &Net, node: &str, saved: &Path) {
-    let dir = net.node_dir(node);
-    net.testnet(&["kill", node]);
-    std::fs::remove_dir_all(&dir).unwrap();
-    copy(saved, &dir);
-}
+use common::{
+    Net, error, eventually,
+    files::{copy, put_back},
+    ledgers::assert_no_byte_serves_twice,
+};
 
 fn both_ways(net: &Net) {
     for (from, with) in [("alice", "bob"), ("bob", "alice")] {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod ledgers;
 

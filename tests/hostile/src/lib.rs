@@ -4,6 +4,8 @@
 //! this crate runs them over the committed corpora, on the stable toolchain.
 
 pub mod alloc;
+mod bare;
+pub mod between;
 pub mod cast;
 pub mod flood;
 pub mod input;

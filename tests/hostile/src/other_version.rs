@@ -2,7 +2,6 @@
 //! alone. It counts what comes of its own exchanges, and what comes to it.
 
 use std::{
-    io,
     path::Path,
     sync::{
         Arc,
@@ -12,21 +11,17 @@ use std::{
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify,
-    identity::Keypair,
-    noise,
-    request_response::{self, Event, Message, OutboundFailure, ProtocolSupport},
-    swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
+    Multiaddr, PeerId, Swarm,
+    request_response::{Event, Message, OutboundFailure},
+    swarm::SwarmEvent,
 };
+
+use crate::bare::{Behaviour, BehaviourEvent, keypair, swarm};
 
 /// Between two tries to say something to each node that is connected.
 const TRY_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Longest text that is read.
-const BYTES_MAX: u64 = 1 << 20;
 
 /// A running one; it ends when dropped.
 pub struct OtherVersion {
@@ -42,56 +37,6 @@ struct Shared {
     refused: AtomicU64,
 }
 
-/// Any bytes on a stream, to its end.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bytes;
-
-impl request_response::Codec for Bytes {
-    type Protocol = StreamProtocol;
-    type Request = Vec<u8>;
-    type Response = Vec<u8>;
-
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
-    where
-        T: AsyncRead + Unpin + Send,
-    {
-        read(io).await
-    }
-
-    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
-    where
-        T: AsyncRead + Unpin + Send,
-    {
-        read(io).await
-    }
-
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
-    where
-        T: AsyncWrite + Unpin + Send,
-    {
-        io.write_all(&bytes).await
-    }
-
-    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
-    where
-        T: AsyncWrite + Unpin + Send,
-    {
-        io.write_all(&bytes).await
-    }
-}
-
-async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io.take(BYTES_MAX).read_to_end(&mut bytes).await?;
-    Ok(bytes)
-}
-
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    exchange: request_response::Behaviour<Bytes>,
-    identify: identify::Behaviour,
-}
-
 impl OtherVersion {
     /// Takes the place of a node that does not run: with the identity in its directory, at its address, speaking
     /// `protocol` alone. It calls the nodes at these addresses, and tries to talk to all with whom it is connected.
@@ -104,8 +49,7 @@ impl OtherVersion {
         listen: &str,
         call: &[(PeerId, String)],
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut secret = std::fs::read(dir.join("identity.key"))?;
-        let keypair = Keypair::ed25519_from_bytes(&mut secret)?;
+        let keypair = keypair(dir)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let mut swarm = swarm(keypair, protocol)?;
@@ -146,26 +90,6 @@ impl Drop for OtherVersion {
             let _ = thread.join();
         }
     }
-}
-
-fn swarm(
-    keypair: Keypair,
-    protocol: &'static str,
-) -> Result<Swarm<Behaviour>, Box<dyn std::error::Error + Send + Sync>> {
-    let behaviour = |keypair: &Keypair| {
-        let protocols = [(StreamProtocol::new(protocol), ProtocolSupport::Full)];
-        let config = request_response::Config::default();
-        Behaviour {
-            exchange: request_response::Behaviour::with_codec(Bytes, protocols, config),
-            identify: identify::Behaviour::new(identify::Config::new(protocol.into(), keypair.public())),
-        }
-    };
-    Ok(SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)?
-        .with_behaviour(behaviour)?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(3600)))
-        .build())
 }
 
 async fn live(mut swarm: Swarm<Behaviour>, shared: &Shared) {
