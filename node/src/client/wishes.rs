@@ -31,8 +31,12 @@ use crate::{
 /// word sooner.
 const LINK_PATIENCE: Duration = Duration::from_millis(400);
 
-/// How long a wish waits for as many usable hubs as it needs.
+/// How long a wish waits for as many usable hubs as it needs, from when it is known whom it is for.
 const HUBS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long it waits where enough hubs are usable and too few have said who the receivers are: those that were slow are
+/// being [asked again](ClientActor::widen).
+const CLAIMS_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A notice is awaited for the receiver's deadline and this much more.
 const NOTICE_MARGIN: Duration = Duration::from_secs(1);
@@ -63,7 +67,8 @@ struct Waiting {
     hubs: Vec<NodeId>,
     reply: KeyReply,
     began: Time,
-    link_until: Option<Time>,
+    /// When all its receivers were known.
+    known: Option<Time>,
 }
 
 struct UnderWay {
@@ -137,7 +142,7 @@ impl ClientActor {
                 return;
             }
         };
-        let waiting = Waiting { get, hubs, reply, began: now, link_until: None };
+        let waiting = Waiting { get, hubs, reply, began: now, known: None };
         if let Some(waiting) = self.advance_wish(now, waiting) {
             self.wishes.waiting.push(waiting);
         }
@@ -188,20 +193,22 @@ impl ClientActor {
             let _ = wish.reply.send(Err(why));
             return None;
         }
+        let known = *wish.known.get_or_insert(now);
         let unlinked: Vec<_> = receivers.iter().filter(|node| !self.linked.contains(node)).copied().collect();
         if !unlinked.is_empty() {
-            let until = *wish.link_until.get_or_insert(now + LINK_PATIENCE);
             let callable = unlinked.iter().any(|node| {
                 !self.directory.addresses(node).is_empty() && self.calls.is_worth(now, node, LINK_PATIENCE)
             });
-            if callable && now < until {
+            if callable && now < known + LINK_PATIENCE {
                 unlinked.into_iter().for_each(|node| self.call(now, node));
                 return Some(wish);
             }
         }
         // Soon after a start, or a break of connections, the hubs are only just being compared.
-        let usable = self.hubs.usable(&self.store).intersection(&self.hubs_serving(&receivers)).count();
-        if usable < usize::from(wish.get.k.unwrap_or(self.policy.k)) && now < wish.began + HUBS_PATIENCE {
+        let k = usize::from(wish.get.k.unwrap_or(self.policy.k));
+        let usable = self.hubs.usable(&self.store);
+        let patience = if usable.len() < k { HUBS_PATIENCE } else { CLAIMS_PATIENCE };
+        if usable.intersection(&self.hubs_serving(&receivers)).count() < k && now < known + patience {
             return Some(wish);
         }
         self.start(now, wish, receivers);
