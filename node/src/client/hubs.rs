@@ -214,12 +214,14 @@ impl Hubs {
     ) -> Vec<Command> {
         let mut commands = Vec::new();
         for (&node, hub) in &mut self.hubs {
+            let complete = ours.get(&node).is_some_and(|ours| ours.is_subset(&hub.active));
+            let pause = if complete { HELLO_PAUSE } else { HELLO_PAUSE_WAITING };
             if hub.connected && hub.hello_due <= now {
-                let complete = ours.get(&node).is_some_and(|ours| ours.is_subset(&hub.active));
-                let pause = if complete { HELLO_PAUSE } else { HELLO_PAUSE_WAITING };
                 hub.hello_due = now + pause;
                 commands.push(Command::Hello { hub: node });
             }
+            // The last answer may have come after the pause was chosen.
+            hub.hello_due = hub.hello_due.min(now + pause);
             // Whoever has called us in its name may be another; the network knows whether calling brings anything.
             if (!hub.connected || !open.contains(&node)) && hub.dial_due <= now {
                 hub.dial_due = now + hub.dial_pause;
@@ -279,6 +281,27 @@ mod tests {
         }
         let all = Hubs::new(Vec::new(), vec![pretender, other, first]);
         assert_eq!(all.accepted().len(), 3);
+    }
+
+    #[test]
+    fn a_hub_that_no_longer_names_a_table_is_asked_again_soon() {
+        let (node, table) = (NodeId::new([1; 32]), TableId::new([7; 16]));
+        let ours = BTreeMap::from([(node, BTreeSet::from([table]))]);
+        let mut hubs = Hubs::new(Vec::new(), vec![record(1, "p1", 1)]);
+        let asks = |hubs: &mut Hubs, seconds: u64| {
+            let commands = hubs.due(Time::from_secs(seconds), &ours, &BTreeSet::from([node]));
+            commands.iter().any(|command| matches!(command, Command::Hello { .. }))
+        };
+        hubs.connection(Time::ZERO, &node, true);
+        assert!(asks(&mut hubs, 0));
+        hubs.hello_answered(&node, vec![table]);
+        assert!(asks(&mut hubs, 1));
+        hubs.hello_answered(&node, vec![table]);
+        assert!(!asks(&mut hubs, 10), "nothing is missing");
+        // Untagged: a hub that has had trouble says so, and so may anybody on the line.
+        hubs.hello_answered(&node, Vec::new());
+        assert!(!asks(&mut hubs, 10));
+        assert!(asks(&mut hubs, 11));
     }
 
     #[test]
