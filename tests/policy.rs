@@ -41,6 +41,12 @@ fn down_used(net: &Net, client: &str) -> u64 {
     tables.iter().map(|table| table["lanes"][1]["used_key"].as_u64().unwrap()).sum()
 }
 
+fn up_used(net: &Net, client: &str) -> u64 {
+    let status = net.status(client);
+    let tables = status["tables"].as_array().unwrap().clone();
+    tables.iter().map(|table| table["lanes"][0]["used_key"].as_u64().unwrap()).sum()
+}
+
 fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", error(output));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -73,10 +79,19 @@ fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
     let hub = net.status("p1");
     assert_eq!(hub["refusals"]["quota-exceeded"], 1, "{}", hub["refusals"]);
     assert_eq!(hub["quotas"][0]["who"], "alice to bob");
+    // Until there may be room, alice's own pad is not burned on it again; and she hears why.
+    let burned = up_used(&net, "alice");
+    for _ in 0..3 {
+        let told = error(&net.try_get("alice", "bob", &["--bits", "256"]).err().expect("it rests"));
+        assert!(told.contains("key::quota") && told.contains("operator"), "{told}");
+    }
+    assert_eq!(up_used(&net, "alice"), burned);
     // Bob's own keys are not concerned, and a restart refills nothing.
     net.get("bob", "alice", "256");
-    net.testnet(&["kill", "p1"]);
-    net.testnet(&["restart", "p1"]);
+    for node in ["p1", "alice"] {
+        net.testnet(&["kill", node]);
+        net.testnet(&["restart", node]);
+    }
     all_usable(&net, "alice", 3);
     net.try_get("alice", "bob", &["--bits", "256"]).err().expect("still beyond the quota");
 }
@@ -131,7 +146,7 @@ fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
     assert_eq!(down_used(&net, "bob"), before);
     net.get("alice", "carol", "256");
     // Hubs and receiver keep it over a restart, without a word.
-    for node in ["p1", "p2", "p3", "bob"] {
+    for node in ["p1", "p2", "p3", "bob", "alice"] {
         net.testnet(&["kill", node]);
         net.testnet(&["restart", node]);
     }

@@ -101,6 +101,12 @@ pub const SEARCHES_MAX: usize = 2;
 /// Messages that wait while the identity of their sender is being established.
 pub const WAITING_MESSAGES_MAX: usize = 512;
 
+/// After a refusal by quota, keys of that length with the same receivers rest for so long, twice as long each time: a quota
+/// fills slowly, and nobody says when there is room.
+pub const QUOTA_REST_MIN: Duration = Duration::from_secs(60);
+/// Longest such rest: a quota that somebody raises is noticed within it.
+pub const QUOTA_REST_MAX: Duration = Duration::from_secs(3_600);
+
 /// Agreements that a sender has under way at once.
 pub const SENDING_BLOCKS_MAX: usize = 1024;
 

@@ -1,5 +1,7 @@
 //! Why a message was not accepted, and why an agreement came to nothing.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeId;
@@ -158,6 +160,11 @@ impl Refusal {
         }
     }
 
+    /// Whether somebody's bound on what may be burned is used up for the time being.
+    pub fn is_of_quota(self) -> bool {
+        matches!(self, Self::QuotaExceeded | Self::ReceiverLimit | Self::DefaultQuota)
+    }
+
     /// Whether the very same message may succeed later.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Busy | Self::Internal | Self::TablePending | Self::NotSynced)
@@ -208,8 +215,8 @@ pub enum AbortReason {
     /// The receiver's own store failed.
     #[error("the receiver cannot record anything at the moment")]
     Internal,
-    /// So many shares came beyond what the receiver lets this sender burn that too few are left.
-    #[error("{refused} of {n} shares were beyond the receiver's quota for this sender, {k} are needed")]
+    /// So many shares went beyond what the receiver, or at the sender a hub, lets this sender burn that too few are left.
+    #[error("{refused} of {n} shares went beyond a quota on the receiver's pads, {k} are needed")]
     QuotaExceeded {
         /// Shares that were refused for it.
         refused: u8,
@@ -311,6 +318,19 @@ pub enum SendFailure {
         /// Who refused, and why; silent hubs are absent.
         refusals: Vec<(NodeId, Refusal)>,
     },
+    /// As many hubs as must be honest in part refuse to burn more of the receivers' pads for this sender now. Nothing is
+    /// burned to ask them again for a while.
+    #[error(
+        "{} hubs refuse by quota: keys of {key_bytes} bytes or more rest for {} s", refusals.len(), rest.as_secs()
+    )]
+    Quota {
+        /// Who refused, and whose quota it is.
+        refusals: Vec<(NodeId, Refusal)>,
+        /// The length of the shortest key that was refused.
+        key_bytes: u32,
+        /// How long such keys are not tried from now on.
+        rest: Duration,
+    },
     /// A receiver says that it aborted.
     #[error("the receiver aborted: {reason}")]
     ReceiverAborted {
@@ -348,12 +368,13 @@ pub enum SendFailure {
 
 impl SendFailure {
     /// The stable names of all failures.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 12] = [
         "too-few-hubs",
         "parameters",
         "pad-low",
         "not-synced",
         "too-few-accepted",
+        "quota",
         "receiver-aborted",
         "unconfirmed",
         "too-few-match",
@@ -370,6 +391,7 @@ impl SendFailure {
             Self::PadLow { .. } => "pad-low",
             Self::NotSynced { .. } => "not-synced",
             Self::TooFewAccepted { .. } => "too-few-accepted",
+            Self::Quota { .. } => "quota",
             Self::ReceiverAborted { .. } => "receiver-aborted",
             Self::Unconfirmed { .. } => "unconfirmed",
             Self::TooFewMatch { .. } => "too-few-match",

@@ -9,6 +9,7 @@
 //! record is durable; give one out that a receiver says it aborted.
 
 mod io;
+mod rest;
 mod round;
 mod share_out;
 mod voices;
@@ -25,6 +26,7 @@ pub use self::{
     wish::{HubChoice, KeyWish, serving},
 };
 use self::{
+    rest::Rests,
     round::Round,
     share_out::{SealedRequest, share_out},
     voices::Voices,
@@ -57,6 +59,7 @@ pub struct Sender {
     committing: BTreeMap<Ticket, (RequestId, AgreedKey)>,
     aborting: BTreeMap<Ticket, (RequestId, BlockId, SendFailure)>,
     sessions: BTreeMap<BlockId, Session>,
+    rests: Rests,
     effects: VecDeque<SenderEffect>,
     next_ticket: u64,
 }
@@ -115,6 +118,7 @@ impl Sender {
             committing: BTreeMap::new(),
             aborting: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            rests: Rests::new(k_min),
             effects: VecDeque::new(),
             next_ticket: 0,
         }
@@ -133,8 +137,8 @@ impl Sender {
     /// Takes one input; effects are then waiting.
     pub fn handle<R: CryptoRng + ?Sized>(&mut self, now: Time, input: SenderInput, rng: &mut R) {
         match input {
-            SenderInput::Start { id, wish } => self.start(id, wish, rng),
-            SenderInput::Round { id, wish } => self.start_round(id, wish, rng),
+            SenderInput::Start { id, wish } => self.start(now, id, wish, rng),
+            SenderInput::Round { id, wish } => self.start_round(now, id, wish, rng),
             SenderInput::Offer { from, bytes } => self.offered(now, from, bytes),
             SenderInput::Confirmation { from, bytes } => self.round_confirmed(now, from, bytes),
             SenderInput::SessionLost { from, via, session } => self.hear_lost(now, from, via, session),
@@ -142,6 +146,8 @@ impl Sender {
                 if let Some(sending) = self.sending.get_mut(&block) {
                     sending.hub_answered(hub, answer);
                     self.settle(now, block);
+                } else if let Some(Err(refusal)) = answer {
+                    self.rests.late(now, &block, hub, refusal);
                 }
             }
             SenderInput::Notice { from, via, notice } => self.noticed(now, from, via, notice),
@@ -174,8 +180,8 @@ impl Sender {
         self.sending.values().map(Sending::next_deadline).min()
     }
 
-    fn start<R: CryptoRng + ?Sized>(&mut self, id: RequestId, wish: KeyWish, rng: &mut R) {
-        match self.prepare(&wish, rng) {
+    fn start<R: CryptoRng + ?Sized>(&mut self, now: Time, id: RequestId, wish: KeyWish, rng: &mut R) {
+        match self.prepare(now, &wish, rng) {
             Err(failure) => self.end(id, None, Err(failure)),
             Ok(agreement) => {
                 let hubs = wish.reachable_in(&agreement).collect();
@@ -202,9 +208,17 @@ impl Sender {
         self.effects.push_back(SenderEffect::Pad(PadEffect::Mint { ticket, wants }));
     }
 
-    fn prepare<R: CryptoRng + ?Sized>(&self, wish: &KeyWish, rng: &mut R) -> Result<Agreement, SendFailure> {
+    fn prepare<R: CryptoRng + ?Sized>(
+        &self,
+        now: Time,
+        wish: &KeyWish,
+        rng: &mut R,
+    ) -> Result<Agreement, SendFailure> {
         if self.minting.len() + self.sending.len() >= SENDING_BLOCKS_MAX {
             return Err(SendFailure::Busy);
+        }
+        if let Some(rests) = self.rests.holds(now, &wish.receivers, wish.key_bytes) {
+            return Err(rests);
         }
         let usable = wish.hubs.iter().filter(|hub| hub.reachable).count();
         if usable < usize::from(wish.k) {
@@ -324,8 +338,19 @@ impl Sender {
 
     /// Ends an agreement as soon as nothing more is worth waiting for.
     fn settle(&mut self, now: Time, block: BlockId) {
-        let Some(verdict) = self.sending.get(&block).and_then(|sending| sending.verdict(now)) else { return };
+        let Some(mut verdict) = self.sending.get(&block).and_then(|sending| sending.verdict(now)) else {
+            return;
+        };
         let Some(mut sending) = self.sending.remove(&block) else { return };
+        match &verdict {
+            Ok(()) => self.rests.served(&sending.agreement),
+            Err(SendFailure::TooFewAccepted { refusals, .. }) => {
+                if let Some(quota) = self.rests.refused(now, &sending.agreement, refusals) {
+                    verdict = Err(quota);
+                }
+            }
+            Err(_) => {}
+        }
         self.end_round(&sending.agreement);
         // There is a key wherever the verdict is good.
         let key = if verdict.is_ok() { sending.key.take() } else { None };
@@ -337,6 +362,10 @@ impl Sender {
             }
             (Ok(()), key) => (Ok(BlockKey::Taken), key),
             (Err(SendFailure::ReceiverAborted { reason, .. }), _) => (Err(reason.clone()), None),
+            (Err(SendFailure::Quota { refusals, .. }), _) => {
+                let refused = u8::try_from(refusals.len()).unwrap_or(u8::MAX);
+                (Err(AbortReason::QuotaExceeded { refused, k: agreement.k, n: agreement.n() }), None)
+            }
             (Err(SendFailure::Unconfirmed { .. } | SendFailure::NoSession), _) => {
                 (Err(AbortReason::Unconfirmed), None)
             }

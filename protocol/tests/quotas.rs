@@ -13,7 +13,8 @@ use dske_protocol::{
     limits::{Limit, Limits, LimitsRecord},
     message::{Agreement, Content, Subject},
     params::{
-        INTRODUCED_BYTES_MAX, INTRODUCED_PERIOD, PROTOCOL_VERSION, Time, UNKNOWN_SENDER_PAUSE, burned_bytes,
+        INTRODUCED_BYTES_MAX, INTRODUCED_PERIOD, PROTOCOL_VERSION, QUOTA_REST_MIN, Time,
+        UNKNOWN_SENDER_PAUSE, burned_bytes,
     },
     quota::{Account, DefaultQuota, Quota, Quotas},
     refusal::{AbortReason, Refusal, SendFailure},
@@ -33,7 +34,7 @@ fn keys(number: u64) -> Option<Quota> {
 /// What the hubs refused the sender for.
 fn refusals(failure: SendFailure) -> Vec<(NodeId, Refusal)> {
     match failure {
-        SendFailure::TooFewAccepted { refusals, .. } => refusals,
+        SendFailure::TooFewAccepted { refusals, .. } | SendFailure::Quota { refusals, .. } => refusals,
         other => panic!("refused by the hubs, not: {other}"),
     }
 }
@@ -241,6 +242,7 @@ fn what_a_receiver_sets_holds_before_its_pad_is_burned_and_the_refusal_says_who_
     set(&mut world, 2, &Limits { named: Vec::new(), each: limit(2), all: limit(1) });
     world.agree(to(&world, 1)).expect("one for all");
     world.agree(to(&world, 1)).expect_err("beyond what all may");
+    world.now += QUOTA_REST_MIN;
     set(&mut world, 3, &Limits { named: Vec::new(), each: limit(2), all: None });
     world.agree(to(&world, 1)).expect("two for each");
     world.agree(to(&world, 1)).expect_err("beyond what each may");
@@ -260,4 +262,96 @@ fn what_a_receiver_sets_holds_before_its_pad_is_burned_and_the_refusal_says_who_
     world.agree(to(&world, 1)).expect("within all limits");
     let refused = refusals(world.agree(to(&world, 1)).expect_err("beyond the operator's"));
     assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::QuotaExceeded), "{refused:?}");
+}
+
+/// What client 0 has burned of all its up lanes.
+fn burned_up(world: &World) -> u64 {
+    world.hubs.iter().map(|(hub, _)| world.pads.burned(client_id(0), *hub, Lane::Up).0).sum()
+}
+
+/// Lets every pair burn for so many keys at these hubs, from now on.
+fn allow(world: &mut World, hubs: std::ops::Range<usize>, number: u64) {
+    for (_, hub) in &mut world.hubs[hubs] {
+        hub.set_limits(Quotas { default: keys(number).into(), ..Quotas::default() }, OutboxLimits::NONE);
+    }
+}
+
+#[test]
+fn a_sender_that_hubs_refuse_by_quota_burns_nothing_more_until_a_rest_is_over() {
+    let mut world = World::new(30, 3, 2, 2, 16 << 10, true);
+    allow(&mut world, 0..3, 1);
+    world.agree(world.wish(2, KEY_BYTES)).expect("within the quota");
+    world.agree(world.wish(2, KEY_BYTES)).expect_err("beyond it");
+    let before = burned_up(&world);
+    for _ in 0..20 {
+        world.now += Duration::from_secs(1);
+        let refused = refusals(world.agree(world.wish(2, KEY_BYTES)).expect_err("still beyond it"));
+        assert!(refused.iter().all(|(_, refusal)| *refusal == Refusal::DefaultQuota), "it says why");
+    }
+    assert_eq!(burned_up(&world), before, "no pad goes where it would be refused");
+    // A shorter key may still fit, so it is tried; then it rests as well.
+    world.agree(world.wish(2, 8)).expect_err("beyond it too");
+    let shorter = burned_up(&world);
+    assert!(shorter > before);
+    world.agree(world.wish(2, 8)).expect_err("beyond it too");
+    assert_eq!(burned_up(&world), shorter);
+    // A rest ends, the next one is longer, and none is longer than the longest.
+    let mut tries = 0;
+    let day = world.now + DAY / 2;
+    while world.now < day {
+        world.now += QUOTA_REST_MIN;
+        let before = burned_up(&world);
+        world.agree(world.wish(2, KEY_BYTES)).expect_err("half a day brings half a key");
+        tries += u32::from(burned_up(&world) > before);
+    }
+    assert!((12..=18).contains(&tries), "{tries} tries in half a day");
+    world.now += DAY;
+    world.agree(world.wish(2, KEY_BYTES)).expect("room again");
+    let again = world.agree(world.wish(2, KEY_BYTES)).expect_err("used up again");
+    let SendFailure::Quota { rest, .. } = again else { panic!("not for a quota: {again}") };
+    assert_eq!(rest, QUOTA_REST_MIN, "a key that came about ends the count");
+}
+
+#[test]
+fn fewer_hubs_than_must_be_honest_make_no_sender_rest() {
+    let mut world = World::new(31, 3, 2, 2, 16 << 10, true);
+    allow(&mut world, 0..1, 1);
+    world.agree(world.wish(3, KEY_BYTES)).expect("within the quota");
+    for _ in 0..5 {
+        let failure = world.agree(world.wish(3, KEY_BYTES)).expect_err("one of all hubs refuses");
+        assert!(matches!(failure, SendFailure::TooFewAccepted { .. }), "{failure}");
+    }
+    world.hubs[0].1.set_limits(Quotas::default(), OutboxLimits::NONE);
+    world.agree(world.wish(3, KEY_BYTES)).expect("at once, as soon as it does not");
+}
+
+#[test]
+fn hubs_that_refuse_by_quota_after_the_end_are_heard_too() {
+    let mut world = World::new(32, 3, 2, 2, 16 << 10, true);
+    allow(&mut world, 0..3, 1);
+    world.agree(world.wish(3, KEY_BYTES)).expect("within the quota");
+    // With all hubs needed the first refusal is the end.
+    let first = world.agree(world.wish(3, KEY_BYTES)).expect_err("beyond it");
+    assert!(matches!(&first, SendFailure::TooFewAccepted { refusals, .. } if refusals.len() == 1), "{first}");
+    let before = burned_up(&world);
+    let second = world.agree(world.wish(3, KEY_BYTES)).expect_err("still beyond it");
+    assert!(matches!(second, SendFailure::Quota { .. }), "{second}");
+    assert_eq!(burned_up(&world), before);
+}
+
+#[test]
+fn a_round_that_would_be_refused_by_quota_burns_neither_pad_nor_negotiation_key() {
+    let mut world = World::new(33, 3, 2, 2, 64 << 10, true);
+    let session = world.negotiate(2, 8);
+    let round = |world: &mut World| world.round(world.round_wish(session, KEY_BYTES, 1));
+    round(&mut world).expect("without a quota");
+    allow(&mut world, 0..3, 1);
+    round(&mut world).expect("within the quota");
+    round(&mut world).expect_err("beyond it");
+    let before = (burned_up(&world), world.rounds_left());
+    for _ in 0..5 {
+        round(&mut world).expect_err("still beyond it");
+    }
+    assert_eq!((burned_up(&world), world.rounds_left()), before);
+    assert!(before.1 > 0);
 }

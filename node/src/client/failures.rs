@@ -7,7 +7,10 @@ use dske_protocol::{
 };
 use dske_storage::TakeError;
 
-use crate::control::{Failure, failure};
+use crate::{
+    control::{Failure, failure},
+    span::span,
+};
 
 /// A sender's failure, with names in place of ids.
 pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Failure {
@@ -46,6 +49,21 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
                 4,
                 format!("{accepted} of {n} hubs accepted their share, {k} are needed ({why})"),
                 "see `dske status` for the state of the hubs",
+            )
+        }
+        SendFailure::Quota { refusals, key_bytes, rest } => {
+            let why: Vec<_> =
+                refusals.iter().map(|(hub, refusal)| format!("{}: {refusal}", name(hub))).collect();
+            failure(
+                "dske::key::quota",
+                4,
+                format!(
+                    "a quota on the receiver's pads is used up ({}); keys of {} bits or more are not tried for {}",
+                    why.join("; "),
+                    u64::from(*key_bytes) * 8,
+                    span(*rest)
+                ),
+                "wait, ask for a shorter key, or have whoever set the quota raise it: `dske explain key::quota`",
             )
         }
         SendFailure::ReceiverAborted { receiver, reason } => {

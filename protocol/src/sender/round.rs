@@ -148,8 +148,14 @@ impl Sender {
         }
     }
 
-    pub(super) fn start_round<R: CryptoRng + ?Sized>(&mut self, id: RequestId, wish: RoundWish, rng: &mut R) {
-        match self.prepare_round(id, wish, rng) {
+    pub(super) fn start_round<R: CryptoRng + ?Sized>(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        wish: RoundWish,
+        rng: &mut R,
+    ) {
+        match self.prepare_round(now, id, wish, rng) {
             Ok(minting) => self.mint(minting),
             Err(failure) => self.end(id, None, Err(failure)),
         }
@@ -157,6 +163,7 @@ impl Sender {
 
     fn prepare_round<R: CryptoRng + ?Sized>(
         &mut self,
+        now: Time,
         id: RequestId,
         wish: RoundWish,
         rng: &mut R,
@@ -166,6 +173,10 @@ impl Sender {
         }
         let session = self.sessions.get_mut(&wish.session).ok_or(SendFailure::NoSession)?;
         let of = session.agreement().clone();
+        // Neither pad nor a part of the session goes where it would be refused.
+        if let Some(rests) = self.rests.holds(now, &of.receivers, wish.key_bytes) {
+            return Err(rests);
+        }
         let hubs: Vec<NodeId> =
             of.roster.iter().filter(|hub| wish.reachable.contains(hub)).copied().collect();
         if hubs.len() < usize::from(of.k) {

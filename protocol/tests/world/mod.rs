@@ -400,6 +400,11 @@ impl World {
         self.clients[0].sender.sessions().count()
     }
 
+    /// Rounds that are left to client 0 in all its sessions.
+    pub(crate) fn rounds_left(&self) -> u32 {
+        self.clients[0].sender.sessions().map(|(_, _, rounds)| rounds).sum()
+    }
+
     /// A wish of client 0 for one block of a session.
     pub(crate) fn round_wish(&self, session: BlockId, key_bytes: u32, keys: u32) -> RoundWish {
         RoundWish {

@@ -346,6 +346,9 @@ impl ClientActor {
                             let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                             let why = failures::send(&error, |node| names.of(node)).message;
                             stream.failed(now, why);
+                            if let SendFailure::Quota { rest, .. } = error {
+                                stream.pause_until = stream.pause_until.max(now + rest);
+                            }
                         }
                     }
                 }
@@ -369,8 +372,9 @@ impl ClientActor {
         let path = self.streams.paths.entry(with).or_default();
         match failure {
             None => path.succeeded(),
-            // All rounds under one negotiation key ended with it: that was one failure, and has been noted.
-            Some(SendFailure::NoSession) => {}
+            // All rounds under one negotiation key ended with it: that was one failure, and has been noted. And a quota
+            // refuses whatever is agreed, in whichever way.
+            Some(SendFailure::NoSession | SendFailure::Quota { .. }) => {}
             Some(_) => {
                 if path.failed(now) {
                     self.rounds_fail(with);

@@ -333,6 +333,7 @@ fn failure_name(failure: &SendFailure) -> &'static str {
         SendFailure::Parameters(_) => "wish ended: parameters",
         SendFailure::PadLow { .. } => "wish ended: pad low",
         SendFailure::TooFewAccepted { .. } => "wish ended: too few accepted",
+        SendFailure::Quota { .. } => "wish ended: quota",
         SendFailure::ReceiverAborted { .. } => "wish ended: receiver aborted",
         SendFailure::Busy => "wish ended: busy",
         SendFailure::Internal => "wish ended: store failed",
