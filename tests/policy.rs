@@ -195,6 +195,7 @@ fn a_pad_that_runs_out_is_told_ahead() {
     net.acquaint("alice", "bob");
     configure(&net, "alice", "pads", "crit_before", "1s".into());
     configure(&net, "alice", "pads", "warn_before", "3650d".into());
+    configure(&net, "alice", "pads", "average_over", "1m".into());
     all_usable(&net, "alice", 2);
     let check = || net.at("alice", &["status", "--check"]).output().unwrap();
     assert_eq!(check().status.code(), Some(0), "{}", String::from_utf8_lossy(&check().stdout));

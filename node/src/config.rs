@@ -213,7 +213,7 @@ impl Default for KeysConfig {
     }
 }
 
-/// `[pads]`: how long before they run out, at the rate at which they are used, pads are worth a warning.
+/// `[pads]`: how long before they run out, at the rate at which they are used, pads are worth a warning, and which rate that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PadsConfig {
@@ -221,6 +221,16 @@ pub struct PadsConfig {
     pub warn_before: Text<Span>,
     /// So long before, it should be there.
     pub crit_before: Text<Span>,
+    /// What is used is averaged over so long. Nothing is foretold before a part of it has been seen:
+    /// [`Self::observed_min`].
+    pub average_over: Text<Span>,
+}
+
+impl PadsConfig {
+    /// So long use is watched before anything is foretold: an hour of a day.
+    pub fn observed_min(&self) -> Duration {
+        self.average_over.0.0 / 24
+    }
 }
 
 impl Default for PadsConfig {
@@ -228,6 +238,7 @@ impl Default for PadsConfig {
         Self {
             warn_before: Text(Span(Duration::from_secs(7 * 86_400))),
             crit_before: Text(Span(Duration::from_secs(86_400))),
+            average_over: Text(Span(Duration::from_secs(86_400))),
         }
     }
 }

@@ -11,18 +11,16 @@ use dske_storage::{TableSide, TableState, TableStatus};
 
 use crate::{
     config::PadsConfig,
+    span::span,
     status::{Level, PadForecast},
 };
 
 /// Between two looks at the tables.
 pub(crate) const LOOK: Duration = Duration::from_secs(5);
 
-/// Use is averaged over about this long, so that one large key is not taken for a habit.
-const AVERAGE_OVER: Duration = Duration::from_secs(900);
-
-/// Below these parts of all active tables together, in percent, pads are low whatever their rate of use.
-const WARN_PERCENT: u64 = 10;
-const CRIT_PERCENT: u64 = 2;
+/// The rate that is shown is averaged over about this long. What is foretold rests on a longer average, that of
+/// [`PadsConfig`], which begins at nothing: so a burst counts for its part of that time and no more, whenever it comes.
+const SHOWN_OVER: Duration = Duration::from_secs(900);
 
 /// Shared between the task that looks and those who ask.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +37,12 @@ struct Pad {
     left_bytes: u64,
     bytes: u64,
     bytes_per_s: f64,
+    /// Averaged over the longer time.
+    habit_per_s: f64,
+    /// How long its use has been watched.
+    observed: Duration,
+    /// Whether that is enough to foretell its end.
+    known: bool,
     level: Level,
 }
 
@@ -59,6 +63,9 @@ impl PadWatch {
                     left_bytes: 0,
                     bytes: 0,
                     bytes_per_s: 0.0,
+                    habit_per_s: 0.0,
+                    observed: Duration::ZERO,
+                    known: false,
                     level: Level::Info,
                 });
                 // Of all tables ever, so that one that is retired or new makes no jump.
@@ -74,9 +81,15 @@ impl PadWatch {
         for (key, pad) in &mut now {
             if let Some(old) = before.get(key) {
                 let used = pad.used_bytes.saturating_sub(old.used_bytes) as f64;
-                let weight = (since.as_secs_f64() / AVERAGE_OVER.as_secs_f64()).min(1.0);
                 let rate = used / since.as_secs_f64().max(0.001);
-                pad.bytes_per_s = old.bytes_per_s + weight * (rate - old.bytes_per_s);
+                let averaged = |old: f64, over: Duration| {
+                    let weight = (since.as_secs_f64() / over.as_secs_f64().max(0.001)).min(1.0);
+                    old + weight * (rate - old)
+                };
+                pad.bytes_per_s = averaged(old.bytes_per_s, SHOWN_OVER);
+                pad.habit_per_s = averaged(old.habit_per_s, config.average_over.0.0);
+                pad.observed = old.observed + since;
+                pad.known = pad.observed >= config.observed_min();
                 pad.level = old.level;
             }
             let level = pad.judge(config);
@@ -109,11 +122,12 @@ impl PadWatch {
 }
 
 impl Pad {
-    /// `None` where nothing is used to speak of.
+    /// `None` where nothing is used to speak of, nothing is left, or use has not been watched for long enough.
     fn empty_in(&self) -> Option<Duration> {
-        let seconds = self.left_bytes as f64 / self.bytes_per_s;
+        let seconds = self.left_bytes as f64 / self.habit_per_s;
         // Beyond a century nobody asks.
-        (seconds.is_finite() && seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds.max(0.0)))
+        (self.known && self.left_bytes > 0 && seconds.is_finite() && seconds < 3.2e9)
+            .then(|| Duration::from_secs_f64(seconds.max(0.0)))
     }
 
     fn judge(&self, config: &PadsConfig) -> Level {
@@ -123,9 +137,9 @@ impl Pad {
         }
         let percent = self.left_bytes.saturating_mul(100) / self.bytes;
         let within = |limit: Duration| self.empty_in().is_some_and(|time| time < limit);
-        if percent < CRIT_PERCENT || within(config.crit_before.0.0) {
+        if percent < u64::from(PadForecast::CRIT_PERCENT) || within(config.crit_before.0.0) {
             Level::Crit
-        } else if percent < WARN_PERCENT || within(config.warn_before.0.0) {
+        } else if percent < u64::from(PadForecast::WARN_PERCENT) || within(config.warn_before.0.0) {
             Level::Warn
         } else {
             Level::Info
@@ -137,10 +151,9 @@ impl Pad {
             TableSide::Client => "hub",
             TableSide::Hub => "client",
         };
-        let until = self.empty_in().map_or_else(String::new, |time| {
-            let hours = time.as_secs() / 3_600;
-            format!(", empty in {} d {} h at the present rate", hours / 24, hours % 24)
-        });
+        let until = self
+            .empty_in()
+            .map_or_else(String::new, |time| format!(", empty in {} at the present rate", span(time)));
         format!(
             "the {lane} pad with {} as our {what} has {} bytes left{until}: a new module for this pair is needed",
             self.peer, self.left_bytes
@@ -184,7 +197,8 @@ mod tests {
     fn a_pad_that_will_be_empty_soon_is_told_once_and_a_new_module_ends_it() {
         let (watch, minute) = (PadWatch::default(), Duration::from_secs(60));
         let days = |days: u64| Text(Span(Duration::from_secs(days * 86_400)));
-        let config = PadsConfig { warn_before: days(7), crit_before: days(1) };
+        let average_over = Text(Span(Duration::from_secs(900)));
+        let config = PadsConfig { warn_before: days(7), crit_before: days(1), average_over };
         assert!(watch.look(&[table(TableState::Active, 0)], minute, &config).is_empty());
         assert_eq!(watch.forecasts()[0].empty_in_s, None);
         let mut told = Vec::new();
@@ -198,6 +212,39 @@ mod tests {
         assert_eq!((forecast.level, forecast.bytes_per_s), (Level::Warn, 4));
         let told = watch.look(&[table(TableState::Active, 995_000)], minute, &config);
         assert!(told.iter().all(|(level, _)| *level == Level::Crit) && told.len() == 2, "{told:?}");
+    }
+
+    #[test]
+    fn a_burst_just_after_a_start_is_no_habit() {
+        let (watch, config) = (PadWatch::default(), PadsConfig::default());
+        assert!(watch.look(&[table(TableState::Active, 0)], LOOK, &config).is_empty());
+        // Three of a hundred in five seconds: at that rate it would be empty in minutes.
+        let used = 30_000;
+        let told = watch.look(&[table(TableState::Active, used)], LOOK, &config);
+        assert!(told.is_empty(), "{told:?}");
+        assert!(watch.forecasts().iter().all(|pad| pad.level == Level::Info && pad.empty_in_s.is_none()));
+        // Nor is it one hour later, or at any time of the day.
+        let minute = Duration::from_secs(60);
+        for _ in 0..24 * 60 {
+            let told = watch.look(&[table(TableState::Active, used)], minute, &config);
+            assert!(told.is_empty(), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn steady_use_is_told_well_before_the_end() {
+        let (watch, config) = (PadWatch::default(), PadsConfig::default());
+        let minute = Duration::from_secs(60);
+        let mut told = Vec::new();
+        // A thousandth in every nine minutes: empty after six days and six hours.
+        for look in 0..6 * 1440 {
+            let news = watch.look(&[table(TableState::Active, look * 1000 / 9)], minute, &config);
+            told.extend(news.into_iter().map(|(level, text)| (level, look, text)));
+        }
+        let first = |wanted| told.iter().find(|(level, ..)| *level == wanted).map(|(_, look, _)| *look);
+        let (warned, alarmed) = (first(Level::Warn).unwrap(), first(Level::Crit).unwrap());
+        assert!((60..2 * 1440).contains(&warned), "warned after {warned} minutes");
+        assert!((4 * 1440..6 * 1440).contains(&alarmed), "alarmed after {alarmed} minutes");
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! Never holds a secret, nor anything computed from one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::ids::{BlockId, Lane, Name, NodeId};
 use dske_storage::{ModuleRecord, TableSide, TableStatus};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Role;
+use crate::{config::Role, span::span};
 
 /// Version of the JSON form; grows when a field changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -103,12 +103,26 @@ pub struct PadForecast {
     pub left_bytes: u64,
     /// Bytes of these lanes.
     pub bytes: u64,
-    /// Bytes used in a second, averaged.
+    /// Bytes used in a second, averaged over a quarter of an hour.
     pub bytes_per_s: u64,
-    /// Seconds until it is empty at that rate; `None` where nothing is used.
+    /// Seconds until it is empty at the rate of `pads.average_over`; `None` where nothing is used, nothing is left, or use has
+    /// not been watched for long enough to say.
     pub empty_in_s: Option<u64>,
-    /// Whether that is worth a warning.
+    /// Whether that, or how little is left, is worth a warning.
     pub level: Level,
+}
+
+impl PadForecast {
+    /// Pads are low below this part of all active tables together, in percent, whatever their rate of use.
+    pub const WARN_PERCENT: u8 = 20;
+    /// See [`Self::WARN_PERCENT`].
+    pub const CRIT_PERCENT: u8 = 5;
+
+    /// When it is empty, in words.
+    pub fn end(&self) -> Option<String> {
+        let left = span(Duration::from_secs(self.empty_in_s?));
+        Some(format!("empty in {left} at the present rate"))
+    }
 }
 
 /// The node itself.

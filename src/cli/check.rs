@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, fmt::Write};
 use clap::Args;
 use dske_node::{
     config::Role,
-    status::{Level, Status},
+    status::{Level, PadForecast, Status},
 };
 use dske_storage::{TableSide, TableState};
 
@@ -18,10 +18,10 @@ const KEYS_WARN_PERCENT: u64 = 90;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Limits {
     /// With --check: warn when a lane has less than this many percent left
-    #[arg(long, value_name = "PERCENT", default_value_t = 20)]
+    #[arg(long, value_name = "PERCENT", default_value_t = PadForecast::WARN_PERCENT)]
     warn_left: u8,
     /// With --check: critical below this many percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 5)]
+    #[arg(long, value_name = "PERCENT", default_value_t = PadForecast::CRIT_PERCENT)]
     crit_left: u8,
 }
 
@@ -160,18 +160,8 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
             Level::Warn => Severity::Warning,
             Level::Info => continue,
         };
-        if let Some(seconds) = pad.empty_in_s {
-            let hours = seconds / 3_600;
-            let (days, hours) = (hours / 24, hours % 24);
-            verdict.add(
-                severity,
-                format!(
-                    "pad {}{} with {} is empty in {days} d {hours} h at the present rate",
-                    pad.lane,
-                    as_end(pad.side),
-                    pad.peer
-                ),
-            );
+        if let Some(end) = pad.end() {
+            verdict.add(severity, format!("pad {}{} with {} is {end}", pad.lane, as_end(pad.side), pad.peer));
         }
     }
     least

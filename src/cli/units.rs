@@ -89,14 +89,14 @@ pub(crate) fn bits(bits: u64) -> String {
     if tenths == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenths} {name}") }
 }
 
-/// `840 µs`, `4.1 ms`, `41 ms`, `1.9 s`, `3 min 20 s`.
+/// `840 µs`, `4.1 ms`, `41 ms`, `1.9 s`, and from a minute on as [`dske_node::span`] says it: `3 min 20 s`.
 pub(crate) fn micros(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
         1_000..10_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
         10_000..1_000_000 => format!("{} ms", us / 1_000),
         1_000_000..60_000_000 => format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
-        _ => format!("{} min {} s", us / 60_000_000, us % 60_000_000 / 1_000_000),
+        _ => dske_node::span(Duration::from_micros(us)),
     }
 }
 
@@ -189,5 +189,6 @@ mod tests {
         assert_eq!(micros(41_000), "41 ms");
         assert_eq!(micros(1_960_000), "1.9 s");
         assert_eq!(micros(200_000_000), "3 min 20 s");
+        assert_eq!(micros(140_400_000_000), "1 d 15 h", "as `status --check`, doctor and events say it");
     }
 }

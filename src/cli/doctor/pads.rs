@@ -5,15 +5,12 @@ use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
 use dske_node::{
     NodeError,
     config::Role,
-    status::{self, Status},
+    status::{self, PadForecast, Status},
 };
 use dske_storage::{Store, TableState, TableStatus};
 
 use super::{Patient, finding::Finding, network};
 use crate::cli::{control, units};
-
-/// Less than this of all active tables with a peer is left: the share at which a running node warns.
-const LOW_PERCENT: u64 = 10;
 
 /// From the running node, or from its store where it does not run.
 pub(super) fn store(patient: &Patient<'_>) -> Vec<Finding> {
@@ -103,9 +100,7 @@ fn tables(tables: &[TableStatus]) -> Vec<Finding> {
 fn forecasts(status: &Status) -> Vec<Finding> {
     let low = status.pads.iter().filter(|pad| pad.level != status::Level::Info);
     low.map(|pad| {
-        let until = pad.empty_in_s.map_or_else(String::new, |seconds| {
-            format!(", empty in {} h at the present rate", seconds / 3_600)
-        });
+        let until = pad.end().map_or_else(String::new, |end| format!(", {end}"));
         let text = format!(
             "{} as {} with {} has {} left{until}",
             pad.lane,
@@ -128,7 +123,9 @@ fn left(tables: &[TableStatus]) -> Vec<Finding> {
             pad.1 = pad.1.saturating_add(lane.bytes);
         }
     }
-    let low = pads.into_iter().filter(|(_, (left, bytes))| left.saturating_mul(100) < bytes * LOW_PERCENT);
+    let low = pads
+        .into_iter()
+        .filter(|(_, (left, bytes))| left.saturating_mul(100) < bytes * u64::from(PadForecast::WARN_PERCENT));
     low.map(|((peer, side, lane), (left, bytes))| {
         let text =
             format!("{lane} as {side} with {peer} has {} of {} left", units::size(left), units::size(bytes));

@@ -73,8 +73,16 @@ impl Pad<'_> {
             TableState::Quarantined { .. } => ("QUAR", Tone::Crit),
             TableState::Spent => ("SPENT", Tone::Dim),
             TableState::Retired => ("OUT", Tone::Dim),
-            TableState::Active if left < bytes / 20 || foreseen == Level::Crit => ("CRIT", Tone::Crit),
-            TableState::Active if left < bytes / 5 || foreseen == Level::Warn => ("WARN", Tone::Warn),
+            TableState::Active
+                if left < part(bytes, PadForecast::CRIT_PERCENT) || foreseen == Level::Crit =>
+            {
+                ("CRIT", Tone::Crit)
+            }
+            TableState::Active
+                if left < part(bytes, PadForecast::WARN_PERCENT) || foreseen == Level::Warn =>
+            {
+                ("WARN", Tone::Warn)
+            }
             TableState::Active if !self.table.open => ("APART", Tone::Warn),
             TableState::Active => ("OK", Tone::Good),
         }
@@ -136,6 +144,11 @@ impl Pad<'_> {
 
 fn use_tone(rate: u64) -> Tone {
     if rate == 0 { Tone::Dim } else { Tone::Plain }
+}
+
+/// So many percent of these bytes.
+fn part(bytes: u64, percent: u8) -> u64 {
+    bytes.saturating_mul(u64::from(percent)) / 100
 }
 
 fn seconds(seconds: u64) -> String {
