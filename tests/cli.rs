@@ -245,7 +245,9 @@ fn a_bad_module_or_key_makes_no_table() {
         |file: &str, key: &str| bad(&mut place.on("alice", &["pskm", "import", file, "--key-file", key]), 1);
     import("missing.pskm", "a.key");
     fs::write(place.path("b.key"), [7; 32]).expect("written");
-    import("a.pskm", "b.key");
+    assert!(import("a.pskm", "b.key").contains("0644"));
+    fs::set_permissions(place.path("b.key"), fs::Permissions::from_mode(0o600)).expect("set");
+    assert!(import("a.pskm", "b.key").contains("does not open"));
     let module = fs::read(place.path("a.pskm")).expect("read");
     fs::write(place.path("short.pskm"), &module[..module.len() / 2]).expect("written");
     import("short.pskm", "a.key");
@@ -412,6 +414,36 @@ fn completions_and_manual_pages_come_from_the_program() {
     let place = Place::new();
     good(&mut place.on("none", &["man", "pages"]));
     assert!(place.path("pages/dske-key-get.1").exists());
+}
+
+#[test]
+fn manual_pages_go_through_no_link_and_everybody_may_read_them() {
+    let place = Place::new();
+    let (victim, pages) = (place.path("victim"), place.path("pages"));
+    fs::write(&victim, "theirs").expect("written");
+    fs::create_dir(&pages).expect("made");
+    std::os::unix::fs::symlink(&victim, pages.join("dske-key-get.1")).expect("a link");
+    fs::hard_link(&victim, pages.join("dske.1")).expect("a second name");
+    for _ in 0..2 {
+        good(&mut place.on("none", &["man", "pages"]));
+    }
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "theirs");
+    for page in ["dske.1", "dske-key-get.1"] {
+        let about = fs::symlink_metadata(pages.join(page)).expect("there");
+        assert!(about.is_file(), "{page} is a file now");
+        assert_eq!(about.permissions().mode() & 0o777, 0o644, "{page}");
+    }
+}
+
+#[test]
+fn an_identity_that_others_can_read_is_not_used() {
+    let place = Place::new();
+    good(&mut place.on("alice", &["init", "--role", "client", "--name", "alice"]));
+    fs::set_permissions(place.path("alice/identity.key"), fs::Permissions::from_mode(0o644)).expect("set");
+    let error = run(&mut place.on("alice", &["enrol", "request"]));
+    assert!(!error.status.success());
+    let said: String = stderr(&error).split_whitespace().collect();
+    assert!(said.contains("mode0644") && said.contains("chmod"), "{said}");
 }
 
 #[test]

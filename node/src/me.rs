@@ -7,7 +7,7 @@ use std::{
 };
 
 use dske_protocol::ids::NodeId;
-use dske_storage::files;
+use dske_storage::{access, files};
 use libp2p::{PeerId, identity::Keypair};
 use zeroize::Zeroizing;
 
@@ -44,7 +44,10 @@ pub(crate) fn create(path: &Path) -> io::Result<Keypair> {
 /// Reads the identity file: the secret half of the node's key.
 pub(crate) fn secret(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
     let mut read = Zeroizing::new(Vec::with_capacity(SECRET_BYTES + 1));
-    fs::File::open(path)?.take(SECRET_BYTES as u64 + 1).read_to_end(&mut read)?;
+    let file = fs::File::open(path)?;
+    access::check_open(path, &file)
+        .map_err(|exposed| io::Error::new(io::ErrorKind::PermissionDenied, exposed))?;
+    file.take(SECRET_BYTES as u64 + 1).read_to_end(&mut read)?;
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     if read.len() != SECRET_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "an identity file has exactly 32 bytes"));

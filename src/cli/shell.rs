@@ -1,9 +1,10 @@
 //! `dske completions` and `dske man`: made from the command line's own description, so they never disagree.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
+use dske_storage::files;
 
 use crate::cli::{
     args::Cli,
@@ -41,8 +42,22 @@ pub(crate) fn man(args: &ManArgs, context: &Context) -> Result<()> {
         return context.out.text(&String::from_utf8_lossy(&text));
     };
     std::fs::create_dir_all(dir).map_err(|error| CliError::file("make", dir, error))?;
-    clap_mangen::generate_to(Cli::command(), dir)
-        .map_err(|error| CliError::file("write into", dir, error))?;
+    // As `clap_mangen` does it, but for how they are written: never through what stands at a page's name.
+    let mut whole = Cli::command().disable_help_subcommand(true);
+    whole.build();
+    write_pages(whole, dir)?;
     context.out.note(format_args!("{} manual pages in {}", context.out.good(), dir.display()));
     Ok(())
+}
+
+/// The pages of a command and of those below it.
+fn write_pages(command: Command, dir: &Path) -> Result<()> {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()).cloned() {
+        write_pages(below, dir)?;
+    }
+    let page = clap_mangen::Man::new(command);
+    let path = dir.join(page.get_filename());
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    files::write_public(&path, &text).map_err(|error| CliError::file("write", &path, error))
 }

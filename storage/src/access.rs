@@ -71,6 +71,15 @@ pub fn check(path: &Path, kind: Kind) -> Result<(), Exposed> {
     judge(path, &about, kind, rustix::process::geteuid().as_raw())
 }
 
+/// Looks at a secret file that is open: what is read from it afterwards is what was looked at.
+///
+/// # Errors
+/// As [`check`]; `path` only serves the message.
+pub fn check_open(path: &Path, file: &fs::File) -> Result<(), Exposed> {
+    let about = file.metadata().map_err(|error| unknown(path, &error))?;
+    judge(path, &about, Kind::Secret, rustix::process::geteuid().as_raw())
+}
+
 /// Looks at a file that is alone, and at the directories above it.
 ///
 /// # Errors

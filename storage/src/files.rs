@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,9 @@ use crate::disk_os::FILE_MODE;
 
 /// Random bytes in the name of a draft.
 const DRAFT_NAME_BYTES: usize = 8;
+
+/// Mode of what everybody may read.
+const PUBLIC_MODE: u32 = 0o644;
 
 /// Makes a file, readable and writable by its owner alone.
 ///
@@ -97,6 +100,20 @@ impl Draft {
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`], or what the system says. The draft is gone then.
     pub fn keep(self) -> io::Result<()> {
+        self.place()
+    }
+
+    /// The same, but where it fails the draft stays under its own name, for whoever has nothing but it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`], or what the system says.
+    pub fn keep_in_any_case(mut self) -> io::Result<()> {
+        let placed = self.place();
+        self.kept = placed.is_err();
+        placed
+    }
+
+    fn place(&self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::hard_link(&self.draft, &self.path).or_else(|error| match error.kind() {
             // The file system knows no links, as on a memory stick: then an empty file takes the name, if nothing has it.
@@ -145,12 +162,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     draft.replace()
 }
 
+/// The same for a file that everybody may read.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = Draft::new(path)?;
+    io::Write::write_all(&mut draft.file(), bytes)?;
+    draft.file().set_permissions(fs::Permissions::from_mode(PUBLIC_MODE))?;
+    draft.replace()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Write,
-        os::unix::fs::{PermissionsExt, symlink},
-    };
+    use std::{io::Write, os::unix::fs::symlink};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 

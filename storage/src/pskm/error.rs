@@ -8,7 +8,7 @@ use std::{
 use dske_protocol::ids::{NodeId, TableId};
 
 use super::entropy::EntropyError;
-use crate::error::StoreError;
+use crate::{access::Exposed, error::StoreError};
 
 /// A module that cannot be made, read, imported or acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,9 @@ pub enum ModuleError {
     /// A passphrase that is empty, or a key file that is not 32 bytes.
     #[error("unusable key: {0}")]
     BadKey(String),
+    /// A key file that others can get at.
+    #[error("the key file is no secret: {0}")]
+    Exposed(Exposed),
     /// A size that makes no sense.
     #[error("a module has at least {min} and at most {max} pad bytes in each direction, not {bytes}")]
     Size {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::ModuleError;
-use crate::files;
+use crate::{access, files};
 
 /// Bytes of a key file.
 pub(super) const KEY_BYTES: usize = 32;
@@ -58,10 +58,11 @@ impl ModuleKey {
     /// Reads a key file.
     ///
     /// # Errors
-    /// It cannot be read, or is not exactly 32 bytes.
+    /// It cannot be read, others can read or write it, or it is not exactly 32 bytes.
     pub fn from_key_file(path: &Path) -> Result<Self, ModuleError> {
         let fail = |error| ModuleError::io("read", path, &error);
         let file = std::fs::File::open(path).map_err(fail)?;
+        access::check_open(path, &file).map_err(ModuleError::Exposed)?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_BYTES + 1));
         file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
         let key: [u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| {

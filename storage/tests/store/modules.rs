@@ -1,6 +1,6 @@
 //! Modules: sealed, whole, for one client, imported once, acknowledged by phrase.
 
-use std::{cell::Cell, panic::AssertUnwindSafe};
+use std::{cell::Cell, os::unix::fs::PermissionsExt, panic::AssertUnwindSafe};
 
 use dske_protocol::ids::NodeId;
 use dske_storage::{
@@ -296,6 +296,28 @@ fn the_wrong_key_and_the_wrong_client_are_told() {
     assert!(ModuleKey::from_passphrase(Zeroizing::new("  ".to_owned())).is_err());
     assert!(ModuleKey::from_key_file(&path).is_err());
     assert!(ModuleKey::from_key_file(&world.path("module.key")).is_ok());
+}
+
+#[test]
+fn a_key_file_that_others_can_get_at_opens_nothing() {
+    let world = World::empty();
+    let path = world.path("other.key");
+    drop(ModuleKey::generate_file(&path).expect("a key"));
+    for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+        let told = ModuleKey::from_key_file(&path).expect_err("others can get at it").to_string();
+        assert!(told.contains(&format!("mode {mode:04o}")) && told.contains("chmod"), "{told}");
+    }
+    for mode in [0o600, 0o400] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+        assert!(ModuleKey::from_key_file(&path).is_ok(), "{mode:o}");
+    }
+    // What a link leads to counts, not the link.
+    let link = world.path("link.key");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    assert!(ModuleKey::from_key_file(&link).is_ok());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
+    assert!(ModuleKey::from_key_file(&link).is_err());
 }
 
 #[test]

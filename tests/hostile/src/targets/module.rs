@@ -30,7 +30,7 @@ pub(super) fn store() -> Store {
 fn key() -> ModuleKey {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("key");
-    fs::write(&path, [1; 32]).expect("a key file");
+    dske_storage::files::write(&path, &[1; 32]).expect("a key file");
     ModuleKey::from_key_file(&path).expect("a key file")
 }
 

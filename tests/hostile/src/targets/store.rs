@@ -39,7 +39,7 @@ fn sound() -> &'static Sound {
         let store = fuzzing::open(&dir(), Arc::new(disk.clone()), Arc::new(log.clone())).expect("it opens");
         let temp = tempfile::tempdir().expect("a directory");
         let (key_file, path) = (temp.path().join("key"), temp.path().join("module"));
-        std::fs::write(&key_file, [1; 32]).expect("a key file");
+        dske_storage::files::write(&key_file, &[1; 32]).expect("a key file");
         let key = ModuleKey::from_key_file(&key_file).expect("a key file");
         let lane_bytes = [8192, 8192];
         let manifest = fuzzing::manifest_seed(super::module::CLIENT, lane_bytes);
