@@ -5,10 +5,10 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use common::{Net, error, eventually};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Bytes used for a purpose in the lanes of one direction that a node has with its peers.
@@ -165,4 +165,23 @@ fn wrong_requests_are_told_apart() {
     assert_eq!(strict.status.code(), Some(4), "{}", error(&strict));
     let missing = net.try_fetch("bob", &"0".repeat(32), None).err().unwrap();
     assert!(error(&missing).contains("dske::key::unknown"), "{}", error(&missing));
+}
+
+#[test]
+fn a_key_file_has_its_name_once_it_is_whole_and_an_interrupted_request_leaves_nothing() {
+    let net = Net::up(2, 2, 2, "64KiB");
+    let place = net.dir().join("keys");
+    std::fs::create_dir(&place).unwrap();
+    let out = place.join("psk.key");
+    let files = || std::fs::read_dir(&place).unwrap().count();
+    for signal in [Signal::INT, Signal::TERM] {
+        let id = "0".repeat(32);
+        let mut fetch = net.at("bob", &["key", "fetch", &id, "--wait", "60s"]);
+        let mut fetch = fetch.arg("--out").arg(&out).stderr(Stdio::null()).spawn().unwrap();
+        eventually("there is room for the key", || files() == 1);
+        assert!(!out.exists(), "it is no key yet");
+        kill_process(Pid::from_child(&fetch), signal).unwrap();
+        assert_eq!(fetch.wait().unwrap().code(), Some(130));
+        assert_eq!(files(), 0, "nothing is left");
+    }
 }

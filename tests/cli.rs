@@ -123,6 +123,10 @@ fn wrong_usage_has_exit_status_2() {
         &["key", "get", "--bits", "256"],
         &["key", "get", "--with", "bob", "--reveal", "--out", "x"],
         &["key", "get", "--with", "bob", "--format", "hex"],
+        &["key", "get", "--with", "bob"],
+        &["key", "get", "--with", "bob", "--json"],
+        &["key", "next", "--with", "bob"],
+        &["key", "fetch", "00112233445566778899aabbccddeeff"],
         &["key", "fetch", "xyz"],
         &["pskm", "make", "--for", "alice", "--size", "64XiB", "-o", "a"],
         &["pskm", "make", "--for", "alice", "--up", "64MiB", "-o", "a"],
@@ -147,7 +151,7 @@ fn a_node_that_does_not_run_is_unreachable() {
         &["status"][..],
         &["top", "--once"],
         &["key", "get", "--with", "bob", "--out", "k.key"],
-        &["key", "fetch", "00112233445566778899aabbccddeeff"],
+        &["key", "fetch", "00112233445566778899aabbccddeeff", "--reveal"],
     ] {
         let error = bad(&mut place.on("alice", arguments), 3);
         assert!(error.contains("no node is running in") && error.contains("dske run"), "{error}");

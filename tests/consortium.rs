@@ -107,7 +107,7 @@ fn a_node_with_both_roles_runs_in_the_one_that_it_is_told() {
     eventually("alice uses it", || net.status("alice")["policy"]["usable"] == 2);
     let sent = net.get("alice", "carol", "256");
     assert_eq!(net.fetch("carol", &sent.id).bytes, sent.bytes);
-    let refused = net.at("bob", &["key", "get", "--with", "alice"]).output().unwrap();
+    let refused = net.at("bob", &["key", "get", "--with", "alice", "--reveal"]).output().unwrap();
     assert!(error(&refused).contains("dske::node::role"), "{}", error(&refused));
     bob.kill().unwrap();
     bob.wait().unwrap();

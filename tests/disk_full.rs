@@ -32,19 +32,24 @@ fn move_to_small_disk(net: &Net, node: &str) -> PathBuf {
     std::fs::create_dir(&store).unwrap();
     let used = Command::new("du").args(["-sk", "--apparent-size"]).arg(&aside).output().unwrap();
     let used: u64 = String::from_utf8_lossy(&used.stdout).split_whitespace().next().unwrap().parse().unwrap();
-    let options = format!("size={}k,mode=700", used + SPARE_KIB);
+    mount(&store, used + SPARE_KIB);
+    let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&store).output().unwrap();
+    assert!(copied.status.success(), "{}", error(&copied));
+    net.testnet(&["restart", node]);
+    store
+}
+
+/// Mounts a small file system.
+fn mount(place: &Path, kib: u64) {
+    let options = format!("size={kib}k,mode=700");
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", &options, "dske-small"])
-        .arg(&store)
+        .arg(place)
         .output()
         .unwrap();
     if !mounted.status.success() {
         namespace::cannot_mount("a tmpfs", &String::from_utf8_lossy(&mounted.stderr));
     }
-    let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&store).output().unwrap();
-    assert!(copied.status.success(), "{}", error(&copied));
-    net.testnet(&["restart", node]);
-    store
 }
 
 fn fill(store: &Path) {
@@ -70,6 +75,18 @@ fn a_node_on_a_full_disk_says_so_loses_nothing_and_goes_on_with_space() {
     let net = Net::up(3, 3, 2, "512KiB");
     // Carol holds a key before anything is full.
     let early = net.get("alice", "carol", "256");
+
+    // Where she wants it there is no room: that is found before the key is taken.
+    let place = net.dir().join("place");
+    std::fs::create_dir(&place).unwrap();
+    mount(&place, 64);
+    fill(&place);
+    let fetch = ["key", "fetch", &early.id, "--wait", "15s", "--out", "place/early.key"];
+    let refused = net.at("carol", &fetch).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let said_so: String = error(&refused).split_whitespace().collect();
+    assert!(said_so.contains("Nospaceleft") && said_so.contains("nokeywasaskedfor"), "{said_so}");
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "the filler alone is left");
 
     // The receiver has no place for its first key.
     let store = move_to_small_disk(&net, "bob");

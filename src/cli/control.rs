@@ -7,26 +7,54 @@ use dske_node::{
     control::{Client, Reply, Request},
 };
 use dske_storage::{ModuleRecord, Options, Store};
+use tokio::runtime::Runtime;
 
 use crate::cli::{
     context::Context,
     error::{CliError, Result, exit},
-    interrupt,
+    interrupt::{self, Interrupt},
     progress::Progress,
     settings::NodeFlags,
 };
 
 /// Asks a node that must be running.
 pub(crate) fn online(context: &Context, dir: &DataDir, request: Request, wait: Duration) -> Result<Reply> {
-    let runtime = interrupt::runtime()?;
-    runtime
-        .block_on(async {
-            let mut client = Client::connect(dir).await.map_err(|error| not_running(dir).because(error))?;
-            call(&mut client, request, &Progress::hidden(), wait).await
-        })
-        .inspect_err(|error| {
-            tracing::debug!(code = error.code(), quiet = context.out.quiet, "the node refused")
-        })
+    Caller::new()?.ask(context, dir, request, wait)
+}
+
+/// Asks a node that must be running, and gives up when the user asks to stop: also where that was before the question, as
+/// long as the caller was there. So what was prepared for an answer is cleaned up.
+pub(crate) struct Caller {
+    runtime: Runtime,
+    interrupt: Interrupt,
+}
+
+impl Caller {
+    /// From here on the user can ask to stop.
+    pub(crate) fn new() -> Result<Self> {
+        let runtime = interrupt::runtime()?;
+        let interrupt = Interrupt::listen(&runtime)?;
+        Ok(Self { runtime, interrupt })
+    }
+
+    /// Asks.
+    pub(crate) fn ask(
+        &self,
+        context: &Context,
+        dir: &DataDir,
+        request: Request,
+        wait: Duration,
+    ) -> Result<Reply> {
+        self.runtime
+            .block_on(self.interrupt.or(async {
+                let mut client =
+                    Client::connect(dir).await.map_err(|error| not_running(dir).because(error))?;
+                call(&mut client, request, &Progress::hidden(), wait).await
+            }))
+            .inspect_err(|error| {
+                tracing::debug!(code = error.code(), quiet = context.out.quiet, "the node refused")
+            })
+    }
 }
 
 /// Asks a node, running or not. Only for requests that [`admin::execute`] knows.

@@ -6,11 +6,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use dske_node::control::{KeyDelivery, KeyGet, Reply, Request};
-use dske_protocol::{ids::KeyId, naming::NodeRef};
+use dske_protocol::{ids::KeyId, naming::NodeRef, params::KEY_BYTES_MAX};
 
 use crate::cli::{
     context::Context,
-    control,
+    control::{self, Caller},
     error::{CliError, Result, exit},
     key_list,
     key_next::{self, NextArgs},
@@ -73,7 +73,7 @@ pub(crate) struct FetchArgs {
     place: Place,
 }
 
-/// Where the key goes.
+/// Where the key goes. One of the three must be said.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where the key goes")]
 pub(crate) struct Place {
@@ -92,8 +92,21 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Opens the place, before a key is asked for.
-    pub(crate) fn open(&self) -> Result<Placed> {
+    /// Refuses, before anything is asked, what gives the key no place: nobody keeps a copy of it here.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.out.is_some() || self.reveal || self.raw {
+            return Ok(());
+        }
+        if self.format.is_some() {
+            return Err(CliError::usage("--format needs --out or --reveal"));
+        }
+        Err(CliError::usage("there is no place for the key")
+            .help("say --out FILE, --reveal or --raw: the node gives the key to this command once and keeps no copy"))
+    }
+
+    /// Makes the place ready for a key of so many bytes, before it is asked for.
+    pub(crate) fn open(&self, key_bytes: u64) -> Result<Placed> {
+        self.check()?;
         if self.raw {
             if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
                 return Err(CliError::usage("--raw does not write to a terminal")
@@ -102,19 +115,14 @@ impl Place {
             return Ok(Placed::Print(Encoding::Raw));
         }
         if let Some(path) = &self.out {
-            return Ok(Placed::File(
-                KeyFile::create(path)?,
-                self.format.unwrap_or(Encoding::Raw),
-                path.clone(),
-            ));
+            let file = KeyFile::create(path, key_bytes, self.format.unwrap_or(Encoding::Raw))?;
+            return Ok(Placed::File(file, path.clone()));
         }
-        match (self.reveal, self.format) {
-            (true, Some(Encoding::Raw)) => {
+        match self.format {
+            Some(Encoding::Raw) => {
                 Err(CliError::usage("--reveal prints text").help("use --raw for the bytes"))
             }
-            (true, format) => Ok(Placed::Print(format.unwrap_or(Encoding::Base64))),
-            (false, Some(_)) => Err(CliError::usage("--format needs --out or --reveal")),
-            (false, None) => Ok(Placed::Nowhere),
+            format => Ok(Placed::Print(format.unwrap_or(Encoding::Base64))),
         }
     }
 }
@@ -130,9 +138,11 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<()> {
 }
 
 fn get(args: &GetArgs, context: &Context) -> Result<()> {
+    args.place.check()?;
     let dir = context.dir()?;
     let hubs = roster(args, context)?;
-    let place = args.place.open()?;
+    let caller = Caller::new()?;
+    let place = args.place.open(args.bits / 8)?;
     let request = Request::KeyGet(KeyGet {
         with: args.with.clone(),
         bits: args.bits,
@@ -143,21 +153,24 @@ fn get(args: &GetArgs, context: &Context) -> Result<()> {
     });
     // The node keeps the time; this margin is for its answer to come back.
     let wait = context.globals.timeout.saturating_add(Duration::from_secs(5));
-    let key = delivery(control::online(context, &dir, request, wait)?)?;
+    let key = delivery(caller.ask(context, &dir, request, wait)?)?;
     key_report::deliver(key, Some(&args.with), place, context)
 }
 
 fn fetch(args: &FetchArgs, context: &Context) -> Result<()> {
+    args.place.check()?;
     let dir = context.dir()?;
-    let id = match args.id.parse::<KeyId>() {
-        Ok(id) => id,
-        Err(_) => key_list::find(&args.id, context)?,
+    let caller = Caller::new()?;
+    let (id, key_bytes) = match args.id.parse::<KeyId>() {
+        Ok(id) if args.place.out.is_some() => (id, key_list::length(&id, &caller, context)?),
+        Ok(id) => (id, None),
+        Err(_) => key_list::find(&args.id, context).map(|(id, key_bytes)| (id, Some(key_bytes)))?,
     };
-    let place = args.place.open()?;
+    // It may be on its way yet: then room for the longest that there can be.
+    let place = args.place.open(key_bytes.unwrap_or(KEY_BYTES_MAX))?;
     let wait = args.wait.unwrap_or_default();
     let request = Request::KeyFetch { id, wait_ms: units::millis(wait) };
-    let key =
-        delivery(control::online(context, &dir, request, wait.saturating_add(context.globals.timeout))?)?;
+    let key = delivery(caller.ask(context, &dir, request, wait.saturating_add(context.globals.timeout))?)?;
     key_report::deliver(key, None, place, context)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::{
     context::Context,
-    control,
+    control::{self, Caller},
     error::{CliError, Result, exit},
     output::printable,
     progress::Progress,
@@ -39,8 +39,8 @@ pub(crate) fn run(limit: u32, context: &Context) -> Result<()> {
     context.out.line(table(&blocks, &names(context)).trim_fmt())
 }
 
-/// The one key to be taken whose id begins with these digits.
-pub(crate) fn find(digits: &str, context: &Context) -> Result<KeyId> {
+/// The one key to be taken whose id begins with these digits, and its length in bytes.
+pub(crate) fn find(digits: &str, context: &Context) -> Result<(KeyId, u64)> {
     let digits = digits.to_ascii_lowercase();
     if digits.len() < PREFIX_DIGITS_MIN || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         let message = format!("'{}' is no key id", printable(&digits));
@@ -50,13 +50,25 @@ pub(crate) fn find(digits: &str, context: &Context) -> Result<KeyId> {
     choose(&digits, &blocks(FIND_LIMIT, context)?)
 }
 
-fn choose(digits: &str, blocks: &[BlockRecord]) -> Result<KeyId> {
+/// The length of a key in bytes, if it is one of the newest that are there.
+pub(crate) fn length(id: &KeyId, caller: &Caller, context: &Context) -> Result<Option<u64>> {
+    let request = Request::KeyList { limit: FIND_LIMIT };
+    match caller.ask(context, &context.dir()?, request, context.globals.timeout)? {
+        Reply::Keys(blocks) => {
+            let block = blocks.iter().find(|block| block.block == id.block);
+            Ok(block.map(|block| u64::from(block.key_bytes)))
+        }
+        _ => Err(CliError::strange_reply()),
+    }
+}
+
+fn choose(digits: &str, blocks: &[BlockRecord]) -> Result<(KeyId, u64)> {
     let fits = |block: &&BlockRecord| {
         block.state == BlockState::Ready && block.block.to_string().starts_with(digits)
     };
     let mut found = blocks.iter().filter(fits);
     match (found.next(), found.next()) {
-        (Some(block), None) => Ok(KeyId { block: block.block, index: 0 }),
+        (Some(block), None) => Ok((KeyId { block: block.block, index: 0 }, u64::from(block.key_bytes))),
         (Some(_), Some(_)) => {
             Err(CliError::usage(format!("several keys begin with {digits}")).help("give more digits"))
         }
@@ -148,7 +160,7 @@ mod tests {
     fn a_prefix_finds_the_one_key_that_is_ready() {
         let blocks =
             [block(0xa0, BlockState::Ready), block(0xa1, BlockState::Ready), block(0xb0, BlockState::Taken)];
-        assert!(choose("a000", &blocks).is_ok_and(|id| id.block == blocks[0].block));
+        assert!(choose("a000", &blocks).is_ok_and(|(id, _)| id.block == blocks[0].block));
         assert!(choose("a", &blocks).is_err_and(|error| error.to_string().contains("several")));
         assert!(choose("b000", &blocks).is_err_and(|error| error.exit() == 1));
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::{
     context::Context,
-    control,
+    control::Caller,
     error::{CliError, Result},
     key::Place,
     key_out,
@@ -39,11 +39,13 @@ struct Report {
 
 /// Runs `dske key next`.
 pub(crate) fn run(args: &NextArgs, context: &Context) -> Result<()> {
-    let place = args.place.open()?;
+    args.place.check()?;
+    let caller = Caller::new()?;
+    let place = args.place.open(args.which.bits / 8)?;
     let spec = args.which.spec(0, 1);
     let request = Request::StreamNext { spec, count: 1, wait_ms: units::millis(context.globals.timeout) };
     let wait = context.globals.timeout.saturating_add(Duration::from_secs(5));
-    match control::online(context, &context.dir()?, request, wait)? {
+    match caller.ask(context, &context.dir()?, request, wait)? {
         Reply::Batch(batch) => {
             let key = batch.into_single().ok_or_else(CliError::strange_reply)?;
             deliver(&key, &args.which.with, place, context)
@@ -65,8 +67,8 @@ fn deliver(key: &KeyRun, with: &[NodeRef], place: Placed, context: &Context) -> 
         report.confirmed.join(", ")
     );
     match place {
-        Placed::File(file, encoding, path) => {
-            file.fill(key.keys.expose(), encoding)?;
+        Placed::File(file, path) => {
+            file.fill(key.keys.expose())?;
             report.file = Some(path.display().to_string());
         }
         Placed::Print(encoding) if !out.json => {
@@ -74,9 +76,6 @@ fn deliver(key: &KeyRun, with: &[NodeRef], place: Placed, context: &Context) -> 
             return key_out::print(key.keys.expose(), encoding);
         }
         Placed::Print(_) => return print_with_key(&report, key.keys.expose()),
-        Placed::Nowhere => {
-            out.note("the key was taken and erased: give --out FILE or --reveal next time");
-        }
     }
     if out.json {
         return out.document(&report);

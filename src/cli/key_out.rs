@@ -4,16 +4,20 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Seek, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
-use dske_storage::files;
+use dske_protocol::params::KEY_BYTES_MAX;
+use dske_storage::files::Draft;
 use zeroize::Zeroizing;
 
 use crate::cli::error::{CliError, Result, exit};
+
+/// What became of a key that could not be put anywhere.
+const LOST: &str = "the node gives a key once and keeps no copy: it was taken, and is lost at this end; the other ends may hold it, so agree another with them";
 
 /// Form in which a key is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,6 +31,15 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
+    /// Length of what [`Self::encode`] makes of a key.
+    fn encoded_bytes(self, key_bytes: u64) -> u64 {
+        match self {
+            Self::Raw => key_bytes,
+            Self::Hex => key_bytes.saturating_mul(2).saturating_add(1),
+            Self::Base64 => key_bytes.div_ceil(3).saturating_mul(4).saturating_add(1),
+        }
+    }
+
     fn encode(self, key: &[u8]) -> Zeroizing<Vec<u8>> {
         let mut text = match self {
             Self::Raw => return Zeroizing::new(key.to_vec()),
@@ -38,49 +51,56 @@ impl Encoding {
     }
 }
 
-/// A file that is there before the key is asked for, so that no key is lost for want of a place. Removed
-/// again unless it was filled.
+/// Room for a key, made before the key is asked for, so that none is lost for want of a place: a file of zeros beside the
+/// place, under another name, which takes the place's name once it is whole. Removed again unless it was filled.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
     path: PathBuf,
-    file: File,
-    filled: bool,
+    draft: Draft,
+    encoding: Encoding,
 }
 
 impl KeyFile {
-    /// Makes the file, readable and writable by its owner alone. Never replaces one.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = files::create_new(path).map_err(|error| {
+    /// Makes room for a key of so many bytes, readable and writable by its owner alone. Never replaces a file.
+    pub(crate) fn create(path: &Path, key_bytes: u64, encoding: Encoding) -> Result<Self> {
+        let failed = |error: io::Error| {
             let is_there = error.kind() == io::ErrorKind::AlreadyExists;
-            let report = CliError::file("make key file", path, error);
-            if is_there {
-                report.help("a key file is never overwritten: choose another name")
+            let help = if is_there {
+                "a key file is never overwritten: choose another name"
             } else {
-                report
-            }
-        })?;
-        Ok(Self { path: path.to_owned(), file, filled: false })
-    }
-
-    /// Writes the key and syncs it.
-    pub(crate) fn fill(mut self, key: &[u8], encoding: Encoding) -> Result<()> {
-        let written = self.file.write_all(&encoding.encode(key)).and_then(|()| self.file.sync_all());
-        // A file that was not written whole is removed: nobody must take it for a key.
-        written.map_err(|error| {
-            CliError::file("write key file", &self.path, error)
-                .help("the key is delivered once and is lost now; agree another")
-        })?;
-        self.filled = true;
-        Ok(())
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        if !self.filled {
-            // Nothing better can be done here than to leave an empty file.
-            let _ = std::fs::remove_file(&self.path);
+                "no key was asked for yet: put this right, or choose another place"
+            };
+            CliError::file("make key file", path, error).help(help)
+        };
+        if path.symlink_metadata().is_ok() {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
+        let draft = Draft::new(path).map_err(failed)?;
+        let room = encoding.encoded_bytes(key_bytes.min(KEY_BYTES_MAX));
+        // Written and synced: some file systems find out only then that they are full.
+        let reserved = io::copy(&mut io::repeat(0).take(room), &mut draft.file())
+            .and_then(|_| draft.file().sync_all())
+            .and_then(|()| draft.file().rewind());
+        reserved.map_err(failed)?;
+        Ok(Self { path: path.to_owned(), draft, encoding })
+    }
+
+    /// Writes the key, syncs it and gives the file its name.
+    pub(crate) fn fill(self, key: &[u8]) -> Result<()> {
+        let text = self.encoding.encode(key);
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let mut file = self.draft.file();
+        let written =
+            file.write_all(&text).and_then(|()| file.set_len(length)).and_then(|()| file.sync_all());
+        // A file that was not written whole is removed: nobody must take it for a key.
+        written.map_err(|error| CliError::file("write key file", &self.path, error).help(LOST))?;
+        let lies_in = self.draft.draft().to_owned();
+        self.draft.keep_in_any_case().map_err(|error| {
+            CliError::file("make key file", &self.path, error).help(format!(
+                "the key was taken and lies whole in {}: give that file a name of your choice",
+                lies_in.display()
+            ))
+        })
     }
 }
 
@@ -94,7 +114,9 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     io::stdout().flush()?;
     let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     stdout.write_all(bytes).map_err(|error| {
-        CliError::new("dske::output", exit::OTHER, "cannot write the key to standard output").because(error)
+        CliError::new("dske::output", exit::OTHER, "cannot write the key to standard output")
+            .because(error)
+            .help(LOST)
     })
 }
 
@@ -172,12 +194,54 @@ mod tests {
     fn a_key_file_is_private_and_never_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("psk.key");
-        drop(KeyFile::create(&path).expect("made"));
-        assert!(!path.exists(), "an unfilled file is removed");
-        KeyFile::create(&path).and_then(|file| file.fill(&[7; 32], Encoding::Raw)).expect("filled");
+        let count = || std::fs::read_dir(dir.path()).expect("listed").count();
+        let file = KeyFile::create(&path, 32, Encoding::Raw).expect("made");
+        assert!(!path.exists(), "nobody takes for a key what is none yet");
+        drop(file);
+        assert_eq!(count(), 0, "an unfilled file is removed");
+        let file = KeyFile::create(&path, 32, Encoding::Raw).expect("made");
+        file.fill(&[7; 32]).expect("filled");
         assert_eq!(std::fs::read(&path).expect("read"), [7; 32]);
         assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
-        assert!(KeyFile::create(&path).is_err());
+        assert!(KeyFile::create(&path, 32, Encoding::Raw).is_err());
         assert!(path.exists());
+        assert_eq!(count(), 1);
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), dir.path().join("link")).expect("a link");
+        assert!(KeyFile::create(&dir.path().join("link"), 32, Encoding::Raw).is_err());
+    }
+
+    #[test]
+    fn room_is_made_for_the_whole_key_and_nothing_else_stays_in_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for encoding in [Encoding::Raw, Encoding::Hex, Encoding::Base64] {
+            for (expected, length) in [(31, 31), (1 << 20, 32), (8, 32), (u64::MAX, 1)] {
+                let path = dir.path().join("key");
+                let file = KeyFile::create(&path, expected, encoding).expect("made");
+                let room = file.draft.file().metadata().expect("stat").len();
+                let key = vec![7; length];
+                let text = encoding.encode(&key);
+                if expected == 31 {
+                    assert_eq!(room, u64::try_from(text.len()).expect("short"));
+                }
+                file.fill(&key).expect("filled");
+                assert_eq!(std::fs::read(&path).expect("read"), *text);
+                std::fs::remove_file(&path).expect("removed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_whose_place_was_taken_meanwhile_is_not_lost() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("psk.key");
+        let file = KeyFile::create(&path, 32, Encoding::Raw).expect("made");
+        std::fs::write(&path, b"theirs").expect("written");
+        let told = file.fill(&[7; 32]).expect_err("the place is taken").render(false, 1000);
+        assert_eq!(std::fs::read(&path).expect("read"), b"theirs");
+        let others = std::fs::read_dir(dir.path()).expect("listed").flatten().map(|entry| entry.path());
+        let kept: Vec<_> = others.filter(|other| *other != path).collect();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(std::fs::read(&kept[0]).expect("read"), [7; 32]);
+        assert!(told.contains(&kept[0].display().to_string()), "{told}");
     }
 }

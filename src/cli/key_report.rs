@@ -19,11 +19,9 @@ use crate::cli::{
 #[derive(Debug)]
 pub(crate) enum Placed {
     /// Into a file.
-    File(KeyFile, Encoding, PathBuf),
+    File(KeyFile, PathBuf),
     /// To standard output.
     Print(Encoding),
-    /// It is dropped, and erased.
-    Nowhere,
 }
 
 /// Puts the key in its place and reports. `asked` are the receivers of a key that this side sent.
@@ -37,8 +35,8 @@ pub(crate) fn deliver(
     let mut report = Report::new(&key, asked);
     let summary = report.line(out);
     match place {
-        Placed::File(file, encoding, path) => {
-            file.fill(key.key.expose(), encoding)?;
+        Placed::File(file, path) => {
+            file.fill(key.key.expose())?;
             report.file = Some(path.display().to_string());
         }
         Placed::Print(encoding) if !out.json => {
@@ -46,10 +44,6 @@ pub(crate) fn deliver(
             return key_out::print(key.key.expose(), encoding);
         }
         Placed::Print(_) => return print_with_key(&report, key.key.expose()),
-        Placed::Nowhere if asked.is_none() => {
-            out.note("the key was taken and erased: give --out FILE or --reveal next time");
-        }
-        Placed::Nowhere => {}
     }
     if out.json {
         return out.document(&report);

@@ -180,7 +180,8 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
         .filter_map(|node| Some(format!("http://127.0.0.1:{}/metrics ({})", node.metrics?, node.name)));
     metrics.try_for_each(|place| context.out.line(format_args!("  metrics {place}")))?;
     if let [.., one, other] = net.with_role(dske_node::config::Role::Client).collect::<Vec<_>>().as_slice() {
-        let try_it = format!("dske key get --testnet {} --as {} --with {}", net.name, one.name, other.name);
+        let try_it =
+            format!("dske key get --testnet {} --as {} --with {} --reveal", net.name, one.name, other.name);
         context.out.note(format_args!("  try: {try_it}"));
     }
     Ok(())

@@ -102,7 +102,7 @@ async fn key(
     out: Option<&str>,
 ) -> Result<String> {
     // There is a place for it before it is asked for.
-    let file = out.map(|path| KeyFile::create(Path::new(path))).transpose()?;
+    let file = out.map(|path| KeyFile::create(Path::new(path), bits / 8, Encoding::Raw)).transpose()?;
     let get = KeyGet {
         with: with.iter().cloned().map(NodeRef::Name).collect(),
         bits,
@@ -117,7 +117,7 @@ async fn key(
         _ => return Err(CliError::strange_reply()),
     };
     if let Some(file) = file {
-        file.fill(delivery.key.expose(), Encoding::Raw)?;
+        file.fill(delivery.key.expose())?;
     }
     Ok(told(&delivery, out))
 }
