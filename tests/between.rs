@@ -119,7 +119,9 @@ impl Liar {
                 };
                 bytes[PLACES_OF_HUB..].copy_from_slice(&places.to_le_bytes());
             }
-            (MARK, _, false) | (MARK_BACK, _, true) if self.marks.fetch_add(1, Ordering::SeqCst) % 11 == 3 => {
+            (MARK, _, false) | (MARK_BACK, _, true)
+                if self.marks.fetch_add(1, Ordering::SeqCst) % 11 == 3 =>
+            {
                 self.told.fetch_add(1, Ordering::SeqCst);
                 return Fate::Dropped;
             }
