@@ -268,8 +268,8 @@ impl HubActor {
                 let active = ours.filter(|table| usable(&table.state));
                 self.send(Command::AnswerHello { id, active: active.map(|table| table.table).collect() });
             }
-            HubEvent::SyncHello { id, from, hello } => {
-                self.sync.handle(SyncInput::Hello { id, from, hello });
+            HubEvent::SyncHello { id, from, over, hello } => {
+                self.sync.handle(SyncInput::Hello { id, from, over, hello });
             }
             HubEvent::Mark { id, from, message: Blob(bytes) } => {
                 self.sync.handle(SyncInput::Mark { id, from, bytes });

@@ -39,8 +39,16 @@ pub use keys::{key_place, keys_from};
 pub use pace::Pace;
 pub use restores::{Restores, Said};
 
-/// A table is greeted at most this often: a hello costs a hub little, but not nothing.
+/// A table is greeted at most this often over one connection: a hello costs a hub little, but not nothing.
 pub const HELLO_PAUSE: Duration = Duration::from_millis(50);
+
+/// Comparisons of one table that have begun at a hub, each over a connection of its own, and wait for a mark. More than a
+/// peer has connections: whoever has stolen its transport key says hello beside it, and not in its place.
+pub const GREETINGS_MAX: usize = 16;
+
+/// A connection with a peer, as the node numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Connection(pub u64);
 
 /// Marks of peers in work at once; each holds one short message.
 pub const MARKS_MAX: usize = 256;
@@ -144,6 +152,8 @@ pub enum SyncInput {
         id: RequestId,
         /// The peer on whose connection it came.
         from: NodeId,
+        /// That connection.
+        over: Connection,
         /// What it said.
         hello: SyncHello,
     },

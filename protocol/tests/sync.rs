@@ -18,8 +18,8 @@ use dske_protocol::{
     params::Time,
     refusal::Refusal,
     sync::{
-        ClientEnd, Found, HELLO_PAUSE, HelloBack, HubEnd, SyncDesk, SyncEffect, SyncHello, SyncInput,
-        SyncSide, key_place, keys_from,
+        ClientEnd, Connection, Found, GREETINGS_MAX, HELLO_PAUSE, HelloBack, HubEnd, SyncDesk, SyncEffect,
+        SyncHello, SyncInput, SyncSide, key_place, keys_from,
     },
 };
 use proptest::prelude::*;
@@ -30,6 +30,11 @@ const CHUNK: u64 = 1024;
 const TABLE: TableId = TableId::new([7; 16]);
 const CLIENT: NodeId = NodeId::new([1; 32]);
 const HUB: NodeId = NodeId::new([2; 32]);
+/// The client's connection.
+const OVER: Connection = Connection(1);
+/// What is said over it, and what a thief of the client's transport key says over others.
+const OWN: RequestId = RequestId(0);
+const THIEF: RequestId = RequestId(1 << 32);
 
 /// What one end has on its disk.
 #[derive(Debug, Clone)]
@@ -139,6 +144,7 @@ impl<S: SyncSide> End<S> {
                     }
                 }
                 SyncEffect::Hello { hello, .. } => wire.push(Wire::Hello(hello)),
+                SyncEffect::AnswerHello { id: THIEF, .. } => {}
                 SyncEffect::AnswerHello { result, .. } => wire.push(Wire::HelloAnswer(result)),
                 SyncEffect::Mark { bytes, .. } => wire.push(Wire::Mark(bytes)),
                 SyncEffect::AnswerMark { result, .. } => wire.push(Wire::MarkAnswer(result.ok())),
@@ -247,6 +253,8 @@ struct Pair {
     marks: Vec<Vec<u8>>,
     /// May lose what passes.
     lose: Box<dyn FnMut(&Wire) -> bool>,
+    /// Over which connections a thief of the client's transport key says hello before and after each of its hellos.
+    thief: Vec<Connection>,
     /// May change what is not under a tag: a hello, its answer.
     alter: Box<dyn FnMut(&mut Wire)>,
 }
@@ -273,6 +281,7 @@ impl Pair {
             seeds: 3,
             marks: Vec::new(),
             lose: Box::new(|_| false),
+            thief: Vec::new(),
             alter: Box::new(|_| ()),
         }
     }
@@ -292,7 +301,7 @@ impl Pair {
     /// Carries everything until both ends are silent.
     fn settle(&mut self) {
         let now = self.now;
-        let id = RequestId(0);
+        let id = OWN;
         loop {
             let up: VecDeque<Wire> = self.client.run(now).into();
             let down: VecDeque<Wire> = self.hub.run(now).into();
@@ -308,7 +317,17 @@ impl Pair {
                     Wire::Hello(_) if lost => {
                         client.input(now, SyncInput::HelloAnswer { peer: HUB, table: TABLE, answer: None });
                     }
-                    Wire::Hello(hello) => hub.input(now, SyncInput::Hello { id, from: CLIENT, hello }),
+                    Wire::Hello(hello) => {
+                        let steal = |hub: &mut End<HubEnd>| {
+                            for &over in &self.thief {
+                                let hello = SyncHello { table: TABLE, nonce: Nonce::random(&mut hub.rng) };
+                                hub.input(now, SyncInput::Hello { id: THIEF, from: CLIENT, over, hello });
+                            }
+                        };
+                        steal(hub);
+                        hub.input(now, SyncInput::Hello { id, from: CLIENT, over: OVER, hello });
+                        steal(hub);
+                    }
                     Wire::Mark(_) if lost => {
                         client.input(now, SyncInput::MarkAnswer { peer: HUB, table: TABLE, bytes: None });
                     }
@@ -561,12 +580,24 @@ fn a_hello_that_comes_again_does_not_end_what_stands() {
     let nonce = Nonce::random(&mut StdRng::seed_from_u64(9));
     let hello = SyncHello { table: TABLE, nonce };
     let now = pair.now + HELLO_PAUSE;
-    pair.hub.input(now, SyncInput::Hello { id: RequestId(1), from: CLIENT, hello });
+    pair.hub.input(now, SyncInput::Hello { id: RequestId(1), from: CLIENT, over: OVER, hello });
     assert!(matches!(pair.hub.run(now).as_slice(), [Wire::HelloAnswer(Ok(_))]));
     send(&mut pair.hub, pair.now, 5, 96);
     pair.settle();
     assert_eq!(pair.hub.passed, [Ticket(5)]);
     assert!(pair.hub.dropped.is_empty());
+}
+
+#[test]
+fn hellos_over_other_connections_stop_no_comparison() {
+    let mut pair = Pair::new();
+    pair.thief = (2..=u64::try_from(GREETINGS_MAX).unwrap()).map(Connection).collect();
+    for _ in 0..3 {
+        pair.connect();
+        assert!(pair.hub.open && pair.client.open);
+        pair.disconnect();
+    }
+    assert_eq!(pair.client.lapsed, 0);
 }
 
 #[test]
@@ -645,7 +676,7 @@ fn a_hello_costs_a_hub_nothing_and_is_answered_seldom() {
     let mut answered = 0;
     for step in 0..100u32 {
         let now = pair.now + HELLO_PAUSE + Duration::from_millis(u64::from(step));
-        pair.hub.input(now, SyncInput::Hello { id: RequestId(1), from: CLIENT, hello });
+        pair.hub.input(now, SyncInput::Hello { id: RequestId(1), from: CLIENT, over: OVER, hello });
         for wire in pair.hub.run(now) {
             answered += usize::from(matches!(wire, Wire::HelloAnswer(Ok(_))));
         }

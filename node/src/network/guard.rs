@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dske_protocol::sync::Connection;
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -54,6 +55,8 @@ pub(super) struct Guard {
     open: BTreeMap<ConnectionId, Open>,
     /// The connections of each peer, the oldest first.
     of_peer: BTreeMap<PeerId, Vec<ConnectionId>>,
+    /// Connections that opened so far.
+    opened: u64,
     /// Proofs so far.
     proofs: u64,
     /// Where peers have proved connections, and when they last did.
@@ -70,6 +73,8 @@ pub(super) struct Guard {
 }
 
 struct Open {
+    /// It was the so-manieth that opened.
+    number: u64,
     peer: PeerId,
     place: Place,
     gate: Arc<Gate>,
@@ -143,6 +148,7 @@ impl Guard {
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
             of_peer: BTreeMap::new(),
+            opened: 0,
             proofs: 0,
             proved_at: BTreeMap::new(),
             lost: BTreeSet::new(),
@@ -169,6 +175,11 @@ impl Guard {
 
     pub(super) fn is_known(&self, peer: &PeerId) -> bool {
         self.known.contains(peer)
+    }
+
+    /// The number of a connection; one that is gone has 0.
+    pub(super) fn number(&self, connection: ConnectionId) -> Connection {
+        Connection(self.open.get(&connection).map_or(0, |open| open.number))
     }
 
     /// The connection over which a peer is spoken to: the one that was proved last, else one that we called, else the newest.
@@ -469,7 +480,9 @@ impl Guard {
         *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&gate));
         let beside_proved = incoming && self.of(&peer).any(|(_, open)| open.is_proved());
         let ends = beside_proved.then(|| now + BESIDE_PROVED);
-        self.open.insert(connection, Open { peer, place, gate, incoming, proved: 0, ends });
+        self.opened += 1;
+        let number = self.opened;
+        self.open.insert(connection, Open { number, peer, place, gate, incoming, proved: 0, ends });
         self.of_peer.entry(peer).or_default().push(connection);
         Ok(dummy::ConnectionHandler)
     }

@@ -23,7 +23,7 @@ use dske_protocol::{
     ids::{BlockId, NodeId, TableId},
     message::Notice,
     refusal::Refusal,
-    sync::{HelloBack, SyncHello},
+    sync::{Connection, HelloBack, SyncHello},
 };
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -98,7 +98,7 @@ pub(crate) enum HubEvent {
     /// Somebody asks for its active tables.
     Hello { id: RequestId, from: NodeId },
     /// A client wants to compare the marks of a table.
-    SyncHello { id: RequestId, from: NodeId, hello: SyncHello },
+    SyncHello { id: RequestId, from: NodeId, over: Connection, hello: SyncHello },
     /// A client's mark came in.
     Mark { id: RequestId, from: NodeId, message: Blob },
     /// A client answered a mark of ours; `None`: it could not be reached, or refused.

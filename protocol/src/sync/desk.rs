@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use rand_core::CryptoRng;
 
 use super::{
-    Found, HELLO_PAUSE, HelloBack, MARKS_MAX, SyncCounters, SyncEffect, SyncHello, SyncInput, SyncSide,
-    keys_from,
+    Connection, Found, GREETINGS_MAX, HELLO_PAUSE, HelloBack, MARKS_MAX, SyncCounters, SyncEffect, SyncHello,
+    SyncInput, SyncSide, keys_from,
 };
 use crate::{
     effect::{LaneMarks, MintRefusal, Minted, PadEffect, PadOutcome, Record, SyncRecord, Ticket, Usage},
@@ -28,10 +28,9 @@ use crate::{
 #[derive(Debug)]
 pub struct SyncDesk<S: SyncSide> {
     sessions: BTreeMap<TableId, Session>,
-    /// Hub: comparisons that a hello has begun. Only a right tag puts one in the place of what stands, because
-    /// anybody may say hello, or say again what was said before.
-    greetings: BTreeMap<TableId, Session>,
-    greeted: BTreeMap<TableId, Time>,
+    /// Hub: comparisons that a hello has begun, one over each connection. Only a right tag puts one in the place of what
+    /// stands, because anybody may say hello, or say again what was said before.
+    greetings: BTreeMap<TableId, BTreeMap<Connection, Greeting>>,
     jobs: BTreeMap<Ticket, Job<S>>,
     effects: VecDeque<SyncEffect>,
     next_ticket: u64,
@@ -67,6 +66,13 @@ struct Session {
     /// Hub: no mark of its own accord before this, and how long the next pause will be at least.
     quiet_until: Time,
     quiet_for: Time,
+}
+
+/// A comparison that a hello has begun.
+#[derive(Debug)]
+struct Greeting {
+    at: Time,
+    session: Session,
 }
 
 /// A message that waits for the lease to cover it.
@@ -105,7 +111,7 @@ struct Verdict {
 #[derive(Debug)]
 enum Job<S: SyncSide> {
     Greet { peer: NodeId, table: TableId },
-    AnswerHello { id: RequestId, from: NodeId, hello: SyncHello, nonce: Nonce },
+    AnswerHello { id: RequestId, from: NodeId, over: Connection, hello: SyncHello, nonce: Nonce },
     Compose { table: TableId, nonces: [Nonce; 2], purpose: Purpose, at: u64 },
     Seal { table: TableId, nonces: [Nonce; 2], purpose: Purpose, marks: LaneMarks },
     Hold { origin: Origin, message: Unverified<S::Peer> },
@@ -122,7 +128,6 @@ impl<S: SyncSide> SyncDesk<S> {
         Self {
             sessions: BTreeMap::new(),
             greetings: BTreeMap::new(),
-            greeted: BTreeMap::new(),
             jobs: BTreeMap::new(),
             effects: VecDeque::new(),
             next_ticket: 0,
@@ -156,7 +161,7 @@ impl<S: SyncSide> SyncDesk<S> {
         match input {
             SyncInput::Begin { peer, table } => self.begin_session(peer, table, rng),
             SyncInput::HelloAnswer { peer, table, answer } => self.hello_answered(peer, table, answer),
-            SyncInput::Hello { id, from, hello } => self.hello(id, from, hello, rng),
+            SyncInput::Hello { id, from, over, hello } => self.hello(id, from, over, hello, rng),
             SyncInput::Mark { id, from, bytes } => self.mark(id, from, bytes),
             SyncInput::MarkAnswer { peer, table, bytes } => self.mark_answered(peer, table, bytes),
             SyncInput::Outgoing { ticket, peer, range } => self.outgoing(ticket, peer, range),
@@ -200,12 +205,19 @@ impl<S: SyncSide> SyncDesk<S> {
         }
     }
 
-    fn hello<R: CryptoRng + ?Sized>(&mut self, id: RequestId, from: NodeId, hello: SyncHello, rng: &mut R) {
+    fn hello<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: RequestId,
+        from: NodeId,
+        over: Connection,
+        hello: SyncHello,
+        rng: &mut R,
+    ) {
         if self.jobs.len() >= MARKS_MAX {
             let result = Err(Refusal::Busy);
             return self.effects.push_back(SyncEffect::AnswerHello { id, result });
         }
-        let job = Job::AnswerHello { id, from, hello, nonce: Nonce::random(rng) };
+        let job = Job::AnswerHello { id, from, over, hello, nonce: Nonce::random(rng) };
         self.ask_marks(job, from, hello.table, false);
     }
 
@@ -214,21 +226,27 @@ impl<S: SyncSide> SyncDesk<S> {
         &mut self,
         now: Time,
         id: RequestId,
-        from: NodeId,
+        (from, over): (NodeId, Connection),
         hello: &SyncHello,
         nonce: Nonce,
         marks: Result<LaneMarks, Refusal>,
     ) {
-        // The marks are those of a table that is shared with this peer, so the list is no longer than that of tables.
-        let result = marks.and_then(|marks| match self.greeted.get(&hello.table) {
-            Some(&last) if now < last + HELLO_PAUSE => Err(Refusal::Busy),
-            _ => {
-                self.greeted.insert(hello.table, now);
-                let mut session = Session::new(from, nonce, Some(hello.nonce));
-                session.before = Some(marks);
-                self.greetings.insert(hello.table, session);
-                Ok(HelloBack { table: hello.table, nonce, keys: marks.keys_seen })
+        let result = marks.and_then(|marks| {
+            // The marks are those of a table that is shared with this peer, so the list is no longer than that of tables.
+            let greetings = self.greetings.entry(hello.table).or_default();
+            if greetings.get(&over).is_some_and(|greeting| now < greeting.at + HELLO_PAUSE) {
+                return Err(Refusal::Busy);
             }
+            let mut session = Session::new(from, nonce, Some(hello.nonce));
+            session.before = Some(marks);
+            greetings.insert(over, Greeting { at: now, session });
+            if greetings.len() > GREETINGS_MAX {
+                let oldest = greetings.iter().min_by_key(|(_, greeting)| greeting.at);
+                if let Some(oldest) = oldest.map(|(&connection, _)| connection) {
+                    greetings.remove(&oldest);
+                }
+            }
+            Ok(HelloBack { table: hello.table, nonce, keys: marks.keys_seen })
         });
         self.effects.push_back(SyncEffect::AnswerHello { id, result });
     }
@@ -375,7 +393,9 @@ impl<S: SyncSide> SyncDesk<S> {
         let tables: Vec<_> =
             self.sessions.iter().filter(|(_, s)| s.peer == peer).map(|(&table, _)| table).collect();
         tables.iter().for_each(|table| self.forget(table));
-        self.greetings.retain(|_, session| session.peer != peer);
+        // A table is shared with one peer.
+        self.greetings
+            .retain(|_, greetings| greetings.values().all(|greeting| greeting.session.peer != peer));
         self.pad_effect(PadEffect::Close { peer, own: S::OWN });
     }
 
@@ -420,8 +440,8 @@ impl<S: SyncSide> SyncDesk<S> {
         match outcome {
             PadOutcome::Marks { ticket, result } => match self.jobs.remove(&ticket) {
                 Some(Job::Greet { peer, table }) => self.greet(peer, table, result),
-                Some(Job::AnswerHello { id, from, hello, nonce }) => {
-                    self.greet_back(now, id, from, &hello, nonce, result);
+                Some(Job::AnswerHello { id, from, over, hello, nonce }) => {
+                    self.greet_back(now, id, (from, over), &hello, nonce, result);
                 }
                 Some(Job::Compose { table, nonces, purpose, at }) => {
                     self.compose(table, nonces, purpose, at, result);
@@ -472,10 +492,23 @@ impl<S: SyncSide> SyncDesk<S> {
 
     // -- small things
 
+    /// Takes the greeting in which these nonces, ours first, were exchanged; those over other connections are over.
+    fn greeted(&mut self, table: &TableId, nonces: [Nonce; 2]) -> Option<Session> {
+        let greetings = self.greetings.get(table)?;
+        let fits = |greeting: &&Greeting| greeting.session.nonces() == Some(nonces);
+        greetings.values().find(fits)?;
+        let greetings = self.greetings.remove(table)?;
+        greetings
+            .into_values()
+            .map(|greeting| greeting.session)
+            .find(|session| session.nonces() == Some(nonces))
+    }
+
     /// The session in which these nonces, ours first, were exchanged.
     fn session(&mut self, table: &TableId, nonces: [Nonce; 2]) -> Option<&mut Session> {
-        let (standing, begun) = (self.sessions.get_mut(table), self.greetings.get_mut(table));
-        standing.into_iter().chain(begun).find(|session| session.nonces() == Some(nonces))
+        let begun = self.greetings.get_mut(table).into_iter().flat_map(BTreeMap::values_mut);
+        let begun = begun.map(|greeting| &mut greeting.session);
+        self.sessions.get_mut(table).into_iter().chain(begun).find(|session| session.nonces() == Some(nonces))
     }
 
     fn begin(&mut self, job: Job<S>) -> Ticket {

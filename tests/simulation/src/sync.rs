@@ -8,7 +8,7 @@ use dske_protocol::{
     ids::{NodeId, TableId},
     message::claimed_range,
     refusal::Refusal,
-    sync::{Found, HelloBack, SyncDesk, SyncEffect, SyncInput, SyncSide},
+    sync::{Connection, Found, HelloBack, SyncDesk, SyncEffect, SyncInput, SyncSide},
 };
 use dske_storage::TableState;
 
@@ -114,7 +114,7 @@ impl<S: SyncSide> Sync<S> {
         match packet {
             Packet::SyncHello(wire, hello) => {
                 let id = self.ask(from, wire, None);
-                self.handle(core, shared, SyncInput::Hello { id, from: peer, hello });
+                self.handle(core, shared, SyncInput::Hello { id, from: peer, over: Connection(0), hello });
             }
             Packet::Mark(wire, bytes) => {
                 let id = self.ask(from, wire, Some(bytes.clone()));

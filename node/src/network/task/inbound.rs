@@ -76,7 +76,10 @@ impl NetworkTask {
                 Request::Instructions(messages) => {
                     self.tell_client(ClientEvent::Instructions { id, from, messages })
                 }
-                Request::SyncHello(hello) => self.tell_hub(HubEvent::SyncHello { id, from, hello }),
+                Request::SyncHello(hello) => {
+                    let over = self.swarm.behaviour().guard.number(connection);
+                    self.tell_hub(HubEvent::SyncHello { id, from, over, hello })
+                }
                 Request::Mark(message) if is_of_client(&message.0) => {
                     self.tell_hub(HubEvent::Mark { id, from, message })
                 }

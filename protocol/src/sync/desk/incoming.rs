@@ -197,9 +197,9 @@ impl<S: SyncSide> SyncDesk<S> {
     pub(super) fn compared(&mut self, origin: Origin, mark: Mark, found: Found) {
         let table = mark.range.table;
         let [theirs, mine] = mark.nonces;
-        if self.greetings.get(&table).is_some_and(|greeting| greeting.nonces() == Some([mine, theirs])) {
+        if let Some(session) = self.greeted(&table, [mine, theirs]) {
             self.forget(&table);
-            self.sessions.extend(self.greetings.remove_entry(&table));
+            self.sessions.insert(table, session);
         }
         let Some(session) = self.session(&table, [mine, theirs]) else {
             return self.refuse(origin, Refusal::NotSynced);

@@ -14,7 +14,10 @@ use dske_protocol::{
     message::{ClientMark, HubMark, Mark, Nonce, Unverified},
     params::Time,
     refusal::Refusal,
-    sync::{ClientEnd, HelloBack, HubEnd, SyncDesk, SyncEffect, SyncHello, SyncInput, SyncSide, keys_from},
+    sync::{
+        ClientEnd, Connection, HelloBack, HubEnd, SyncDesk, SyncEffect, SyncHello, SyncInput, SyncSide,
+        keys_from,
+    },
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -173,7 +176,7 @@ impl<S: SyncSide> Stage<S> {
             self.hellos.insert(id);
             self.nonces.insert(table, [theirs; 2]);
             let hello = SyncHello { table, nonce: theirs };
-            self.input(SyncInput::Hello { id, from: peer, hello });
+            self.input(SyncInput::Hello { id, from: peer, over: Connection(self.next % 3), hello });
         }
     }
 
