@@ -77,7 +77,7 @@ impl NodeError {
                 "dske::store::damaged",
                 8,
                 self.to_string(),
-                "do not use the pads of this directory; restore nothing over them, and enrol again",
+                "put no single file back; `dske explain store::damaged` says what may be put back, and what to do otherwise",
             ),
             Self::Store(StoreError::OtherFormat { .. }) => failure(
                 "dske::store::format",

@@ -28,10 +28,7 @@ pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<
 
 /// Decodes one record that this store wrote.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
-    options().deserialize(bytes).map_err(|error| StoreError::Damaged {
-        what,
-        detail: format!("{error}; restore the ledger from a backup, the rest is checked against it"),
-    })
+    options().deserialize(bytes).map_err(|error| StoreError::Damaged { what, detail: error.to_string() })
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub enum StoreError {
     },
     /// Something that must be there is not. It is never created anew, because a fresh one would forget what
     /// has been used.
-    #[error("{what} is missing at {}: put it back, or retire this store and enrol again with new modules", path.display())]
+    #[error("{what} is missing at {}, and is never made anew", path.display())]
     Missing {
         /// What is missing.
         what: &'static str,
