@@ -99,6 +99,9 @@ fn a_node_on_a_full_disk_says_so_loses_nothing_and_goes_on_with_space() {
         Err(output) => println!("alice is told: {}", error(&output)),
     }
     eventually("the receiver's log says what to do", || said(&net, "bob"));
+    let check = net.at("bob", &["status", "--check"]).output().unwrap();
+    let line = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.code() == Some(2) && line.contains("disk"), "{line}");
     free(&net, "bob", &store);
     let sent = net.get("alice", "bob", "256");
     assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);

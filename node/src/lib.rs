@@ -35,5 +35,5 @@ pub use data_dir::DataDir;
 pub use error::NodeError;
 pub use hardening::{Hardening, NotLocked, harden};
 pub use me::{Me, peer_of};
-pub use node::{NodeReady, check_access, identity, init, run};
+pub use node::{NodeReady, check_access, check_identity, identity, init, run};
 pub use span::span;

@@ -30,7 +30,7 @@ use crate::{
     me,
     metrics::{Measures, MetricsServer},
     network::{Command, Commands, Directory, Dropped, NetworkTask, Setup},
-    status::{Counters, NodeStatus, SCHEMA_VERSION, Status},
+    status::{Counters, DiskStatus, NodeStatus, SCHEMA_VERSION, Status},
     supervision,
     upkeep::Upkeep,
 };
@@ -99,7 +99,10 @@ pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
 
 /// Whether the identity is the one that the store's modules were made for, or by. A changed one would be
 /// a stranger to every peer.
-fn check_identity(store: &Store, me: &Me, dir: &DataDir) -> Result<(), NodeError> {
+///
+/// # Errors
+/// [`NodeError::ForeignIdentity`], or that of the store.
+pub fn check_identity(store: &Store, me: &Me, dir: &DataDir) -> Result<(), NodeError> {
     let foreign = |module: &ModuleRecord| module.hub != me.node && module.client != me.node;
     match store.modules()?.into_iter().find(foreign) {
         Some(module) => Err(NodeError::ForeignIdentity { path: dir.identity(), serial: module.serial }),
@@ -357,6 +360,7 @@ impl Shared {
                 listen: self.listen.iter().map(ToString::to_string).collect(),
                 uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 store_fault: self.store.poison_cause(),
+                disk: DiskStatus::of(&self.dir.store()),
                 memory_locked: hardening().is_some_and(|asked| asked.memory_lock.is_ok()),
                 fault,
             },

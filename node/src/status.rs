@@ -2,7 +2,7 @@
 //!
 //! Never holds a secret, nor anything computed from one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use dske_protocol::ids::{BlockId, Lane, Name, NodeId};
 use dske_storage::{ModuleRecord, TableSide, TableStatus};
@@ -146,10 +146,45 @@ pub struct NodeStatus {
     pub uptime_ms: u64,
     /// Why the store refuses to work, where it does.
     pub store_fault: Option<String>,
+    /// Room on the disk under its store; `None` where the system does not say.
+    #[serde(default)]
+    pub disk: Option<DiskStatus>,
     /// Whether all memory of the process is locked: if not, secrets may reach the swap space.
     pub memory_locked: bool,
     /// How a hub of a local test network was told to misbehave.
     pub fault: Option<String>,
+}
+
+/// What is free on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Bytes that this user can still write.
+    pub free_bytes: u64,
+    /// Whether that is worth a warning.
+    pub level: Level,
+}
+
+impl DiskStatus {
+    /// With less it is time to look.
+    pub const WARN_BYTES: u64 = 1 << 30;
+    /// With less the store soon has no room for what it must record.
+    pub const CRIT_BYTES: u64 = 64 << 20;
+
+    /// Of the file system that a path lies on.
+    pub fn of(path: &Path) -> Option<Self> {
+        let room = rustix::fs::statvfs(path).ok()?;
+        Some(Self::with(room.f_bavail.saturating_mul(room.f_frsize)))
+    }
+
+    /// With so much free.
+    pub fn with(free_bytes: u64) -> Self {
+        let level = match free_bytes {
+            ..Self::CRIT_BYTES => Level::Crit,
+            Self::CRIT_BYTES..Self::WARN_BYTES => Level::Warn,
+            _ => Level::Info,
+        };
+        Self { free_bytes, level }
+    }
 }
 
 /// A client's parameters and the four thresholds (§4.2) that they give.

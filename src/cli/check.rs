@@ -9,7 +9,7 @@ use dske_node::{
 };
 use dske_storage::{TableSide, TableState};
 
-use crate::cli::output::printable;
+use crate::cli::{output::printable, units};
 
 /// Where keys that wait fill so much of what may, they are worth a warning.
 const KEYS_WARN_PERCENT: u64 = 90;
@@ -82,6 +82,14 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
     let mut verdict = Verdict { severity: Severity::Ok, findings: Vec::new(), figures: String::new() };
     if let Some(fault) = &status.node.store_fault {
         verdict.add(Severity::Critical, format!("the store has stopped: {fault}"));
+    }
+    if let Some(disk) = status.node.disk {
+        let told = |what| format!("{what}: {} free on the disk of the store", units::size(disk.free_bytes));
+        match disk.level {
+            Level::Crit => verdict.add(Severity::Critical, told("nothing can be recorded soon")),
+            Level::Warn => verdict.add(Severity::Warning, told("room runs out")),
+            Level::Info => {}
+        }
     }
     if let Some(policy) = status.policy {
         let mut usable = format!("{} of {} hubs usable, k {}", policy.usable, policy.n, policy.k);

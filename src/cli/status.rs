@@ -6,9 +6,9 @@ use clap::Args;
 use dske_node::{
     config::Role,
     control::{Reply, Request},
-    status::Status,
+    status::{Level, Status},
 };
-use dske_storage::{LaneStatus, TableSide};
+use dske_storage::{LaneStatus, TableSide, TableState, TableStatus};
 
 use crate::cli::{
     check,
@@ -59,9 +59,10 @@ fn fetch(context: &Context) -> Result<Status> {
     }
 }
 
-/// What is left and used of the tables of one side, which is told where there may be two.
+/// What is left and used of the tables of one side that are not retired; which side is told where there are two.
 fn pads(status: &Status, side: TableSide, both: bool) -> String {
-    let tables = || status.tables.iter().filter(move |table| table.side == side);
+    let counts = move |table: &&TableStatus| table.side == side && table.state != TableState::Retired;
+    let tables = || status.tables.iter().filter(counts);
     let bytes = |select: fn(&LaneStatus) -> u64| -> u64 {
         tables().flat_map(|table| &table.lanes).map(select).fold(0, u64::saturating_add)
     };
@@ -110,14 +111,25 @@ fn summary(status: &Status) -> String {
             lines.push(format!("  {connected} of {} {role}s connected", peers().count()));
         }
     }
-    let both = node.roles.len() > 1;
+    let has = |side| status.tables.iter().any(|table| table.side == side);
+    let both = node.roles.len() > 1 || has(TableSide::Client) && has(TableSide::Hub);
     for side in [TableSide::Client, TableSide::Hub] {
         let role = match side {
             TableSide::Client => Role::Client,
             TableSide::Hub => Role::Hub,
         };
-        if node.roles.contains(&role) || status.tables.iter().any(|table| table.side == side) {
+        if node.roles.contains(&role) || has(side) {
             lines.push(pads(status, side, both));
+        }
+    }
+    for table in &status.tables {
+        if let TableState::Suspended { .. } | TableState::Quarantined { .. } = table.state {
+            lines.push(format!(
+                "  table {} with {} is {}",
+                printable(&table.serial),
+                table.peer_name,
+                printable(&table.state.to_string())
+            ));
         }
     }
     let counters = status.counters;
@@ -154,9 +166,65 @@ fn summary(status: &Status) -> String {
     if !node.memory_locked {
         lines.push("  memory is not locked: secrets may reach the swap space (its log says why)".to_owned());
     }
+    if let Some(disk) = node.disk.filter(|disk| disk.level != Level::Info) {
+        lines.push(format!("  the disk of the store has {} free", units::size(disk.free_bytes)));
+    }
     if let Some(fault) = &node.store_fault {
         lines.push(format!("  the store has stopped: {}", printable(fault)));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn table(serial: &str, side: TableSide, state: Value, left: u64) -> Value {
+        let lane = |lane: &str| {
+            json!({ "lane": lane, "allocator": true, "bytes": 1024, "used_key": 1, "used_identity": 0,
+                    "used_sync": 0, "skipped": 0, "reserved": 0, "left": left })
+        };
+        json!({ "table": "01".repeat(16), "serial": serial, "peer": "02".repeat(32), "peer_name": "p1",
+                "side": side, "state": state, "lanes": [lane("up"), lane("down")], "forged_blocks": 0,
+                "open": true })
+    }
+
+    fn told(roles: &[Role], tables: Vec<Value>) -> String {
+        let nothing: [u8; 0] = [];
+        let counters = serde_json::to_value(dske_node::status::Counters::default()).unwrap();
+        let status = json!({
+            "schema_version": 1, "policy": null, "tables": tables, "peers": nothing, "modules": nothing,
+            "sessions": nothing, "wishes": nothing, "identities": nothing, "inquiries": nothing,
+            "events": nothing, "streams": nothing, "quotas": nothing, "pads": nothing, "refusals": {},
+            "counters": counters,
+            "node": { "name": "alice", "id": "03".repeat(32), "peer_id": "x", "roles": roles, "version": "0",
+                      "pid": 1, "listen": nothing, "uptime_ms": 1, "store_fault": null, "memory_locked": true,
+                      "fault": null },
+        });
+        summary(&serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn what_is_retired_is_not_counted_and_what_is_out_of_use_is_named() {
+        let quarantined = json!({ "quarantined": { "reason": "zeroed" } });
+        let tables = vec![
+            table("p1-0001", TableSide::Client, json!("retired"), 700),
+            table("p1-0002", TableSide::Client, json!("active"), 512),
+            table("p1-0003", TableSide::Client, quarantined, 512),
+        ];
+        let told = told(&[Role::Client], tables);
+        assert!(told.contains("pads: 2 tables, 2 KiB left of 4 KiB"), "{told}");
+        assert!(told.contains("table p1-0003 with p1 is quarantined (zeroed)"), "{told}");
+    }
+
+    #[test]
+    fn the_pads_of_two_sides_are_told_apart_whichever_role_runs() {
+        let of = |side| table("p1-0001", side, json!("active"), 512);
+        let told = told(&[Role::Hub], vec![of(TableSide::Client), of(TableSide::Hub)]);
+        assert!(told.contains("pads as client: ") && told.contains("pads as hub: "), "{told}");
+    }
 }

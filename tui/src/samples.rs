@@ -127,6 +127,7 @@ pub(crate) fn client() -> Status {
             listen: vec![],
             uptime_ms: 61_000,
             store_fault: None,
+            disk: None,
             memory_locked: true,
             fault: None,
         },

@@ -408,6 +408,7 @@ fn status() -> Status {
             listen: vec![text()],
             uptime_ms: 1,
             store_fault: Some(text()),
+            disk: None,
             memory_locked: true,
             fault: None,
         },

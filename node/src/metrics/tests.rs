@@ -31,6 +31,7 @@ fn status(usable: u8, k: u8) -> Status {
             listen: Vec::new(),
             uptime_ms: 1_000,
             store_fault: None,
+            disk: None,
             fault: None,
             memory_locked: true,
         },

@@ -5,21 +5,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dske_node::config::Role;
+use dske_node::{
+    config::Role,
+    status::{self, DiskStatus},
+};
 
 use super::{Patient, finding::Finding};
 use crate::cli::units;
-
-/// Below so much the store soon has no room for a commit, below so much it is time to look.
-const FREE_BYTES_MIN: u64 = 64 << 20;
-const FREE_BYTES_WARN: u64 = 1 << 30;
 
 /// A node makes few files; with fewer free inodes than this something else eats them.
 const INODES_WARN: u64 = 1000;
 
 /// Room and kind of the file system.
 pub(super) fn disk(patient: &Patient<'_>) -> Vec<Finding> {
-    let path = patient.dir.path();
+    // The store may lie on a disk of its own.
+    let store = patient.dir.store();
+    let path = if store.exists() { &store } else { patient.dir.path() };
     let mut findings = vec![kind(path)];
     match rustix::fs::statvfs(path) {
         Ok(room) => {
@@ -47,12 +48,12 @@ pub(super) fn disk(patient: &Patient<'_>) -> Vec<Finding> {
 /// Judges what is free. A hub needs room for messages that wait.
 fn space(free: u64, outbox: Option<u64>) -> Finding {
     let told = format!("{} free", units::size(free));
-    match free {
-        free if free < FREE_BYTES_MIN => {
+    match DiskStatus::with(free).level {
+        status::Level::Crit => {
             Finding::fail("disk space", told, "make room: nothing can be recorded soon, and keys are refused")
         }
-        free if free < FREE_BYTES_WARN => Finding::warn("disk space", told, "make room before it is full"),
-        free if outbox.is_some_and(|outbox| free < outbox) => Finding::warn(
+        status::Level::Warn => Finding::warn("disk space", told, "make room before it is full"),
+        status::Level::Info if outbox.is_some_and(|outbox| free < outbox) => Finding::warn(
             "disk space",
             format!(
                 "{told}, less than the {} that [outbox] bytes_max allows",
@@ -60,7 +61,7 @@ fn space(free: u64, outbox: Option<u64>) -> Finding {
             ),
             "make room, or lower bytes_max",
         ),
-        _ => Finding::good("disk space", told),
+        status::Level::Info => Finding::good("disk space", told),
     }
 }
 
