@@ -112,3 +112,46 @@ fn where_there_is_no_node_it_says_how_to_make_one() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("dske init"), "{text}");
 }
+
+/// Whether a start is refused, and doctor says that it would be.
+fn refused_by_both(net: &Net, node: &str, check: &str, words: &str) {
+    let run = net.at(node, &["run"]).output().unwrap();
+    assert!(!run.status.success(), "{check}: it ran");
+    let (status, report) = doctor(net, node);
+    assert_eq!(status, 1, "{check}: {report:#}");
+    is(&report, check, "fail", words);
+}
+
+#[test]
+fn what_a_start_refuses_doctor_refuses() {
+    let net = Net::up_with_metrics(1, 1, 1, "1MiB");
+    let key = net.node_dir("alice").join("identity.key");
+    let right = fs::read(&key).unwrap();
+    let wrong: Vec<u8> = right.iter().map(|byte| byte ^ 1).collect();
+
+    // While it runs it has the right one in memory.
+    fs::write(&key, &wrong).unwrap();
+    let (status, report) = doctor(&net, "alice");
+    assert_eq!(status, 1, "{report:#}");
+    is(&report, "identity", "fail", "identity.key");
+    fs::write(&key, &right).unwrap();
+    is(&doctor(&net, "alice").1, "identity", "ok", "the node's own");
+
+    net.stop("alice");
+    fs::write(&key, &wrong).unwrap();
+    refused_by_both(&net, "alice", "identity", "identity.key");
+    fs::write(&key, &right[..31]).unwrap();
+    refused_by_both(&net, "alice", "identity", "identity.key");
+    fs::remove_file(&key).unwrap();
+    refused_by_both(&net, "alice", "identity", "identity.key");
+    fs::write(&key, &right).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    is(&doctor(&net, "alice").1, "identity", "ok", "the node's own");
+
+    let above = net.node_dir("alice").parent().unwrap().to_owned();
+    let mode = fs::metadata(&above).unwrap().permissions();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
+    refused_by_both(&net, "alice", "access", "can be written by others");
+    fs::set_permissions(&above, mode).unwrap();
+    is(&doctor(&net, "alice").1, "access", "ok", "a node would start on it");
+}

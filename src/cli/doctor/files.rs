@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dske_node::NodeError;
+
 use super::{Patient, finding::Finding};
 
 /// Bits of a mode that let others than the owner in.
@@ -46,6 +48,42 @@ pub(super) fn permissions(patient: &Patient<'_>) -> Vec<Finding> {
     }
     findings.extend(configuration(patient, dir));
     findings
+}
+
+/// What a start would refuse, by the very checks that a start makes. That the identity is the store's own is looked at where
+/// the store is opened.
+pub(super) fn start(patient: &Patient<'_>) -> Vec<Finding> {
+    let access = dske_node::check_access(patient.dir, patient.context.globals.config.as_deref());
+    let access = match access {
+        Ok(()) => Finding::good("access", "a node would start on it"),
+        Err(error) => refused("access", &error),
+    };
+    let identity = match (dske_node::identity(patient.dir), patient.running) {
+        (Err(error), _) => Some(refused("identity", &error)),
+        (Ok(me), Some(status)) if me.node != status.node.id => Some(Finding::fail(
+            "identity",
+            format!("{} is not that of the node that runs", patient.dir.identity().display()),
+            "put the right file back before the node ends: it will not start with this one",
+        )),
+        (Ok(_), Some(_)) => Some(own_identity()),
+        (Ok(_), None) => None,
+    };
+    [access].into_iter().chain(identity).collect()
+}
+
+/// An identity that a start takes.
+pub(super) fn own_identity() -> Finding {
+    Finding::good("identity", "the node's own")
+}
+
+/// What a start says, where it refuses.
+pub(super) fn refused(check: &'static str, error: &NodeError) -> Finding {
+    let failure = error.failure();
+    Finding::fail(
+        check,
+        failure.message,
+        failure.help.unwrap_or_else(|| format!("`dske explain {}`", failure.code)),
+    )
 }
 
 /// Whether this process is the directory's owner, as whom the node must run.

@@ -56,6 +56,7 @@ pub(crate) fn run(_: &DoctorArgs, context: &Context) -> Result<ExitCode> {
             let patient = Patient { context, dir: &dir, config: &resolved.config, running: running.as_ref() };
             findings.extend(disk::disk(&patient));
             findings.extend(files::permissions(&patient));
+            findings.extend(files::start(&patient));
             findings.extend(limits::all(&patient));
             findings.extend(network::ports(&patient));
             findings.extend(pads::store(&patient));

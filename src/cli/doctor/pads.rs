@@ -7,9 +7,9 @@ use dske_node::{
     config::Role,
     status::{self, PadForecast, Status},
 };
-use dske_storage::{Store, TableState, TableStatus};
+use dske_storage::{Store, TableSide, TableState, TableStatus};
 
-use super::{Patient, finding::Finding, network};
+use super::{Patient, files, finding::Finding, network};
 use crate::cli::{control, units};
 
 /// From the running node, or from its store where it does not run.
@@ -40,11 +40,18 @@ pub(super) fn store(patient: &Patient<'_>) -> Vec<Finding> {
     }
     let looked = control::on_store(patient.dir, |store| {
         let (tables, hubs) = (store.tables(), store.hubs().map_err(NodeError::from)?);
-        Ok((tables, hubs))
+        // One that cannot be read has been told of already.
+        let identity = dske_node::identity(patient.dir).ok();
+        let identity = identity.map(|me| dske_node::check_identity(store, &me, patient.dir));
+        Ok((tables, hubs, identity))
     });
     match looked {
-        Ok((found, hubs)) => {
+        Ok((found, hubs, identity)) => {
             let mut findings = vec![Finding::good("store", "opens, and contradicts itself nowhere")];
+            findings.extend(identity.map(|identity| match identity {
+                Ok(()) => files::own_identity(),
+                Err(error) => files::refused("identity", &error),
+            }));
             findings.extend(tables(&found));
             findings.extend(left(&found));
             if patient.config.node.roles.contains(&Role::Client) {
@@ -68,7 +75,14 @@ fn tables(tables: &[TableStatus]) -> Vec<Finding> {
             TableState::Pending => Some(Finding::warn(
                 "pads",
                 format!("{serial} with {peer} waits for its receipt"),
-                format!("read the receipt to {peer}'s operator: `dske pskm ack {serial} RECEIPT` at the hub"),
+                match table.side {
+                    TableSide::Client => {
+                        format!("read the receipt to {peer}'s operator: `dske pskm ack {serial} RECEIPT` at the hub")
+                    }
+                    TableSide::Hub => {
+                        format!("have {peer}'s operator read the receipt to you: `dske pskm ack {serial} RECEIPT` here")
+                    }
+                },
             )),
             TableState::Suspended { reason } => Some(Finding::fail(
                 "pads",
@@ -78,7 +92,8 @@ fn tables(tables: &[TableStatus]) -> Vec<Finding> {
             TableState::Quarantined { reason } => Some(Finding::fail(
                 "pads",
                 format!("{serial} with {peer} is quarantined: {reason}"),
-                "let both ends run and connect: marks are compared; if it stays, retire it and have a new module made",
+                "as the book's chapter on recovery says: let both ends run and connect; if it stays, retire it at both ends \
+                 and have a new module made",
             )),
             TableState::Active | TableState::Spent | TableState::Retired => None,
         });
@@ -132,4 +147,45 @@ fn left(tables: &[TableStatus]) -> Vec<Finding> {
         Finding::warn("pads", text, "have a new module made and imported before it is empty")
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use dske_protocol::ids::{Lane, NodeId, TableId};
+    use dske_storage::LaneStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_receipt_goes_from_the_client_to_the_hub() {
+        let lane = |lane| LaneStatus {
+            lane,
+            allocator: lane == Lane::Up,
+            bytes: 1000,
+            used_key: 0,
+            used_identity: 0,
+            used_sync: 0,
+            skipped: 0,
+            reserved: 0,
+            left: 1000,
+        };
+        let remedy = |side, peer: &str| {
+            let table = TableStatus {
+                table: TableId::new([1; 16]),
+                serial: "p1-0001".into(),
+                peer: NodeId::new([1; 32]),
+                peer_name: peer.parse().unwrap(),
+                side,
+                state: TableState::Pending,
+                lanes: [lane(Lane::Up), lane(Lane::Down)],
+                forged_blocks: 0,
+                open: false,
+            };
+            tables(&[table])[0].remedy.clone().unwrap()
+        };
+        let (client, hub) = (remedy(TableSide::Client, "p1"), remedy(TableSide::Hub, "alice"));
+        assert!(client.starts_with("read the receipt to p1's operator"), "{client}");
+        assert!(hub.starts_with("have alice's operator read the receipt to you"), "{hub}");
+        assert!([client, hub].iter().all(|text| text.contains("dske pskm ack p1-0001 RECEIPT")));
+    }
 }
