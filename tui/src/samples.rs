@@ -149,7 +149,7 @@ pub(crate) fn client() -> Status {
         peers: vec![
             peer("p1", true, None),
             peer("p2", false, None),
-            peer("p4", true, Some("bob's identity conflicts with 4 of 5")),
+            peer("p4", true, Some("it claims of bob what that client has not signed")),
         ],
         modules: vec![
             module("p1", ModuleState::Imported),
