@@ -19,6 +19,22 @@ fn used(status: &Value, lane: &str, purpose: &str) -> Vec<u64> {
 }
 
 #[test]
+fn a_key_that_is_fetched_after_a_restart_tells_only_what_is_known() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    net.acquaint("alice", "bob");
+    let (sent, kept) = (net.get("alice", "bob", "256"), net.get("alice", "bob", "256"));
+    assert_eq!(net.fetch("bob", &sent.id).report["shares"], 3);
+    net.testnet(&["kill", "bob"]);
+    net.testnet(&["restart", "bob"]);
+    let held = net.fetch("bob", &kept.id);
+    assert_eq!(held.bytes, kept.bytes);
+    for what in ["shares", "took_us", "burned_hubs", "liars"] {
+        assert!(held.report[what].is_null(), "nobody knows {what} any more: {}", held.report);
+    }
+    assert_eq!((&held.report["n"], &held.report["k"]), (&Value::from(3), &Value::from(2)));
+}
+
+#[test]
 fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
     let net = Net::up(5, 3, 3, "2MiB");
     net.acquaint("alice", "bob");

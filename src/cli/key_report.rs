@@ -63,22 +63,26 @@ pub(crate) fn deliver(
     Ok(())
 }
 
-/// What is told about a key.
+/// What is told about a key. After a restart of its node it is not known how it came about: then that is left out.
 #[derive(Debug, Serialize)]
 struct Report {
     id: String,
     bits: u64,
     n: u8,
     k: u8,
-    shares: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shares: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmed: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unconfirmed: Option<Vec<String>>,
-    liars: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    liars: Option<Vec<String>>,
     burned_bytes_per_hub: u64,
-    burned_hubs: u8,
-    took_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burned_hubs: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
 }
@@ -88,18 +92,19 @@ impl Report {
         let names = |names: Vec<&NodeRef>| names.into_iter().map(ToString::to_string).collect::<Vec<_>>();
         let open =
             |asked: &[NodeRef]| names(asked.iter().filter(|name| !key.confirmed.contains(name)).collect());
+        let course = key.course.as_ref();
         Self {
             id: key.id.to_string(),
             bits: u64::try_from(key.key.len()).unwrap_or(u64::MAX).saturating_mul(8),
             n: key.n,
             k: key.k,
-            shares: key.shares,
+            shares: course.map(|course| course.shares),
             confirmed: asked.map(|_| names(key.confirmed.iter().collect())),
             unconfirmed: asked.map(open),
-            liars: key.liars.iter().map(|liar| printable(liar)).collect(),
+            liars: course.map(|course| course.liars.iter().map(|liar| printable(liar)).collect()),
             burned_bytes_per_hub: key.burned_bytes,
-            burned_hubs: key.burned_hubs,
-            took_us: key.took_us,
+            burned_hubs: course.map(|course| course.burned_hubs),
+            took_us: course.map(|course| course.took_us),
             file: None,
         }
     }
@@ -112,17 +117,19 @@ impl Report {
         } else {
             format!("sent, not yet confirmed by {}", open.join(", "))
         };
-        let mut line = format!(
-            "key {}…  {state}  shares {}/{}  {}  burned {}×{}",
-            self.id.get(..8).unwrap_or(&self.id),
-            self.shares,
-            self.n,
-            units::micros(self.took_us),
-            self.burned_hubs,
-            units::size(self.burned_bytes_per_hub),
-        );
-        if !self.liars.is_empty() {
-            line.push_str(&format!("  {} false share from {}", out.bad(), self.liars.join(", ")));
+        let id = self.id.get(..8).unwrap_or(&self.id);
+        let mut parts = vec![format!("key {id}…"), state];
+        parts.extend(self.shares.map(|shares| format!("shares {shares}/{}", self.n)));
+        parts.extend(self.took_us.map(units::micros));
+        let burned = units::size(self.burned_bytes_per_hub);
+        parts.push(match self.burned_hubs {
+            Some(hubs) => format!("burned {hubs}×{burned}"),
+            None => format!("burned {burned} with each hub"),
+        });
+        let mut line = parts.join("  ");
+        let liars = self.liars.as_deref().unwrap_or_default();
+        if !liars.is_empty() {
+            line.push_str(&format!("  {} false share from {}", out.bad(), liars.join(", ")));
         }
         line
     }

@@ -82,20 +82,23 @@ pub(crate) async fn agree(
     };
     let received = futures::future::try_join_all(receivers.iter_mut().map(|client| fetch(client))).await?;
     let took = began.elapsed();
+    // Both sides have just seen it come about.
+    let course = sent.course.ok_or_else(CliError::strange_reply)?;
     let mut agreed = Agreed {
         block: sent.id.block,
         equal: u64::try_from(sent.key.len()).ok() == Some(order.bits / 8),
         n: sent.n,
-        shares: sent.shares,
-        liars: sent.liars,
+        shares: course.shares,
+        liars: course.liars,
         burned_bytes: sent.burned_bytes,
         sender_took,
         took,
     };
     for received in received {
         agreed.equal &= received.id == sent.id && bool::from(received.key.expose().ct_eq(sent.key.expose()));
-        agreed.shares = agreed.shares.min(received.shares);
-        agreed.liars.extend(received.liars);
+        let course = received.course.ok_or_else(CliError::strange_reply)?;
+        agreed.shares = agreed.shares.min(course.shares);
+        agreed.liars.extend(course.liars);
     }
     agreed.liars.sort();
     agreed.liars.dedup();

@@ -9,7 +9,7 @@ use dske_protocol::{
 use dske_storage::{BlockRecord, Side};
 
 use super::{ClientActor, KeyReply, failures};
-use crate::control::{KeyDelivery, stopping, store_failure};
+use crate::control::{Course, KeyDelivery, stopping, store_failure};
 
 /// Those who wait for keys that have not come yet.
 #[derive(Default)]
@@ -80,26 +80,14 @@ impl ClientActor {
             Side::Receiver => 1,
         };
         let burned_bytes = burned_bytes(u64::from(record.key_bytes), readers);
-        let (mut shares, mut liars, mut took_us) = (k, Vec::new(), 0);
+        let mut course = None;
         self.sessions.update(&id.block, |session, _| {
-            shares = session.shares;
-            liars.clone_from(&session.liars);
-            took_us = session.took_us;
+            let (shares, liars) = (session.shares, session.liars.clone());
+            course = Some(Course { shares, liars, burned_hubs: shares, took_us: session.took_us });
         });
         tokio::spawn(async move {
             let result = match taken.await {
-                Ok(Ok(key)) => Ok(KeyDelivery {
-                    id,
-                    key,
-                    n,
-                    k,
-                    shares,
-                    confirmed: Vec::new(),
-                    liars,
-                    burned_bytes,
-                    burned_hubs: shares,
-                    took_us,
-                }),
+                Ok(Ok(key)) => Ok(KeyDelivery { id, key, n, k, confirmed: Vec::new(), burned_bytes, course }),
                 Ok(Err(error)) => Err(failures::take(&error)),
                 Err(_) => Err(stopping()),
             };

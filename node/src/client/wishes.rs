@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::PolicyConfig,
-    control::{Failure, KeyDelivery, KeyGet, failure},
+    control::{Course, Failure, KeyDelivery, KeyGet, failure},
     metrics::Side,
     status::{Level, Step, WishStatus},
 };
@@ -312,12 +312,9 @@ impl ClientActor {
                     id: KeyId { block: agreement.block, index: 0 },
                     n: agreement.n(),
                     k: agreement.k,
-                    shares: agreed.shares,
                     confirmed: confirmed.map(|(_, meant)| meant.clone()).collect(),
-                    liars,
                     burned_bytes: agreement.burned_bytes(Lane::Up),
-                    burned_hubs: agreed.asked,
-                    took_us,
+                    course: Some(Course { shares: agreed.shares, liars, burned_hubs: agreed.asked, took_us }),
                     key: SecretBytes::new({
                         // A wish of `key get` keeps nothing.
                         agreed.key.map(|mut key| std::mem::take(&mut *key.0)).unwrap_or_default()

@@ -250,16 +250,24 @@ pub struct KeyDelivery {
     pub n: u8,
     /// Shares needed.
     pub k: u8,
-    /// Shares accepted by hubs (sender) or received (receiver).
-    pub shares: u8,
     /// Receivers that said that they validated the key, as they were named in the request (sender only).
     pub confirmed: Vec<NodeRef>,
-    /// Hubs whose share was false, by name, as far as this side knows.
-    pub liars: Vec<String>,
     /// Pad bytes burned per hub for this key on this side: m + l + R·(l + 64) bits at the sender of a key for R receivers,
     /// m + 2l + 64 at a receiver.
     pub burned_bytes: u64,
-    /// Hubs with which they were burned: those of the roster that could be reached.
+    /// How it came about, where the node still knows: it is not on record, and a restart forgets it.
+    #[serde(default)]
+    pub course: Option<Course>,
+}
+
+/// How a key came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    /// Shares accepted by hubs (sender) or received (receiver).
+    pub shares: u8,
+    /// Hubs whose share was false, by name, as far as this side knows.
+    pub liars: Vec<String>,
+    /// Hubs with which pad was burned: those of the roster that could be reached.
     pub burned_hubs: u8,
     /// From the request, or the first share, to the key.
     pub took_us: u64,

@@ -10,8 +10,8 @@ pub(crate) mod server;
 use dske_storage::StoreError;
 
 pub use api::{
-    Chaos, Enrolment, Failure, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal,
-    StreamSpec,
+    Chaos, Course, Enrolment, Failure, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request,
+    Seal, StreamSpec,
 };
 pub use client::{Client, NotRunning};
 

@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     config::{Config, PadsConfig, Role},
     control::{
-        Chaos, Enrolment, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal,
+        Chaos, Course, Enrolment, KeyBatch, KeyDelivery, KeyGet, KeyRun, Passphrase, Reply, Request, Seal,
         StreamSpec, frame, places::Places, server::serve,
     },
     enrol::{EnrolmentRequest, FORMAT},
@@ -363,12 +363,9 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
         key: secret(),
         n: 5,
         k: 3,
-        shares: 4,
         confirmed: vec![name("bob").into()],
-        liars: vec!["p2".to_owned()],
         burned_bytes: 104,
-        burned_hubs: 5,
-        took_us: 7,
+        course: Some(Course { shares: 4, liars: vec!["p2".to_owned()], burned_hubs: 5, took_us: 7 }),
     };
     let client = ClientRecord {
         node: NodeId::new([2; 32]),

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use dske_node::control::{Chaos, Client, KeyDelivery, KeyGet, Reply, Request};
+use dske_node::control::{Chaos, Client, Course, KeyDelivery, KeyGet, Reply, Request};
 use dske_protocol::{ids::Name, naming::NodeRef};
 use dske_tui::{Deed, Order};
 
@@ -123,10 +123,13 @@ async fn key(
 }
 
 fn told(delivery: &KeyDelivery, out: Option<&str>) -> String {
-    let KeyDelivery { id, n, shares, liars, took_us, .. } = delivery;
-    let mut told = format!("key {id}: shares {shares}/{n}, {}", units::micros(*took_us));
-    if !liars.is_empty() {
-        told.push_str(&format!(", FALSE share from {}", liars.join(", ")));
+    let KeyDelivery { id, n, course, .. } = delivery;
+    let mut told = format!("key {id}");
+    if let Some(Course { shares, liars, took_us, .. }) = course {
+        told.push_str(&format!(": shares {shares}/{n}, {}", units::micros(*took_us)));
+        if !liars.is_empty() {
+            told.push_str(&format!(", FALSE share from {}", liars.join(", ")));
+        }
     }
     match out {
         Some(path) => told.push_str(&format!(", in {path}")),
