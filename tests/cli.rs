@@ -231,6 +231,36 @@ fn a_module_goes_from_hub_to_client_once_and_its_receipt_back() {
 }
 
 #[test]
+fn mistyped_receipts_are_not_counted_and_the_fifth_wrong_one_says_what_to_do() {
+    let place = Place::with_module();
+    good(&mut place.on("alice", &IMPORT));
+    let acknowledge = |words: &str| {
+        let said = bad(&mut place.on("p1", &["pskm", "ack", "p1-0001", words]), 1);
+        said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+    };
+    for _ in 0..6 {
+        let said = acknowledge("acron actor 1234");
+        assert!(said.contains("not counted") && said.contains("5 tries left"), "{said}");
+    }
+    for left in ["4 tries", "3 tries", "2 tries", "1 try"] {
+        let said = acknowledge("acorn actor 1234");
+        assert!(said.contains("wrong receipt") && said.contains(&format!("{left} left")), "{said}");
+    }
+    assert!(good(&mut place.on("p1", &["pskm", "ls"])).contains("waits for receipt"));
+    for _ in 0..2 {
+        let said = acknowledge("acorn actor 1234");
+        assert!(said.contains("dske pskm retire p1-0001") && said.contains("new module"), "{said}");
+        let listed = good(&mut place.on("p1", &["pskm", "ls"]));
+        assert!(
+            listed.contains("locked") && listed.contains("retire") && !listed.contains("waits"),
+            "{listed}"
+        );
+    }
+    good(&mut place.on("p1", &["pskm", "retire", "p1-0001", "--yes"]));
+    assert!(good(&mut place.on("p1", &["pskm", "ls"])).contains("retired"));
+}
+
+#[test]
 fn a_module_is_not_made_over_a_file_nor_for_a_stranger() {
     let place = Place::with_module();
     let error = bad(&mut place.on("p1", &MAKE), 2);

@@ -232,6 +232,7 @@ fn table(modules: &[ModuleRecord]) -> Table {
             ModuleState::Imported => "imported",
             ModuleState::Acknowledged => "active",
             ModuleState::Retired => "retired",
+            ModuleState::Locked => "locked by wrong receipts: retire it",
         };
         table.add_row([
             printable(&module.serial),

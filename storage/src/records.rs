@@ -82,6 +82,8 @@ pub enum ModuleState {
     Acknowledged,
     /// Out of use.
     Retired,
+    /// Too many wrong receipts were given: it can only be retired.
+    Locked,
 }
 
 /// A module (PSKM) that was made or imported here.

@@ -145,6 +145,7 @@ impl Changes {
                     ModuleState::Imported => "imported",
                     ModuleState::Acknowledged => "acknowledged",
                     ModuleState::Retired => "retired",
+                    ModuleState::Locked => "locked by wrong receipts",
                 };
                 let serial = text::printable(&module.serial);
                 tell(at_ms, "module", Level::Info, format!("{serial} for {} is {state}", module.client_name));

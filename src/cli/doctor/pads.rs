@@ -80,7 +80,7 @@ fn tables(tables: &[TableStatus]) -> Vec<Finding> {
                         format!("read the receipt to {peer}'s operator: `dske pskm ack {serial} RECEIPT` at the hub")
                     }
                     TableSide::Hub => {
-                        format!("have {peer}'s operator read the receipt to you: `dske pskm ack {serial} RECEIPT` here")
+                        format!("have {peer}'s operator read the receipt to you: `dske pskm ack {serial} RECEIPT` here; where `dske pskm ls` says locked, retire it")
                     }
                 },
             )),

@@ -1,6 +1,10 @@
-//! The hub's side of a receipt: the right phrase activates the table, a wrong one is counted.
+//! The hub's side of a receipt: the right phrase activates the table, a wrong one is counted, and what cannot be a receipt is
+//! not.
 
-use super::{error::ModuleError, receipt::is_receipt};
+use super::{
+    error::ModuleError,
+    receipt::{form, is_receipt},
+};
 use crate::{
     group::module_prefix,
     install::ReceiptRecord,
@@ -18,7 +22,7 @@ const FAILURES_MAX: u32 = 5;
 ///
 /// # Errors
 /// [`ModuleError::WrongReceipt`] with the tries that are left, [`ModuleError::ReceiptLocked`] when there
-/// are none, or there is no such module waiting.
+/// are none, [`ModuleError::NotAReceipt`], or there is no such module waiting.
 pub fn acknowledge(
     store: &Store,
     serial: &str,
@@ -36,16 +40,27 @@ pub fn acknowledge(
     let expected: Option<ReceiptRecord> =
         engine.ledger.get("receipt", &key(kind::RECEIPT, &[serial.as_bytes()]))?;
     let mut expected = expected.ok_or_else(unknown)?;
-    if module.state != ModuleState::Made {
+    if !matches!(module.state, ModuleState::Made | ModuleState::Locked) {
         return Err(ModuleError::NotWaiting { serial: serial.to_owned() });
     }
     if expected.failures >= FAILURES_MAX {
         return Err(ModuleError::ReceiptLocked { serial: serial.to_owned() });
     }
     if !is_receipt(&expected.phrase, receipt) {
+        // Only of what is wrong: how long this takes depends on what was typed.
+        if let Err(detail) = form(receipt) {
+            let left = FAILURES_MAX - expected.failures;
+            return Err(ModuleError::NotAReceipt { serial: serial.to_owned(), detail, left });
+        }
         expected.failures += 1;
         let left = FAILURES_MAX - expected.failures;
-        store.commit_with_receipt(Transaction::default(), Some(expected))?;
+        let mut transaction = Transaction::default();
+        if left == 0 {
+            module.state = ModuleState::Locked;
+            module.changed_ms = now_ms;
+            transaction.modules.push(module);
+        }
+        store.commit_with_receipt(transaction, Some(expected))?;
         return Err(ModuleError::WrongReceipt { serial: serial.to_owned(), left });
     }
     module.state = ModuleState::Acknowledged;

@@ -109,10 +109,20 @@ pub enum ModuleError {
         /// Its serial.
         serial: String,
     },
-    /// Not the phrase that the import printed.
+    /// It has not the form of a receipt, so it was mistyped; it does not count.
     #[error(
-        "wrong receipt for {serial}, {left} tries left: ask the client for the phrase that its import printed"
+        "that is no receipt: {detail}. It was not counted; {} left for {serial}. A receipt is two words and four digits, as the client's import printed them", tries(*left)
     )]
+    NotAReceipt {
+        /// Its serial.
+        serial: String,
+        /// What is wrong with the form.
+        detail: &'static str,
+        /// Tries that are left.
+        left: u32,
+    },
+    /// Not the phrase that the import printed.
+    #[error("wrong receipt for {serial}, {}", advice(serial, *left))]
     WrongReceipt {
         /// Its serial.
         serial: String,
@@ -120,7 +130,7 @@ pub enum ModuleError {
         left: u32,
     },
     /// Too many wrong phrases.
-    #[error("too many wrong receipts for {serial}: retire it and make a new module")]
+    #[error("too many wrong receipts for {serial}: {}", over(serial))]
     ReceiptLocked {
         /// Its serial.
         serial: String,
@@ -128,6 +138,24 @@ pub enum ModuleError {
     /// The store failed or refused.
     #[error(transparent)]
     Store(StoreError),
+}
+
+fn tries(left: u32) -> String {
+    format!("{left} {}", if left == 1 { "try" } else { "tries" })
+}
+
+fn advice(serial: &str, left: u32) -> String {
+    match left {
+        0 => format!("and no try is left: {}", over(serial)),
+        _ => format!("{} left: ask the client for the phrase that its import printed", tries(left)),
+    }
+}
+
+/// What to do with a module that takes no receipt any more.
+fn over(serial: &str) -> String {
+    format!(
+        "no receipt is taken for it any more. `dske pskm retire {serial}` at both ends, then make a new module"
+    )
 }
 
 impl From<StoreError> for ModuleError {

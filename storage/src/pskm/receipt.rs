@@ -43,6 +43,25 @@ pub fn is_receipt(expected: &str, said: &str) -> bool {
     }
 }
 
+/// Whether a text could be a receipt of some module: two words of the list and four digits, however they are set apart.
+///
+/// # Errors
+/// What of that it is not.
+pub(super) fn form(said: &str) -> Result<(), &'static str> {
+    let plain: String = said.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let words = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    if plain.len() - words.len() != 4 {
+        return Err("it does not end in four digits");
+    }
+    let known = |word: &str| WORDS.contains(&word);
+    let splits = words.char_indices().map(|(at, _)| words.split_at(at));
+    if splits.into_iter().any(|(first, second)| known(first) && known(second)) {
+        Ok(())
+    } else {
+        Err("its words are not two of those that receipts are made of")
+    }
+}
+
 /// The letters and digits alone, in lower case, with zeros after them. `None` for a text too long for a phrase.
 ///
 /// The length of the text is public; no branch and no address depends on what stands in it.

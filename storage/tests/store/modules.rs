@@ -38,7 +38,7 @@ fn made_imported_and_acknowledged() {
     world.reopen();
     assert_eq!(table(&world.hub).state, TableState::Pending);
     assert!(matches!(
-        pskm::acknowledge(&world.hub, "p1-0001", "wrong phrase 1234", 5),
+        pskm::acknowledge(&world.hub, "p1-0001", "acorn actor 1234", 5),
         Err(ModuleError::WrongReceipt { left: 4, .. })
     ));
     let said = imported.receipt.as_str().to_uppercase().replace(' ', "-");
@@ -213,14 +213,40 @@ fn a_link_to_a_module_is_imported_and_not_wiped() {
 }
 
 #[test]
+fn what_has_not_the_form_of_a_receipt_is_not_counted() {
+    let world = World::empty();
+    world.make("a.pskm", MODULE_BYTES);
+    let receipt = world.import("a.pskm").expect("imported").receipt;
+    let long = "acorn ".repeat(40);
+    let typed = ["", "no", "acorn actor", "acorn actor 123", "acorn actor 12345", "acorn 1234", "1234"];
+    for said in
+        typed.into_iter().chain(["acron actor 1234", "acorn actor actor 1234", "acorn áctor 1234", &long])
+    {
+        let told = pskm::acknowledge(&world.hub, "p1-0001", said, 1).expect_err("no receipt");
+        assert!(matches!(told, ModuleError::NotAReceipt { left: 5, .. }), "{said}: {told:?}");
+        assert!(told.to_string().contains("not counted"), "{told}");
+    }
+    let wrong =
+        pskm::acknowledge(&world.hub, "p1-0001", "ACORN-actor 1234", 1).expect_err("another's receipt");
+    assert!(matches!(wrong, ModuleError::WrongReceipt { left: 4, .. }), "{wrong:?}");
+    assert!(matches!(
+        pskm::acknowledge(&world.hub, "p1-0001", "acorn 1", 1),
+        Err(ModuleError::NotAReceipt { left: 4, .. })
+    ));
+    pskm::acknowledge(&world.hub, "p1-0001", receipt.as_str(), 2).expect("acknowledged");
+}
+
+#[test]
 fn five_wrong_receipts_lock_a_module() {
     let mut world = World::empty();
     world.make("a.pskm", MODULE_BYTES);
     let receipt = world.import("a.pskm").expect("imported").receipt;
     for left in (0..5).rev() {
-        let wrong = pskm::acknowledge(&world.hub, "p1-0001", "no", 1);
+        let wrong = pskm::acknowledge(&world.hub, "p1-0001", "acorn actor 1234", 1);
         assert_eq!(wrong, Err(ModuleError::WrongReceipt { serial: "p1-0001".to_owned(), left }));
     }
+    let module = || world.hub.modules().expect("listed").pop().expect("a module");
+    assert_eq!(module().state, ModuleState::Locked);
     world.reopen();
     let late = pskm::acknowledge(&world.hub, "p1-0001", receipt.as_str(), 1);
     assert!(matches!(late, Err(ModuleError::ReceiptLocked { .. })));

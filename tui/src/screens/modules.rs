@@ -209,6 +209,7 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
             ModuleState::Imported => "imported",
             ModuleState::Acknowledged => "acknowledged",
             ModuleState::Retired => "retired",
+            ModuleState::Locked => "locked by wrong receipts: retire it",
         };
         lines.push(fact(
             &format!("at {node}"),
