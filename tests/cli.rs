@@ -128,6 +128,9 @@ fn wrong_usage_has_exit_status_2() {
         &["key", "next", "--with", "bob"],
         &["key", "fetch", "00112233445566778899aabbccddeeff"],
         &["key", "fetch", "xyz"],
+        &["status", "--check", "--warn-left", "101"],
+        &["status", "--check", "--crit-left", "101"],
+        &["status", "--check", "--warn-left", "5", "--crit-left", "20"],
         &["pskm", "make", "--for", "alice", "--size", "64XiB", "-o", "a"],
         &["pskm", "make", "--for", "alice", "--up", "64MiB", "-o", "a"],
         &["status", "--as", "alice"],
@@ -228,6 +231,33 @@ fn a_module_goes_from_hub_to_client_once_and_its_receipt_back() {
     let listed = good(&mut place.on("p1", &["pskm", "ls", "--json"]));
     assert!(listed.contains("\"schema_version\": 1") && listed.contains("\"acknowledged\""), "{listed}");
     assert!(good(&mut place.on("alice", &["pskm", "ls"])).contains("imported"));
+}
+
+#[test]
+fn modules_are_listed_with_what_their_tables_are_and_two_of_a_name_apart() {
+    let place = Place::with_module();
+    good(&mut place.on("alice", &IMPORT));
+    let listed = good(&mut place.on("alice", &["pskm", "ls"]));
+    assert!(listed.contains("imported, waits for p1"), "{listed}");
+    assert!(!listed.contains("alice/"), "one alone needs no id: {listed}");
+    good(&mut place.on("new", &["init", "--role", "client", "--name", "alice"]));
+    good(&mut place.on("new", &["enrol", "request", "-o", "new.enrol"]));
+    good(&mut place.on("p1", &["enrol", "accept", "new.enrol", "--replace"]));
+    let make = ["pskm", "make", "--for", "alice", "--size", "256KiB", "-o", "n.pskm", "--key-file", "a.key"];
+    good(&mut place.on("p1", &make));
+    let listed = good(&mut place.on("p1", &["pskm", "ls", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let ids: Vec<&str> = listed["modules"]
+        .as_array()
+        .expect("modules")
+        .iter()
+        .map(|module| &module["client"].as_str().expect("an id")[..8])
+        .collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+    let listed = good(&mut place.on("p1", &["pskm", "ls"]));
+    for id in ids {
+        assert!(listed.contains(&format!("alice/{id}")), "{id} in {listed}");
+    }
 }
 
 #[test]

@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeMap, fmt, fmt::Write};
 
-use clap::Args;
+use clap::{Args, value_parser};
 use dske_node::{
     config::Role,
     status::{Level, PadForecast, Status},
 };
 use dske_storage::{TableSide, TableState};
 
-use crate::cli::{output::printable, units};
+use crate::cli::{
+    error::{CliError, Result},
+    output::printable,
+    units,
+};
 
 /// Where keys that wait fill so much of what may, they are worth a warning.
 const KEYS_WARN_PERCENT: u64 = 90;
@@ -18,11 +22,23 @@ const KEYS_WARN_PERCENT: u64 = 90;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Limits {
     /// With --check: warn when a lane has less than this many percent left
-    #[arg(long, value_name = "PERCENT", default_value_t = PadForecast::WARN_PERCENT)]
+    #[arg(long, value_name = "PERCENT", default_value_t = PadForecast::WARN_PERCENT, value_parser = value_parser!(u8).range(..=100))]
     warn_left: u8,
     /// With --check: critical below this many percent
-    #[arg(long, value_name = "PERCENT", default_value_t = PadForecast::CRIT_PERCENT)]
+    #[arg(long, value_name = "PERCENT", default_value_t = PadForecast::CRIT_PERCENT, value_parser = value_parser!(u8).range(..=100))]
     crit_left: u8,
+}
+
+impl Limits {
+    /// Refuses limits of which one hides the other.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { warn_left, crit_left } = self;
+        if warn_left >= crit_left {
+            return Ok(());
+        }
+        Err(CliError::usage(format!("--warn-left {warn_left} is below --crit-left {crit_left}"))
+            .help("a warning comes before it is critical: give the larger number with --warn-left"))
+    }
 }
 
 /// How bad it is; the order counts.

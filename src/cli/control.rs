@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use dske_node::{
     DataDir, NodeError, admin,
-    control::{Client, Reply, Request},
+    control::{Client, NotRunning, Reply, Request},
 };
-use dske_storage::{ModuleRecord, Options, Store};
+use dske_storage::{ModuleRecord, Options, Store, TableStatus};
 use tokio::runtime::Runtime;
 
 use crate::cli::{
@@ -47,8 +47,7 @@ impl Caller {
     ) -> Result<Reply> {
         self.runtime
             .block_on(self.interrupt.or(async {
-                let mut client =
-                    Client::connect(dir).await.map_err(|error| not_running(dir).because(error))?;
+                let mut client = Client::connect(dir).await.map_err(|error| unreachable(dir, error))?;
                 call(&mut client, request, &Progress::hidden(), wait).await
             }))
             .inspect_err(|error| {
@@ -65,24 +64,35 @@ pub(crate) fn either_way(
     progress: &Progress,
 ) -> Result<Reply> {
     let runtime = interrupt::runtime()?;
-    if let Ok(mut client) = runtime.block_on(Client::connect(dir)) {
+    if let Some(mut client) = runtime.block_on(connect(dir))? {
         // An import of a terabyte takes as long as it takes.
         return runtime.block_on(call(&mut client, request, progress, Duration::MAX));
     }
     offline(context, dir, request, progress)
 }
 
-/// The modules that a node made or imported, whether it runs or not.
-pub(crate) fn modules(context: &Context, dir: &DataDir) -> Result<Vec<ModuleRecord>> {
+/// The modules that a node made or imported, and its tables, whether it runs or not.
+pub(crate) fn modules(context: &Context, dir: &DataDir) -> Result<(Vec<ModuleRecord>, Vec<TableStatus>)> {
     let runtime = interrupt::runtime()?;
-    if let Ok(mut client) = runtime.block_on(Client::connect(dir)) {
+    if let Some(mut client) = runtime.block_on(connect(dir))? {
         let wait = context.globals.timeout;
         return match runtime.block_on(call(&mut client, Request::Status, &Progress::hidden(), wait))? {
-            Reply::Status(status) => Ok(status.modules),
+            Reply::Status(status) => Ok((status.modules, status.tables)),
             _ => Err(CliError::strange_reply()),
         };
     }
-    on_store(dir, |store| Ok(store.modules().map_err(NodeError::from)?))
+    on_store(dir, |store| Ok((store.modules().map_err(NodeError::from)?, store.tables())))
+}
+
+/// A connection to the node, if it runs. One of another user's has a store that is not ours to open either.
+async fn connect(dir: &DataDir) -> Result<Option<Client>> {
+    match Client::connect(dir).await {
+        Ok(client) => Ok(Some(client)),
+        Err(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(unreachable(dir, error))
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 fn offline(context: &Context, dir: &DataDir, request: Request, progress: &Progress) -> Result<Reply> {
@@ -130,9 +140,41 @@ fn checked(reply: Reply) -> Result<Reply> {
     }
 }
 
-/// The error for a node that is not there.
-pub(crate) fn not_running(dir: &DataDir) -> CliError {
+/// The error for a node that does not answer: there is none, or it is not ours to ask.
+pub(crate) fn unreachable(dir: &DataDir, error: NotRunning) -> CliError {
+    if error.source.kind() != std::io::ErrorKind::PermissionDenied {
+        return not_running(dir).because(error);
+    }
+    let message = format!("the node in {} belongs to another user", dir.path().display());
+    CliError::new("dske::control::denied", exit::UNREACHABLE, message)
+        .because(error)
+        .help("give the command as that user: `sudo -u USER dske …`")
+}
+
+fn not_running(dir: &DataDir) -> CliError {
     let message = format!("no node is running in {}", dir.path().display());
     CliError::new("dske::control::not-running", exit::UNREACHABLE, message)
         .help("start it with `dske run`, or name another directory with --dir")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_node_of_somebody_else_is_not_called_stopped() {
+        let dir = DataDir::new("/somewhere");
+        let told = |kind: io::ErrorKind| {
+            let error = unreachable(&dir, NotRunning { socket: dir.control_socket(), source: kind.into() });
+            (error.code().to_owned(), error.to_string(), error.exit())
+        };
+        let (code, said, status) = told(io::ErrorKind::PermissionDenied);
+        assert_eq!((code.as_str(), status), ("dske::control::denied", 3));
+        assert!(said.contains("another user") && !said.contains("no node is running"), "{said}");
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
+            assert_eq!(told(kind).0, "dske::control::not-running");
+        }
+    }
 }

@@ -8,8 +8,11 @@ use std::{
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use dske_node::control::{Reply, Request};
-use dske_protocol::naming::NodeRef;
-use dske_storage::{ModuleRecord, ModuleState};
+use dske_protocol::{
+    ids::NodeId,
+    naming::{NodeRef, Roll},
+};
+use dske_storage::{ModuleRecord, ModuleState, TableState, TableStatus};
 use serde::Serialize;
 
 use crate::cli::{
@@ -205,7 +208,7 @@ fn list(context: &Context) -> Result<()> {
         modules: Vec<ModuleRecord>,
     }
     let dir = context.dir()?;
-    let modules = control::modules(context, &dir)?;
+    let (modules, tables) = control::modules(context, &dir)?;
     if context.out.json {
         return context.out.document(&Modules { modules });
     }
@@ -213,7 +216,7 @@ fn list(context: &Context) -> Result<()> {
         context.out.note("no modules yet");
         return Ok(());
     }
-    context.out.line(table(&modules).trim_fmt())
+    context.out.line(table(&modules, &tables).trim_fmt())
 }
 
 #[derive(Serialize)]
@@ -223,26 +226,51 @@ struct Document<'a> {
     receipt: Option<&'a str>,
 }
 
-fn table(modules: &[ModuleRecord]) -> Table {
+fn table(modules: &[ModuleRecord], tables: &[TableStatus]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["SERIAL", "HUB", "CLIENT", "SIZE", "STATE"]);
+    let mut roll = Roll::default();
     for module in modules {
-        let state = match module.state {
-            ModuleState::Made => "made, waits for receipt",
-            ModuleState::Imported => "imported",
-            ModuleState::Acknowledged => "active",
-            ModuleState::Retired => "retired",
-            ModuleState::Locked => "locked by wrong receipts: retire it",
-        };
+        roll.add(module.hub, module.hub_name.clone(), module.made_ms);
+        roll.add(module.client, module.client_name.clone(), module.made_ms);
+    }
+    // Where two nodes have had one name, its id stands beside it.
+    let label = |node: &NodeId| roll.label(node);
+    for module in modules {
         table.add_row([
             printable(&module.serial),
-            module.hub_name.to_string(),
-            module.client_name.to_string(),
+            label(&module.hub),
+            label(&module.client),
             units::size(module.bytes),
-            state.to_owned(),
+            state(module, tables.iter().find(|table| table.table == module.table)),
         ]);
     }
     table
+}
+
+/// How far a module has come, and what its table is at this end.
+fn state(module: &ModuleRecord, table: Option<&TableStatus>) -> String {
+    let kept = match module.state {
+        ModuleState::Made => "made, waits for receipt",
+        ModuleState::Imported => "imported",
+        ModuleState::Acknowledged => "active",
+        ModuleState::Retired => "retired",
+        ModuleState::Locked => "locked by wrong receipts: retire it",
+    };
+    match (module.state, table.map(|table| &table.state)) {
+        (ModuleState::Imported, Some(TableState::Pending)) => {
+            format!("imported, waits for {}", module.hub_name)
+        }
+        (ModuleState::Imported | ModuleState::Acknowledged, Some(state)) => match state {
+            TableState::Pending => "pending".to_owned(),
+            TableState::Active => "active".to_owned(),
+            TableState::Spent => "spent".to_owned(),
+            TableState::Suspended { reason } => format!("suspended: {}", printable(reason)),
+            TableState::Quarantined { reason } => format!("quarantined: {}", printable(reason)),
+            TableState::Retired => "retired".to_owned(),
+        },
+        _ => kept.to_owned(),
+    }
 }
 
 /// The phrase from however many arguments the shell made of it.

@@ -31,6 +31,7 @@ pub(crate) struct StatusArgs {
 
 /// Runs `dske status`.
 pub(crate) fn run(args: &StatusArgs, context: &Context) -> Result<ExitCode> {
+    args.limits.check()?;
     let snapshot = fetch(context);
     if args.check {
         let verdict = match &snapshot {

@@ -20,7 +20,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
             _ => return None,
         })
     };
-    match scaled(text, scale)? {
+    match scaled(text, "KiB, MiB, GiB, TiB", scale)? {
         0 => Err("a size is at least 1 byte".into()),
         bytes => Ok(bytes),
     }
@@ -38,7 +38,7 @@ pub(crate) fn parse_bits(text: &str) -> Result<u64, String> {
             _ => return None,
         })
     };
-    match scaled(text, scale)? {
+    match scaled(text, "bit, kbit, Mbit, Kibit, Mibit", scale)? {
         bits if bits == 0 || bits % 8 != 0 => {
             Err("a key has a positive number of bits, a multiple of 8".into())
         }
@@ -57,7 +57,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             _ => return None,
         })
     };
-    match scaled(text, scale)? {
+    match scaled(text, "ms, s, m, h", scale)? {
         0 => Err("a time is at least 1ms".into()),
         millis => Ok(Duration::from_millis(millis)),
     }
@@ -111,12 +111,13 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 /// Digits with at most one fraction point, then a unit. Exact: no floating point.
-fn scaled(text: &str, scale: impl Fn(&str) -> Option<u64>) -> Result<u64, String> {
+fn scaled(text: &str, known: &str, scale: impl Fn(&str) -> Option<u64>) -> Result<u64, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit = unit.trim();
-    let factor = scale(&unit.to_ascii_lowercase()).ok_or_else(|| format!("unknown unit '{unit}'"))?;
+    let factor = scale(&unit.to_ascii_lowercase())
+        .ok_or_else(|| format!("unknown unit '{unit}': say a number with one of {known}, or none"))?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let too_large = || "the number is too large".to_owned();
     if whole.is_empty() || fraction.contains('.') || fraction.len() > 6 {
@@ -159,6 +160,12 @@ mod tests {
     fn bits_are_multiples_of_eight() {
         assert_eq!(parse_bits("256"), Ok(256));
         assert_eq!(parse_bits("1Mbit"), Ok(1_000_000));
+        let told = parse_bits("1e9").unwrap_err();
+        assert!(told.contains("kbit") && told.contains("Mbit") && told.contains("e9"), "{told}");
+        assert!(
+            parse_size("1e9").unwrap_err().contains("MiB")
+                && parse_duration("1d").unwrap_err().contains("ms")
+        );
         assert_eq!(parse_bits("8Mibit"), Ok(8 << 20));
         for bad in ["0", "255", "1.0001kbit", "8 apples", ""] {
             assert!(parse_bits(bad).is_err(), "{bad}");

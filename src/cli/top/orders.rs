@@ -88,9 +88,8 @@ async fn ask(running: &Running, target: &Target, request: Request) -> Result<Rep
 }
 
 async fn ask_for(target: &Target, request: Request, wait: Duration) -> Result<Reply> {
-    let mut client = Client::connect(&target.dir)
-        .await
-        .map_err(|error| control::not_running(&target.dir).because(error))?;
+    let mut client =
+        Client::connect(&target.dir).await.map_err(|error| control::unreachable(&target.dir, error))?;
     control::call(&mut client, request, &Progress::hidden(), wait).await
 }
 
