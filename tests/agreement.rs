@@ -190,6 +190,15 @@ fn a_key_file_has_its_name_once_it_is_whole_and_an_interrupted_request_leaves_no
     std::fs::create_dir(&place).unwrap();
     let out = place.join("psk.key");
     let files = || std::fs::read_dir(&place).unwrap().count();
+    // What is said at the sender can be given as it stands.
+    let sent = net.at("alice", &["key", "get", "--with", "bob", "--raw", "-q"]).output().unwrap();
+    assert_eq!((sent.status.code(), sent.stdout.len()), (Some(0), 32), "{}", error(&sent));
+    let sent = net.at("alice", &["key", "get", "--with", "bob", "--out", "hint.key"]).output().unwrap();
+    let hint = error(&sent);
+    let hint = hint.lines().find_map(|line| line.split_once("at bob: dske ")).unwrap().1.to_owned();
+    let words: Vec<&str> = hint.split_whitespace().collect();
+    let fetched = net.dske(&words).args(["--wait", "15s", "--raw"]).output().unwrap();
+    assert_eq!(fetched.stdout, std::fs::read(net.dir().join("hint.key")).unwrap(), "{}", error(&fetched));
     for signal in [Signal::INT, Signal::TERM] {
         let id = "0".repeat(32);
         let mut fetch = net.at("bob", &["key", "fetch", &id, "--wait", "60s"]);

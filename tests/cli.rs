@@ -234,6 +234,15 @@ fn a_module_goes_from_hub_to_client_once_and_its_receipt_back() {
 }
 
 #[test]
+fn a_node_that_is_a_hub_alone_asks_no_hub_to_enrol_it() {
+    let place = Place::new();
+    good(&mut place.on("p1", &["init", "--role", "hub", "--name", "p1"]));
+    let error = bad(&mut place.on("p1", &["enrol", "request", "-o", "p1.enrol"]), 2);
+    assert!(error.contains("dske::node::role") && error.contains("p1 is a hub alone"), "{error}");
+    assert!(!place.path("p1.enrol").exists());
+}
+
+#[test]
 fn modules_are_listed_with_what_their_tables_are_and_two_of_a_name_apart() {
     let place = Place::with_module();
     good(&mut place.on("alice", &IMPORT));

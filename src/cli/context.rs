@@ -53,6 +53,14 @@ impl Context {
         Resolved::new(config, &text, flags, &|name| self.variable(name))
     }
 
+    /// How a receiver takes a key, as it would be typed here: a node of a local testnet is named in the command.
+    pub(crate) fn fetch_command(&self, receiver: &str, key: impl std::fmt::Display) -> String {
+        match &self.globals.testnet {
+            Some(net) => format!("dske key fetch --testnet {net} --as {receiver} {key}"),
+            None => format!("dske key fetch {key}"),
+        }
+    }
+
     /// A `DSKE_*` variable. Nodes of a testnet have their own settings: there, the user's do not count.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         if self.globals.testnet.is_some() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use dske_node::{
+    config::Role,
     control::{Enrolment, Reply, Request},
     enrol::EnrolmentRequest,
 };
@@ -11,7 +12,12 @@ use dske_storage::Consent;
 use serde::Serialize;
 
 use crate::cli::{
-    config_error, context::Context, control, error::Result, output::printable, progress::Progress,
+    config_error,
+    context::Context,
+    control,
+    error::{CliError, Result, exit},
+    output::printable,
+    progress::Progress,
     settings::NodeFlags,
 };
 
@@ -50,6 +56,11 @@ pub(crate) fn run(command: &EnrolCommand, context: &Context) -> Result<()> {
 fn request(out: Option<&std::path::Path>, context: &Context) -> Result<()> {
     let dir = context.dir()?;
     let config = context.config(&dir, &NodeFlags::default())?.config;
+    if !config.node.roles.contains(&Role::Client) {
+        let message = format!("{} is a hub alone: clients ask to be enrolled", config.node.name);
+        return Err(CliError::new("dske::node::role", exit::USAGE, message)
+            .help("write the request in the directory of a client, or make this node one too: node.roles"));
+    }
     let request = EnrolmentRequest::new(&dir, &config)?;
     let words = request.words();
     if let Some(path) = out {

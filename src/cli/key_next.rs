@@ -84,7 +84,9 @@ fn deliver(key: &KeyRun, with: &[NodeRef], place: Placed, context: &Context) -> 
     if let Some(file) = &report.file {
         out.note(format_args!("  in {file}"));
     }
-    let names = report.confirmed.join(", ");
-    out.note(out.dim(format_args!("  at {names}: dske key fetch {}", report.id)));
+    for receiver in &report.confirmed {
+        let command = context.fetch_command(receiver, &report.id);
+        out.note(out.dim(format_args!("  at {receiver}: {command}")));
+    }
     Ok(())
 }

@@ -57,8 +57,10 @@ pub(crate) fn deliver(
         out.note(format_args!("  {names} may yet refuse it: use the key only after it was fetched there"));
     }
     if let Some(receivers) = asked {
-        let names: Vec<String> = receivers.iter().map(ToString::to_string).collect();
-        out.note(out.dim(format_args!("  at {}: dske key fetch {}", names.join(", "), key.id)));
+        for receiver in receivers.iter().map(ToString::to_string) {
+            let command = context.fetch_command(&receiver, key.id);
+            out.note(out.dim(format_args!("  at {receiver}: {command}")));
+        }
     }
     Ok(())
 }
