@@ -8,7 +8,8 @@
 //! was agreed, each table that of its last comparison. A hub that says "you were put back" at a table says that it
 //! happened after that table's last comparison and not after this start: in the turns `after < turn <= until`. Where k_B
 //! hubs have a turn in common, what was agreed before it is void, and that is dealt with: what a hub says of a table that
-//! was last compared before then is explained by it, however late it comes.
+//! was last compared before then is explained by it, however late it comes. But one of the k_B may have meant a later turn, and
+//! the others lied: the rest of its word stays open, and within that rest those of others count too.
 //!
 //! Must never: count one hub twice; void for fewer than k_B hubs; void what was agreed after.
 
@@ -65,9 +66,7 @@ impl Restores {
     /// A hub says at a table, which was last compared in turn `after`, that the directory was put back; at the latest in
     /// turn `until`. Gives the turn before which all that waits is void, where `k_min` hubs say so with it.
     pub fn hear(&mut self, hub: NodeId, after: u64, until: u64, k_min: u8) -> Option<u64> {
-        if after < self.dealt_with && !planted(Fault::LateWordVoids) {
-            return None;
-        }
+        let (after, until) = self.unexplained(after, until)?;
         let said = self.said.entry(hub).or_insert(Said { after, until, times: 0 });
         said.after = said.after.min(after);
         said.until = said.until.max(until);
@@ -76,8 +75,22 @@ impl Restores {
         let needed = if planted(Fault::OneHubVoids) { 1 } else { usize::from(k_min.max(1)) };
         let turns = self.said.values().map(|said| said.until);
         let turn = turns.filter(|&turn| voices(turn) >= needed).max()?;
-        self.deal_with(turn);
+        self.dealt_with = turn;
+        // One that may as well have meant a later turn may have been the only true one: the rest of it is still open.
+        self.said.retain(|_, said| said.until > turn);
+        self.said.values_mut().for_each(|said| said.after = said.after.max(turn));
         Some(turn)
+    }
+
+    /// What of a hub's word is not explained by what was dealt with. Where another one that counted then is still open
+    /// beyond it, those that it counted with may have lied; up to there this word is new.
+    fn unexplained(&self, after: u64, until: u64) -> Option<(u64, u64)> {
+        if after >= self.dealt_with || planted(Fault::LateWordVoids) {
+            return Some((after, until));
+        }
+        let open = self.said.values().filter(|said| said.after == self.dealt_with);
+        let until = until.min(open.map(|said| said.until).max()?);
+        (until > self.dealt_with).then_some((self.dealt_with, until))
     }
 
     /// What this node has found by itself, without anybody's word: its directory is of several moments since that turn.
@@ -86,13 +99,9 @@ impl Restores {
         if turn <= self.dealt_with {
             return None;
         }
-        self.deal_with(turn);
-        Some(turn)
-    }
-
-    fn deal_with(&mut self, turn: u64) {
         self.dealt_with = turn;
         self.said.retain(|_, said| said.after >= turn);
+        Some(turn)
     }
 }
 
@@ -141,7 +150,41 @@ mod tests {
         let mut restores = Restores::default();
         assert_eq!(restores.hear(hub(1), 3, 9, 2), None);
         assert_eq!(restores.hear(hub(2), 4, 20, 2), Some(9), "the turn that both can mean");
-        assert_eq!(restores.hear(hub(3), 4, 30, 2), None);
+        assert_eq!(restores.hear(hub(2), 4, 25, 2), None, "it has one voice");
+        assert_eq!(
+            restores.hear(hub(3), 4, 30, 2),
+            Some(20),
+            "had the first lied, these two would mean a later one"
+        );
+        assert!(restores.said().is_empty());
+        assert_eq!(restores.hear(hub(4), 4, 40, 2), None);
+    }
+
+    #[test]
+    fn a_lie_from_before_a_restore_does_not_explain_what_is_said_of_it() {
+        // For each number of liars below k_B, and whenever they have lied in turns that honest hubs may mean as well.
+        for k_min in 2..=4 {
+            for lied in 4..=9 {
+                let mut restores = Restores::default();
+                for liar in 1..k_min {
+                    assert_eq!(restores.hear(hub(liar), 3, lied, k_min), None);
+                }
+                let honest: Vec<_> = (0..k_min).map(|at| restores.hear(hub(100 + at), 2, 9, k_min)).collect();
+                assert_eq!(honest.last(), Some(&if lied < 9 { Some(9) } else { None }), "{k_min}, {lied}");
+                assert_eq!((restores.dealt_with(), restores.said().len()), (9, 0));
+                assert_eq!(restores.hear(hub(200), 2, 20, k_min), None, "and then it is");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_on_record() {
+        let mut restores = Restores::default();
+        restores.hear(hub(1), 3, 5, 2);
+        assert_eq!(restores.hear(hub(2), 2, 9, 2), Some(5));
+        let mut again = Restores::new(restores.dealt_with(), restores.said().clone());
+        assert_eq!(again, restores);
+        assert_eq!(again.hear(hub(3), 2, 9, 2), Some(9));
     }
 
     #[test]

@@ -173,6 +173,25 @@ fn what_waited_in_the_copy_is_void_and_what_was_agreed_after_stays() {
 }
 
 #[test]
+fn a_lie_that_came_before_the_copy_does_not_explain_what_honest_hubs_say_later() {
+    let mut net = Net::new(4);
+    // Nothing was put back.
+    net.says_put_back(net.tables[0]);
+    let old = net.agree();
+    net.copy("copy");
+    assert_eq!(take(&net.world.client, old), Ok(()), "handed out after the copy was taken");
+    net.put_back("copy");
+    net.says_put_back(net.tables[1]);
+    net.says_put_back(net.tables[2]);
+    assert!(matches!(take(&net.world.client, old), Err(TakeError::Aborted { .. })), "not twice");
+    let new = net.agree();
+    net.restart();
+    net.says_put_back(net.tables[3]);
+    net.says_put_back(net.tables[0]);
+    assert!(net.waits(new), "one hub says nothing new, and the other is alone");
+}
+
+#[test]
 fn two_restores_in_a_row_void_what_waited_in_either_copy() {
     let mut net = Net::new(3);
     let first = net.agree();
