@@ -363,6 +363,15 @@ impl World {
         id
     }
 
+    /// Has a client begin a key with this seed for what it draws, as far as it goes at once: two with one seed have one
+    /// block id.
+    pub(crate) fn begin_drawing(&mut self, at: usize, wish: KeyWish, seed: u64) -> RequestId {
+        self.rng = StdRng::seed_from_u64(seed);
+        let id = self.begin_at(at, wish);
+        self.settle();
+        id
+    }
+
     /// Lets time pass until what was begun has ended.
     pub(crate) fn finish(&mut self, id: RequestId) -> Result<AgreedKey, SendFailure> {
         self.settle();
@@ -583,17 +592,23 @@ impl World {
                     self.sender_input(at, SenderInput::HubAnswer { block, hub, answer });
                 }
                 SenderEffect::Began { agreement, .. } => {
+                    self.own_block(at, agreement.block, true);
                     if agreement.is_round() {
                         self.tell_ends(at, &agreement);
                     }
                 }
                 SenderEffect::Choose { to, bytes, .. } => self.over_the_link(me, to, bytes),
-                SenderEffect::Ended { id, result, .. } => {
+                SenderEffect::Ended { id, block, result } => {
+                    block.into_iter().for_each(|block| self.own_block(at, block, false));
                     self.ended.insert(id, result);
                 }
             }
         }
         busy
+    }
+
+    fn own_block(&mut self, at: usize, block: BlockId, under_way: bool) {
+        self.clients[at].receiver.handle(self.now, ReceiverInput::Own { block, under_way });
     }
 
     /// Tells the sender of a round what is said of its end.

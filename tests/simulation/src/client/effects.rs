@@ -64,8 +64,13 @@ impl ClientRole {
             SenderEffect::Began { agreement, .. } => {
                 shared.count("agreements begun");
                 shared.checker.began(&agreement);
+                let own = ReceiverInput::Own { block: agreement.block, under_way: true };
+                self.receiver.handle(core.now(shared), own);
             }
             SenderEffect::Ended { id, block, result } => {
+                if let Some(block) = block {
+                    self.receiver.handle(core.now(shared), ReceiverInput::Own { block, under_way: false });
+                }
                 let Some(wish) = self.under_way.remove(&id) else { return };
                 if core.dead {
                     return;
