@@ -895,6 +895,58 @@ fn a_table_that_was_left_is_compared_anew_without_a_disconnect() {
     assert_eq!(pair.hub.passed, [Ticket(4)]);
 }
 
+/// Nothing binds a message to the connection on which its table was compared: an end that has been slow to hear of a
+/// disconnect may still send what was let pass before, and it arrives after the next comparison.
+#[test]
+fn what_was_let_pass_on_an_older_connection_is_on_record_or_refused() {
+    for client in [true, false] {
+        for put_back in [false, true] {
+            let mut pair = Pair::new();
+            pair.connect();
+            let (old_client, old_hub) = (pair.client.disk.clone(), pair.hub.disk.clone());
+            let mut late = Vec::new();
+            for number in 0..40 {
+                late.push(send_as(&mut pair, client, number));
+                pair.settle();
+            }
+            let passed = if client { pair.client.passed.len() } else { pair.hub.passed.len() };
+            assert_eq!(passed, 40);
+            // The other end alone has noticed that the connection is gone; it may come back as it was before all of them.
+            if client {
+                pair.hub.input(pair.now, SyncInput::Disconnected(CLIENT));
+                pair.hub.run(pair.now);
+                assert!(!pair.hub.open, "and accepts nothing before the next comparison");
+                if put_back {
+                    pair.hub = End::new(old_hub, 77);
+                }
+            } else {
+                pair.client.input(pair.now, SyncInput::Disconnected(HUB));
+                pair.client.run(pair.now);
+                assert!(!pair.client.open, "and accepts nothing before the next comparison");
+                if put_back {
+                    pair.client = End::new(old_client, 77);
+                }
+            }
+            // And now this one does.
+            pair.disconnect();
+            pair.connect();
+            assert!(pair.client.open && pair.hub.open);
+            let (seen, used_below) = if client {
+                (pair.hub.seen(), pair.hub.used_below())
+            } else {
+                (pair.client.seen(), pair.client.used_below())
+            };
+            for range in late {
+                let end = range.offset + range.len;
+                assert!(
+                    if put_back { end <= used_below } else { end <= seen },
+                    "{range:?}, client: {client}"
+                );
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Send(bool, u64),
