@@ -228,10 +228,16 @@ impl Engine {
     /// Pads of a table that no record says were used read as erased: it is quarantined, which the next group records.
     pub(crate) fn found_erased(&self, table: TableId, at: u64) {
         let mut state = lock_short(&self.state);
-        if let Some(entry) = state.tables.get_mut(&table) {
+        let State { tables, unsaved, start, .. } = &mut *state;
+        if let Some(entry) = tables.get_mut(&table) {
             entry.found_erased(at);
-            state.unsaved.insert(table);
+            if entry.unsure && entry.when.unsure_since == 0 {
+                // A directory is put back while its process is away: what was agreed since the start is good.
+                entry.when.unsure_since = *start;
+            }
+            unsaved.insert(table);
         }
+        drop(state);
         tracing::error!(%table, at, "pads that were never used read as erased, their table is quarantined");
     }
 

@@ -7,7 +7,7 @@ use dske_protocol::{
     ids::{BlockId, KeyId, NodeId, TableId},
 };
 use dske_storage::{
-    Store, TakeError, Transaction,
+    MintError, Store, TableSide, TakeError, Transaction,
     pskm::{self, HubContact, MakeModule, SystemEntropy},
 };
 
@@ -240,4 +240,43 @@ fn memory_that_is_put_back_with_its_disk_is_no_way_around() {
     let new = net.agree();
     net.says_put_back(net.tables[1]);
     assert!(net.waits(new));
+}
+
+/// A copy of a running node is of several moments: its ledger and its keys may be from before what its lanes are from. Where
+/// no mark for messages has moved, that is found when a place for a mark reads as erased.
+#[test]
+fn what_waited_in_a_copy_of_several_moments_is_void_whenever_that_is_found() {
+    let mut net = Net::new(3);
+    let old = net.agree();
+    net.copy("copy");
+    assert_eq!(take(&net.world.client, old), Ok(()), "handed out after the copy was taken");
+    for table in &net.tables {
+        get(net.world.client.mint_sync(*table, 0)).expect("a tag key");
+    }
+    net.world.client.close().expect("closed");
+    let lanes = net.world.path("copy").join("lanes");
+    std::fs::remove_dir_all(&lanes).expect("removed");
+    copy(&net.world.path("client").join("lanes"), &lanes);
+    let dir = net.world.path("client");
+    std::fs::remove_dir_all(&dir).expect("removed");
+    copy(&net.world.path("copy"), &dir);
+    // Nothing has been compared yet.
+    net.world.client = Store::open(&dir, options()).expect("it opens");
+    let new = net.agree();
+    for table in net.tables.clone() {
+        assert_eq!(get(net.world.client.mint_sync(table, 0)).map(|_| ()), Err(MintError::PlaceUsed));
+        let marks = get(net.world.client.marks(peer(&net, table), TableSide::Client, table, false));
+        assert!(marks.expect("they may be compared").unsure);
+    }
+    net.record(SyncRecord { settle: true, compared: true, ..SyncRecord::of(net.tables[0]) });
+    assert!(matches!(take(&net.world.client, old), Err(TakeError::Aborted { .. })), "not twice");
+    for table in &net.tables[1..] {
+        net.record(SyncRecord { settle: true, compared: true, ..SyncRecord::of(*table) });
+    }
+    assert!(net.waits(new), "it was agreed after the start that found it");
+}
+
+fn peer(net: &Net, table: TableId) -> NodeId {
+    let tables = net.world.client.tables();
+    tables.iter().find(|status| status.table == table).expect("a table").peer
 }
