@@ -24,7 +24,7 @@ use crate::{
     erasures::{Erasure, erase_all},
     error::StoreError,
     layout,
-    ledger::{Draft, Ledger, lane_key, table_key},
+    ledger::{Draft, Ledger, compared_key, lane_key, table_key},
     lock_short,
     outbox::Waiting,
     retire::destroy,
@@ -165,6 +165,10 @@ impl Engine {
         for table in std::mem::take(&mut state.unsaved) {
             if let Some(table) = state.tables.get(&table) {
                 draft.put("table", table_key(&table.record.table), &table.record)?;
+                if table.unsure {
+                    // Where it was found while the store ran, nothing at the next start tells of it.
+                    draft.put("comparison", compared_key(&table.record.table), &table.when)?;
+                }
             }
         }
         Ok(())

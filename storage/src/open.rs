@@ -224,6 +224,10 @@ fn load_table(
         // A file of another lane has the wrong pads, whatever the peer says.
         loaded.unsure = ours;
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
+    } else if loaded.record.quarantine.as_ref().is_some_and(|was| !was.damaged) {
+        // It was found while the store ran, or what disagreed does not any more: the peer's word is awaited all the same.
+        let when: Option<ComparedRecord> = ledger.get("comparison", &compared_key(&table))?;
+        loaded.unsure = when.is_some_and(|when| when.unsure_since != 0);
     }
     Ok(loaded)
 }

@@ -268,6 +268,13 @@ fn what_waited_in_a_copy_of_several_moments_is_void_whenever_that_is_found() {
         let marks = get(net.world.client.marks(peer(&net, table), TableSide::Client, table, false));
         assert!(marks.expect("they may be compared").unsure);
     }
+    // A restart before the hubs can be reached.
+    net.world.client.close().expect("closed");
+    net.world.client = Store::open(&dir, options()).expect("it opens");
+    for table in &net.tables {
+        let marks = get(net.world.client.marks(peer(&net, *table), TableSide::Client, *table, false));
+        assert!(marks.expect("they may be compared").unsure, "after a restart");
+    }
     net.record(SyncRecord { settle: true, compared: true, ..SyncRecord::of(net.tables[0]) });
     assert!(matches!(take(&net.world.client, old), Err(TakeError::Aborted { .. })), "not twice");
     for table in &net.tables[1..] {
