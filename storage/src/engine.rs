@@ -24,7 +24,7 @@ use crate::{
     erasures::{Erasure, erase_all},
     error::StoreError,
     layout,
-    ledger::{Draft, Ledger, compared_key, lane_key, table_key},
+    ledger::{Draft, Ledger, lane_key, table_key},
     lock_short,
     outbox::Waiting,
     retire::destroy,
@@ -165,10 +165,6 @@ impl Engine {
         for table in std::mem::take(&mut state.unsaved) {
             if let Some(table) = state.tables.get(&table) {
                 draft.put("table", table_key(&table.record.table), &table.record)?;
-                if table.unsure {
-                    // Where it was found while the store ran, nothing at the next start tells of it.
-                    draft.put("comparison", compared_key(&table.record.table), &table.when)?;
-                }
             }
         }
         Ok(())
@@ -232,13 +228,10 @@ impl Engine {
     /// Pads of a table that no record says were used read as erased: it is quarantined, which the next group records.
     pub(crate) fn found_erased(&self, table: TableId, at: u64) {
         let mut state = lock_short(&self.state);
-        let State { tables, unsaved, start, .. } = &mut *state;
+        let State { tables, unsaved, .. } = &mut *state;
         if let Some(entry) = tables.get_mut(&table) {
+            // A hub that makes a module can cause this, so it is no more than that hub's word: it voids nothing by itself.
             entry.found_erased(at);
-            if entry.unsure && entry.when.unsure_since == 0 {
-                // A directory is put back while its process is away: what was agreed since the start is good.
-                entry.when.unsure_since = *start;
-            }
             unsaved.insert(table);
         }
         drop(state);

@@ -229,6 +229,7 @@ pub(crate) fn apply_sync(
     // Of a lane that is not sure, what the header says to have been erased is used too.
     let void_below = sync.void_below.map(|end| end.max(entry.peer_lane().file.header().mark));
     if sync.settle && entry.unsure {
+        // Found by this node alone, where it was at a start.
         void = void.max(restores.found(when.unsure_since));
         entry.when.unsure_since = 0;
         entry.settle();

@@ -101,12 +101,16 @@ pub(crate) fn load(
             state.retired.insert(record.table, record.retired(counts)?);
             continue;
         }
-        let mut table = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
+        let (mut table, sound) = load_table(dir, &*disk, &ledger, &mut draft, record, &mut due)?;
         let key = compared_key(&table.record.table);
         table.when = ledger.get::<ComparedRecord>("comparison", &key)?.unwrap_or_default();
         if table.unsure && table.when.unsure_since == 0 {
             table.when.unsure_since = turn;
             draft.put("comparison", key, &table.when)?;
+        }
+        if sound {
+            // Found while the store ran, or what disagreed does not any more: the peer's word is awaited all the same.
+            table.unsure = table.record.quarantine.as_ref().is_some_and(|was| !was.damaged);
         }
         state.unsaved.insert(table.record.table);
         state.tables.insert(table.record.table, table);
@@ -173,7 +177,7 @@ fn load_table(
     draft: &mut Draft<'_>,
     record: TableRecord,
     due: &mut Vec<Erasure>,
-) -> Result<Table, StoreError> {
+) -> Result<(Table, bool), StoreError> {
     let [up_bytes, down_bytes] = record.lane_bytes;
     let table = record.table;
     let (mut problems, mut ours) = (Vec::new(), true);
@@ -224,12 +228,8 @@ fn load_table(
         // A file of another lane has the wrong pads, whatever the peer says.
         loaded.unsure = ours;
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
-    } else if loaded.record.quarantine.as_ref().is_some_and(|was| !was.damaged) {
-        // It was found while the store ran, or what disagreed does not any more: the peer's word is awaited all the same.
-        let when: Option<ComparedRecord> = ledger.get("comparison", &compared_key(&table))?;
-        loaded.unsure = when.is_some_and(|when| when.unsure_since != 0);
     }
-    Ok(loaded)
+    Ok((loaded, problems.is_empty()))
 }
 
 /// What header and ledger say that no crash can explain.

@@ -262,7 +262,6 @@ fn what_waited_in_a_copy_of_several_moments_is_void_whenever_that_is_found() {
     copy(&net.world.path("copy"), &dir);
     // Nothing has been compared yet.
     net.world.client = Store::open(&dir, options()).expect("it opens");
-    let new = net.agree();
     for table in net.tables.clone() {
         assert_eq!(get(net.world.client.mint_sync(table, 0)).map(|_| ()), Err(MintError::PlaceUsed));
         let marks = get(net.world.client.marks(peer(&net, table), TableSide::Client, table, false));
@@ -275,11 +274,16 @@ fn what_waited_in_a_copy_of_several_moments_is_void_whenever_that_is_found() {
         let marks = get(net.world.client.marks(peer(&net, *table), TableSide::Client, *table, false));
         assert!(marks.expect("they may be compared").unsure, "after a restart");
     }
-    net.record(SyncRecord { settle: true, compared: true, ..SyncRecord::of(net.tables[0]) });
+    let new = net.agree();
+    let settle = |net: &Net, at: usize| {
+        let settled = SyncRecord { settle: true, put_back: Some(K_MIN), ..SyncRecord::of(net.tables[at]) };
+        net.record(SyncRecord { compared: true, ..settled });
+    };
+    settle(&net, 0);
+    assert!(net.waits(old), "a hub may have made its module so");
+    settle(&net, 1);
     assert!(matches!(take(&net.world.client, old), Err(TakeError::Aborted { .. })), "not twice");
-    for table in &net.tables[1..] {
-        net.record(SyncRecord { settle: true, compared: true, ..SyncRecord::of(*table) });
-    }
+    settle(&net, 2);
     assert!(net.waits(new), "it was agreed after the start that found it");
 }
 

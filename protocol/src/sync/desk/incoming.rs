@@ -118,7 +118,7 @@ impl<S: SyncSide> SyncDesk<S> {
             peer_keys: mark.keys,
             own_keys: mark.keys_seen,
             void_below: (found.put_back || found.settled).then_some(mark.own_was),
-            put_back: (found.put_back && !found.settled && S::OWN == Lane::Up).then_some(self.k_min),
+            put_back: ((found.put_back || found.settled) && S::OWN == Lane::Up).then_some(self.k_min),
             settle: found.settled,
             compared: skip_to.is_none(),
             activate: S::OWN == Lane::Up,
