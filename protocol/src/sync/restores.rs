@@ -107,6 +107,8 @@ impl Restores {
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
     use super::*;
 
     fn hub(at: u8) -> NodeId {
@@ -174,6 +176,79 @@ mod tests {
                 assert_eq!((restores.dealt_with(), restores.said().len()), (9, 0));
                 assert_eq!(restores.hear(hub(200), 2, 20, k_min), None, "and then it is");
             }
+        }
+    }
+
+    /// What a store keeps of it.
+    #[derive(Debug, Clone)]
+    struct Kept {
+        restores: Restores,
+        turn: u64,
+        start: u64,
+        last: Vec<u64>,
+        /// Everything agreed before this is void.
+        void: u64,
+    }
+
+    impl Kept {
+        fn starts(&mut self) {
+            self.turn += 1;
+            self.start = self.turn;
+        }
+
+        fn compares(&mut self, at: usize) {
+            self.turn += 1;
+            self.last[at] = self.turn;
+        }
+
+        fn says(&mut self, at: usize, k_min: u8) {
+            let until = if self.last[at] < self.start { self.start } else { self.turn + 1 };
+            let id = hub(u8::try_from(at).unwrap_or(u8::MAX));
+            self.void = self.void.max(self.restores.hear(id, self.last[at], until, k_min).unwrap_or(0));
+            self.turn = self.turn.max(until);
+            self.compares(at);
+        }
+    }
+
+    #[test]
+    fn fewer_than_k_b_liars_void_nothing_and_hide_no_restore() {
+        let mut dice = StdRng::seed_from_u64(5);
+        let mut roll = |sides: u64| dice.next_u64() % sides;
+        for round in 0..20_000 {
+            let k_min = u8::try_from(2 + roll(3)).expect("small");
+            // First the liars, one fewer than it takes, then as many honest hubs as it takes.
+            let (liars, hubs) = (usize::from(k_min) - 1, 2 * usize::from(k_min) - 1);
+            let any = |below: usize, roll: u64| usize::try_from(roll).expect("small") % below;
+            let restores = Restores::default();
+            let mut now = Kept { restores, turn: 1, start: 1, last: vec![0; hubs], void: 0 };
+            (0..hubs).for_each(|at| now.compares(at));
+            let live = |now: &mut Kept, steps: u64, roll: &mut dyn FnMut(u64) -> u64| {
+                for _ in 0..steps {
+                    match roll(4) {
+                        0 => now.starts(),
+                        1 => now.compares(any(hubs, roll(97))),
+                        _ => now.says(any(liars, roll(97)), k_min),
+                    }
+                }
+            };
+            let steps = roll(12);
+            live(&mut now, steps, &mut roll);
+            assert_eq!(now.void, 0, "round {round}: nothing was put back");
+            // The copy, put back after more has happened, of which it knows nothing.
+            now.starts();
+            let restored = now.start;
+            let mut honest: Vec<usize> = (liars..hubs).collect();
+            while !honest.is_empty() {
+                if roll(4) == 0 {
+                    now.starts();
+                } else if roll(3) == 0 {
+                    now.says(any(liars, roll(97)), k_min);
+                } else {
+                    let at = honest.swap_remove(any(honest.len(), roll(97)));
+                    now.says(at, k_min);
+                }
+            }
+            assert!(now.void >= restored, "round {round}: {now:?}, put back at {restored}");
         }
     }
 
