@@ -6,12 +6,15 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use dske_protocol::{ids::NodeId, message::NoticeOutcome, sender::KeyWish};
+use dske_protocol::{hub::RequestId, ids::NodeId, message::NoticeOutcome, sender::KeyWish};
 use world::{World, client_id};
+
+/// Hub, receiver, sealed message.
+type PassedOn = (NodeId, NodeId, Vec<u8>);
 
 /// Client 0 has begun a key with client 1, and all hubs have their parts; nothing has reached the receiver yet. Then
 /// client 2 begins one with each of `with` under the same id.
-fn copied(with: &[usize]) -> (World, dske_protocol::hub::RequestId) {
+fn copied(with: &[usize]) -> (World, RequestId) {
     let mut world = World::new(1, 5, 3, 3, 64 << 10, true);
     world.withheld_from = Some(client_id(1));
     let receiver = client_id(1);
@@ -44,7 +47,7 @@ fn the_id_of_a_block_that_is_under_way_is_not_taken_from_its_sender() {
 
 /// What the hubs pass on to client 1 of a key that client 0 agrees with it, and of one that client 2 begins later under the same
 /// id. The receiver is away meanwhile.
-fn two_of_one_id() -> (World, dske_protocol::hub::RequestId, [Vec<(NodeId, NodeId, Vec<u8>)>; 2]) {
+fn two_of_one_id() -> (World, RequestId, [Vec<PassedOn>; 2]) {
     let mut world = World::new(1, 5, 3, 3, 64 << 10, true);
     let receiver = client_id(1);
     world.withheld_from = Some(receiver);
