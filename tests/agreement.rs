@@ -7,7 +7,7 @@ mod common;
 
 use std::{process::Stdio, time::Duration};
 
-use common::{Net, error, eventually};
+use common::{Net, error, eventually, eventually_within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -113,6 +113,28 @@ fn a_hub_that_is_slow_when_two_clients_meet_is_awaited_where_the_key_needs_it() 
         net.signal("p3", Signal::CONT);
         sent.join().unwrap().unwrap_or_else(|output| panic!("{}", error(&output)))
     });
+    assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+}
+
+#[test]
+fn a_hub_that_hangs_is_soon_not_counted_and_is_used_again_when_it_goes_on() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    net.acquaint("alice", "bob");
+    let uses = |hubs: u64| {
+        let counted = || ["alice", "bob"].iter().all(|node| net.status(node)["policy"]["usable"] == hubs);
+        eventually_within(Duration::from_secs(90), "both see it", counted);
+    };
+    uses(3);
+    // Its kernel goes on to take what is sent.
+    net.signal("p3", Signal::STOP);
+    uses(2);
+    let check = net.at("alice", &["status", "--check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("p3"), "{said}");
+    net.signal("p3", Signal::CONT);
+    uses(3);
+    let sent = net.get("alice", "bob", "256");
+    assert_eq!((&sent.report["n"], &sent.report["burned_hubs"]), (&3.into(), &3.into()));
     assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
 }
 

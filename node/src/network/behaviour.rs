@@ -25,8 +25,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections rest open: a hub must be able to reach its clients.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A dead connection is noticed within about this time.
+/// How often the other end is asked for a sign of life, and how long it has for one. A connection over which two in a row
+/// have not come is closed: a link that died without a word, or a process that hangs, is noticed within half a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// See [`PING_INTERVAL`].
+const PING_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -98,7 +101,9 @@ fn behaviour(
         exchange: Exchanges::new(arriving, versions::protocols().collect(), config),
         gossip,
         identify: identify::Behaviour::new(identify),
-        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
+        ping: ping::Behaviour::new(
+            ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT),
+        ),
     })
 }
 

@@ -649,7 +649,7 @@ mod tests {
         assert_eq!((0..100).filter(|&number| begin(&mut guard, number, 1)).count(), PENDING_PER_IP_MAX);
         assert!(begin(&mut guard, 100, 2));
         // Many addresses take all that is not kept for those that are familiar.
-        (200..400).for_each(|number| {
+        (200..900).for_each(|number| {
             begin(&mut guard, number, host(number % 40 + 3));
         });
         assert_eq!(guard.pending.len(), PENDING_UNFAMILIAR_MAX);

@@ -15,14 +15,15 @@ pub(super) const STREAMS_MAX: usize = 64;
 pub(super) const REQUESTS_AT_ONCE_MAX: usize = 48;
 
 /// Connections that are being set up. A handshake takes two round trips; one that hangs holds its place for
-/// [`HANDSHAKE_TIMEOUT`].
-pub(super) const PENDING_MAX: usize = 128;
+/// [`HANDSHAKE_TIMEOUT`]. After a start no address is familiar yet, so there must be more places than a stranger with a few
+/// dozen addresses can hold.
+pub(super) const PENDING_MAX: usize = 512;
 
 /// Of these, from one address: strangers with few addresses must not hold all places.
 pub(super) const PENDING_PER_IP_MAX: usize = 16;
 
 /// Of these, from addresses at which no known peer has been seen: the rest is kept for the others.
-pub(super) const PENDING_UNFAMILIAR_MAX: usize = 96;
+pub(super) const PENDING_UNFAMILIAR_MAX: usize = 448;
 
 /// A connection that is not set up by then is given up.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,6 +22,7 @@ use libp2p::{
     gossipsub::IdentTopic,
     identify,
     identity::Keypair,
+    ping,
     request_response::{self, InboundFailure, ResponseChannel},
     swarm::{
         ConnectionId, SwarmEvent,
@@ -496,6 +497,17 @@ impl NetworkTask {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => self.exchange_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                peer,
+                connection,
+                result: Err(failure),
+            })) => {
+                // Who does not speak it says so on a connection that works.
+                if !matches!(failure, ping::Failure::Unsupported) {
+                    tracing::debug!(%peer, %failure, "closing a connection without a sign of life");
+                    self.swarm.close_connection(connection);
+                }
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error {
                 peer_id,
                 error,
