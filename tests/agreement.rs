@@ -139,6 +139,32 @@ fn a_hub_that_hangs_is_soon_not_counted_and_is_used_again_when_it_goes_on() {
 }
 
 #[test]
+fn a_hub_whose_pads_are_damaged_is_counted_by_nobody() {
+    let net = Net::up(3, 2, 2, "2MiB");
+    net.acquaint("alice", "bob");
+    let status = net.status("p1");
+    let table =
+        status["tables"].as_array().unwrap().iter().find(|table| table["peer_name"] == "bob").unwrap();
+    let table = table["table"].as_str().unwrap();
+    let lane = net.node_dir("p1").join("store/lanes").join(table).join("down.lane");
+    let mut bytes = std::fs::read(&lane).unwrap();
+    bytes[64 << 10..512 << 10].iter_mut().for_each(|byte| *byte ^= 0x10);
+    std::fs::write(&lane, bytes).unwrap();
+    // The two others serve meanwhile.
+    let is_quarantined = || net.status("p1")["tables"].to_string().contains("quarantined");
+    for _ in 0..30 {
+        let sent = net.get("alice", "bob", "64kbit");
+        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+        if is_quarantined() {
+            break;
+        }
+    }
+    assert!(is_quarantined());
+    let usable = || net.status("bob")["policy"]["usable"] == 2;
+    eventually_within(Duration::from_secs(90), "bob counts two hubs", usable);
+}
+
+#[test]
 fn a_receiver_that_was_offline_gets_its_keys_when_it_comes_back() {
     let net = Net::up(4, 2, 2, "1MiB");
     // A receiver that is killed in mid-agreement loses that key: the first one must have arrived.

@@ -261,11 +261,12 @@ impl HubActor {
             HubEvent::Hello { id, from } => {
                 let tables = self.store.tables_of(&from).into_iter();
                 let ours = tables.filter(|table| table.side == TableSide::Hub);
-                // What is quarantined may be settled by what the client has on record of it.
+                // What is quarantined may be settled by what the client has on record of it, unless its pads are damaged:
+                // then the client must not count on this hub.
                 let usable = |state: &TableState| {
                     matches!(state, TableState::Active | TableState::Spent | TableState::Quarantined { .. })
                 };
-                let active = ours.filter(|table| usable(&table.state));
+                let active = ours.filter(|table| usable(&table.state) && table.comparable);
                 self.send(Command::AnswerHello { id, active: active.map(|table| table.table).collect() });
             }
             HubEvent::SyncHello { id, from, over, hello } => {

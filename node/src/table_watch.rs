@@ -62,6 +62,7 @@ mod tests {
             lanes: [lane(Lane::Up), lane(Lane::Down)],
             forged_blocks: 0,
             open: true,
+            comparable: true,
         }
     }
 

@@ -300,8 +300,8 @@ pub enum SendFailure {
         /// Bytes needed.
         needed: u64,
     },
-    /// The marks have not been compared with a hub since the start.
-    #[error("the pad with {hub:?} has not been compared since the start")]
+    /// No pad with a hub is in use: its marks have not been compared since the start, or it was put out of use.
+    #[error("no pad with {hub:?} is in use")]
     NotSynced {
         /// The hub.
         hub: NodeId,

@@ -293,7 +293,7 @@ impl Sender {
         minted: Result<Vec<Minted>, MintRefusal>,
     ) -> Result<(Sending, Vec<SealedRequest>), SendFailure> {
         let Minting { id, agreement, hubs, terms } = minting;
-        let minted = minted.map_err(|refusal| refused(refusal, agreement.burned_bytes(Lane::Up)))?;
+        let minted = minted.map_err(refused)?;
         if let Content::Round { session, .. } = agreement.content
             && !self.sessions.contains_key(&session)
         {
@@ -493,12 +493,14 @@ impl Sending {
     }
 }
 
-/// Why there are no pads for an agreement that needs so many bytes of each hub.
-fn refused(refusal: MintRefusal, needed: u64) -> SendFailure {
+/// Why there are no pads for an agreement.
+fn refused(refusal: MintRefusal) -> SendFailure {
     match refusal {
         MintRefusal::Low { peer, left, needed } => SendFailure::PadLow { hub: peer, left, needed },
-        MintRefusal::NoTable { peer } => SendFailure::PadLow { hub: peer, left: 0, needed },
-        MintRefusal::NotSynced { peer } => SendFailure::NotSynced { hub: peer },
+        // It was in use when the hubs were chosen.
+        MintRefusal::NoTable { peer } | MintRefusal::NotSynced { peer } => {
+            SendFailure::NotSynced { hub: peer }
+        }
         MintRefusal::Internal => SendFailure::Internal,
     }
 }

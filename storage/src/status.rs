@@ -145,6 +145,8 @@ pub struct TableStatus {
     pub lanes: [LaneStatus; 2],
     /// Sum of the message blocks of failed tags; the table is suspended at 2^64.
     pub forged_blocks: u128,
-    /// Whether marks have been compared on the present connection: only then may the peer use it.
+    /// Whether marks have been compared on the present connection, and it is not quarantined: only then may the peer use it.
     pub open: bool,
+    /// Whether its marks may be compared: what a quarantine for damage shut opens no more.
+    pub comparable: bool,
 }

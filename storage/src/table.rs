@@ -97,6 +97,7 @@ impl TableRecord {
             lanes: [lane(Lane::Up, up_bytes, up)?, lane(Lane::Down, down_bytes, down)?],
             forged_blocks: self.forged_blocks,
             open: false,
+            comparable: false,
         })
     }
 }
@@ -265,7 +266,8 @@ impl Table {
             state: self.state(),
             lanes: [up.status(), down.status()],
             forged_blocks: self.record.forged_blocks,
-            open: self.compared == Compared::Now,
+            open: self.compared == Compared::Now && self.record.quarantine.is_none(),
+            comparable: self.may_sync(),
         }
     }
 

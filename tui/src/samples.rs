@@ -34,6 +34,7 @@ fn table(hub: &str, left: u64, state: TableState) -> TableStatus {
         lanes: [lane(Lane::Up, left), lane(Lane::Down, 6 << 20)],
         forged_blocks: 0,
         open: true,
+        comparable: true,
     }
 }
 

@@ -36,8 +36,10 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
             failure(
                 "dske::sync::waiting",
                 3,
-                format!("the pad with {hub} has not been compared with it since the start"),
-                "try again in a moment; see `dske status` for hubs that are not connected",
+                format!(
+                    "no pad with {hub} is in use at the moment: it is being compared with it, or out of use"
+                ),
+                "try again in a moment, without that hub if need be; `dske status` names what is out of use",
             )
         }
         SendFailure::TooFewAccepted { accepted, k, n, refusals } => {

@@ -84,6 +84,7 @@ fn table(serial: &str, state: TableState) -> TableStatus {
         lanes: [lane(Lane::Up), lane(Lane::Down)],
         forged_blocks: 0,
         open: true,
+        comparable: true,
     }
 }
 

@@ -497,16 +497,14 @@ impl NetworkTask {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => self.exchange_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
+            // Who does not speak it says so on a connection that works.
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
                 peer,
                 connection,
                 result: Err(failure),
-            })) => {
-                // Who does not speak it says so on a connection that works.
-                if !matches!(failure, ping::Failure::Unsupported) {
-                    tracing::debug!(%peer, %failure, "closing a connection without a sign of life");
-                    self.swarm.close_connection(connection);
-                }
+            })) if !matches!(failure, ping::Failure::Unsupported) => {
+                tracing::debug!(%peer, %failure, "closing a connection without a sign of life");
+                self.swarm.close_connection(connection);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error {
                 peer_id,

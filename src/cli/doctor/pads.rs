@@ -180,6 +180,7 @@ mod tests {
                 lanes: [lane(Lane::Up), lane(Lane::Down)],
                 forged_blocks: 0,
                 open: false,
+                comparable: true,
             };
             tables(&[table])[0].remedy.clone().unwrap()
         };
