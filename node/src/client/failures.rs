@@ -18,7 +18,11 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
         SendFailure::TooFewHubs { usable, k } => failure(
             "dske::hubs::few",
             4,
-            format!("only {usable} hubs can be used for these receivers, {k} are needed"),
+            match usable {
+                0 => format!("no hub can be used for these receivers, {k} are needed"),
+                1 => format!("only 1 hub can be used for these receivers, {k} are needed"),
+                _ => format!("only {usable} hubs can be used for these receivers, {k} are needed"),
+            },
             "see `dske status` for hubs that are not connected, not acknowledged or excluded",
         ),
         SendFailure::Parameters(reason) => failure("dske::key::parameters", 2, (*reason).into(), ""),

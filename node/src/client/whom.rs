@@ -22,7 +22,7 @@ pub(super) enum Whom {
 impl ClientActor {
     /// Which client is meant.
     pub(super) fn whom(&self, meant: &NodeRef) -> Whom {
-        whom(&self.roll, meant)
+        whom(&self.roll, &self.me, meant)
     }
 
     /// Which hub is meant.
@@ -56,8 +56,13 @@ pub(super) fn subject(meant: &NodeRef) -> Subject {
     }
 }
 
-fn whom(roll: &Roll, meant: &NodeRef) -> Whom {
-    match (roll.find(meant), meant) {
+fn whom(roll: &Roll, (me, my_name): &(NodeId, Name), meant: &NodeRef) -> Whom {
+    let found = roll.find(meant);
+    if found == Found::Nobody && meant.fits(me, my_name) {
+        let message = format!("{meant} is this node itself: a key is agreed with others");
+        return Whom::Refused(failure("dske::key::parameters", 2, message, ""));
+    }
+    match (found, meant) {
         (Found::One(node), _) => Whom::Known(node),
         (Found::Several(nodes), _) => Whom::Refused(ambiguous(roll, meant, &nodes)),
         (Found::Nobody, NodeRef::Told(name, _)) => match roll.find(&NodeRef::Name(name.clone())) {
@@ -114,11 +119,24 @@ mod tests {
     use super::*;
 
     fn asks(roll: &Roll, text: &str) -> Result<NodeId, Option<Subject>> {
-        match whom(roll, &text.parse().unwrap()) {
+        let me = (NodeId::new([9; 32]), "alice".parse().unwrap());
+        match whom(roll, &me, &text.parse().unwrap()) {
             Whom::Known(node) => Ok(node),
             Whom::Ask(subject) => Err(Some(subject)),
             Whom::Refused(_) => Err(None),
         }
+    }
+
+    #[test]
+    fn the_node_itself_is_nobody_to_agree_with() {
+        let mut roll = Roll::default();
+        for text in ["alice", "alice/09090909", &NodeId::new([9; 32]).to_string()] {
+            assert_eq!(asks(&roll, text), Err(None), "{text}");
+        }
+        // Somebody else may have the same name.
+        let other = NodeId::new([1; 32]);
+        roll.add(other, "alice".parse().unwrap(), 1);
+        assert_eq!((asks(&roll, "alice"), asks(&roll, "alice/01010101")), (Ok(other), Ok(other)));
     }
 
     #[test]
@@ -135,7 +153,8 @@ mod tests {
         roll.add(two, name, 2);
         assert_eq!(asks(&roll, "bob"), Err(None));
         assert_eq!((asks(&roll, "bob/01010101"), asks(&roll, &two.to_string())), (Ok(one), Ok(two)));
-        let Whom::Refused(why) = whom(&roll, &"bob".parse().unwrap()) else { panic!("it is not clear") };
+        let me = (NodeId::new([9; 32]), "alice".parse().unwrap());
+        let Whom::Refused(why) = whom(&roll, &me, &"bob".parse().unwrap()) else { panic!("it is not clear") };
         assert!(why.help.unwrap().contains("bob/01010101 or bob/02020202"));
     }
 }
