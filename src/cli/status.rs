@@ -191,7 +191,7 @@ mod tests {
         };
         json!({ "table": "01".repeat(16), "serial": serial, "peer": "02".repeat(32), "peer_name": "p1",
                 "side": side, "state": state, "lanes": [lane("up"), lane("down")], "forged_blocks": 0,
-                "open": true })
+                "open": true, "comparable": true })
     }
 
     fn told(roles: &[Role], tables: Vec<Value>) -> String {
