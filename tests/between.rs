@@ -23,7 +23,7 @@ use dske_protocol::sync::keys_from;
 use libp2p::PeerId;
 use serde_json::Value;
 
-const PROTOCOL: &str = "/dske/2";
+const PROTOCOL: &str = "/dske/3";
 
 /// Ends a hub and gives it another address; the one where its clients look for it is told, and free. Both are given back.
 fn moved(net: &Net, hub: &str) -> (String, String) {

@@ -11,7 +11,7 @@ use common::{Net, eventually};
 use dske_hostile::thief::Thief;
 use libp2p::PeerId;
 
-const PROTOCOL: &str = "/dske/2";
+const PROTOCOL: &str = "/dske/3";
 const FROM: [Ipv4Addr; 4] = [
     Ipv4Addr::new(127, 0, 0, 2),
     Ipv4Addr::new(127, 0, 0, 3),

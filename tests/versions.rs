@@ -10,8 +10,8 @@ use common::{Net, error, eventually};
 use dske_hostile::other_version::OtherVersion;
 use serde_json::Value;
 
-const OLD: &str = "/dske/1";
-const WORDS: &str = "speaks version 1 of the protocol between nodes, this node version 2";
+const OLD: &str = "/dske/2";
+const WORDS: &str = "speaks version 2 of the protocol between nodes, this node version 3";
 const HELP: &str = "update dske on the other node";
 
 /// Where a node listens, and who it is.
@@ -91,7 +91,7 @@ fn a_hub_of_another_version_is_named_and_no_pad_is_burned() {
     net.stop("p2");
     let failure = net.try_get("alice", "bob", &["--timeout", "3s"]).err().expect("one hub is too few");
     let told: String = error(&failure).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("p1 speaks version 1") && told.contains(HELP), "{told}");
+    assert!(told.contains("p1 speaks version 2") && told.contains(HELP), "{told}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_client_of_another_version_is_named_and_no_pad_is_burned() {
     let before = hubs.map(|hub| spent(&net.status(hub), "bob"));
     let failure = net.try_get("alice", "bob", &["--timeout", "5s"]).err().expect("bob gets nothing");
     let told: String = error(&failure).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("bob speaks version 1") && told.contains(HELP), "{told}");
+    assert!(told.contains("bob speaks version 2") && told.contains(HELP), "{told}");
     eventually("the other version has tried, and was refused", || old.refused() > 8);
     assert_eq!(hubs.map(|hub| spent(&net.status(hub), "bob")), before, "bob's pads");
     assert_eq!((old.heard(), old.answered()), (0, 0));

@@ -353,7 +353,7 @@ impl ReconstructJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::BlockId, message::Content, params::PROTOCOL_VERSION, tag::Tag};
+    use crate::{ids::BlockNonce, message::Content, params::PROTOCOL_VERSION, tag::Tag};
 
     fn node(id: u8) -> NodeId {
         NodeId::new([id; 32])
@@ -362,7 +362,7 @@ mod tests {
     fn agreement(roster: &[u8]) -> Agreement {
         Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([1; 16]),
+            nonce: BlockNonce::new([1; 16]),
             sender: node(100),
             receivers: vec![node(101)],
             purpose: String::new(),

@@ -115,8 +115,28 @@ hex_id! {
 }
 
 hex_id! {
-    /// The result of one agreement (the paper's key identifier names parts of it).
+    /// The result of one agreement (the paper's key identifier names parts of it). Of the sender and a [`BlockNonce`], so
+    /// that nobody else can begin an agreement that has it.
     BlockId, 16
+}
+
+hex_id! {
+    /// What a sender draws for an agreement: what travels in it, and with the sender gives the [`BlockId`].
+    BlockNonce, 16
+}
+
+impl BlockNonce {
+    /// What BLAKE3 derives block ids for; no other use has this context.
+    const CONTEXT: &'static str = "dske block id v1";
+
+    /// The id of the block that this sender names so.
+    pub fn block(&self, sender: &NodeId) -> BlockId {
+        let mut hash = blake3::Hasher::new_derive_key(Self::CONTEXT);
+        hash.update(sender.as_bytes()).update(self.as_bytes());
+        let mut id = [0; 16];
+        hash.finalize_xof().fill(&mut id);
+        BlockId(id)
+    }
 }
 
 /// Names one key: a block and the place of the key in it.
@@ -250,6 +270,14 @@ mod tests {
         assert!("a5".parse::<BlockId>().is_err());
         assert!("+".repeat(32).parse::<BlockId>().is_err());
         assert!(format!("{block}-x").parse::<KeyId>().is_err());
+    }
+
+    #[test]
+    fn the_id_of_a_block_is_of_its_sender_and_nonce() {
+        let of = |sender: u8, nonce: u8| BlockNonce::new([nonce; 16]).block(&NodeId::new([sender; 32]));
+        assert_eq!(of(1, 2).to_string(), "643449ff5b5ef4aaa42e53d8c220d8c0");
+        assert_ne!(of(1, 2), of(3, 2));
+        assert_ne!(of(1, 2), of(1, 3));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use self::request::KeyRequest;
 use crate::{
     codec::{self, Blob, DecodeError},
     enrolment::Signature,
-    ids::{BlockId, Lane, Name, NodeId, PadRange},
+    ids::{BlockId, BlockNonce, Lane, Name, NodeId, PadRange},
     limits::Limits,
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     params::{
@@ -31,8 +31,8 @@ use crate::{
 pub struct Agreement {
     /// [`PROTOCOL_VERSION`].
     pub version: u16,
-    /// Names the result; never used twice.
-    pub block: BlockId,
+    /// Drawn by the sender, never twice; see [`Agreement::block`].
+    pub nonce: BlockNonce,
     /// The client that chose the secret.
     pub sender: NodeId,
     /// The clients that are to receive it, in the sender's order.
@@ -88,6 +88,11 @@ impl Content {
 }
 
 impl Agreement {
+    /// Names the result. Bound to the sender: whoever hears it can begin no agreement of the same id.
+    pub fn block(&self) -> BlockId {
+        self.nonce.block(&self.sender)
+    }
+
     /// Number of hubs.
     pub fn n(&self) -> u8 {
         // A valid agreement has at most 255.
@@ -592,7 +597,7 @@ mod tests {
     fn agreement() -> Agreement {
         Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([1; 16]),
+            nonce: BlockNonce::new([1; 16]),
             sender: NodeId::new([1; 32]),
             receivers: vec![NodeId::new([2; 32])],
             purpose: "test".into(),

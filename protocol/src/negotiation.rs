@@ -223,7 +223,7 @@ pub(crate) struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Session({}, {} rounds)", self.agreement.block, self.rounds.len())
+        write!(f, "Session({}, {} rounds)", self.agreement.block(), self.rounds.len())
     }
 }
 
@@ -355,13 +355,13 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::PROTOCOL_VERSION;
+    use crate::{ids::BlockNonce, params::PROTOCOL_VERSION};
 
     fn session(n: u8, k: u8, rounds: u32) -> Session {
         let key_bytes = negotiation_bytes(n, k, rounds);
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([1; 16]),
+            nonce: BlockNonce::new([1; 16]),
             sender: NodeId::new([1; 32]),
             receivers: vec![NodeId::new([2; 32])],
             purpose: String::new(),

@@ -10,7 +10,7 @@ use crate::{ids::NodeId, tag::U};
 pub type Time = Duration;
 
 /// Version of messages and of the canonical context; nodes negotiate it in the name of the protocol between them.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Bytes of u, the key of a receiver's key tag (§2.3.2: l bits) and the mask of its hint. One for each receiver travels in
 /// front of the key inside the secret.

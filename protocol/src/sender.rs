@@ -38,7 +38,7 @@ use crate::{
         Want,
     },
     hub::RequestId,
-    ids::{BlockId, Lane, NodeId},
+    ids::{BlockId, BlockNonce, Lane, NodeId},
     message::{Agreement, Content, Notice, NoticeOutcome},
     negotiation::Session,
     params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
@@ -226,7 +226,7 @@ impl Sender {
         }
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::random(rng),
+            nonce: BlockNonce::random(rng),
             sender: self.me,
             receivers: wish.receivers.clone(),
             purpose: wish.purpose.clone(),
@@ -252,7 +252,7 @@ impl Sender {
             }
             PadOutcome::Committed { ticket, ok } => {
                 if let Some((id, mut agreed)) = self.committing.remove(&ticket) {
-                    let block = agreed.agreement.block;
+                    let block = agreed.agreement.block();
                     if ok && agreed.agreement.content == Content::Negotiation {
                         self.begin_session(&mut agreed);
                     }
@@ -277,7 +277,7 @@ impl Sender {
                 return self.end(id, None, Err(failure));
             }
         };
-        let block = agreement.block;
+        let block = agreement.block();
         self.effects.push_back(SenderEffect::Began { id, agreement });
         for (hub, bytes) in messages {
             self.effects.push_back(SenderEffect::Send { block, hub, bytes });

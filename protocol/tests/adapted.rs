@@ -11,7 +11,7 @@ mod world;
 
 use dske_protocol::{
     hub::HubFault,
-    ids::{BlockId, Lane, NodeId},
+    ids::{BlockId, BlockNonce, Lane, NodeId},
     message::{Agreement, Content, NoticeOutcome},
     params::{PROTOCOL_VERSION, Time, disruption_threshold},
     refusal::SendFailure,
@@ -36,7 +36,7 @@ fn agree(world: &mut World, session: BlockId) -> Vec<u8> {
     let wish = world.round_wish(session, BLOCK_BYTES, 3);
     let agreed = world.round(wish).expect("a key");
     assert!(agreed.key.is_none(), "it is kept");
-    let [ours, theirs] = keys(world, agreed.agreement.block);
+    let [ours, theirs] = keys(world, agreed.agreement.block());
     assert_eq!(ours, theirs, "both have the same key");
     let key = ours.expect("it is on record");
     assert_eq!(key.len(), BLOCK_BYTES as usize);
@@ -204,7 +204,7 @@ fn rounds_without_their_key_or_with_other_hubs_are_refused() {
     let session = world.negotiate(2, 1);
     let round = |session, number, roster: Vec<NodeId>| Agreement {
         version: PROTOCOL_VERSION,
-        block: BlockId::new([9; 16]),
+        nonce: BlockNonce::new([9; 16]),
         sender: client_id(0),
         receivers: vec![client_id(1)],
         purpose: String::new(),
@@ -239,7 +239,7 @@ fn one_hub_that_invents_rounds_stops_nothing() {
         }
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([9; 16]),
+            nonce: BlockNonce::new([9; 16]),
             sender: client_id(0),
             receivers: vec![client_id(1)],
             purpose: String::new(),

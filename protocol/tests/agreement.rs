@@ -6,7 +6,7 @@ mod world;
 
 use dske_protocol::{
     hub::{Hub, HubFault},
-    ids::{BlockId, Lane, NodeId},
+    ids::{BlockNonce, Lane, NodeId},
     message::{Agreement, Content, NoticeOutcome, Subject},
     params::{
         KEY_BYTES_MAX, PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold,
@@ -21,7 +21,7 @@ const KEY_BYTES: u32 = 32;
 /// The receivers' keys equal the sender's.
 fn assert_same(world: &World, agreed: &dske_protocol::sender::AgreedKey) {
     for receiver in &agreed.agreement.receivers {
-        let held = world.pads.keys.get(&(*receiver, agreed.agreement.block)).expect("the receiver has it");
+        let held = world.pads.keys.get(&(*receiver, agreed.agreement.block())).expect("the receiver has it");
         assert!(*held == *agreed.key.as_ref().expect("handed out").0, "the two sides hold different keys");
     }
 }
@@ -328,7 +328,7 @@ fn a_hub_that_invents_senders_burns_little_and_keeps_nobody_out() {
     for invented in 0..60u8 {
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([invented; 16]),
+            nonce: BlockNonce::new([invented; 16]),
             sender: NodeId::new([200 + invented % 50; 32]),
             receivers: vec![client_id(1)],
             purpose: String::new(),

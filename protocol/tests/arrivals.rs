@@ -18,7 +18,7 @@ use dske_protocol::{
     effect::{BlockKey, PadEffect, PadOutcome},
     field::Gf256,
     hub::RequestId,
-    ids::{BlockId, Lane, NodeId, PadRange, TableId},
+    ids::{BlockId, BlockNonce, Lane, NodeId, PadRange, TableId},
     key_check::KeyCheck,
     message::{Agreement, Content, KeyInstruction, NoticeOutcome, seal},
     pad::PadBytes,
@@ -92,7 +92,7 @@ impl Case {
     fn agreement(n: u8, k: u8, key_bytes: usize) -> Agreement {
         Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([7; 16]),
+            nonce: BlockNonce::new([7; 16]),
             sender: SENDER,
             receivers: vec![ME],
             purpose: String::new(),
@@ -190,7 +190,7 @@ impl Case {
             bench.arrives(self, position);
             while bench.search(rng) {}
         }
-        bench.ended.remove(&self.agreement.block).expect("all have spoken")
+        bench.ended.remove(&self.agreement.block()).expect("all have spoken")
     }
 
     fn instruction(&self, position: u8, number: u64) -> Vec<u8> {
@@ -291,14 +291,14 @@ impl Bench {
                         if let Some(ended) = record.block
                             && let Ok(BlockKey::Keep(kept)) = ended.result
                         {
-                            self.keys.insert(ended.agreement.block, kept.0.to_vec());
+                            self.keys.insert(ended.agreement.block(), kept.0.to_vec());
                         }
                         inputs.push(ReceiverInput::Pad(PadOutcome::Committed { ticket, ok: true }));
                     }
                     ReceiverEffect::Reconstruct { block, group, job } => self.jobs.push((block, group, job)),
                     ReceiverEffect::Progress { agreement, outcome, .. } => {
-                        let key = self.keys.get(&agreement.block).cloned();
-                        self.ended.insert(agreement.block, (outcome, key));
+                        let key = self.keys.get(&agreement.block()).cloned();
+                        self.ended.insert(agreement.block(), (outcome, key));
                     }
                     _ => {}
                 }
@@ -415,7 +415,7 @@ fn the_end_of_a_search_is_not_the_end_of_an_agreement() {
     let rng = &mut StdRng::seed_from_u64(3);
     let mut case = Case::new(5, 3, 32, rng);
     case.lie(&[0, 1], Errors::Noise, rng);
-    let block = case.agreement.block;
+    let block = case.agreement.block();
     for the_last_is_through in [true, false] {
         let mut bench = Bench::new(3, &case.agreement.roster, Validate::First);
         for position in 0..5 {
@@ -456,7 +456,7 @@ fn a_search_that_more_shares_have_overtaken_is_not_gone_on_with() {
         result
     });
     assert!(bench.search(rng));
-    assert_eq!(bench.key(&case.agreement.block), Some(&case.key[..]));
+    assert_eq!(bench.key(&case.agreement.block()), Some(&case.key[..]));
 }
 
 /// Hubs that lie in every agreement have few searches under way at once, and one sender's agreements do not keep
@@ -466,8 +466,8 @@ fn searches_are_few_at_once_and_each_sender_has_its_turn() {
     let rng = &mut StdRng::seed_from_u64(5);
     let mut cases: Vec<Case> = Vec::new();
     for (number, sender) in [SENDER; 8].into_iter().chain([OTHER_SENDER]).enumerate() {
-        let block = BlockId::new([number as u8; 16]);
-        let mut case = Case::of(Agreement { block, sender, ..Case::agreement(5, 3, 32) }, rng);
+        let nonce = BlockNonce::new([number as u8; 16]);
+        let mut case = Case::of(Agreement { nonce, sender, ..Case::agreement(5, 3, 32) }, rng);
         case.lie(&[0], Errors::Noise, rng);
         cases.push(case);
     }
@@ -476,7 +476,7 @@ fn searches_are_few_at_once_and_each_sender_has_its_turn() {
         (0..3).for_each(|position| bench.arrives(case, position));
         // k shares are tried without waiting.
         let (block, group, job) = bench.jobs.pop().unwrap();
-        assert_eq!(block, case.agreement.block);
+        assert_eq!(block, case.agreement.block());
         let result = job.run(rng, &|| false);
         assert!(matches!(result, Reconstructed::Nothing));
         bench.input(ReceiverInput::Reconstructed { block, group, result });
@@ -495,9 +495,9 @@ fn searches_are_few_at_once_and_each_sender_has_its_turn() {
         order.extend(bench.ended.keys().filter(|block| !order.contains(*block)).copied().collect::<Vec<_>>());
     }
     for case in &cases {
-        assert_eq!(bench.key(&case.agreement.block), Some(&case.key[..]));
+        assert_eq!(bench.key(&case.agreement.block()), Some(&case.key[..]));
     }
-    let last = cases[8].agreement.block;
+    let last = cases[8].agreement.block();
     let at = order.iter().position(|block| *block == last).unwrap();
     assert!(at <= SEARCHES_MAX + 1, "the other sender's only agreement was number {at}");
 }
@@ -507,7 +507,7 @@ fn searches_are_few_at_once_and_each_sender_has_its_turn() {
 fn colluders_who_are_heard_first_are_noticed_where_all_are_awaited() {
     let rng = &mut StdRng::seed_from_u64(6);
     let (honest, theirs) = (Case::new(7, 3, 32, rng), Case::new(7, 3, 32, rng));
-    let block = honest.agreement.block;
+    let block = honest.agreement.block();
     for validate in [Validate::First, Validate::All] {
         let mut bench = Bench::new(3, &honest.agreement.roster, validate);
         (0..3).for_each(|position| bench.arrives(&theirs, position));
@@ -536,7 +536,7 @@ fn colluders_in_the_senders_own_group_are_noticed_where_all_are_awaited() {
     // The masks of tag and hint end u; a change of them in one of the first k shares is one of the secret.
     mixed.shares[0][16..40].iter_mut().zip(&difference).for_each(|(byte, change)| *byte ^= change);
     mixed.key_tag = honest.key_tag;
-    let block = honest.agreement.block;
+    let block = honest.agreement.block();
     for validate in [Validate::First, Validate::All] {
         let mut bench = Bench::new(3, &honest.agreement.roster, validate);
         (0..3).for_each(|position| bench.arrives(&mixed, position));
@@ -559,7 +559,7 @@ fn a_silent_hub_costs_the_deadline_where_all_are_awaited() {
     let rng = &mut StdRng::seed_from_u64(8);
     let mut case = Case::new(5, 3, 32, rng);
     case.lie(&[0], Errors::Noise, rng);
-    let block = case.agreement.block;
+    let block = case.agreement.block();
     let mut bench = Bench::new(3, &case.agreement.roster, Validate::All);
     (0..4).for_each(|position| bench.arrives(&case, position));
     assert!(bench.jobs.is_empty() && bench.ended.is_empty());

@@ -58,7 +58,7 @@ fn four_nodes_that_are_hub_and_client_for_each_other_agree_keys_in_all_direction
         .collect();
     for (id, &(from, to)) in begun.into_iter().zip(&pairs) {
         let agreed = world.finish(id).unwrap_or_else(|error| panic!("{from} to {to}: {error}"));
-        let block = agreed.agreement.block;
+        let block = agreed.agreement.block();
         let key = agreed.key.expect("handed out at once");
         assert_eq!(world.pads.keys[&(client_id(to), block)], *key.0, "{from} to {to}");
         assert_eq!(agreed.confirmed, [client_id(to)]);

@@ -10,7 +10,7 @@ use dske_protocol::{
     codec::Blob,
     effect::{PadEffect, PadOutcome},
     hub::RequestId,
-    ids::{BlockId, Lane, NodeId, PadRange, TableId},
+    ids::{BlockNonce, Lane, NodeId, PadRange, TableId},
     message::{Agreement, Content, KeyInstruction, NO_KEY_TAG, seal},
     pad::PadBytes,
     params::{
@@ -58,11 +58,11 @@ impl Bench {
 
     /// A hub sends its share of block number `block` of a sender. What it is answered; `None` while it waits.
     fn share(&mut self, from: u8, of: NodeId, block: u64, key_bytes: u32) -> Option<Result<(), Refusal>> {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&block.to_be_bytes());
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&block.to_be_bytes());
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new(id),
+            nonce: BlockNonce::new(nonce),
             sender: of,
             receivers: vec![ME],
             purpose: String::new(),

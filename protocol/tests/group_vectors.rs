@@ -184,6 +184,7 @@ fn requests_of_groups_are_read_and_written_byte_for_byte() {
             let request = message.unverified();
             assert_eq!(request.key_tags.iter().map(whole).collect::<Vec<_>>(), key_tags(&case));
             assert_eq!(request.agreement.context().unwrap(), hex(&case["context"]));
+            assert_eq!(request.agreement.block().as_bytes(), &array(&case["block"]));
             let encoded = dske_protocol::codec::encode(request).unwrap();
             assert_eq!(encoded, bytes[1..bytes.len() - 16]);
             // One key tag less, or one receiver more, is another message, or none.

@@ -112,7 +112,7 @@ fn attack(seed: u64, n: u8, k: u8, bad: u8) {
 
     let agreed = world.finish(request).unwrap_or_else(|why| panic!("{case}: {why}"));
     let key = &agreed.key.as_ref().unwrap().0;
-    let held = world.pads.keys.get(&(client_id(VICTIM), agreed.agreement.block));
+    let held = world.pads.keys.get(&(client_id(VICTIM), agreed.agreement.block()));
     assert!(held.is_some_and(|held| *held == ***key), "{case}: the victim does not hold the sender's key");
     let NoticeOutcome::Validated { false_positions, .. } = world.verdict(VICTIM) else {
         panic!("{case}: {:?}", world.verdict(VICTIM))

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
     hub::HubInput,
-    ids::{BlockId, Lane, NodeId},
+    ids::{BlockNonce, Lane, NodeId},
     limits::{Limit, Limits, LimitsRecord},
     message::{Agreement, Content, Subject},
     params::{
@@ -91,7 +91,7 @@ fn invented(number: u32) -> Agreement {
     id[..4].copy_from_slice(&number.to_be_bytes());
     Agreement {
         version: PROTOCOL_VERSION,
-        block: BlockId::new(id[..16].try_into().unwrap()),
+        nonce: BlockNonce::new(id[..16].try_into().unwrap()),
         sender: NodeId::new(id),
         receivers: vec![client_id(1)],
         purpose: String::new(),

@@ -8,7 +8,7 @@ use dske_protocol::{
     codec::Blob,
     effect::{PadEffect, PadOutcome, Ticket},
     hub::RequestId,
-    ids::{BlockId, Lane, NodeId, PadRange, TableId},
+    ids::{BlockNonce, Lane, NodeId, PadRange, TableId},
     message::{Agreement, Content, KeyInstruction, NO_KEY_TAG, seal},
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, PROTOCOL_VERSION, Time, Validate},
@@ -27,7 +27,7 @@ fn hub(at: u8) -> NodeId {
 fn agreement() -> Agreement {
     Agreement {
         version: PROTOCOL_VERSION,
-        block: BlockId::new([7; 16]),
+        nonce: BlockNonce::new([7; 16]),
         sender: SENDER,
         receivers: vec![ME],
         purpose: String::new(),

@@ -58,7 +58,7 @@ fn block(ended: EndedBlock, at_ms: u64) -> NewBlock {
         Err(reason) => (BlockState::Aborted { reason: reason.to_string() }, None),
     };
     let record = BlockRecord {
-        block: agreement.block,
+        block: agreement.block(),
         side: if sent { Side::Sender } else { Side::Receiver },
         sender: agreement.sender,
         receivers: agreement.receivers,

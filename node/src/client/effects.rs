@@ -53,7 +53,8 @@ impl ClientActor {
                 }
                 SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
                 SenderEffect::Began { id, agreement } => {
-                    self.receiver.handle(now, ReceiverInput::Own { block: agreement.block, under_way: true });
+                    self.receiver
+                        .handle(now, ReceiverInput::Own { block: agreement.block(), under_way: true });
                     let beginning = Beginning { side: Side::Sender, steps: self.wishes.steps(id, now) };
                     let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.began(now, &beginning, &agreement, |node| names.of(node));
@@ -116,7 +117,7 @@ impl ClientActor {
                 ReceiverEffect::Progress { agreement, outcome, .. } => {
                     let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.progress(now, &agreement, &outcome, |node| names.of(node));
-                    let (sender, block) = (agreement.sender, agreement.block);
+                    let (sender, block) = (agreement.sender, agreement.block());
                     // The sender of a round has a tagged word of its own, and without a tag hears hubs alone.
                     let is_round = agreement.is_round();
                     let told = is_round && matches!(outcome, NoticeOutcome::Validated { .. });

@@ -62,7 +62,7 @@ impl Sessions {
         agreement: &Agreement,
         name: impl Fn(&NodeId) -> String,
     ) {
-        self.measures.began(beginning.side, agreement.block, now);
+        self.measures.began(beginning.side, agreement.block(), now);
         if self.sessions.len() >= SESSIONS_MAX {
             self.sessions.pop_back();
         }
@@ -72,7 +72,7 @@ impl Sessions {
         steps_us.push((Step::Distribution, since(now)));
         let waiting = |hub: &NodeId| HubShare { hub: name(hub), state: ShareState::Waiting };
         let status = SessionStatus {
-            block: agreement.block,
+            block: agreement.block(),
             sender: name(&agreement.sender),
             receivers: agreement.receivers.iter().map(&name).collect(),
             sent: beginning.side == Side::Sender,
@@ -160,7 +160,7 @@ impl Sessions {
         let hub = |at: &u8| agreement.roster.get(usize::from(*at)).map(&name);
         let mut first = false;
         let mut named = Vec::new();
-        self.update(&agreement.block, |session, began| {
+        self.update(&agreement.block(), |session, began| {
             first = session.phase == "agreeing";
             if first {
                 session.took_us = micros(now.saturating_sub(began));
@@ -179,17 +179,17 @@ impl Sessions {
                 }
             }
         });
-        let short = agreement.block.short();
+        let short = agreement.block().short();
         for liar in named {
             self.event(Level::Crit, format!("{short}: the share of {liar} is false"));
         }
         match outcome {
             NoticeOutcome::Validated { .. } => {
                 self.validated += u64::from(first);
-                self.measures.validated(Side::Receiver, agreement.block, now);
+                self.measures.validated(Side::Receiver, agreement.block(), now);
             }
             NoticeOutcome::Aborted(reason) => {
-                self.measures.aborted(Side::Receiver, Some(agreement.block), reason.name());
+                self.measures.aborted(Side::Receiver, Some(agreement.block()), reason.name());
                 self.aborted += 1;
                 let level = if reason.is_security_event() { Level::Crit } else { Level::Warn };
                 self.event(level, format!("{short}: aborted: {reason}"));

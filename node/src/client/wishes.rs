@@ -260,7 +260,7 @@ impl ClientActor {
     ) {
         match (&result, block) {
             (Ok(agreed), _) => {
-                self.sessions.measures.validated(Side::Sender, agreed.agreement.block, now);
+                self.sessions.measures.validated(Side::Sender, agreed.agreement.block(), now);
             }
             (Err(error), block) => self.sessions.measures.aborted(Side::Sender, block, error.name()),
         }
@@ -309,7 +309,7 @@ impl ClientActor {
                 let named = under_way.receivers.iter().zip(&under_way.get.with);
                 let confirmed = named.filter(|(node, _)| agreed.confirmed.contains(node));
                 Ok(KeyDelivery {
-                    id: KeyId { block: agreement.block, index: 0 },
+                    id: KeyId { block: agreement.block(), index: 0 },
                     n: agreement.n(),
                     k: agreement.k,
                     confirmed: confirmed.map(|(_, meant)| meant.clone()).collect(),

@@ -26,7 +26,7 @@ struct Spoken {
 
 /// All versions that this node speaks, the highest first. With a second one the codec has to tell them apart, and a
 /// request waits for the answer to its proposal (see `behaviour`).
-const SPOKEN: [Spoken; 1] = [Spoken { version: PROTOCOL_VERSION, protocol: "/dske/2" }];
+const SPOKEN: [Spoken; 1] = [Spoken { version: PROTOCOL_VERSION, protocol: "/dske/3" }];
 
 /// What the protocol of each version begins with.
 const PREFIX: &str = "/dske/";
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn people_are_told_once_in_a_while_whatever_a_peer_says() {
         let (peer, mut foreigners) = (NodeId::new([1; 32]), Foreigners::default());
-        let old = || Foreign::of(["/dske/1"]);
+        let old = || Foreign::of(["/dske/2"]);
         let mut told = 0;
         for second in 0..7200 {
             let now = Time::from_secs(second);
@@ -165,19 +165,22 @@ mod tests {
 
     #[test]
     fn a_common_version_is_found_whatever_else_is_spoken() {
-        assert_eq!(Foreign::of(["/ipfs/id/1.0.0", "/dske/1", "/dske/2"]), None);
-        assert_eq!(Foreign::of(["/dske/3", "/dske/2"]), None);
+        assert_eq!(Foreign::of(["/ipfs/id/1.0.0", "/dske/2", "/dske/3"]), None);
+        assert_eq!(Foreign::of(["/dske/4", "/dske/3"]), None);
     }
 
     #[test]
     fn who_has_to_be_updated_is_said() {
-        let old = Foreign::of(["/ipfs/ping/1.0.0", "/dske/1"]).expect("no common version");
-        assert_eq!(old.to_string(), "speaks version 1 of the protocol between nodes, this node version 2");
+        let old = Foreign::of(["/ipfs/ping/1.0.0", "/dske/1", "/dske/2"]).expect("no common version");
+        assert_eq!(
+            old.to_string(),
+            "speaks versions 2, 1 of the protocol between nodes, this node version 3"
+        );
         assert_eq!(old.help(), "update dske on the other node");
-        let new = Foreign::of(["/dske/4", "/dske/3"]).expect("no common version");
+        let new = Foreign::of(["/dske/5", "/dske/4"]).expect("no common version");
         assert_eq!(
             new.to_string(),
-            "speaks versions 4, 3 of the protocol between nodes, this node version 2"
+            "speaks versions 5, 4 of the protocol between nodes, this node version 3"
         );
         assert_eq!(new.help(), "update dske on this node");
         for nothing in [&[][..], &["/dske/", "/dske/x", "/dske/99999", "/dske/1/2", "/ipfs/id/1.0.0"]] {

@@ -5,7 +5,7 @@ use crate::{
     codec::Blob,
     effect::{MintRefusal, Minted, Outgoing, PadEffect, Record, Usage, Want},
     ids::{Lane, NodeId, PadRange},
-    message::{Agreement, Content, KeyInstruction, KeyRequest, Unverified, Verified, seal},
+    message::{Content, KeyInstruction, KeyRequest, Unverified, Verified, seal},
     pad::{PadBytes, TAG_BYTES},
     params::{Time, U_BYTES},
     planted::{Fault, planted},
@@ -190,7 +190,7 @@ impl Hub {
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
             debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
-            let Agreement { block, sender, .. } = request.agreement;
+            let (block, sender) = (request.agreement.block(), request.agreement.sender);
             outgoing.push(Outgoing { receiver, sender, block, table, bytes });
         }
         if planted(Fault::AnsweredBeforeRecord) {

@@ -28,7 +28,7 @@ impl Receiver {
             self.counters.refused += 1;
             return self.answer(id, Err(refusal));
         }
-        let (range, block, sender) = (message.range(), agreement.block, agreement.sender);
+        let (range, block, sender) = (message.range(), agreement.block(), agreement.sender);
         let arrival = Arrival { id, hub: from, block, sender, bytes: length };
         if !self.places.admit(&arrival, self.policy.hubs.len()) {
             return self.answer(id, Err(Refusal::Busy));
@@ -260,7 +260,7 @@ impl Receiver {
         if self.sessions.contains_key(&session) {
             return;
         }
-        let (sender, block) = (agreement.sender, agreement.block);
+        let (sender, block) = (agreement.sender, agreement.block());
         if self.unknown_rounds.brought(hub, (sender, session, block)) == usize::from(self.policy.k_min.max(1))
         {
             self.effects.push_back(ReceiverEffect::SessionLost { sender, session });

@@ -72,7 +72,7 @@ impl Receiver {
     pub(super) fn can_negotiate(&self, agreement: &Agreement) -> bool {
         let Content::Round { session, round, .. } = agreement.content else { return true };
         let session = self.sessions.get(&session);
-        session.is_some_and(|session| session.fits(agreement) && session.is_free(round, &agreement.block))
+        session.is_some_and(|session| session.fits(agreement) && session.is_free(round, &agreement.block()))
     }
 
     /// The key of a negotiation is durable: it serves from now on.
@@ -85,7 +85,7 @@ impl Receiver {
         {
             self.sessions.remove(&oldest);
         }
-        let block = session.agreement().block;
+        let block = session.agreement().block();
         self.session_order.push_back((block, sender));
         self.sessions.insert(block, session);
     }

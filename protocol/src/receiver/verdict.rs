@@ -21,7 +21,7 @@ impl Receiver {
     /// agreement ends at once and the sender hears why.
     pub(super) fn turn_away(&mut self, now: Time, from: NodeId, genuine: Genuine) {
         let KeyInstruction { agreement, key_tag, .. } = genuine.instruction.into_inner();
-        let block = agreement.block;
+        let block = agreement.block();
         if self.open(now, from, agreement, key_tag, None) {
             self.advance(now, block);
         }
@@ -37,7 +37,7 @@ impl Receiver {
         key_tag: KeyTag,
         share: Option<(u8, Share)>,
     ) -> bool {
-        let (block, deadline) = (agreement.block, now + self.policy.deadline);
+        let (block, deadline) = (agreement.block(), now + self.policy.deadline);
         if !self.collections.contains_key(&block) {
             self.deadlines.insert((deadline, block));
             self.effects.push_back(ReceiverEffect::Began(agreement.clone()));
@@ -64,7 +64,7 @@ impl Receiver {
         let mut share = Wiped::new(share.0);
         genuine.pad.apply(&mut share);
         let share: Share = Arc::new(share);
-        let block = agreement.block;
+        let block = agreement.block();
         let late = self.collections.get(&block).is_some_and(|collection| collection.outcome.is_some());
         let counts = self.open(now, from, agreement, key_tag, Some((position, Arc::clone(&share))));
         if counts && !late {

@@ -70,7 +70,7 @@ impl Rests {
         let refusals: Vec<_> =
             refusals.iter().filter(|(_, refusal)| refusal.is_of_quota()).copied().collect();
         let ended = Ended {
-            block: agreement.block,
+            block: agreement.block(),
             roster: agreement.roster.clone(),
             receivers: sorted(&agreement.receivers),
             key_bytes: agreement.key_bytes,

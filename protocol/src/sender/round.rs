@@ -16,7 +16,7 @@ use super::{
 use crate::{
     effect::{Minted, SecretKey},
     hub::RequestId,
-    ids::{BlockId, NodeId},
+    ids::{BlockId, BlockNonce, NodeId},
     message::{Agreement, Content},
     negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
     params::{CHOICE_AGAIN, PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
@@ -130,7 +130,7 @@ impl Sender {
     pub fn sessions(&self) -> impl Iterator<Item = (BlockId, NodeId, u32)> + '_ {
         self.sessions.values().filter_map(|session| {
             let agreement = session.agreement();
-            Some((agreement.block, *agreement.receivers.first()?, session.rounds_left()))
+            Some((agreement.block(), *agreement.receivers.first()?, session.rounds_left()))
         })
     }
 
@@ -144,7 +144,7 @@ impl Sender {
         if let Some(key) = agreed.key.take()
             && let Some(session) = Session::new(agreed.agreement.clone(), key)
         {
-            self.sessions.insert(agreed.agreement.block, session);
+            self.sessions.insert(agreed.agreement.block(), session);
         }
     }
 
@@ -182,14 +182,14 @@ impl Sender {
         if hubs.len() < usize::from(of.k) {
             return Err(SendFailure::TooFewHubs { usable: hubs.len(), k: of.k });
         }
-        let block = BlockId::random(rng);
-        let round = session.begin_next(block).ok_or(SendFailure::NoSession)?;
+        let nonce = BlockNonce::random(rng);
+        let round = session.begin_next(nonce.block(&of.sender)).ok_or(SendFailure::NoSession)?;
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block,
+            nonce,
             purpose: wish.purpose,
             key_bytes: wish.key_bytes,
-            content: Content::Round { session: of.block, round, keys: wish.keys },
+            content: Content::Round { session: of.block(), round, keys: wish.keys },
             ..of
         };
         if !agreement.is_well_formed() {

@@ -135,9 +135,9 @@ impl Pads {
                 }
                 let mut ok = true;
                 if let Some(ended) = record.block.take() {
-                    ok = self.ended.insert((me, ended.agreement.block));
+                    ok = self.ended.insert((me, ended.agreement.block()));
                     if let (true, Ok(dske_protocol::effect::BlockKey::Keep(key))) = (ok, ended.result) {
-                        self.keys.insert((me, ended.agreement.block), key.0.to_vec());
+                        self.keys.insert((me, ended.agreement.block()), key.0.to_vec());
                     }
                 }
                 (Some(PadOutcome::Committed { ticket, ok }), *record)
@@ -364,7 +364,7 @@ impl World {
     }
 
     /// Has a client begin a key with this seed for what it draws, as far as it goes at once: two with one seed have one
-    /// block id.
+    /// nonce.
     pub(crate) fn begin_drawing(&mut self, at: usize, wish: KeyWish, seed: u64) -> RequestId {
         self.rng = StdRng::seed_from_u64(seed);
         let id = self.begin_at(at, wish);
@@ -396,7 +396,7 @@ impl World {
         };
         let agreed = self.agree(wish).expect("a negotiation key");
         assert!(agreed.key.is_none(), "no application sees it");
-        agreed.agreement.block
+        agreed.agreement.block()
     }
 
     /// The hubs of a session, in its order.
@@ -592,7 +592,7 @@ impl World {
                     self.sender_input(at, SenderInput::HubAnswer { block, hub, answer });
                 }
                 SenderEffect::Began { agreement, .. } => {
-                    self.own_block(at, agreement.block, true);
+                    self.own_block(at, agreement.block(), true);
                     if agreement.is_round() {
                         self.tell_ends(at, &agreement);
                     }
@@ -614,7 +614,7 @@ impl World {
     /// Tells the sender of a round what is said of its end.
     fn tell_ends(&mut self, at: usize, round: &Agreement) {
         for (via, outcome) in std::mem::take(&mut self.told) {
-            let notice = Notice { block: round.block, outcome };
+            let notice = Notice { block: round.block(), outcome };
             self.told_after.push((at, SenderInput::Notice { from: round.receivers[0], via, notice }));
         }
     }
@@ -684,7 +684,7 @@ impl World {
                     self.clients[at].receiver.handle(now, input);
                 }
                 ReceiverEffect::Progress { agreement, outcome, .. } => {
-                    let notice = Notice { block: agreement.block, outcome };
+                    let notice = Notice { block: agreement.block(), outcome };
                     self.notices.push((me, notice.clone()));
                     let sender =
                         self.clients.iter().position(|client| client.id == agreement.sender).unwrap();

@@ -123,7 +123,7 @@ impl World {
                     }
                     // The first verdict counts; what comes later names more liars.
                     self.verdict.get_or_insert_with(|| outcome.clone());
-                    let notice = Notice { block: agreement.block, outcome };
+                    let notice = Notice { block: agreement.block(), outcome };
                     let from = self.receiver_id;
                     self.tell_sender(SenderInput::Notice { from, via: None, notice });
                 }

@@ -224,7 +224,7 @@ impl World {
         let receiver_key = held.next().map(|((_, block), key)| {
             let equal =
                 |agreed: &AgreedKey| agreed.key.as_ref().is_some_and(|ours| ours.0.ct_eq(&key.0).into());
-            sender.as_ref().is_ok_and(|agreed| agreed.agreement.block == *block && equal(agreed))
+            sender.as_ref().is_ok_and(|agreed| agreed.agreement.block() == *block && equal(agreed))
         });
         Ended {
             receiver_key,

@@ -69,7 +69,7 @@ impl Pads {
                 let Record { claims, outgoing, block, .. } = *record;
                 claims.into_iter().for_each(|(range, _): (_, Usage)| self.claim(range));
                 let ok = block.is_none_or(|ended| {
-                    let place = (me, ended.agreement.block);
+                    let place = (me, ended.agreement.block());
                     if let Ok(BlockKey::Keep(key)) = ended.result {
                         self.keys.insert(place, key);
                     }

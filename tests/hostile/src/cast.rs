@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use dske_protocol::{
     codec::{self, Blob},
     enrolment::{self, Signature},
-    ids::{BlockId, Lane, NodeId, PadRange},
+    ids::{BlockId, BlockNonce, Lane, NodeId, PadRange},
     message::{Agreement, Content, Identity, KeyInstruction, KeyRequest, NO_KEY_TAG, Tagged},
     params::PROTOCOL_VERSION,
     sharing::Scheme,
@@ -79,11 +79,11 @@ pub struct Agreed {
 }
 
 impl Agreed {
-    /// Draws one from a script: block, sender, receivers, roster, k and length. A bit of the block's byte says that it
+    /// Draws one from a script: nonce, sender, receivers, roster, k and length. A bit of the nonce's byte says that it
     /// is a round of a session that nobody knows: a hub serves it all the same.
     pub fn draw(script: &mut Input<'_>, receiver: NodeId) -> Self {
         let drawn = script.u8();
-        let (block, is_round) = (drawn % 4, drawn & 0x40 != 0);
+        let (nonce, is_round) = (drawn % 4, drawn & 0x40 != 0);
         let sender = client(script.u8() % CLIENTS);
         let n = 1 + script.u8() % HUBS;
         let first = script.u8();
@@ -105,7 +105,7 @@ impl Agreed {
         };
         let agreement = Agreement {
             version: PROTOCOL_VERSION,
-            block: BlockId::new([block; 16]),
+            nonce: BlockNonce::new([nonce; 16]),
             sender,
             receivers,
             purpose: "x".repeat(usize::from(script.u8() % 8)),

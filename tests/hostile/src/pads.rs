@@ -232,11 +232,11 @@ impl Pads {
             PadEffect::Commit { ticket, record } => {
                 let mut ok = !std::mem::take(&mut self.trouble.commit);
                 if let Some(ended) = &record.block {
-                    ok &= !self.ended.contains(&ended.agreement.block);
+                    ok &= !self.ended.contains(&ended.agreement.block());
                 }
                 if ok {
                     record.claims.iter().for_each(|(range, _)| self.claim(range));
-                    self.ended.extend(record.block.as_ref().map(|ended| ended.agreement.block));
+                    self.ended.extend(record.block.as_ref().map(|ended| ended.agreement.block()));
                 } else {
                     record.claims.iter().for_each(|(range, _)| self.let_go(range));
                 }
@@ -412,7 +412,7 @@ impl Pads {
 pub fn kept_key(record: &Record) -> Option<(BlockId, &[u8])> {
     let ended = record.block.as_ref()?;
     match &ended.result {
-        Ok(BlockKey::Keep(key)) => Some((ended.agreement.block, &key.0)),
+        Ok(BlockKey::Keep(key)) => Some((ended.agreement.block(), &key.0)),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use dske_protocol::{
     effect::{LaneMarks, Outgoing, Record},
     enrolment,
     field::Gf256,
-    ids::{BlockId, Lane, NodeId, PadRange},
+    ids::{BlockId, BlockNonce, Lane, NodeId, PadRange},
     message::{
         Agreement, Content, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice,
         NoticeOutcome, Subject, Tagged, seal,
@@ -327,9 +327,9 @@ pub(crate) fn hub_record(
             Lie::Flood => {
                 if let Some(body) = opened(&shared.checker.lanes, &bytes) {
                     for _ in 0..FLOOD {
-                        let block = BlockId::random(&mut shared.rng.0);
+                        let nonce = BlockNonce::random(&mut shared.rng.0);
                         let agreement = Agreement {
-                            block,
+                            nonce,
                             key_bytes: 1,
                             content: Content::Keys(1),
                             ..body.agreement.clone()
@@ -351,7 +351,7 @@ pub(crate) fn hub_record(
                 let agreement = match lie {
                     Lie::InventedSender => Agreement {
                         sender: NodeId::random(&mut shared.rng.0),
-                        block: BlockId::random(&mut shared.rng.0),
+                        nonce: BlockNonce::random(&mut shared.rng.0),
                         ..body.agreement.clone()
                     },
                     Lie::EndedBlock => {
@@ -386,7 +386,7 @@ pub(crate) fn hub_record(
 /// Whether a hub's share differs from the one that it was given, or stands under other parameters.
 pub(crate) fn is_false(shared: &Shared, hub: usize, sealed: &[u8]) -> bool {
     let Some(body) = opened(&shared.checker.lanes, sealed) else { return true };
-    let given = shared.checker.blocks.given.get(&(hub, body.agreement.block));
+    let given = shared.checker.blocks.given.get(&(hub, body.agreement.block()));
     !given.is_some_and(|given| {
         given.iter().any(|given| {
             given.request.agreement == body.agreement
@@ -408,7 +408,8 @@ fn shifted(
         let kit = shared.plan.index(id).and_then(|at| shared.plan.kits[at].as_ref());
         kit.is_some_and(|kit| kit.has(Lie::League))
     };
-    let Agreement { roster, receivers, k, block, .. } = &body.agreement;
+    let block = &body.agreement.block();
+    let Agreement { roster, receivers, k, .. } = &body.agreement;
     let member = receivers.iter().find(|receiver| *receiver != victim && in_league(receiver))?;
     if in_league(victim) || roster.iter().find(|id| in_league(id)) != Some(&shared.plan.ids[hub]) {
         return None;
@@ -436,7 +437,7 @@ fn shifted(
 }
 
 fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) {
-    let block = *body.agreement.block.as_bytes();
+    let block = *body.agreement.block().as_bytes();
     let seed = u64::from_le_bytes(block[..8].try_into().unwrap_or_default());
     let error = |seed: u64, len: usize| {
         let mut bytes = Rng::new(seed).bytes(len);
@@ -501,7 +502,7 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
             }
         }
         Lie::ChangedPurpose => body.agreement.purpose.push('!'),
-        Lie::ChangedBlock => body.agreement.block = BlockId::random(&mut shared.rng.0),
+        Lie::ChangedBlock => body.agreement.nonce = BlockNonce::random(&mut shared.rng.0),
         Lie::ChangedSender => {
             let clients = &shared.plan.ids[shared.plan.first_client..];
             let receivers = &body.agreement.receivers;
@@ -587,7 +588,7 @@ pub(crate) fn client_request(shared: &mut Shared, client: usize, hub: usize, sea
         }
         Lie::SplitParameters => match shared.rng.below(3) {
             0 => request.agreement.purpose.push('?'),
-            1 => request.agreement.block = BlockId::random(&mut shared.rng.0),
+            1 => request.agreement.nonce = BlockNonce::random(&mut shared.rng.0),
             _ => request.agreement.roster.push(NodeId::random(&mut shared.rng.0)),
         },
         Lie::AgainstPolicy => match shared.rng.below(4) {
@@ -649,7 +650,7 @@ pub(crate) fn marks(shared: &mut Shared, hub: usize, marks: &mut LaneMarks) {
 /// What receivers are said to tell the sender of an agreement: that it has ended, well or badly, or that a session is
 /// lost.
 fn tales(shared: &mut Shared, agreement: &Agreement) -> Vec<(NodeId, Packet)> {
-    let block = agreement.block;
+    let block = agreement.block();
     let outcome = match shared.rng.below(3) {
         0 => NoticeOutcome::Validated { shares: agreement.n(), false_positions: Vec::new() },
         // Colluders tell the same tale.
@@ -767,7 +768,7 @@ pub(crate) fn forged(shared: &mut Shared, from: usize, to: usize, wire: Wire) ->
     }
     if let Some(mut instruction) = crate::checker::body::<KeyInstruction>(&model) {
         instruction.range.offset = instruction.range.offset.saturating_add(ahead);
-        instruction.agreement.block = BlockId::random(&mut shared.rng.0);
+        instruction.agreement.nonce = BlockNonce::random(&mut shared.rng.0);
         let sealed = seal(&instruction, junk(&mut shared.rng)).ok();
         return Packet::Instruction(wire, finish(&mut shared.rng, sealed));
     }

@@ -340,7 +340,7 @@ impl ClientActor {
                             stream.failures = 0;
                             stream.last_failure = None;
                             stream.agreed += u64::from(keys);
-                            stream.pool.add(agreed.agreement.block, 0, keys);
+                            stream.pool.add(agreed.agreement.block(), 0, keys);
                         }
                         Err(error) => {
                             let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };

@@ -15,7 +15,7 @@ use libp2p::{
 use super::attack::Life;
 
 /// The protocol of the nodes.
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/dske/2");
+const PROTOCOL: StreamProtocol = StreamProtocol::new("/dske/3");
 
 /// The topic of their announcements.
 pub(super) const TOPIC: &str = "dske/announce/2";

@@ -2,7 +2,7 @@
 
 use dske_protocol::{
     codec::{self, Blob},
-    ids::{BlockId, Lane, NodeId, PadRange, TableId},
+    ids::{BlockId, BlockNonce, Lane, NodeId, PadRange, TableId},
     message::{Agreement, Content, KeyRequest, NO_KEY_TAG, seal},
     pad::TagKey,
     params::{PROTOCOL_VERSION, burned_bytes},
@@ -55,7 +55,7 @@ pub(super) fn agreement(rng: &mut StdRng, who: &Forged) -> Agreement {
     roster.sort_by_key(|hub| *hub != who.hub);
     Agreement {
         version: PROTOCOL_VERSION,
-        block: BlockId::random(rng),
+        nonce: BlockNonce::random(rng),
         sender: who.sender,
         receivers: vec![who.receiver],
         purpose: String::new(),

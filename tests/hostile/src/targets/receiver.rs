@@ -202,14 +202,14 @@ impl Stage {
                     let (outcome, record) = self.pads.execute(effect);
                     self.outcomes.extend(outcome);
                     if let Some(ended) = record.as_ref().and_then(|record| record.block.as_ref()) {
-                        assert!(self.ended.insert(ended.agreement.block), "a block ended twice");
+                        assert!(self.ended.insert(ended.agreement.block()), "a block ended twice");
                         match &ended.result {
                             Ok(_) => self.reached.accepted += 1,
                             Err(_) => self.reached.refused += 1,
                         }
                     }
                     if let Some((block, key)) = record.as_ref().and_then(kept_key) {
-                        let made = |agreed: &Agreed| agreed.agreement.block == block && agreed.key == key;
+                        let made = |agreed: &Agreed| agreed.agreement.block() == block && agreed.key == key;
                         assert!(self.agreed.iter().any(made), "a key that no sender made");
                     }
                 }

@@ -168,7 +168,7 @@ fn say(ends: &mut Ends, script: &mut Input<'_>) {
 fn notice(ends: &mut Ends, script: &mut Input<'_>) {
     let from = client(script.u8() % 3);
     let true_one = ends.notices.get(script.below(ends.notices.len())).cloned();
-    let block = ends.asked.get(script.below(ends.asked.len())).map(|asked| asked.request.agreement.block);
+    let block = ends.asked.get(script.below(ends.asked.len())).map(|asked| asked.request.agreement.block());
     let invented = |outcome| block.map(|block| Notice { block, outcome });
     let notice = match script.u8() % 3 {
         0 => true_one,

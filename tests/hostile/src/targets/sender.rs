@@ -221,7 +221,7 @@ impl Stage {
                     }
                     if let Ok(agreed) = result {
                         assert!(!agreed.agreement.is_round(), "nobody can have confirmed it");
-                        let block = agreed.agreement.block;
+                        let block = agreed.agreement.block();
                         let accepted = self.accepted.get(&block).map_or(0, BTreeSet::len);
                         let vouched = self.vouched.contains(&block);
                         assert!(vouched || accepted >= usize::from(k), "a key that {accepted} hubs accepted");

@@ -79,7 +79,7 @@ impl Pending {
         };
         Self {
             claims: record.claims.iter().map(|(range, _)| *range).collect(),
-            block: record.block.as_ref().map(|block| (block.agreement.block, key(block))),
+            block: record.block.as_ref().map(|block| (block.agreement.block(), key(block))),
             identity: record.identity.as_ref().map(|identity| identity.identity.node),
             exclusions: record.exclusions.iter().map(|(hub, _)| *hub).collect(),
             told: record.sync.map(|sync| (sync.table, sync.peer_mark)),

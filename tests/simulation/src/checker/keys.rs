@@ -80,15 +80,15 @@ impl Checker {
             verdicts: BTreeMap::new(),
             disturbed: BTreeSet::new(),
         };
-        if self.blocks.blocks.insert(agreement.block, block).is_some() {
-            self.fail(Invariant::KeyOnce, format!("block id {} was drawn twice", agreement.block));
+        if self.blocks.blocks.insert(agreement.block(), block).is_some() {
+            self.fail(Invariant::KeyOnce, format!("block id {} was drawn twice", agreement.block()));
         }
     }
 
     /// An honest sender sends a hub its share.
     pub(crate) fn shared(&mut self, to: usize, sealed: &[u8]) {
         let Some(request) = body::<KeyRequest>(sealed) else { return };
-        let id = request.agreement.block;
+        let id = request.agreement.block();
         let apart = |text: String| (Invariant::SharesApart, text);
         let problem = 'check: {
             let Some(block) = self.blocks.blocks.get_mut(&id) else {
@@ -190,7 +190,7 @@ impl Checker {
 
     /// An honest receiver tells how an agreement ended.
     pub(crate) fn verdict(&mut self, receiver: usize, agreement: &Agreement, outcome: &NoticeOutcome) {
-        let id = agreement.block;
+        let id = agreement.block();
         let Some(block) = self.blocks.blocks.get_mut(&id) else { return };
         block.verdicts.insert(receiver, outcome.clone());
         let NoticeOutcome::Validated { shares, false_positions } = outcome else { return };

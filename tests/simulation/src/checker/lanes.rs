@@ -327,7 +327,7 @@ impl Checker {
         if let Some(request) = body::<KeyRequest>(sealed) {
             let digest = digest(sealed);
             if self.lanes.is_genuine(&request.range, digest) {
-                let given = self.blocks.given.entry((hub, request.agreement.block)).or_default();
+                let given = self.blocks.given.entry((hub, request.agreement.block())).or_default();
                 if given.iter().all(|known| known.digest != digest) {
                     given.push(Given { from, request, digest });
                 }
@@ -340,7 +340,7 @@ impl Checker {
         let Some(instruction) = body::<KeyInstruction>(sealed) else {
             return self.fail(Invariant::GenuineOnly, format!("hub {hub} sent a malformed instruction"));
         };
-        let block: BlockId = instruction.agreement.block;
+        let block: BlockId = instruction.agreement.block();
         let share = self.plain(&instruction.range, &instruction.share.0);
         let given = self.blocks.given.get(&(hub, block)).map_or(&[][..], Vec::as_slice);
         let same = |given: &&Given| {

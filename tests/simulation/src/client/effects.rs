@@ -64,7 +64,7 @@ impl ClientRole {
             SenderEffect::Began { agreement, .. } => {
                 shared.count("agreements begun");
                 shared.checker.began(&agreement);
-                let own = ReceiverInput::Own { block: agreement.block, under_way: true };
+                let own = ReceiverInput::Own { block: agreement.block(), under_way: true };
                 self.receiver.handle(core.now(shared), own);
             }
             SenderEffect::Ended { id, block, result } => {
@@ -141,7 +141,7 @@ impl ClientRole {
     }
 
     fn sender_got(&mut self, core: &Core, shared: &mut Shared, agreed: &AgreedKey) {
-        let block = agreed.agreement.block;
+        let block = agreed.agreement.block();
         let recorded = core.store.block(&block).ok().flatten();
         let expected = if agreed.agreement.is_round() { BlockState::Ready } else { BlockState::Taken };
         if recorded.is_none_or(|record| record.state != expected) {
@@ -220,7 +220,7 @@ impl ClientRole {
                     return;
                 }
                 self.check_progress(core, shared, &agreement, &outcome);
-                let block = agreement.block;
+                let block = agreement.block();
                 if matches!(outcome, NoticeOutcome::Validated { .. }) {
                     self.hear_of(shared, core.me, block);
                 }
@@ -247,16 +247,16 @@ impl ClientRole {
     ) {
         match outcome {
             NoticeOutcome::Validated { .. } => {
-                let recorded = core.store.block(&agreement.block).ok().flatten();
+                let recorded = core.store.block(&agreement.block()).ok().flatten();
                 let kept = |state: &BlockState| matches!(state, BlockState::Ready | BlockState::Taken);
-                let fact = shared.checker.facts[core.me].blocks.get(&agreement.block);
+                let fact = shared.checker.facts[core.me].blocks.get(&agreement.block());
                 // More may be told of a key that has been void since: which share was false. k_B bad hubs can have any key void.
                 let aborted = |state: &BlockState| matches!(state, BlockState::Aborted { .. });
                 let gone = recorded.as_ref().is_some_and(|record| aborted(&record.state));
                 let void = fact.is_some_and(|fact| fact.voidable || (gone && !shared.checker.bounds.safe));
                 if !void && recorded.is_none_or(|record| !kept(&record.state)) {
                     let text =
-                        format!("node {} announced block {} before its record", core.me, agreement.block);
+                        format!("node {} announced block {} before its record", core.me, agreement.block());
                     shared.checker.fail(Invariant::DurableFirst, text);
                 }
                 shared.count("validated");
@@ -276,7 +276,7 @@ impl ClientRole {
             Ok(()) => {
                 shared.checker.took_in(core.me, &served.bytes, &core.store);
                 let Some(instruction) = body::<KeyInstruction>(&served.bytes) else { return };
-                let block = instruction.agreement.block;
+                let block = instruction.agreement.block();
                 let lied =
                     !shared.plan.is_hub(served.from) || lies::is_false(shared, served.from, &served.bytes);
                 shared.note("took in", [core.me as u64, served.from as u64, u64::from(lied)], || {

@@ -212,7 +212,7 @@ impl Ends {
     /// A hub tells the sender what became of its request.
     pub(super) fn hub_answers(&mut self, at: usize, answer: Option<Result<(), Refusal>>) {
         let Some(asked) = self.asked.get(at) else { return };
-        let (block, hub) = (asked.request.agreement.block, asked.hub);
+        let (block, hub) = (asked.request.agreement.block(), asked.hub);
         self.tell_sender(SenderInput::HubAnswer { block, hub, answer });
     }
 
@@ -275,7 +275,7 @@ impl Ends {
     /// Somebody tells how an agreement ended. Of a round that has no effect unless hubs say so.
     pub(super) fn tell_end(&mut self, from: NodeId, via: Option<NodeId>, notice: Notice) {
         let block = notice.block;
-        let of = self.asked.iter().find(|asked| asked.request.agreement.block == block);
+        let of = self.asked.iter().find(|asked| asked.request.agreement.block() == block);
         let of = of.map(|asked| asked.request.agreement.clone());
         let before = self.sender.under_way();
         self.tell_sender(SenderInput::Notice { from, via, notice });
@@ -409,13 +409,13 @@ impl Ends {
                 self.outcomes[0].extend(outcome);
                 if let Some((agreement, key)) = record.as_ref().and_then(kept) {
                     self.check_key(agreement, key);
-                    let theirs = self.received_keys.get(&agreement.block);
+                    let theirs = self.received_keys.get(&agreement.block());
                     assert!(theirs.is_none_or(|theirs| theirs == key), "two keys under one id");
                     if agreement.is_round() {
                         assert!(theirs.is_some(), "the receiver has no such key");
                         self.reached.rounds += 1;
                     }
-                    let before = self.sent_keys.insert(agreement.block, key.to_vec());
+                    let before = self.sent_keys.insert(agreement.block(), key.to_vec());
                     assert!(before.is_none(), "a second key for one id");
                 }
             }
@@ -463,7 +463,7 @@ impl Ends {
         let key = pad.split_off(pad.len() - TAG_KEY_BYTES).try_into().expect("a tag key");
         let request = message.verify(TagKey::new(key)).expect("sent under a right tag").into_inner();
         let position = request.agreement.position(&hub).expect("it is in the roster");
-        assert_eq!(request.agreement.block, block);
+        assert_eq!(request.agreement.block(), block);
         assert_eq!(request.share.is_none(), request.agreement.takes_pad(position));
         if let Some(share) = &request.share {
             pad.iter_mut().zip(&share.0).for_each(|(byte, share)| *byte ^= share);
@@ -486,7 +486,7 @@ impl Ends {
                 self.outcomes[1].extend(outcome);
                 if let Some((agreement, key)) = record.as_ref().and_then(kept) {
                     self.check_key(agreement, key);
-                    let before = self.received_keys.insert(agreement.block, key.to_vec());
+                    let before = self.received_keys.insert(agreement.block(), key.to_vec());
                     assert!(before.is_none(), "a second key for one id");
                 }
             }
@@ -525,7 +525,7 @@ impl Ends {
                     let hubs = false_positions.iter().map(|at| agreement.roster[usize::from(*at)]);
                     self.named(&hubs.collect::<Vec<_>>());
                 }
-                self.notices.push(Notice { block: agreement.block, outcome });
+                self.notices.push(Notice { block: agreement.block(), outcome });
             }
             ReceiverEffect::Began(_) | ReceiverEffect::Heard { .. } | ReceiverEffect::LateShare { .. } => {}
         }
@@ -534,7 +534,7 @@ impl Ends {
     /// A key that an end keeps is the exclusive-or of shares that were chosen: by the sender, or by their place.
     fn check_key(&self, agreement: &Agreement, key: &[u8]) {
         let positions = if agreement.is_round() {
-            self.chosen.get(&agreement.block).expect("the sender has chosen").clone()
+            self.chosen.get(&agreement.block()).expect("the sender has chosen").clone()
         } else {
             (0..agreement.k).collect()
         };

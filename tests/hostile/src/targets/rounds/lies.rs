@@ -36,12 +36,12 @@ pub(super) fn tell(lie: &Lie, instruction: &mut KeyInstruction) {
         }
         (3, other) => {
             if let Content::Round { session, .. } = &mut agreement.content {
-                let block = other.as_ref().map(|other| other.request.agreement.block);
+                let block = other.as_ref().map(|other| other.request.agreement.block());
                 *session = block.unwrap_or(BlockId::new([with; 16]));
             }
         }
         // The share of this round as one of another's, and the other way round.
-        (4, Some(other)) => agreement.block = other.request.agreement.block,
+        (4, Some(other)) => agreement.nonce = other.request.agreement.nonce,
         (5, Some(other)) => *agreement = other.request.agreement.clone(),
         (6, _) => agreement.purpose = "x".repeat(usize::from(with % 8)),
         (7, _) => {
