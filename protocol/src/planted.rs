@@ -58,11 +58,12 @@ pub enum Fault {
     SessionLostByOne,
     MintsFromEitherSide,
     ClosesEitherSide,
+    BlockIdOfAnyone,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -110,6 +111,7 @@ impl Fault {
         Self::SessionLostByOne,
         Self::MintsFromEitherSide,
         Self::ClosesEitherSide,
+        Self::BlockIdOfAnyone,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

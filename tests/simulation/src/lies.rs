@@ -24,7 +24,7 @@ use crate::{
     checker::Lanes,
     packet::{Link, Packet, Wire},
     rng::Rng,
-    shared::Shared,
+    shared::{Event, MILLI, SECOND, Shared, Wish, WishState},
 };
 
 /// A way to lie.
@@ -97,6 +97,8 @@ pub(crate) enum Lie {
     EnrolledOtherwise,
     /// It plays the hub: what other clients are said to have told it.
     PlaysHub,
+    /// An agreement of its own with the nonce of another's that has just begun, and with the same ends.
+    CopiedNonce,
 }
 
 /// Lies that hubs tell.
@@ -133,7 +135,7 @@ pub(crate) const HUB_LIES: [Lie; 29] = [
 ];
 
 /// Lies that clients tell.
-pub(crate) const CLIENT_LIES: [Lie; 9] = [
+pub(crate) const CLIENT_LIES: [Lie; 10] = [
     Lie::SplitSecret,
     Lie::SplitParameters,
     Lie::AgainstPolicy,
@@ -143,6 +145,7 @@ pub(crate) const CLIENT_LIES: [Lie; 9] = [
     Lie::League,
     Lie::EnrolledOtherwise,
     Lie::PlaysHub,
+    Lie::CopiedNonce,
 ];
 
 /// What one liar does.
@@ -199,6 +202,7 @@ impl Lie {
             Self::EnrolledOtherwise => "lie: enrolled otherwise",
             Self::Hearsay => "lie: hearsay",
             Self::PlaysHub => "lie: plays the hub",
+            Self::CopiedNonce => "lie: copied nonce",
         }
     }
 }
@@ -688,6 +692,36 @@ pub(crate) fn plays_hub(shared: &mut Shared, client: usize) -> Vec<(usize, NodeI
         said.extend(tales(shared, &agreement).into_iter().map(|(author, packet)| (to, author, packet)));
     }
     said
+}
+
+/// Clients that hear of an agreement that has just begun, and soon begin one with its nonce: with its receivers, or with its
+/// sender.
+pub(crate) fn copies(shared: &mut Shared, agreement: &Agreement) {
+    let Some(sender) = shared.plan.index(&agreement.sender) else { return };
+    for client in shared.plan.clients() {
+        if client == sender || draw(shared, client, |lie| lie == Lie::CopiedNonce).is_none() {
+            continue;
+        }
+        let mut receivers: Vec<usize> =
+            agreement.receivers.iter().filter_map(|receiver| shared.plan.index(receiver)).collect();
+        receivers.retain(|receiver| *receiver != client);
+        if receivers.is_empty() || shared.rng.chance(0.2) {
+            receivers = vec![sender];
+        }
+        let timeout = shared.rng.within(4..=12) * SECOND;
+        shared.wishes.push(Wish {
+            client,
+            receivers,
+            key_bytes: agreement.key_bytes,
+            k: agreement.k,
+            n: shared.plan.n.max(if shared.plan.n > 0 { agreement.k } else { 0 }),
+            nonce: Some(agreement.nonce),
+            timeout,
+            state: WishState::Planned,
+        });
+        let delay = shared.rng.within(0..=5 * MILLI);
+        shared.after(delay, Event::Wish(shared.wishes.len() - 1));
+    }
 }
 
 /// Whether a lying hub keeps back what it is to pass on.

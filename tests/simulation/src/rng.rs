@@ -1,8 +1,9 @@
 //! All chance of a simulation, from one seed.
 
-use std::ops::RangeInclusive;
+use std::{convert::Infallible, ops::RangeInclusive};
 
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
+use rand_core::{TryCryptoRng, TryRng};
 
 /// Draws. The same seed gives the same draws.
 pub(crate) struct Rng(pub(crate) StdRng);
@@ -68,6 +69,34 @@ impl Rng {
         self.0.next_u64()
     }
 }
+
+/// Gives the nonce that somebody wants to draw, where the first 16 bytes are asked for; then what is truly drawn.
+pub(crate) struct Chosen<'a> {
+    pub(crate) nonce: Option<[u8; 16]>,
+    pub(crate) rest: &'a mut StdRng,
+}
+
+impl TryRng for Chosen<'_> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.rest.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.rest.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Infallible> {
+        match self.nonce.take() {
+            Some(nonce) if nonce.len() == to.len() => to.copy_from_slice(&nonce),
+            _ => self.rest.try_fill_bytes(to)?,
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Chosen<'_> {}
 
 /// A digest of bytes: to tell messages apart, not against anybody.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {

@@ -8,7 +8,7 @@ use std::{
 use dske_protocol::{
     Reconstructed,
     enrolment::Signature,
-    ids::{BlockId, KeyId, Name, NodeId},
+    ids::{BlockId, BlockNonce, KeyId, Name, NodeId},
     message::{Identity, Nonce},
     params::Validate,
     sync::SyncHello,
@@ -162,6 +162,8 @@ pub(crate) struct Wish {
     pub(crate) key_bytes: u32,
     pub(crate) k: u8,
     pub(crate) n: u8,
+    /// Of somebody else's agreement, for this one.
+    pub(crate) nonce: Option<BlockNonce>,
     pub(crate) timeout: Micros,
     pub(crate) state: WishState,
 }

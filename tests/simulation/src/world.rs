@@ -343,6 +343,7 @@ impl World {
                 key_bytes: key_bytes as u32,
                 k,
                 n: shared.plan.n.max(if shared.plan.n > 0 { k } else { 0 }),
+                nonce: None,
                 // Where slow messages may hinder nothing there is time for a negotiation key before the round.
                 timeout: if scenario.sharp && scenario.world.rounds {
                     20 * SECOND

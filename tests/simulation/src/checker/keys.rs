@@ -67,8 +67,16 @@ impl Block {
 }
 
 impl Checker {
-    /// An honest sender has begun.
+    /// A sender has begun.
     pub(crate) fn began(&mut self, agreement: &Agreement) {
+        let id = agreement.block();
+        let before = self.blocks.blocks.get(&id).map(|known| known.agreement.sender);
+        if before.is_some_and(|before| before != agreement.sender)
+            && self.bad_clients.contains(&agreement.sender)
+        {
+            // Only where the id of a block is not bound to its sender. What counts is what comes of the first one.
+            return;
+        }
         let block = Block {
             agreement: agreement.clone(),
             secret: vec![0; agreement.share_bytes(Lane::Up) as usize],
@@ -80,8 +88,8 @@ impl Checker {
             verdicts: BTreeMap::new(),
             disturbed: BTreeSet::new(),
         };
-        if self.blocks.blocks.insert(agreement.block(), block).is_some() {
-            self.fail(Invariant::KeyOnce, format!("block id {} was drawn twice", agreement.block()));
+        if self.blocks.blocks.insert(id, block).is_some() {
+            self.fail(Invariant::KeyOnce, format!("block id {id} was drawn twice"));
         }
     }
 

@@ -64,6 +64,9 @@ impl ClientRole {
             SenderEffect::Began { agreement, .. } => {
                 shared.count("agreements begun");
                 shared.checker.began(&agreement);
+                if core.honest {
+                    lies::copies(shared, &agreement);
+                }
                 let own = ReceiverInput::Own { block: agreement.block(), under_way: true };
                 self.receiver.handle(core.now(shared), own);
             }

@@ -17,6 +17,7 @@ use super::ClientRole;
 use crate::{
     checker::Invariant,
     core::Core,
+    rng::Chosen,
     shared::{Shared, WishState},
 };
 
@@ -114,13 +115,16 @@ impl ClientRole {
         let id = RequestId(self.next);
         self.under_way.insert(id, wish);
         let input = match key_wish.receivers.as_slice() {
-            [receiver] if shared.plan.rounds && !wanted.key_bytes.is_multiple_of(4) => {
+            [receiver]
+                if shared.plan.rounds && wanted.nonce.is_none() && !wanted.key_bytes.is_multiple_of(4) =>
+            {
                 let receiver = *receiver;
                 self.as_round(core, shared, id, key_wish, receiver, began)
             }
             _ => SenderInput::Start { id, wish: key_wish },
         };
-        self.sender.handle(now, input, &mut shared.rng.0);
+        let nonce = wanted.nonce.map(|nonce| *nonce.as_bytes());
+        self.sender.handle(now, input, &mut Chosen { nonce, rest: &mut shared.rng.0 });
     }
 
     /// A wish as a round, where there is a key to negotiate it with, or for such a key.
