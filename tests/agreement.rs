@@ -28,6 +28,7 @@ fn a_key_that_is_fetched_after_a_restart_tells_only_what_is_known() {
     net.testnet(&["restart", "bob"]);
     let held = net.fetch("bob", &kept.id);
     assert_eq!(held.bytes, kept.bytes);
+    assert_eq!(held.report["from"], "alice", "that is on record");
     for what in ["shares", "took_us", "burned_hubs", "liars"] {
         assert!(held.report[what].is_null(), "nobody knows {what} any more: {}", held.report);
     }
@@ -44,7 +45,9 @@ fn both_sides_hold_the_same_key_once_and_pay_exactly_for_it() {
     for (bits, bytes) in [("256", 32), ("8", 1), ("1Mbit", 125_000)] {
         let sent = net.get("alice", "bob", bits);
         assert_eq!(sent.bytes.len(), bytes);
-        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
+        let fetched = net.fetch("bob", &sent.id);
+        assert_eq!(fetched.bytes, sent.bytes);
+        assert_eq!((&fetched.report["from"], &sent.report["from"]), (&"alice".into(), &Value::Null));
         assert_eq!(sent.report["confirmed"][0], "bob");
         assert_eq!(sent.report["burned_bytes_per_hub"], bytes as u64 + 72);
         expected += bytes as u64 + 72;

@@ -73,6 +73,8 @@ struct Report {
     n: u8,
     k: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     shares: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmed: Option<Vec<String>>,
@@ -100,6 +102,7 @@ impl Report {
             bits: u64::try_from(key.key.len()).unwrap_or(u64::MAX).saturating_mul(8),
             n: key.n,
             k: key.k,
+            from: key.from.as_deref().map(printable),
             shares: course.map(|course| course.shares),
             confirmed: asked.map(|_| names(key.confirmed.iter().collect())),
             unconfirmed: asked.map(open),
@@ -121,6 +124,7 @@ impl Report {
         };
         let id = self.id.get(..8).unwrap_or(&self.id);
         let mut parts = vec![format!("key {id}…"), state];
+        parts.extend(self.from.as_ref().map(|sender| format!("from {sender}")));
         parts.extend(self.shares.map(|shares| format!("shares {shares}/{}", self.n)));
         parts.extend(self.took_us.map(units::micros));
         let burned = units::size(self.burned_bytes_per_hub);

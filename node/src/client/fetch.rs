@@ -80,6 +80,7 @@ impl ClientActor {
             Side::Receiver => 1,
         };
         let burned_bytes = burned_bytes(u64::from(record.key_bytes), readers);
+        let from = (record.side == Side::Receiver).then(|| self.names().of(&record.sender));
         let mut course = None;
         self.sessions.update(&id.block, |session, _| {
             let (shares, liars) = (session.shares, session.liars.clone());
@@ -87,7 +88,10 @@ impl ClientActor {
         });
         tokio::spawn(async move {
             let result = match taken.await {
-                Ok(Ok(key)) => Ok(KeyDelivery { id, key, n, k, confirmed: Vec::new(), burned_bytes, course }),
+                Ok(Ok(key)) => {
+                    let confirmed = Vec::new();
+                    Ok(KeyDelivery { id, key, n, k, from, confirmed, burned_bytes, course })
+                }
                 Ok(Err(error)) => Err(failures::take(&error)),
                 Err(_) => Err(stopping()),
             };

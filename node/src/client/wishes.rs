@@ -312,6 +312,7 @@ impl ClientActor {
                     id: KeyId { block: agreement.block(), index: 0 },
                     n: agreement.n(),
                     k: agreement.k,
+                    from: None,
                     confirmed: confirmed.map(|(_, meant)| meant.clone()).collect(),
                     burned_bytes: agreement.burned_bytes(Lane::Up),
                     course: Some(Course { shares: agreed.shares, liars, burned_hubs: agreed.asked, took_us }),

@@ -250,6 +250,8 @@ pub struct KeyDelivery {
     pub n: u8,
     /// Shares needed.
     pub k: u8,
+    /// The sender, by name (receivers only).
+    pub from: Option<String>,
     /// Receivers that said that they validated the key, as they were named in the request (sender only).
     pub confirmed: Vec<NodeRef>,
     /// Pad bytes burned per hub for this key on this side: m + l + R·(l + 64) bits at the sender of a key for R receivers,

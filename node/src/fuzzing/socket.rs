@@ -363,6 +363,7 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
         key: secret(),
         n: 5,
         k: 3,
+        from: Some("alice".to_owned()),
         confirmed: vec![name("bob").into()],
         burned_bytes: 104,
         course: Some(Course { shares: 4, liars: vec!["p2".to_owned()], burned_hubs: 5, took_us: 7 }),
