@@ -55,13 +55,6 @@ pub enum ReceiverInput {
         /// Whether enough hubs vouch for it.
         established: bool,
     },
-    /// This node's own sender has begun an agreement, or its end is recorded: until then the ledger does not know its id.
-    Own {
-        /// The agreement.
-        block: BlockId,
-        /// Whether it is under way.
-        under_way: bool,
-    },
     /// A hub may not be used any more.
     ExcludeHub(NodeId),
     /// A job is done.
@@ -170,8 +163,6 @@ pub struct Receiver {
     senders: BTreeMap<NodeId, Standing>,
     jobs: BTreeMap<Ticket, Job>,
     collections: BTreeMap<BlockId, Collection>,
-    /// Agreements of this node's own sender: who hears their ids must not end them by giving another the same.
-    own: BTreeSet<BlockId>,
     searches: Searches,
     deadlines: BTreeSet<(Time, BlockId)>,
     /// What hubs and senders take.
@@ -256,7 +247,6 @@ impl Receiver {
             senders: established.into_iter().map(|node| (node, Standing::Established)).collect(),
             jobs: BTreeMap::new(),
             collections: BTreeMap::new(),
-            own: BTreeSet::new(),
             searches: Searches::default(),
             deadlines: BTreeSet::new(),
             places: Places::new(CollectLimits::default()),
@@ -352,12 +342,6 @@ impl Receiver {
         match input {
             ReceiverInput::KeyInstruction { id, from, bytes } => self.instruction(id, from, bytes),
             ReceiverInput::Sender { node, established } => self.sender_known(now, node, established),
-            ReceiverInput::Own { block, under_way: true } => {
-                self.own.insert(block);
-            }
-            ReceiverInput::Own { block, under_way: false } => {
-                self.own.remove(&block);
-            }
             ReceiverInput::ExcludeHub(hub) => {
                 self.policy.hubs.remove(&hub);
             }

@@ -53,18 +53,11 @@ impl ClientActor {
                 }
                 SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
                 SenderEffect::Began { id, agreement } => {
-                    self.receiver
-                        .handle(now, ReceiverInput::Own { block: agreement.block(), under_way: true });
                     let beginning = Beginning { side: Side::Sender, steps: self.wishes.steps(id, now) };
                     let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
                     self.sessions.began(now, &beginning, &agreement, |node| names.of(node));
                 }
-                SenderEffect::Ended { id, block, result } => {
-                    if let Some(block) = block {
-                        self.receiver.handle(now, ReceiverInput::Own { block, under_way: false });
-                    }
-                    self.agreement_ended(now, id, block, result);
-                }
+                SenderEffect::Ended { id, block, result } => self.agreement_ended(now, id, block, result),
             }
         }
         self.sender_pads.execute(pad_effects);

@@ -122,7 +122,6 @@ impl Receiver {
                 let stale = block_ended
                     && (!self.collections.contains_key(&block) || self.is_over(now, &block))
                     && !planted(Fault::EndedBlockAccepted);
-                let stale = stale || self.own.contains(&block);
                 let sender = agreement.sender;
                 let genuine = Genuine { instruction, pad };
                 if stale {

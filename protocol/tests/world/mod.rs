@@ -592,23 +592,17 @@ impl World {
                     self.sender_input(at, SenderInput::HubAnswer { block, hub, answer });
                 }
                 SenderEffect::Began { agreement, .. } => {
-                    self.own_block(at, agreement.block(), true);
                     if agreement.is_round() {
                         self.tell_ends(at, &agreement);
                     }
                 }
                 SenderEffect::Choose { to, bytes, .. } => self.over_the_link(me, to, bytes),
-                SenderEffect::Ended { id, block, result } => {
-                    block.into_iter().for_each(|block| self.own_block(at, block, false));
+                SenderEffect::Ended { id, result, .. } => {
                     self.ended.insert(id, result);
                 }
             }
         }
         busy
-    }
-
-    fn own_block(&mut self, at: usize, block: BlockId, under_way: bool) {
-        self.clients[at].receiver.handle(self.now, ReceiverInput::Own { block, under_way });
     }
 
     /// Tells the sender of a round what is said of its end.

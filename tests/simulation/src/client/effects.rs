@@ -67,13 +67,8 @@ impl ClientRole {
                 if core.honest {
                     lies::copies(shared, &agreement);
                 }
-                let own = ReceiverInput::Own { block: agreement.block(), under_way: true };
-                self.receiver.handle(core.now(shared), own);
             }
             SenderEffect::Ended { id, block, result } => {
-                if let Some(block) = block {
-                    self.receiver.handle(core.now(shared), ReceiverInput::Own { block, under_way: false });
-                }
                 let Some(wish) = self.under_way.remove(&id) else { return };
                 if core.dead {
                     return;
