@@ -163,6 +163,10 @@ fn a_hub_whose_pads_are_damaged_is_counted_by_nobody() {
         }
     }
     assert!(is_quarantined());
+    let check = net.at("p1", &["status", "--check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert_eq!(check.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("DSKE CRITICAL") && said.contains("quarantined"), "{said}");
     let usable = || net.status("bob")["policy"]["usable"] == 2;
     eventually_within(Duration::from_secs(90), "bob counts two hubs", usable);
 }

@@ -88,12 +88,14 @@ fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
     assert_eq!(up_used(&net, "alice"), burned);
     // Bob's own keys are not concerned, and a restart refills nothing.
     net.get("bob", "alice", "256");
-    for node in ["p1", "alice"] {
+    for node in ["p1", "p2", "p3", "alice"] {
         net.testnet(&["kill", node]);
         net.testnet(&["restart", node]);
     }
     all_usable(&net, "alice", 3);
-    net.try_get("alice", "bob", &["--bits", "256"]).err().expect("still beyond the quota");
+    all_usable(&net, "bob", 3);
+    let refused = net.try_get("alice", "bob", &["--bits", "256"]).err().expect("still beyond the quota");
+    assert!(error(&refused).contains("quota"), "{}", error(&refused));
 }
 
 #[test]

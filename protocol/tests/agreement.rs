@@ -217,6 +217,29 @@ fn tampering_burns_nothing_at_the_receiver() {
 }
 
 #[test]
+fn the_true_message_counts_when_it_comes_after_a_forged_one() {
+    let mut world = World::new(12, 3, 2, 2, 1024, true);
+    world.withheld_from = Some(client_id(1));
+    let request = world.begin(world.wish(2, KEY_BYTES));
+    let messages = world.passed_on.clone();
+    assert_eq!(messages.len(), 3);
+    for (hub, to, sealed) in &messages {
+        for at in [sealed.len() - 1, sealed.len() - 20] {
+            let mut forged = sealed.clone();
+            forged[at] ^= 1;
+            world.hand_over(*hub, *to, forged);
+        }
+    }
+    assert!(world.pads.forged_blocks > 0 && world.pads.keys.is_empty());
+    for (hub, to, sealed) in messages {
+        world.hand_over(hub, to, sealed);
+    }
+    let agreed = world.finish(request).expect("a key");
+    assert_eq!(agreed.confirmed.len(), 1);
+    assert_same(&world, &agreed);
+}
+
+#[test]
 fn identities_are_established_by_consensus_before_the_first_key() {
     let mut world = World::new(13, 5, 2, 3, 1024, false);
     let known = world.establish(0, Subject::Name(client_name(1))).expect("all hubs agree");

@@ -215,15 +215,22 @@ fn address(port: u16) -> Multiaddr {
     Multiaddr::from(std::net::Ipv4Addr::LOCALHOST).with(libp2p::multiaddr::Protocol::Tcp(port))
 }
 
-/// Floods until told to stop; gives how much was sent of each kind.
-pub(super) fn run(target: &Target, kinds: &[Kind], stop: &Arc<AtomicBool>) -> BTreeMap<&'static str, u64> {
+/// Floods of these kinds that have not begun.
+pub(super) fn lives(kinds: &[Kind], stop: &Arc<AtomicBool>) -> Vec<(Kind, Life)> {
+    let life = || Life { stop: Arc::clone(stop), sent: Arc::default() };
+    kinds.iter().map(|&kind| (kind, life())).collect()
+}
+
+/// How much was sent of each kind so far.
+pub(super) fn sent(lives: &[(Kind, Life)]) -> BTreeMap<&'static str, u64> {
+    lives.iter().map(|(kind, life)| (kind.name(), life.sent.load(Ordering::Relaxed))).collect()
+}
+
+/// Floods until told to stop.
+pub(super) fn run(target: &Target, lives: &[(Kind, Life)]) {
     // The lowest priority: see the head of `flood`. Where that is refused, the nodes have it harder.
     let _ = rustix::process::nice(19);
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return BTreeMap::new();
-    };
-    let lives: Vec<_> =
-        kinds.iter().map(|&kind| (kind, Life { stop: Arc::clone(stop), sent: Arc::default() })).collect();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let floods = lives.iter().flat_map(|(kind, life)| {
             target
@@ -234,7 +241,6 @@ pub(super) fn run(target: &Target, kinds: &[Kind], stop: &Arc<AtomicBool>) -> BT
         });
         futures::future::join_all(floods).await;
     });
-    lives.into_iter().map(|(kind, life)| (kind.name(), life.sent.load(Ordering::Relaxed))).collect()
 }
 
 async fn flood(target: &Target, victim: &Victim, kind: Kind, life: &Life, number: usize) {

@@ -34,9 +34,12 @@ const KEY_PAUSE: Duration = Duration::from_millis(20);
 pub struct Lengths {
     /// Without a flood, before and after it.
     pub calm: Duration,
-    /// With it.
+    /// With it, once it is there.
     pub flood: Duration,
 }
+
+/// So long it is given to be there, with something of each kind: on a busy machine the attacker gets little of it.
+const BEGIN_MAX: Duration = Duration::from_secs(120);
 
 /// Runs the floods of these kinds, all at once, against a network, while keys are agreed.
 ///
@@ -48,31 +51,39 @@ pub fn run(net: &Net, kinds: &[Kind], lengths: Lengths) -> Result<Report, FloodE
     let pads_before = Pads::settled(net)?;
     let counters_before = net.counters()?;
     let mut keys = 0;
-    let mut phase = |length| -> Result<Phase, FloodError> {
-        let phase = measure(net, length)?;
+    let mut phase = |length, is_there: &dyn Fn() -> bool| -> Result<Phase, FloodError> {
+        let phase = measure(net, length, is_there)?;
         keys += phase.keys;
         Ok(phase)
     };
-    let before = phase(lengths.calm)?;
+    let before = phase(lengths.calm, &|| true)?;
     let stop = Arc::new(AtomicBool::new(false));
+    let lives = attack::lives(kinds, &stop);
     let attack = {
-        let (stop, kinds) = (Arc::clone(&stop), kinds.to_vec());
-        thread::spawn(move || attack::run(&target, &kinds, &stop))
+        let lives = lives.clone();
+        thread::spawn(move || attack::run(&target, &lives))
     };
-    let during = phase(lengths.flood);
+    let is_there = || attack::sent(&lives).values().all(|sent| *sent > 0);
+    let during = phase(lengths.flood, &is_there);
     stop.store(true, Ordering::Relaxed);
-    let sent = attack.join().map_err(|_| FloodError::new("the attacker stopped"))?;
+    attack.join().map_err(|_| FloodError::new("the attacker stopped"))?;
+    let sent = attack::sent(&lives);
     let during = during?;
-    let after = phase(lengths.calm)?;
+    let after = phase(lengths.calm, &|| true)?;
     let burned = Pads::settled(net)?.since(&pads_before, net, keys);
     let counters = net.counters()?.since(&counters_before);
     Ok(Report { before, during, after, sent, burned, counters })
 }
 
-/// Agrees keys one after the other, and watches memory.
-fn measure(net: &Net, length: Duration) -> Result<Phase, FloodError> {
-    let (began, mut meter) = (Instant::now(), Meter::default());
-    while began.elapsed() < length {
+/// Agrees keys one after the other, and watches memory, for so long once that is there which is awaited.
+fn measure(net: &Net, length: Duration, is_there: &dyn Fn() -> bool) -> Result<Phase, FloodError> {
+    let (mut began, mut meter) = (Instant::now(), Meter::default());
+    let waits_until = began + BEGIN_MAX;
+    let mut awaits = true;
+    while began.elapsed() < length || awaits {
+        if awaits && (is_there() || Instant::now() > waits_until) {
+            (awaits, began) = (false, Instant::now());
+        }
         meter.memory(net);
         match net.agree() {
             Ok(took) => meter.key(took),
