@@ -209,6 +209,7 @@ impl Core {
             }
             match &packet {
                 Packet::Instruction(..) if self.honest => {
+                    extra = shared.honest_late();
                     shared.checker.forwards(self.me, to, sealed, &self.store);
                 }
                 Packet::Key(..) if self.honest => {

@@ -14,6 +14,7 @@ use dske_protocol::{
     },
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
     refusal::{AbortReason, Refusal},
+    sharing::x,
     sync::keys_from,
     tag::{KeyTag, Tag},
 };
@@ -38,6 +39,8 @@ pub(crate) enum Lie {
     EqualErrors,
     /// Errors of colluders that cancel in the secret.
     CancellingErrors,
+    /// Errors v · ∏ (x_i + x_h) of all who collude, over fewer than k other hubs h: with these they lie on one polynomial.
+    Products,
     ChangedRoster,
     ChangedN,
     ChangedK,
@@ -102,10 +105,11 @@ pub(crate) enum Lie {
 }
 
 /// Lies that hubs tell.
-pub(crate) const HUB_LIES: [Lie; 29] = [
+pub(crate) const HUB_LIES: [Lie; 30] = [
     Lie::FalseShare,
     Lie::EqualErrors,
     Lie::CancellingErrors,
+    Lie::Products,
     Lie::ChangedRoster,
     Lie::ChangedN,
     Lie::ChangedK,
@@ -168,6 +172,7 @@ impl Lie {
             Self::FalseShare => "lie: false share",
             Self::EqualErrors => "lie: equal errors",
             Self::CancellingErrors => "lie: cancelling errors",
+            Self::Products => "lie: products",
             Self::ChangedRoster => "lie: changed roster",
             Self::ChangedN => "lie: changed n",
             Self::ChangedK => "lie: changed k",
@@ -471,6 +476,7 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
                 _ => xor(&mut body.share.0, &mine(me)),
             }
         }
+        Lie::Products => add_products(shared, hub, seed, body),
         Lie::ChangedRoster => {
             let roster = &mut body.agreement.roster;
             match shared.rng.below(3) {
@@ -534,6 +540,43 @@ fn change(shared: &mut Shared, hub: usize, lie: Lie, body: &mut KeyInstruction) 
             xor(&mut body.share.0, &error);
         }
     }
+}
+
+/// Pieces of a share, each with other hubs in its products.
+const PIECES: usize = 24;
+
+/// Adds a liar's part of the errors that [`Lie::Products`] names. Colluders draw alike: from the block's seed.
+fn add_products(shared: &Shared, hub: usize, seed: u64, body: &mut KeyInstruction) {
+    let Agreement { roster, k, .. } = &body.agreement;
+    let colludes = |id: &NodeId| {
+        let kit = shared.plan.index(id).and_then(|at| shared.plan.kits[at].as_ref());
+        kit.is_some_and(|kit| kit.has(Lie::Products))
+    };
+    let Some(me) = body.agreement.position(&shared.plan.ids[hub]) else { return };
+    let others: Vec<u8> = (0..body.agreement.n()).filter(|at| !colludes(&roster[usize::from(*at)])).collect();
+    products(seed, *k, &others, me, &mut body.share.0);
+}
+
+fn products(seed: u64, k: u8, others: &[u8], me: u8, share: &mut [u8]) {
+    let mut rng = Rng::new(seed);
+    let piece_bytes = share.len().div_ceil(PIECES).max(1);
+    for piece in share.chunks_mut(piece_bytes) {
+        let mut zeros = others.to_vec();
+        rng.shuffle(&mut zeros);
+        zeros.truncate(usize::from(k - 1).saturating_sub(rng.index(2)));
+        let product = zeros.iter().fold(scale(me, k), |product, &other| product.mul(x(me).add(x(other))));
+        let errors = rng.bytes(piece.len());
+        piece.iter_mut().zip(errors).for_each(|(byte, error)| *byte ^= Gf256(error | 1).mul(product).0);
+    }
+}
+
+/// The first k shares are the polynomial's values times this, so that their sum is the secret; the others are its values.
+fn scale(position: u8, k: u8) -> Gf256 {
+    if position >= k {
+        return Gf256::ONE;
+    }
+    let others = (0..k).filter(|other| *other != position);
+    others.fold(Gf256::ONE, |product, other| product.mul(x(other)).mul(x(other).add(x(position)).inv()))
 }
 
 /// Puts another tag in the place of one, or another hint beside it, or both.
@@ -821,5 +864,36 @@ pub(crate) fn forged(shared: &mut Shared, from: usize, to: usize, wire: Wire) ->
             Packet::Identity(wire, finish(&mut shared.rng, sealed))
         }
         _ => Packet::Instruction(wire, model),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dske_protocol::sharing::Scheme;
+
+    use super::*;
+
+    /// Of shares that are zeros, every k false ones give the same, which is not zeros.
+    #[test]
+    fn products_put_all_liars_on_one_other_polynomial() {
+        let (n, k, liars) = (9, 4, [1, 3, 5, 7, 8]);
+        let scheme = Scheme::new(n, k).expect("a scheme");
+        let shares = liars.map(|liar| {
+            let mut share = vec![0; 100];
+            products(7, k, &[0, 2, 4, 6], liar, &mut share);
+            share
+        });
+        let secrets: Vec<Vec<u8>> = (0..liars.len())
+            .map(|without| {
+                let chosen = (0..liars.len()).filter(|at| *at != without);
+                let (positions, texts): (Vec<u8>, Vec<&[u8]>) =
+                    chosen.map(|at| (liars[at], shares[at].as_slice())).unzip();
+                let mut secret = vec![0; 100];
+                scheme.reconstruct(&positions, &texts, &mut secret).expect("k shares");
+                secret
+            })
+            .collect();
+        assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+        assert!(secrets[0].iter().all(|byte| *byte != 0));
     }
 }

@@ -40,12 +40,17 @@ pub(crate) struct Shape {
     /// Instead of hubs and clients: nodes that are hub and client for each other. Nodes without both roles, where 0.
     pub(crate) peers: [usize; 2],
     pub(crate) wishes: [usize; 2],
-    /// Chance of a world of up to 20 hubs and 10 clients.
+    /// Chance of a world of up to 20 hubs, and of up to 10 clients where keys are not long.
     pub(crate) large: f64,
     /// Tables of each pair.
     pub(crate) tables: [usize; 2],
     pub(crate) lane_kib: [usize; 2],
+    /// Of most keys. One in twenty may have up to 3000.
     pub(crate) key_bytes: [usize; 2],
+    /// Instead of `key_bytes`, where it is not 0: shortest and longest keys. Each seed draws how long its keys may be, each doubling as
+    /// likely as the next, and less where there are many hubs, so that a world stays small enough; its keys have half of that or
+    /// more. Lanes are longer than `lane_kib` says by what all keys of the seed take.
+    pub(crate) long_key_kib: [usize; 2],
     /// Chance that clients know each other from the start.
     pub(crate) established: f64,
     /// Chance that two clients have a direct link.
@@ -71,6 +76,7 @@ impl Default for Shape {
             tables: [1, 2],
             lane_kib: [8, 24],
             key_bytes: [1, 300],
+            long_key_kib: [0, 0],
             established: 0.5,
             links: 0.7,
             groups: 0.3,
@@ -154,6 +160,8 @@ pub(crate) struct Liars {
     pub(crate) hubs: Budget,
     /// Chance that one client lies.
     pub(crate) clients: f64,
+    /// What the share of an honest hub takes longer to its receiver, so that liars are heard first.
+    pub(crate) honest_late_ms: [usize; 2],
     /// Weights.
     pub(crate) lies: BTreeMap<Lie, f64>,
 }
@@ -166,6 +174,8 @@ pub(crate) enum Budget {
     None,
     /// Fewer than min(n − k + 1, k_B).
     Within,
+    /// Up to min(n − k + 1, k_B), which is one too many.
+    Near,
     /// Fewer than k_B: keys must still be right, though there may be none.
     Safe,
     /// Any number.

@@ -102,6 +102,8 @@ pub(crate) struct Plan {
     /// Of receivers, for shares.
     pub(crate) deadline: Micros,
     pub(crate) validate: Validate,
+    /// What the share of an honest hub takes longer, least and most.
+    pub(crate) honest_late: [Micros; 2],
     pub(crate) kits: Vec<Option<Kit>>,
     /// Chance that two clients have a link.
     pub(crate) established: bool,
@@ -351,6 +353,12 @@ impl Shared {
         }
         let delay = self.delay() + extra;
         self.after(delay, Event::Deliver { from, to, link: link.number, packet });
+    }
+
+    /// What the share of an honest hub takes longer.
+    pub(crate) fn honest_late(&mut self) -> Micros {
+        let [least, most] = self.plan.honest_late;
+        if most == 0 { 0 } else { self.rng.within(least..=most) }
     }
 
     fn delay(&mut self) -> Micros {

@@ -23,7 +23,7 @@ use crate::{
     packet::Packet,
     process::Process,
     rng::Rng,
-    scenario::{Budget, Liars, Scenario},
+    scenario::{Budget, Liars, Scenario, Shape},
     shared::{Event, MILLI, Micros, Plan, SECOND, Shared, Telling, Wish, WishState},
 };
 
@@ -39,6 +39,9 @@ pub(crate) const END: Micros = HEALED + 45 * SECOND;
 /// which nothing is under way, and something that is under way all this time hangs. What a flood leaves behind takes long:
 /// a receiver gives the inventions of a hub a few places at a time, each until its deadline.
 const LAST_WORK: Micros = 600 * SECOND;
+
+/// Of the longest key of a seed, in all lanes together: most KiB.
+const LONG_KEYS_KIB_MAX: usize = 16 << 10;
 
 /// Most events of one run: far more than any has.
 const STEPS_MAX: u64 = 2_000_000;
@@ -74,6 +77,7 @@ impl World {
         let large = rng.chance(shape.large);
         let peers = if shape.peers == [0, 0] { 0 } else { rng.between(shape.peers) };
         let (hubs, clients) = match peers {
+            0 if large && is_long(shape) => (rng.between([7, 20]), rng.between(shape.clients)),
             0 if large => (rng.between([7, 20]), rng.between([2, 10])),
             0 => (rng.between(shape.hubs), rng.between(shape.clients)),
             // All of them are both.
@@ -95,6 +99,7 @@ impl World {
         let bad = match scenario.liars.hubs {
             Budget::None => 0,
             Budget::Within => rng.below(u64::from(disruption_threshold(n, k, k_min))),
+            Budget::Near => rng.within(0..=u64::from(disruption_threshold(n, k, k_min))),
             Budget::Safe => rng.below(u64::from(k_min)),
             Budget::Any => rng.within(0..=most as u64),
         };
@@ -146,6 +151,7 @@ impl World {
             deadline: rng.within(2..=4) * SECOND,
             validate: if seed % 4 == 3 { Validate::All } else { Validate::First },
             established: rng.chance(shape.established),
+            honest_late: scenario.liars.honest_late_ms.map(|ms| ms as u64 * MILLI),
             key_bytes_max: KEY_BYTES_MAX,
             rounds: scenario.world.rounds,
             cramped: scenario.world.cramped,
@@ -156,7 +162,9 @@ impl World {
         let calm = scenario.sharp && bad == 0;
         let bounds = Bounds { sharp: scenario.sharp, calm, safe, k_min, identifiable };
         let mut checker = Checker::new(ids.clone(), bounds);
-        let colluding = |kit: &Kit| kit.has(Lie::EqualErrors) || kit.has(Lie::CancellingErrors);
+        let colluding = |kit: &Kit| {
+            [Lie::EqualErrors, Lie::CancellingErrors, Lie::Products].into_iter().any(|lie| kit.has(lie))
+        };
         checker.colluding = plan.kits.iter().flatten().filter(|kit| colluding(kit)).count() > 1;
         for (at, kit) in plan.kits.iter().enumerate() {
             if kit.is_some() {
@@ -170,14 +178,15 @@ impl World {
         }
         let shared = Shared::new(rng, plan, scenario.network.clone(), checker, telling);
         let mut world = Self { shared, nodes: Vec::new(), faults: Vec::new(), away };
-        world.found(scenario, large);
-        world.plan_wishes(scenario, large);
+        let longest = longest_key(&mut world.shared, shape);
+        world.found(scenario, large, longest);
+        world.plan_wishes(scenario, large, longest);
         world.plan_faults(scenario);
         world
     }
 
-    /// Makes all stores, with their tables.
-    fn found(&mut self, scenario: &Scenario, large: bool) {
+    /// Makes all stores, with their tables. `longest`: of the keys, where they are long.
+    fn found(&mut self, scenario: &Scenario, large: bool, longest: Option<usize>) {
         let shared = &mut self.shared;
         let count = shared.plan.ids.len();
         let sizes = SimSizes {
@@ -210,9 +219,13 @@ impl World {
         for (hub, client) in shared.plan.pairs() {
             let tables = if large { 1 } else { shared.rng.between(scenario.world.tables) };
             for number in 0..tables {
-                let kib = if large { 8 } else { shared.rng.between(scenario.world.lane_kib) };
+                let kib = match longest {
+                    None if large => 8,
+                    _ => shared.rng.between(scenario.world.lane_kib),
+                };
+                let lane_bytes = (kib << 10) + longest.map_or(0, |longest| keys_of_a_lane(longest, scenario));
                 let table = TableId::random(&mut shared.rng.0);
-                let (up, down) = (shared.rng.bytes(kib << 10), shared.rng.bytes(kib << 10));
+                let (up, down) = (shared.rng.bytes(lane_bytes), shared.rng.bytes(lane_bytes));
                 let pending = shared.rng.chance(scenario.world.pending);
                 let half = |peer: usize, side, pending| SimTable {
                     table,
@@ -293,7 +306,7 @@ impl World {
         }
     }
 
-    fn plan_wishes(&mut self, scenario: &Scenario, large: bool) {
+    fn plan_wishes(&mut self, scenario: &Scenario, large: bool, longest: Option<usize>) {
         let shared = &mut self.shared;
         let clients = shared.plan.clients();
         let mut number = shared.rng.between(scenario.world.wishes);
@@ -325,12 +338,14 @@ impl World {
             } else {
                 shared.rng.within(u64::from(shared.plan.k_min)..=hubs as u64) as u8
             };
-            let long = shared.rng.chance(0.05);
             let [least, most] = scenario.world.key_bytes;
-            let key_bytes = if long {
-                shared.rng.between([most, 3000.max(most)])
-            } else {
-                shared.rng.between([least, most])
+            let key_bytes = match longest {
+                Some(longest) => {
+                    let [least, _] = scenario.world.long_key_kib;
+                    shared.rng.between([(least << 10).max(longest / 2), longest])
+                }
+                None if shared.rng.chance(0.05) => shared.rng.between([most, 3000.max(most)]),
+                None => shared.rng.between([least, most]),
             };
             let wish_at = if wish == number {
                 HEALED + shared.rng.within(SECOND..=4 * SECOND)
@@ -515,6 +530,30 @@ impl World {
             self.shared.after(delay, Event::Connect(one, other));
         }
     }
+}
+
+fn is_long(shape: &Shape) -> bool {
+    shape.long_key_kib != [0, 0]
+}
+
+/// Draws the longest key of a seed, where keys are long.
+fn longest_key(shared: &mut Shared, shape: &Shape) -> Option<usize> {
+    if !is_long(shape) {
+        return None;
+    }
+    let [least, most] = shape.long_key_kib;
+    let doublings = (most / least).ilog2() as usize;
+    let drawn = (least << shared.rng.between([0, doublings])).min(most);
+    let kib = shared.rng.between([drawn, most.min(2 * drawn)]);
+    let lanes = 2 * shared.plan.pairs().count();
+    Some(kib.min(LONG_KEYS_KIB_MAX / lanes).max(least) << 10)
+}
+
+/// What all keys of a seed, each the longest, take of a lane, with the part of it that is kept for marks.
+fn keys_of_a_lane(longest: usize, scenario: &Scenario) -> usize {
+    let [_, wishes] = scenario.world.wishes;
+    let keys = (wishes + 1) * longest;
+    keys + keys / 8
 }
 
 fn draw_kit(rng: &mut Rng, liars: &Liars, among: &[Lie]) -> Option<Kit> {
