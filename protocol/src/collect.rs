@@ -45,7 +45,7 @@ pub(crate) struct Group {
     /// Hubs whose share was beyond the sender's quota.
     refused: usize,
     /// Number of shares when reconstruction was last tried.
-    tried: usize,
+    pub(crate) tried: usize,
     /// Whether the last search came to its bound, so that these shares may give a key all the same.
     pub(crate) stopped: bool,
 }

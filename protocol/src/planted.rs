@@ -59,11 +59,12 @@ pub enum Fault {
     MintsFromEitherSide,
     ClosesEitherSide,
     BlockIdOfAnyone,
+    SearchEndsAgreement,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -112,6 +113,7 @@ impl Fault {
         Self::MintsFromEitherSide,
         Self::ClosesEitherSide,
         Self::BlockIdOfAnyone,
+        Self::SearchEndsAgreement,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

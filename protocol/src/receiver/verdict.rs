@@ -155,6 +155,7 @@ impl Receiver {
         collection.returned();
         let Some(group) = collection.groups.get_mut(at) else { return };
         group.stopped = matches!(result, Reconstructed::WorkBound);
+        let searched = group.tried > usize::from(group.agreement.k);
         match result {
             Reconstructed::Key { key, false_positions, basis } => {
                 let agreement = group.agreement.clone();
@@ -165,6 +166,12 @@ impl Receiver {
                 self.validate(block, at, agreement, key, false_positions, basis);
             }
             Reconstructed::Ambiguous => self.abort(block, AbortReason::Ambiguous),
+            Reconstructed::Nothing | Reconstructed::WorkBound
+                if searched && planted(Fault::SearchEndsAgreement) =>
+            {
+                let reason = collection.abort_reason();
+                self.abort(block, reason);
+            }
             // Shares that came meanwhile may help, and those that are still to come; `advance` ends it where none can come.
             Reconstructed::Nothing | Reconstructed::WorkBound => self.advance(now, block),
         }
