@@ -60,11 +60,12 @@ pub enum Fault {
     ClosesEitherSide,
     BlockIdOfAnyone,
     SearchEndsAgreement,
+    LeftTableStays,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -114,6 +115,7 @@ impl Fault {
         Self::ClosesEitherSide,
         Self::BlockIdOfAnyone,
         Self::SearchEndsAgreement,
+        Self::LeftTableStays,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

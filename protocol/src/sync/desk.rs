@@ -401,8 +401,10 @@ impl<S: SyncSide> SyncDesk<S> {
 
     /// A table is out of use: a session of it would keep a new one from beginning.
     fn left(&mut self, table: TableId) {
-        self.forget(&table);
-        self.greetings.remove(&table);
+        if !planted(Fault::LeftTableStays) {
+            self.forget(&table);
+            self.greetings.remove(&table);
+        }
         self.pad_effect(PadEffect::Leave(table));
     }
 
