@@ -61,6 +61,7 @@ pub enum Fault {
     BlockIdOfAnyone,
     SearchEndsAgreement,
     LeftTableStays,
+    SettleActivates,
 }
 
 impl Fault {
@@ -125,6 +126,9 @@ impl Fault {
     /// Those that the simulation does not reach, whose blocks have one key each: `storage/tests/planted.rs` catches them.
     pub const OF_THE_KEY_STORE: [Self; 3] =
         [Self::VoidErasesTaken, Self::KeyOfAnyPlace, Self::BlockForgotten];
+
+    /// One that takes a table whose records disagree before its receipt has come back: `storage/tests/planted.rs` catches it.
+    pub const OF_TABLES: [Self; 1] = [Self::SettleActivates];
 }
 
 #[cfg(feature = "planted-faults")]

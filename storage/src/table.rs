@@ -1,6 +1,9 @@
 //! A table in memory, its ledger records, and the rules by which its state changes.
 
-use dske_protocol::ids::{Lane, Name, NodeId, TableId};
+use dske_protocol::{
+    ids::{Lane, Name, NodeId, TableId},
+    planted::{Fault, planted},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -344,7 +347,10 @@ impl Table {
         if self.unsure
             && let Some(was) = self.record.quarantine.take_if(|was| !was.damaged)
         {
-            self.record.state = was.before;
+            self.record.state = match was.before {
+                TableState::Pending if planted(Fault::SettleActivates) => TableState::Active,
+                before => before,
+            };
         }
     }
 

@@ -1,20 +1,26 @@
-//! Mistakes in the key store that the simulation does not reach are caught here. Only with the feature `planted-faults`, and
+//! Mistakes in the store that the simulation does not reach are caught here. Only with the feature `planted-faults`, and
 //! in a process of its own, because a fault is made by the whole process.
 
 #![cfg(feature = "planted-faults")]
+
+#[path = "store/common.rs"]
+#[allow(dead_code, reason = "it is for the tests of the store")]
+mod common;
 
 use std::{
     path::Path,
     time::{Duration, Instant},
 };
 
+use common::World;
 use dske_protocol::{
+    effect::SyncRecord,
     ids::{BlockId, KeyId, NodeId},
     planted::{Fault, select},
 };
 use dske_storage::{
-    BlockRecord, BlockState, NewBlock, Options, SecretBytes, Side, Store, StoreError, TakeError, Transaction,
-    wait,
+    BlockRecord, BlockState, NewBlock, Options, SecretBytes, Side, Store, StoreError, TableState, TakeError,
+    Transaction, wait,
 };
 
 const KEY_BYTES: usize = 32;
@@ -121,11 +127,41 @@ fn begun_anew() -> Result<(), String> {
     }
 }
 
+/// A table whose lane is an old copy, before its receipt has come back, and whose hub settles what the copy disagrees about.
+fn settled_without_receipt() -> Result<(), String> {
+    let world = World::empty();
+    world.make("0.pskm", common::MODULE_BYTES);
+    world.import("0.pskm").expect("an import");
+    let id = common::table(&world.client).table;
+    let dir = world.path("client");
+    let lane = dir.join(format!("lanes/{id}/up.lane"));
+    let old = std::fs::read(&lane).expect("a lane");
+    common::get(world.client.mint_sync(id, 0)).expect("a tag key");
+    common::get(world.client.skip(id, 5000)).expect("skipped");
+    world.client.close().expect("closed");
+    std::fs::write(&lane, old).expect("written");
+    let client = open(&dir);
+    let state = common::table(&client).state;
+    assert!(matches!(state, TableState::Quarantined { .. }), "{state}");
+    let sync = SyncRecord { settle: true, ..SyncRecord::of(id) };
+    let settle = Transaction { sync: Some(sync), ..Transaction::default() };
+    common::get(client.commit(settle)).expect("recorded");
+    match common::table(&client).state {
+        TableState::Pending => Ok(()),
+        state => Err(state.to_string()),
+    }
+}
+
 #[test]
 fn mistakes_that_the_simulation_does_not_reach_are_caught() {
-    let check = || given_up().and_then(|()| out_of_place()).and_then(|()| begun_anew());
+    let check = || {
+        given_up()
+            .and_then(|()| out_of_place())
+            .and_then(|()| begun_anew())
+            .and_then(|()| settled_without_receipt())
+    };
     assert_eq!(check(), Ok(()), "without a fault");
-    for fault in Fault::OF_THE_KEY_STORE {
+    for fault in Fault::OF_THE_KEY_STORE.into_iter().chain(Fault::OF_TABLES) {
         select(Some(fault));
         let caught = check();
         select(None);
