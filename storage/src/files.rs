@@ -165,7 +165,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The same for a file that everybody may read.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = Draft::new(path)?;
     io::Write::write_all(&mut draft.file(), bytes)?;
