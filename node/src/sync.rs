@@ -164,7 +164,7 @@ pub(crate) fn findings(serial: &str, peer: &str, found: &Found) -> Vec<(Level, S
             Level::Crit,
             format!(
                 "table {serial}: our records of it disagreed with each other; what {peer} has on record settled it: all that was sent \
-                 so far counts as used, and keys that waited when that began are void"
+                 so far counts as used, and keys that waited when that began are void, or will be when enough hubs have said the same"
             ),
         ));
     }

@@ -73,7 +73,7 @@ pub(super) struct Guard {
 }
 
 struct Open {
-    /// It was the so-manieth that opened.
+    /// Counts connections in the order in which they opened, from 1.
     number: u64,
     peer: PeerId,
     place: Place,
