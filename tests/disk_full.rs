@@ -96,7 +96,10 @@ fn a_node_on_a_full_disk_says_so_loses_nothing_and_goes_on_with_space() {
             assert!(sent.report["confirmed"][0].is_null(), "bob has no place for it: {}", sent.report);
             assert!(net.try_fetch("bob", &sent.id, None).is_err());
         }
-        Err(output) => println!("alice is told: {}", error(&output)),
+        Err(output) => {
+            println!("alice is told: {}", error(&output));
+            assert!(!error(&output).contains("lied"), "no hub is at fault: {}", error(&output));
+        }
     }
     eventually("the receiver's log says what to do", || said(&net, "bob"));
     let check = net.at("bob", &["status", "--check"]).output().unwrap();

@@ -213,7 +213,7 @@ pub enum AbortReason {
     #[error("the sender's identity is not established")]
     SenderNotEstablished,
     /// The receiver's own store failed.
-    #[error("the receiver cannot record anything at the moment")]
+    #[error("the receiver's own store cannot record it: its disk may be full, or its store has stopped")]
     Internal,
     /// So many shares went beyond what the receiver, or at the sender a hub, lets this sender burn that too few are left.
     #[error("{refused} of {n} shares went beyond a quota on the receiver's pads, {k} are needed")]

@@ -3,7 +3,7 @@
 use dske_protocol::{
     identity::IdentityFailure,
     ids::{KeyId, NodeId},
-    refusal::SendFailure,
+    refusal::{AbortReason, SendFailure},
 };
 use dske_storage::TakeError;
 
@@ -74,17 +74,8 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
         }
         SendFailure::ReceiverAborted { receiver, reason } => {
             let receiver = name(receiver);
-            let (code, exit) = if reason.is_security_event() {
-                ("dske::key::validation", 5)
-            } else {
-                ("dske::shares::few", 4)
-            };
-            failure(
-                code,
-                exit,
-                format!("{receiver} aborted: {reason}"),
-                "the key was not used on either side; see `dske status` on the receiver for hubs that lied",
-            )
+            let (code, exit) = aborted(reason);
+            failure(code, exit, format!("{receiver} aborted: {reason}"), after_abort(reason))
         }
         SendFailure::Unconfirmed { receiver } => failure(
             "dske::key::unconfirmed",
@@ -109,6 +100,40 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
         }
         SendFailure::Internal => {
             failure("dske::store::fault", 1, error.to_string(), "see the node's log and `dske status`")
+        }
+    }
+}
+
+/// Code and exit status where a receiver gave an agreement up.
+fn aborted(reason: &AbortReason) -> (&'static str, u8) {
+    match reason {
+        _ if reason.is_security_event() => ("dske::key::validation", 5),
+        AbortReason::Internal => ("dske::key::unrecorded", 4),
+        AbortReason::QuotaExceeded { .. } => ("dske::key::quota", 4),
+        _ => ("dske::shares::few", 4),
+    }
+}
+
+/// What to do then. Hubs are named as the cause only where shares were false.
+fn after_abort(reason: &AbortReason) -> &'static str {
+    match reason {
+        AbortReason::NoneValidates { .. } | AbortReason::Ambiguous | AbortReason::WorkBound { .. } => {
+            "the key was not used on either side; see `dske status` on the receiver for hubs that lied"
+        }
+        AbortReason::Internal => {
+            "no hub is at fault: see at the receiver, with `dske status --check`, whether its disk is full or its store has \
+             stopped"
+        }
+        AbortReason::QuotaExceeded { .. } => {
+            "wait, ask for a shorter key, or have whoever set the quota raise it: `dske explain key::quota`"
+        }
+        AbortReason::SenderNotEstablished => {
+            "see `dske status` on the receiver for hubs that are not connected, and whether this node is enrolled with enough \
+             of its hubs"
+        }
+        AbortReason::TooFewShares { .. } => "see `dske status` on both sides for hubs that are not connected",
+        AbortReason::NoChoice { .. } | AbortReason::UnknownRound | AbortReason::Unconfirmed => {
+            "the key was not used on either side; agree another"
         }
     }
 }
@@ -146,7 +171,7 @@ pub(super) fn take(error: &TakeError) -> Failure {
             "dske::key::aborted",
             4,
             error.to_string(),
-            "agree a new key; see `dske status` for hubs at fault",
+            "agree a new key; `dske status` has what is known of the cause",
         ),
         TakeError::Store(_) => {
             failure("dske::store::fault", 1, error.to_string(), "see the node's log and `dske status`")
@@ -172,4 +197,40 @@ pub(super) fn unknown_key(id: &KeyId) -> Failure {
         format!("key {id} is unknown here"),
         "check the id, or wait for it with --wait 10s",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hubs_are_suspected_only_where_shares_were_false() {
+        let reasons = [
+            AbortReason::TooFewShares { received: 1, k: 2, n: 3 },
+            AbortReason::NoneValidates { received: 3, k: 2, n: 3, at_least: 2 },
+            AbortReason::Ambiguous,
+            AbortReason::WorkBound { received: 3, k: 2 },
+            AbortReason::SenderNotEstablished,
+            AbortReason::Internal,
+            AbortReason::QuotaExceeded { refused: 2, k: 2, n: 3 },
+            AbortReason::NoChoice { received: 3 },
+            AbortReason::UnknownRound,
+            AbortReason::Unconfirmed,
+        ];
+        assert_eq!(reasons.len(), AbortReason::NAMES.len());
+        for reason in reasons {
+            let receiver = NodeId::new([7; 32]);
+            let told =
+                send(&SendFailure::ReceiverAborted { receiver, reason: reason.clone() }, |_| "bob".into());
+            let help = told.help.unwrap_or_default();
+            let security = told.code == "dske::key::validation";
+            assert_eq!((security, help.contains("lied")), (reason.is_security_event(), security), "{help}");
+            assert!(told.message.starts_with("bob aborted: "), "{}", told.message);
+            if reason == AbortReason::Internal {
+                assert_eq!(told.code, "dske::key::unrecorded");
+                assert!(help.contains("no hub is at fault") && help.contains("at the receiver"), "{help}");
+                assert!(told.message.contains("disk"), "{}", told.message);
+            }
+        }
+    }
 }
