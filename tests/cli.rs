@@ -197,7 +197,7 @@ fn a_damaged_file_of_a_node_is_named_before_it_starts() {
         let flip = |bytes: &mut Vec<u8>| bytes[bit / 8] ^= 1 << (bit % 8);
         damage("identity.key", &flip, 8, "dske::node::identity");
     }
-    damage("identity.key", &|bytes| bytes.truncate(31), 1, "exactly 32 bytes");
+    damage("identity.key", &|bytes| bytes.truncate(31), 8, "the identity of this node is damaged");
     damage("store/store", &|bytes| bytes.truncate(20), 8, "dske::store::damaged");
     damage("store/store", &|bytes| bytes[11] = b'4', 8, "dske::store::format");
     damage("store/ledger/journal", &|bytes| bytes.truncate(1 << 20), 8, "journal");

@@ -54,11 +54,7 @@ impl EnrolmentRequest {
     /// If there is no readable identity.
     pub fn new(dir: &DataDir, config: &Config) -> Result<Self, NodeError> {
         let path = dir.identity();
-        let secret = me::secret(&path).map_err(|source| NodeError::File {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let secret = me::secret(&path).map_err(|source| NodeError::of_identity(path.clone(), source))?;
         let node = enrolment::node_of(&secret);
         let invalid = || NodeError::Network("the node's key has no peer id".to_owned());
         let peer_id = peer_of(&node).ok_or_else(invalid)?.to_string();

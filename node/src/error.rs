@@ -37,6 +37,16 @@ pub enum NodeError {
         /// A module of the store.
         serial: String,
     },
+    /// The identity is not there, or is no identity.
+    #[error("the identity of this node is {what}: {} {detail}", path.display())]
+    NoIdentity {
+        /// In a word.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// What is found there.
+        detail: &'static str,
+    },
     /// Others than the owner can get at the node's files.
     #[error(transparent)]
     Exposed(#[from] Exposed),
@@ -61,6 +71,17 @@ impl From<NetworkConfigError> for NodeError {
 }
 
 impl NodeError {
+    /// Why an identity file cannot be read.
+    pub(crate) fn of_identity(path: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NoIdentity { what: "missing", path, detail: "is not there" },
+            io::ErrorKind::InvalidData => {
+                Self::NoIdentity { what: "damaged", path, detail: "does not have exactly 32 bytes" }
+            }
+            _ => Self::File { action: "read", path, source },
+        }
+    }
+
     /// The same for a person, with a code, an exit status and a remedy.
     pub fn failure(&self) -> Failure {
         match self {
@@ -101,6 +122,13 @@ impl NodeError {
                 8,
                 self.to_string(),
                 "put the right identity.key back from a copy, or enrol again as a new node",
+            ),
+            Self::NoIdentity { .. } => failure(
+                "dske::node::identity",
+                8,
+                self.to_string(),
+                "put identity.key back from a copy of this directory (it never changes, so a copy of any age is right), or enrol \
+                 again as a new node",
             ),
             Self::Exists { .. } => failure(
                 "dske::node::exists",

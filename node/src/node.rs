@@ -135,8 +135,9 @@ pub fn check_access(dir: &DataDir, config: Option<&std::path::Path>) -> Result<(
 /// If there is no readable identity.
 pub fn identity(dir: &DataDir) -> Result<Me, NodeError> {
     let path = dir.identity();
-    let failed = |source| NodeError::File { action: "read", path: path.clone(), source };
-    me::load(&path).and_then(|keypair| Me::of(&keypair)).map_err(failed)
+    me::load(&path)
+        .and_then(|keypair| Me::of(&keypair))
+        .map_err(|source| NodeError::of_identity(path.clone(), source))
 }
 
 /// Runs a node until `shutdown` completes. `ready` is called when it listens and takes orders.
@@ -154,7 +155,7 @@ pub async fn run(
     tell_hardening();
     let path = dir.identity();
     let keypair = me::load(&path);
-    let keypair = keypair.map_err(|source| NodeError::File { action: "read", path: path.clone(), source })?;
+    let keypair = keypair.map_err(|source| NodeError::of_identity(path.clone(), source))?;
     let me = Me::of(&keypair).map_err(|source| NodeError::File { action: "use", path, source })?;
     let store_dir = dir.store();
     let store = tokio::task::spawn_blocking(move || Store::open(&store_dir, Options::default()))
