@@ -549,6 +549,7 @@ impl HubActor {
             connected: self.post.is_connected(&client.node),
             excluded: (!client.enabled).then(|| "disabled by the operator".to_owned()),
             incompatible: self.foreign.advice(&client.node),
+            shut: None,
             waiting: self.post.pending(&client.node) as u64,
         });
         HubView {

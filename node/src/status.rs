@@ -125,6 +125,15 @@ impl PadForecast {
     }
 }
 
+impl Status {
+    /// Clients with which no key can be agreed now though hubs enough are usable: fewer than k of these serve them.
+    pub fn too_few_hubs(&self) -> impl Iterator<Item = &IdentityStatus> {
+        let policy = self.policy.filter(|policy| policy.usable >= policy.k);
+        let short = move |known: &&IdentityStatus| policy.is_some_and(|policy| known.usable < policy.k);
+        self.identities.iter().filter(short)
+    }
+}
+
 /// The node itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -205,8 +214,8 @@ pub struct PolicyStatus {
     pub injection: u8,
     /// Hubs needed to stop agreement: min(n − k + 1, k_B).
     pub disruption: u8,
-    /// Hubs that can serve right now, connected, with an active table, not excluded; with any client that is known, as
-    /// for `n`.
+    /// Hubs to which messages can go right now: connected, with an open table, not excluded; with any client that is known,
+    /// as for `n`. Whether a hub serves a certain receiver is not in it: that is told with each identity.
     pub usable: u8,
 }
 
@@ -235,6 +244,10 @@ pub struct PeerStatus {
     /// Which versions of the protocol it speaks and what to do, where none is among those of this node: nothing can be
     /// exchanged with it.
     pub incompatible: Option<String>,
+    /// Of a hub that is connected and not excluded: why no message can go to it all the same, as where its table is out of
+    /// use. Of one that is not counted in `usable` one of the four says why.
+    #[serde(default)]
+    pub shut: Option<String>,
     /// Messages waiting for it in the outbox (a hub's view of a client).
     pub waiting: u64,
 }
@@ -398,6 +411,9 @@ pub struct IdentityStatus {
     pub claims: u32,
     /// These hubs, by name.
     pub hubs: Vec<String>,
+    /// How many of the hubs that serve it can be used right now: with fewer than k no key can be agreed with it.
+    #[serde(default)]
+    pub usable: u8,
 }
 
 /// Something that an operator may want to know.

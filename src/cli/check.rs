@@ -110,8 +110,11 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
     if let Some(policy) = status.policy {
         let mut usable = format!("{} of {} hubs usable, k {}", policy.usable, policy.n, policy.k);
         let gone = status.peers.iter().filter(|peer| peer.role == Role::Hub);
-        let gone = gone.filter(|hub| !hub.connected || hub.excluded.is_some());
-        let gone: Vec<&str> = gone.map(|hub| hub.name.as_str()).collect();
+        let gone = gone.filter_map(|hub| match &hub.shut {
+            Some(why) => Some(format!("{}: {why}", hub.name)),
+            None => (!hub.connected || hub.excluded.is_some()).then(|| hub.name.to_string()),
+        });
+        let gone: Vec<String> = gone.collect();
         if !gone.is_empty() {
             // Writing to a string cannot fail.
             let _ = write!(usable, " (without {})", gone.join(", "));
@@ -122,6 +125,13 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
             _ => Severity::Ok,
         };
         verdict.add(severity, usable);
+        for client in status.too_few_hubs() {
+            let text = format!(
+                "{} is served by {} of the usable hubs, k {}: no key with it",
+                client.name, client.usable, policy.k
+            );
+            verdict.add(Severity::Warning, text);
+        }
         verdict.figures = format!("usable={};{}:;{}:;0;{} ", policy.usable, policy.n, policy.k, policy.n);
     }
     if let Some(keys) = status.keys {
@@ -196,8 +206,52 @@ fn percent(part: u64, whole: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_connected_hub_that_is_not_used_and_a_client_that_too_few_serve_are_named() {
+        let nothing: [u8; 0] = [];
+        let hub = |name: &str, connected: bool, shut: Option<&str>| {
+            json!({ "node": "02".repeat(32), "name": name, "role": "hub", "connected": connected,
+                    "excluded": null, "incompatible": null, "shut": shut, "waiting": 0 })
+        };
+        let status = |usable: u8, served_by: u8| -> Status {
+            let counters = serde_json::to_value(dske_node::status::Counters::default()).unwrap();
+            serde_json::from_value(json!({
+                "schema_version": 1, "tables": nothing, "modules": nothing, "sessions": nothing,
+                "wishes": nothing, "inquiries": nothing, "events": nothing, "streams": nothing,
+                "quotas": nothing, "pads": nothing, "refusals": {}, "counters": counters,
+                "peers": [hub("p1", true, None), hub("p2", true, Some("its table is quarantined")),
+                          hub("p3", false, None)],
+                "policy": { "n": 3, "k": 2, "k_min": 2, "leakage": 2, "malleability": 2, "injection": 2,
+                            "disruption": 2, "usable": usable },
+                "identities": [{ "node": "04".repeat(32), "name": "bob", "claims": 2, "hubs": ["p1"],
+                                 "usable": served_by }],
+                "node": { "name": "alice", "id": "03".repeat(32), "peer_id": "x", "roles": ["client"],
+                          "version": "0", "pid": 1, "listen": nothing, "uptime_ms": 1, "store_fault": null,
+                          "memory_locked": true, "fault": null },
+            }))
+            .unwrap()
+        };
+        let limits = Limits { warn_left: 20, crit_left: 5 };
+        let judged = |usable, served_by| judge(&status(usable, served_by), &limits);
+        let told = judged(2, 2).to_string();
+        assert!(told.contains("(without p2: its table is quarantined, p3)"), "{told}");
+        assert!(!told.contains("bob"), "{told}");
+        let few = judged(2, 1);
+        assert!(
+            few.to_string().contains("bob is served by 1 of the usable hubs, k 2: no key with it"),
+            "{few}"
+        );
+        assert_eq!(few.severity, Severity::Warning);
+        // Where no key can be agreed with anybody that is what counts.
+        let none = judged(1, 1);
+        assert_eq!((none.severity, none.to_string().contains("bob")), (Severity::Critical, false));
+    }
 
     #[test]
     fn verdicts_speak_the_plugin_language() {

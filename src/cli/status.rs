@@ -161,6 +161,15 @@ fn summary(status: &Status) -> String {
             printable(peer.excluded.as_deref().unwrap_or_default())
         ));
     }
+    for (peer, why) in status.peers.iter().filter_map(|peer| Some((peer, peer.shut.as_ref()?))) {
+        lines.push(format!("  {} is connected, but {}", peer.name, printable(why)));
+    }
+    for client in status.too_few_hubs() {
+        lines.push(format!(
+            "  {} is served by {} of the usable hubs: too few for a key with it",
+            client.name, client.usable
+        ));
+    }
     for (peer, versions) in status.peers.iter().filter_map(|peer| Some((peer, peer.incompatible.as_ref()?))) {
         lines.push(format!("  {} {}", peer.name, printable(versions)));
     }

@@ -114,6 +114,7 @@ pub(crate) fn client() -> Status {
         connected,
         excluded: excluded.map(str::to_owned),
         incompatible: None,
+        shut: None,
         waiting: 0,
     };
     Status {
@@ -173,6 +174,7 @@ pub(crate) fn client() -> Status {
             name: name("bob"),
             claims: 4,
             hubs: ["p1", "p2", "p3", "p5"].map(str::to_owned).into(),
+            usable: 4,
         }],
         inquiries: vec![InquiryStatus {
             subject: "bob".into(),
@@ -225,6 +227,7 @@ pub(crate) fn hub(hub: &str) -> Status {
         connected: true,
         excluded: None,
         incompatible: None,
+        shut: None,
         waiting: 2,
     };
     Status {

@@ -12,7 +12,7 @@ use dske_protocol::{
     sender::HubChoice,
     sync::Pace,
 };
-use dske_storage::{HubRecord, Store, TableSide, TableState};
+use dske_storage::{HubRecord, Store, TableSide, TableState, TableStatus};
 use libp2p::Multiaddr;
 
 use crate::{config::Role, network::Command, status::PeerStatus};
@@ -39,6 +39,39 @@ struct HubState {
     hello_due: Time,
     dial_due: Time,
     dial_pause: Duration,
+}
+
+impl HubState {
+    /// Why no message can go to this hub, connected as it may be: none of its tables is open. The one place where that is
+    /// judged.
+    fn shut(&self, tables: &[TableStatus]) -> Option<&'static str> {
+        let ours = tables.iter().filter(|table| {
+            table.peer == self.record.node
+                && table.side == TableSide::Client
+                && table.state != TableState::Retired
+        });
+        let ours: Vec<_> = ours.collect();
+        let active: Vec<_> = ours.iter().filter(|table| table.state == TableState::Active).collect();
+        if active.iter().any(|table| table.open) {
+            return None;
+        }
+        let any = |is: fn(&TableState) -> bool| ours.iter().any(|table| is(&table.state));
+        Some(if active.iter().any(|table| self.active.contains(&table.table)) {
+            "its table is being compared"
+        } else if !active.is_empty() {
+            "it does not use its table with this node: see `dske status` there"
+        } else if any(|state| matches!(state, TableState::Quarantined { .. })) {
+            "its table is quarantined"
+        } else if any(|state| matches!(state, TableState::Suspended { .. })) {
+            "its table is suspended"
+        } else if any(|state| *state == TableState::Pending) {
+            "its table waits for its receipt"
+        } else if ours.is_empty() {
+            "no table with it is in use: a module is needed"
+        } else {
+            "its pads are used up"
+        })
+    }
 }
 
 /// See the head of the file.
@@ -170,15 +203,7 @@ impl Hubs {
     /// Hubs with which a message can be exchanged now.
     pub(super) fn usable(&self, store: &Store) -> BTreeSet<NodeId> {
         let tables = store.tables();
-        let serves = |hub: &HubState| {
-            tables.iter().any(|table| {
-                table.peer == hub.record.node
-                    && table.side == TableSide::Client
-                    && table.state == TableState::Active
-                    && table.open
-            })
-        };
-        let usable = |hub: &&HubState| hub.connected && hub.excluded.is_none() && serves(hub);
+        let usable = |hub: &&HubState| hub.connected && hub.excluded.is_none() && hub.shut(&tables).is_none();
         self.hubs.values().filter(usable).map(|hub| hub.record.node).collect()
     }
 
@@ -235,7 +260,12 @@ impl Hubs {
     }
 
     /// The hubs as they are shown; `incompatible` says of a node why nothing can be exchanged with it.
-    pub(super) fn peers(&self, incompatible: impl Fn(&NodeId) -> Option<String>) -> Vec<PeerStatus> {
+    pub(super) fn peers(
+        &self,
+        tables: &[TableStatus],
+        incompatible: impl Fn(&NodeId) -> Option<String>,
+    ) -> Vec<PeerStatus> {
+        let shut = |hub: &HubState| hub.shut(tables).filter(|_| hub.connected && hub.excluded.is_none());
         let peer = |hub: &HubState| PeerStatus {
             node: hub.record.node,
             name: hub.record.name.clone(),
@@ -243,6 +273,7 @@ impl Hubs {
             connected: hub.connected,
             excluded: hub.excluded.clone(),
             incompatible: incompatible(&hub.record.node),
+            shut: shut(hub).map(str::to_owned),
             waiting: 0,
         };
         self.hubs.values().map(peer).collect()
@@ -302,6 +333,53 @@ mod tests {
         hubs.hello_answered(&node, Vec::new());
         assert!(!asks(&mut hubs, 10));
         assert!(asks(&mut hubs, 11));
+    }
+
+    #[test]
+    fn why_a_connected_hub_is_not_used_is_said() {
+        use dske_protocol::ids::Lane;
+        let node = NodeId::new([1; 32]);
+        let lane = |lane| dske_storage::LaneStatus {
+            lane,
+            allocator: lane == Lane::Up,
+            bytes: 1000,
+            used_key: 0,
+            used_identity: 0,
+            used_sync: 0,
+            skipped: 0,
+            reserved: 0,
+            left: 1000,
+        };
+        let table = |id: u8, state: TableState, open: bool| TableStatus {
+            table: TableId::new([id; 16]),
+            serial: format!("p1-000{id}"),
+            peer: node,
+            peer_name: "p1".parse().unwrap(),
+            side: TableSide::Client,
+            state,
+            lanes: [lane(Lane::Up), lane(Lane::Down)],
+            forged_blocks: 0,
+            open,
+            comparable: true,
+        };
+        let bad = || TableState::Quarantined { reason: "x".into() };
+        let mut hubs = Hubs::new(Vec::new(), vec![record(1, "p1", 1)]);
+        let said = |hubs: &Hubs, tables: &[TableStatus]| hubs.peers(tables, |_| None).remove(0).shut;
+        assert_eq!(said(&hubs, &[]), None, "it is not connected, which is said already");
+        hubs.connection(Time::ZERO, &node, true);
+        let mut is = |tables: &[TableStatus], active: &[u8], words: &str| {
+            hubs.hello_answered(&node, active.iter().map(|&id| TableId::new([id; 16])).collect());
+            let said = said(&hubs, tables).unwrap_or_default();
+            assert!(if words.is_empty() { said.is_empty() } else { said.contains(words) }, "{said}");
+        };
+        is(&[table(1, TableState::Active, true)], &[1], "");
+        is(&[table(1, bad(), false), table(2, TableState::Active, true)], &[2], "");
+        is(&[table(1, TableState::Active, false)], &[1], "being compared");
+        is(&[table(1, TableState::Active, false)], &[], "does not use its table");
+        is(&[table(1, bad(), false), table(2, TableState::Pending, false)], &[], "quarantined");
+        is(&[table(2, TableState::Pending, false)], &[], "receipt");
+        is(&[table(2, TableState::Spent, true)], &[2], "used up");
+        is(&[table(2, TableState::Retired, false)], &[], "no table");
     }
 
     #[test]

@@ -492,7 +492,8 @@ impl ClientActor {
         // Of a node that is a hub itself, its own clients too. What cannot be read now is counted in the next picture.
         let enrolled = self.store.clients().unwrap_or_default().into_iter().map(|client| client.node);
         let clients: BTreeSet<NodeId> = self.identities.keys().copied().chain(enrolled).collect();
-        let usable = with_any_receiver(&self.hubs.usable(&self.store), &clients);
+        let open = self.hubs.usable(&self.store);
+        let usable = with_any_receiver(&open, &clients);
         let accepted = with_any_receiver(&self.hubs.accepted(), &clients);
         let count = |hubs: usize| u8::try_from(hubs).unwrap_or(u8::MAX);
         let n = if self.policy.n == 0 { count(accepted) } else { self.policy.n };
@@ -502,6 +503,7 @@ impl ClientActor {
             name: known.name.clone(),
             claims: u32::try_from(known.hubs.len()).unwrap_or(u32::MAX),
             hubs: known.hubs.iter().map(|hub| self.hubs.roll().label(hub)).collect(),
+            usable: count(open.intersection(&self.hubs_serving(&[*node])).count()),
         };
         ClientView {
             policy: PolicyStatus {
@@ -514,7 +516,7 @@ impl ClientActor {
                 disruption: dske_protocol::params::disruption_threshold(n, k, k_min),
                 usable: count(usable),
             },
-            peers: self.hubs.peers(|node| self.foreign.advice(node)),
+            peers: self.hubs.peers(&self.store.tables(), |node| self.foreign.advice(node)),
             sessions: self.sessions.sessions(now),
             wishes: self.wishes.status(now),
             identities: self.identities.iter().map(identity).collect(),

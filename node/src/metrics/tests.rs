@@ -155,6 +155,7 @@ fn what_waits_is_counted_for_clients_that_are_enrolled() {
         connected: at == 1,
         excluded: None,
         incompatible: None,
+        shut: None,
         waiting: 0,
     };
     let entry = |id, receiver, bytes| OutboxEntry {

@@ -104,7 +104,18 @@ pub(super) fn hubs_of(status: &Status) -> Vec<Finding> {
         } else if !hub.connected {
             let help = "see whether it runs, and whether a firewall lets this machine reach its address";
             findings.push(Finding::warn("hub", format!("{} is not connected", hub.name), help));
+        } else if let Some(why) = &hub.shut {
+            let help = "wait a moment, and look at its table: `dske pskm ls`, here and at the hub";
+            findings.push(Finding::warn("hub", format!("{} is connected, but {why}", hub.name), help));
         }
+    }
+    for client in status.too_few_hubs() {
+        let text = format!(
+            "{} is served by {} of the usable hubs, {} are needed for a key with it",
+            client.name, client.usable, policy.k
+        );
+        let help = "the other hubs have not said who it is: see at it whether they serve it, and have it enrolled with more of them";
+        findings.push(Finding::warn("hubs", text, help));
     }
     findings
 }
