@@ -95,8 +95,7 @@ pub(crate) fn open(dir: &Path, chunk_bytes_max: u64) -> Result<(Engine, DirLock)
             detail: format!("{} is not what was written: put the right one back", path.display()),
         },
     })?;
-    let needed =
-        [layout::lanes_dir(dir), layout::imports_dir(dir), layout::outbox_dir(dir), layout::keys_dir(dir)];
+    let needed = [layout::lanes_dir(dir), layout::keys_dir(dir)];
     if let Some(path) = needed.into_iter().find(|path| !path.is_dir()) {
         return Err(StoreError::Missing { what: "a directory of the store", path });
     }

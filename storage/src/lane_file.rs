@@ -27,6 +27,7 @@ use crate::{
     },
     lane_header::{Counts, DATA_OFFSET, LaneHeader},
     lock_short,
+    lost_file::LostFile,
 };
 
 /// Holes are punched when this much more has become dead.
@@ -39,6 +40,8 @@ pub(crate) struct LaneFile {
     file: Arc<dyn File>,
     path: PathBuf,
     lane_bytes: u64,
+    /// Nothing of it is read or written any more.
+    lost: bool,
     head: Mutex<Head>,
     /// Held while bytes are erased; taken before `head`.
     erasing: Mutex<()>,
@@ -69,12 +72,23 @@ type Announced = (Vec<(u64, Entry)>, Option<u64>);
 /// Why a lane must not be used as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LaneProblem {
+    #[error("the file is missing")]
+    Missing,
+    #[error("the file ends at byte {bytes} of {expected}")]
+    Short { bytes: u64, expected: u64 },
     #[error("both header slots are damaged")]
-    Damaged,
+    NoHeader,
     #[error("the file belongs to another lane")]
     Foreign,
     #[error("the header's marks lie outside the lane")]
     Marks,
+}
+
+impl LaneProblem {
+    /// Whether nobody can tell from the file what of the lane has been used: it is damage, whatever the peer says.
+    pub(crate) fn is_lost(self) -> bool {
+        matches!(self, Self::Missing | Self::Short { .. } | Self::NoHeader)
+    }
 }
 
 /// Name of a lane's file.
@@ -93,7 +107,8 @@ impl LaneFile {
         header.write_next(file)
     }
 
-    /// Opens a lane file. Beside it, what is wrong with the header: such a lane must not be used.
+    /// Opens a lane file. Beside it, what is wrong with it: such a lane must not be used. Of one that is lost
+    /// ([`LaneProblem::is_lost`]) no byte is read, and nothing is written.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
@@ -102,17 +117,18 @@ impl LaneFile {
         bytes: u64,
     ) -> Result<(Self, Option<LaneProblem>), StoreError> {
         if !disk.exists(path).map_err(|error| StoreError::io("look for", path, &error))? {
-            return Err(StoreError::Missing { what: "a lane of a table", path: path.to_owned() });
+            return Ok(Self::lost(path, table, lane, bytes, LaneProblem::Missing));
         }
         let fail = |error: &io::Error| StoreError::io("read", path, error);
         let file = disk.open(path).map_err(|error| fail(&error))?;
         let length = file.len().map_err(|error| fail(&error))?;
         if length < file_bytes(bytes) {
-            return Err(StoreError::Missing { what: "the end of a lane of a table", path: path.to_owned() });
+            let problem = LaneProblem::Short { bytes: length, expected: file_bytes(bytes) };
+            return Ok(Self::lost(path, table, lane, bytes, problem));
         }
         let fresh = LaneHeader::new(table, lane, bytes);
         let (header, problem) = match LaneHeader::read(&*file).map_err(|error| fail(&error))? {
-            None => (fresh, Some(LaneProblem::Damaged)),
+            None => return Ok(Self::lost(path, table, lane, bytes, LaneProblem::NoHeader)),
             Some(header) if (header.table, header.lane, header.lane_bytes) != (table, fresh.lane, bytes) => {
                 (fresh, Some(LaneProblem::Foreign))
             }
@@ -126,11 +142,24 @@ impl LaneFile {
         let punched = header.floor;
         let head = Mutex::new(Head { header, erased, punched });
         let (path, erasing) = (path.to_owned(), Mutex::default());
-        let lane = Self { file, path, lane_bytes: bytes, head, erasing };
+        let lane = Self { file, path, lane_bytes: bytes, lost: false, head, erasing };
         if problem.is_none() {
             lane.settle_floor()?;
         }
         Ok((lane, problem))
+    }
+
+    fn lost(
+        path: &Path,
+        table: TableId,
+        lane: Lane,
+        bytes: u64,
+        problem: LaneProblem,
+    ) -> (Self, Option<LaneProblem>) {
+        let header = LaneHeader::new(table, lane, bytes);
+        let head = Mutex::new(Head { header, erased: IntervalSet::default(), punched: 0 });
+        let (file, path, erasing) = (Arc::new(LostFile), path.to_owned(), Mutex::default());
+        (Self { file, path, lane_bytes: bytes, lost: true, head, erasing }, Some(problem))
     }
 
     /// The header as it stands.
@@ -150,6 +179,9 @@ impl LaneFile {
     /// Reads a run; `None` where it has been erased, as the checksums know. Fails where it is not what was written, or
     /// is zeros that no erasure left.
     pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Option<Wiped>, StoreError> {
+        if offset.checked_add(bytes).is_none_or(|end| end > self.lane_bytes) {
+            return Err(StoreError::invalid("a run outside its lane"));
+        }
         let (first, last) = (offset / BLOCK_BYTES, offset.saturating_add(bytes).div_ceil(BLOCK_BYTES));
         let mut read = self.read_blocks(first, last)?;
         if read.bad.is_some() {
@@ -179,7 +211,13 @@ impl LaneFile {
 
     /// Reads whole blocks, and looks for one that does not have its checksum.
     fn read_blocks(&self, first: u64, last: u64) -> Result<Blocks, StoreError> {
-        let fail = |error: io::Error| StoreError::io("read", &self.path, &error);
+        let fail = |error: io::Error| match error.kind() {
+            // The disk, or somebody, has cut it short since it was opened.
+            io::ErrorKind::UnexpectedEof => {
+                StoreError::Damaged { what: "a pad", detail: self.damage(block_offset(first)) }
+            }
+            _ => StoreError::io("read", &self.path, &error),
+        };
         let (start, end) = (first * BLOCK_BYTES, last.saturating_mul(BLOCK_BYTES).min(self.lane_bytes));
         let len = usize::try_from(end.saturating_sub(start));
         let len = len.map_err(|_| StoreError::invalid("a run longer than memory"))?;
@@ -220,6 +258,13 @@ impl LaneFile {
     pub(crate) fn erase(&self, runs: &[(u64, u64)], receiver: bool) -> Result<Option<u64>, StoreError> {
         let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
         let _erasing = lock_short(&self.erasing);
+        if self.lost {
+            return Ok(None);
+        }
+        if let Some(len) = self.cut_at().map_err(fail)? {
+            self.erase_within(runs, len).map_err(fail)?;
+            return Ok(Some(len));
+        }
         let touched = Touched::by(runs, self.lane_bytes);
         let (settled, damaged) = self.announce(&touched.part)?;
         for &(start, end) in runs {
@@ -244,6 +289,23 @@ impl LaneFile {
         self.write_header(&mut head)?;
         self.punch(&mut head)?;
         Ok(damaged)
+    }
+
+    /// Where the file ends, where that is too early.
+    fn cut_at(&self) -> io::Result<Option<u64>> {
+        Ok(Some(self.file.len()?).filter(|len| *len < file_bytes(self.lane_bytes)))
+    }
+
+    /// Overwrites what a file that was cut short still has of runs. It gets no longer by that, and its header says
+    /// nothing of it.
+    fn erase_within(&self, runs: &[(u64, u64)], len: u64) -> io::Result<()> {
+        let there = len.saturating_sub(DATA_OFFSET);
+        for (start, end) in runs.iter().map(|&(start, end)| (start, end.min(there))) {
+            if start < end {
+                self.file.zero(DATA_OFFSET + start, end - start)?;
+            }
+        }
+        self.file.sync()
     }
 
     /// Says durably which checksums the blocks will have that are erased in part; gives their entries for
@@ -282,6 +344,10 @@ impl LaneFile {
 
     /// What is wrong where the block at a byte of the file is not what was written.
     pub(crate) fn damage(&self, byte: u64) -> String {
+        if let Ok(Some(len)) = self.cut_at() {
+            let expected = file_bytes(self.lane_bytes);
+            return format!("{} ends at byte {len} of {expected}: check the disk", self.path.display());
+        }
         format!(
             "byte {byte} of {} and the {BLOCK_BYTES} from there are not what was written: check the disk",
             self.path.display()

@@ -95,6 +95,16 @@ impl LaneState {
         }
     }
 
+    /// A lane of which nobody can tell what has been used: all of it counts as used up.
+    pub(crate) fn lost(file: Arc<LaneFile>, lane: Lane, bytes: u64, allocator: bool, counts: Counts) -> Self {
+        let from = if allocator { keys_from(bytes) } else { 0 };
+        let mut used = IntervalSet::default();
+        if from < bytes {
+            used.insert(from, bytes);
+        }
+        Self::new(file, lane, bytes, allocator, from, counts, used)
+    }
+
     /// Bytes that are reserved at once: room for several messages of the length that is usual now, for each reservation costs
     /// syncs here and an exchange of marks with the peer.
     pub(crate) fn chunk_bytes(&self, chunk_bytes_max: u64) -> u64 {

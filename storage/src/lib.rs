@@ -44,6 +44,7 @@ mod ledger;
 mod lock;
 pub mod log;
 mod log_sled;
+mod lost_file;
 mod marks;
 mod open;
 mod outbox;

@@ -1,7 +1,9 @@
-//! Loading a store: what only the journal held goes into the ledger first; what is missing is an error, what
-//! disagrees is quarantined, what should be erased is erased again. Nothing is ever treated as fresh.
+//! Loading a store: what only the journal held goes into the ledger first; what is missing of the store itself is an
+//! error, a table that lacks a lane or whose records disagree is quarantined, what should be erased is erased again.
+//! Nothing is ever treated as fresh.
 
 use std::{
+    fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
 };
@@ -80,6 +82,7 @@ pub(crate) fn load(
     chunk_bytes_max: u64,
     segment_bytes: u64,
 ) -> Result<Engine, StoreError> {
+    make_empty_dirs(dir, &*disk)?;
     // Before anything is replayed into it.
     check_identity(&Ledger::new(log.clone()), dir, identity)?;
     let log = JournaledLog::open(log, &*disk, &layout::journal_file(dir), identity)?;
@@ -147,6 +150,22 @@ pub(crate) fn load(
     })
 }
 
+/// Directories of which nothing is needed that is not there: backups leave out what is empty. Of messages that wait the
+/// ledger knows, and gives up those whose bytes are gone.
+fn make_empty_dirs(dir: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
+    for path in [layout::imports_dir(dir), layout::outbox_dir(dir)] {
+        let made = disk.exists(&path).and_then(|there| {
+            if there {
+                return Ok(());
+            }
+            disk.create_dir(&path)?;
+            disk.sync_dir(dir)
+        });
+        made.map_err(|error| StoreError::io("make", &path, &error))?;
+    }
+    Ok(())
+}
+
 fn load_restores(ledger: &Ledger) -> Result<Restores, StoreError> {
     let dealt_with = ledger.get::<u64>("last restore", &dealt_with_key())?.unwrap_or(0);
     let mut said = Vec::new();
@@ -180,14 +199,21 @@ fn load_table(
 ) -> Result<(Table, bool), StoreError> {
     let [up_bytes, down_bytes] = record.lane_bytes;
     let table = record.table;
-    let (mut problems, mut ours) = (Vec::new(), true);
+    let (mut problems, mut ours, mut lost) = (Vec::new(), true, false);
     let mut load = |lane: Lane, bytes: u64| -> Result<LaneState, StoreError> {
         let allocator = record.side.allocates() == lane;
         let path = layout::table_dir(dir, &table).join(lane_file_name(lane));
         let (file, problem) = LaneFile::open(disk, &path, table, lane, bytes)?;
         ours &= problem.as_ref().is_none_or(|problem| !matches!(problem, LaneProblem::Foreign));
-        let problem = problem.map(|problem| problem.to_string());
         let stored = ledger.get::<LaneRecord>("lane", &lane_key(&table, lane))?;
+        let named = |problem: &dyn fmt::Display| format!("{lane} lane, {}: {problem}", path.display());
+        if let Some(problem) = problem.filter(|problem| problem.is_lost()) {
+            problems.push(named(&problem));
+            lost = true;
+            let counts = stored.map(|known| known.counts).filter(|counts| counts.total() <= bytes);
+            return Ok(LaneState::lost(file.into(), lane, bytes, allocator, counts.unwrap_or_default()));
+        }
+        let problem = problem.map(|problem| problem.to_string());
         let told = ledger.get::<u64>("told mark", &told_key(&table, lane))?.unwrap_or(0);
         let used = load_used(ledger, &table, lane)?;
         let header = file.header();
@@ -208,7 +234,7 @@ fn load_table(
             (count > touched).then(|| format!("{count} bytes count as used, and {touched} can have been"))
         });
         if let Some(problem) = problem {
-            problems.push(format!("{lane} lane: {problem}"));
+            problems.push(named(&problem));
             let mark = header.mark.max(known.mark).min(bytes);
             return Ok(state(mark, Counts::default(), IntervalSet::default(), file));
         }
@@ -224,9 +250,9 @@ fn load_table(
     let lanes = [load(Lane::Up, up_bytes)?, load(Lane::Down, down_bytes)?];
     let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
-        loaded.quarantine(&problems.join("; "), Cause::Disagreement);
-        // A file of another lane has the wrong pads, whatever the peer says.
-        loaded.unsure = ours;
+        loaded.quarantine(&problems.join("; "), if lost { Cause::Damage } else { Cause::Disagreement });
+        // A file of another lane has the wrong pads, whatever the peer says; nor does anything mend damage.
+        loaded.unsure = ours && loaded.record.quarantine.as_ref().is_some_and(|was| !was.damaged);
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");
     }
     Ok((loaded, problems.is_empty()))

@@ -92,8 +92,7 @@ fn tables(tables: &[TableStatus]) -> Vec<Finding> {
             TableState::Quarantined { reason } => Some(Finding::fail(
                 "pads",
                 format!("{serial} with {peer} is quarantined: {reason}"),
-                "as the book's chapter on recovery says: let both ends run and connect; if it stays, retire it at both ends \
-                 and have a new module made",
+                format!("the other tables serve; what to do with this one stands above, `dske pskm retire {serial}` retires it here, whether the node runs or not, and `dske explain store::damaged` says what may be put back"),
             )),
             TableState::Active | TableState::Spent | TableState::Retired => None,
         });

@@ -70,16 +70,33 @@ fn a_header_that_cannot_be_right_is_told() {
     let disk = device(BYTES);
     disk.open(path()).expect("it is there").write_at(&[9; 8192], 0).expect("written");
     let (_, problem) = LaneFile::open(&disk, path(), TABLE, Lane::Up, BYTES).expect("it opens");
-    assert_eq!(problem, Some(LaneProblem::Damaged));
+    assert_eq!(problem, Some(LaneProblem::NoHeader));
 }
 
 #[test]
-fn a_lane_that_is_not_all_there_is_missing() {
-    let opened = |disk: &SimDisk, bytes| LaneFile::open(disk, path(), TABLE, Lane::Up, bytes).map(|_| ());
-    let disk = device(BYTES);
-    assert_eq!(opened(&disk, BYTES), Ok(()));
-    for (disk, bytes) in [(disk, BYTES + 8), (SimDisk::default(), BYTES)] {
-        assert!(matches!(opened(&disk, bytes), Err(StoreError::Missing { .. })));
+fn of_a_lane_that_is_lost_nothing_is_read_and_nothing_is_written_to_it() {
+    let opened = |disk: &SimDisk, bytes| {
+        LaneFile::open(disk, path(), TABLE, Lane::Up, bytes).expect("no failure of the disk")
+    };
+    let headless = padded();
+    headless.open(path()).expect("it is there").write_at(&[9; 8192], 0).expect("written");
+    let there =
+        |disk: &SimDisk| disk.open(path()).ok().map(|file| file.read(0, 9000).expect("read").to_vec());
+    let short = LaneProblem::Short { bytes: file_bytes(BYTES), expected: file_bytes(BYTES + 8) };
+    for (disk, bytes, expected) in [
+        (padded(), BYTES, None),
+        (padded(), BYTES + 8, Some(short)),
+        (SimDisk::default(), BYTES, Some(LaneProblem::Missing)),
+        (headless, BYTES, Some(LaneProblem::NoHeader)),
+    ] {
+        let (lane, problem) = opened(&disk, bytes);
+        assert_eq!(problem, expected);
+        let Some(problem) = problem else { continue };
+        assert!(problem.is_lost());
+        let before = there(&disk);
+        assert!(lane.read(0, 40).is_err() && lane.advance(4096, Counts::default()).is_err());
+        assert_eq!(lane.erase(&[(0, 40)], true), Ok(None), "there is nothing that could be");
+        assert_eq!(there(&disk), before);
     }
 }
 

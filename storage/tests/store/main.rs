@@ -7,6 +7,7 @@ mod common;
 mod damage;
 mod keys;
 mod kill;
+mod lost_lanes;
 mod marks;
 mod modules;
 mod outbox;
