@@ -62,11 +62,12 @@ pub enum Fault {
     SearchEndsAgreement,
     LeftTableStays,
     SettleActivates,
+    LostLaneIsOld,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -117,6 +118,7 @@ impl Fault {
         Self::BlockIdOfAnyone,
         Self::SearchEndsAgreement,
         Self::LeftTableStays,
+        Self::LostLaneIsOld,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

@@ -250,7 +250,8 @@ fn load_table(
     let lanes = [load(Lane::Up, up_bytes)?, load(Lane::Down, down_bytes)?];
     let mut loaded = Table::new(record, lanes);
     if !problems.is_empty() {
-        loaded.quarantine(&problems.join("; "), if lost { Cause::Damage } else { Cause::Disagreement });
+        let damaged = lost && !planted(Fault::LostLaneIsOld);
+        loaded.quarantine(&problems.join("; "), if damaged { Cause::Damage } else { Cause::Disagreement });
         // A file of another lane has the wrong pads, whatever the peer says; nor does anything mend damage.
         loaded.unsure = ours && loaded.record.quarantine.as_ref().is_some_and(|was| !was.damaged);
         tracing::warn!(%table, state = %loaded.record.state, "a table cannot be used");

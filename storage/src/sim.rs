@@ -231,6 +231,24 @@ impl SimDisk {
         files.extend(taken.into_iter().filter(|(path, _)| path.starts_with(dir)));
     }
 
+    /// Changes the bytes of a file behind everybody's back, or removes it where that gives `false`; the file, for whom has it
+    /// open, stays as it was. `false` where there is none.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn spoil(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let mut files = lock_short(&self.files);
+        let Some(file) = files.remove(path) else { return false };
+        let mut bytes = (*lock_short(&file.bytes).seen).clone();
+        if change(&mut bytes) {
+            let spoilt = SimFile {
+                bytes: Mutex::new(SimBytes { seen: Arc::new(bytes), unsynced: Vec::new() }),
+                entry_synced: AtomicBool::new(true),
+                faults: self.faults.clone(),
+            };
+            files.insert(path.to_owned(), Arc::new(spoilt));
+        }
+        true
+    }
+
     /// A file as the worst power cut would leave it; the file itself where all of it is synced.
     #[cfg(feature = "simulation")]
     pub(crate) fn durable(&self, path: &Path) -> Option<Arc<SimFile>> {

@@ -29,7 +29,7 @@ use crate::{
     keys::{KeyRange, checked, find_keys, is_known},
     lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
-    lane_header::LaneHeader,
+    lane_header::{DATA_OFFSET, LaneHeader},
     layout,
     ledger::{Draft, block_key, kind},
     lock_short,
@@ -104,12 +104,41 @@ impl SimDevice {
         Self { disk, log: old.log.crashed(Keep::All, faults.clone()), faults }
     }
 
+    /// Loses the file of a lane, cuts it short or spoils its header, as a failing disk may. Only while no store has it
+    /// open. `false` where it is not there.
+    pub fn lose_lane(&self, table: &TableId, lane: Lane, how: LaneLoss) -> bool {
+        let path = layout::table_dir(Path::new(DIR), table).join(lane_file_name(lane));
+        self.disk.spoil(&path, |bytes| match how {
+            LaneLoss::Gone => false,
+            LaneLoss::CutAt(part) => {
+                bytes.truncate(usize::try_from(part).unwrap_or(usize::MAX) % bytes.len().max(1));
+                true
+            }
+            LaneLoss::NoHeader => {
+                let header = usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX).min(bytes.len());
+                bytes[..header].fill(0x55);
+                true
+            }
+        })
+    }
+
     /// The mark in the header of a lane, as the worst power cut would leave it.
     pub fn durable_mark(&self, table: &TableId, lane: Lane) -> Option<u64> {
         let path = layout::table_dir(Path::new(DIR), table).join(lane_file_name(lane));
         let file = self.disk.durable(&path)?;
         LaneHeader::read(&*file).ok().flatten().map(|header| header.mark)
     }
+}
+
+/// What becomes of a lane's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneLoss {
+    /// It is gone.
+    Gone,
+    /// It ends at this byte, modulo its length.
+    CutAt(u64),
+    /// Both slots of its header are damaged.
+    NoHeader,
 }
 
 /// How the store of a simulated node is laid out.

@@ -1,13 +1,14 @@
 //! What happens to nodes and connections, and how all of it heals.
 
-use dske_storage::simulation::{Keep, SimDevice, SimStore};
+use dske_protocol::ids::{Lane, TableId};
+use dske_storage::simulation::{Keep, LaneLoss, SimDevice, SimStore};
 
 use crate::{
     checker::{Facts, Invariant},
     core::Core,
     process::Process,
     scenario::Scenario,
-    shared::{Event, MILLI, Micros, SECOND, WishState},
+    shared::{Event, MILLI, Micros, SECOND, Shared, WishState},
     world::{BUSY, World},
 };
 
@@ -34,6 +35,21 @@ pub(crate) enum Fault {
     PutBack(usize),
     /// The ledger alone is put back.
     OldLedger(usize),
+    /// A lane of a table is lost at one end; the process is killed with it.
+    LostLane(usize, TableId, Lane, LaneLoss),
+}
+
+/// A lane of any table, at either end.
+fn lost_lane(shared: &mut Shared) -> Option<Fault> {
+    let (client, hub, table) = shared.checker.lanes.some_table(&mut shared.rng)?;
+    let node = if shared.rng.chance(0.5) { client } else { hub };
+    let lane = if shared.rng.chance(0.5) { Lane::Up } else { Lane::Down };
+    let how = match shared.rng.below(3) {
+        0 => LaneLoss::Gone,
+        1 => LaneLoss::CutAt(shared.rng.below(1 << 20)),
+        _ => LaneLoss::NoHeader,
+    };
+    Some(Fault::LostLane(node, table, lane, how))
 }
 
 /// A copy of a directory, with what was true then.
@@ -100,6 +116,11 @@ impl World {
             let (node, copied) = (shared.rng.index(shared.plan.hubs), when(&mut shared.rng));
             script.push((copied, Fault::Snapshot(node)));
             script.push((copied + shared.rng.within(100 * MILLI..=3 * SECOND), Fault::OldLedger(node)));
+        }
+        // Nothing is drawn where none can be: the seeds of other scenarios stay what they are.
+        let lost = if nodes.lost_lanes > 0.0 { shared.rng.count(nodes.lost_lanes) } else { 0 };
+        for _ in 0..lost {
+            script.extend(lost_lane(shared).map(|fault| (when(&mut shared.rng), fault)));
         }
         let pairs: Vec<(usize, usize)> = shared.links.keys().copied().collect();
         for _ in 0..shared.rng.count(network.disconnects) {
@@ -170,6 +191,7 @@ impl World {
             }
             Fault::PutBack(node) => self.put_back(node, false),
             Fault::OldLedger(node) => self.put_back(node, true),
+            Fault::LostLane(node, table, lane, how) => self.lose_lane(node, table, lane, how),
             Fault::Disconnect(one, other) => {
                 self.shared.count("disconnects");
                 self.disconnect(one, other);
@@ -236,6 +258,20 @@ impl World {
             self.nodes[node].device = snapshot.device;
         }
         self.restart_after(node, 10 * MILLI);
+    }
+
+    /// From then on that table is of no use at this end, and everything else is as it was.
+    fn lose_lane(&mut self, node: usize, table: TableId, lane: Lane, how: LaneLoss) {
+        let keep = self.draw_keep();
+        self.kill(node, keep);
+        if self.nodes[node].device.lose_lane(&table, lane, how) {
+            self.shared.count(match how {
+                LaneLoss::Gone => "lanes gone",
+                LaneLoss::CutAt(_) => "lanes cut short",
+                LaneLoss::NoHeader => "lanes without a header",
+            });
+            self.shared.checker.facts[node].lost.insert(table);
+        }
     }
 
     fn restart_cleanly(&mut self, node: usize) {

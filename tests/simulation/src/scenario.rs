@@ -151,6 +151,8 @@ pub(crate) struct Nodes {
     pub(crate) restores_of_clients: f64,
     /// The ledger of a hub is put back, and the lanes are not.
     pub(crate) old_ledgers: f64,
+    /// The file of a lane is gone, cut short, or without a header.
+    pub(crate) lost_lanes: f64,
 }
 
 /// Who lies, and how.

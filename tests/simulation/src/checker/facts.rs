@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) asked_for: BTreeSet<BlockId>,
     /// A part of the directory was put back, and the rest not.
     pub(crate) partly_old: bool,
+    /// Tables of which a lane was lost.
+    pub(crate) lost: BTreeSet<TableId>,
     pub(crate) outbox: BTreeMap<OutboxId, u64>,
     pub(crate) outbox_newest: Option<OutboxId>,
     pub(crate) identities: BTreeSet<NodeId>,
@@ -133,10 +135,15 @@ fn check(facts: &Facts, safe: bool, store: &SimStore) -> Result<(), (Invariant, 
         // What of the directory is new and what is old may disagree: that quarantines tables.
         return Ok(());
     }
-    if let Some(table) =
-        store.tables().iter().find(|table| matches!(table.state, TableState::Quarantined { .. }))
-    {
-        return Err((Invariant::NothingLost, format!("table {} is {}", table.table, table.state)));
+    for table in store.tables() {
+        let quarantined = matches!(table.state, TableState::Quarantined { .. });
+        if quarantined != facts.lost.contains(&table.table) {
+            return Err((Invariant::NothingLost, format!("table {} is {}", table.table, table.state)));
+        }
+        if quarantined && (table.open || table.comparable) {
+            let text = format!("table {}, of which a lane is lost, may be used again", table.table);
+            return Err((Invariant::LaneByteOnce, text));
+        }
     }
     if let Some(range) = facts.spent.iter().find(|range| !store.is_spent(range)) {
         return Err((Invariant::DurableFirst, format!("{range:?} was sent, and may be handed out again")));
