@@ -134,7 +134,7 @@ pub(crate) enum ChaosChoice {
 pub(crate) fn run(command: &TestnetCommand, context: &Context) -> Result<()> {
     match command {
         TestnetCommand::Up(args) => up(args, context),
-        TestnetCommand::Down { net } => down(&net.load(context)?, context),
+        TestnetCommand::Down { net } => down(net.name(context), context),
         TestnetCommand::Ls => list(context),
         TestnetCommand::Logs { node, follow, net } => {
             logs::run(net.load(context)?.node(node)?, *follow, context)
@@ -187,15 +187,30 @@ fn up(args: &UpArgs, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn down(net: &Descriptor, context: &Context) -> Result<()> {
-    testnet::stop(&net.nodes)?;
-    testnet::remove(net)?;
+fn down(name: &Name, context: &Context) -> Result<()> {
+    let root = Descriptor::root_of(name)?;
+    // Ended before it wrote anything, `up` leaves an empty directory.
+    if Descriptor::is_in(&root) || std::fs::remove_dir(&root).is_err() {
+        take_down(Descriptor::load_any(name)?)?;
+    }
     // The directory of all testnets goes with the last one.
-    if let Some(home) = net.root.parent() {
+    if let Some(home) = root.parent() {
         let _ = std::fs::remove_dir(home);
     }
-    context.out.note(format_args!("{} testnet {} is gone", context.out.good(), net.name));
+    context.out.note(format_args!("{} testnet {name} is gone", context.out.good()));
     Ok(())
+}
+
+fn take_down(mut net: Descriptor) -> Result<()> {
+    if net.maker.is_some_and(testnet::is_maker) {
+        return Err(CliError::usage(format!("testnet {} is not ready: {}", net.name, net.unfinished()))
+            .help("wait for it, or end it with Ctrl-C: then it removes what there is"));
+    }
+    for node in net.nodes.iter_mut().filter(|node| !testnet::is_running(node)) {
+        node.pid = testnet::find(node).or(node.pid);
+    }
+    testnet::stop(&net.nodes)?;
+    testnet::remove(&net)
 }
 
 fn list(context: &Context) -> Result<()> {
@@ -238,7 +253,15 @@ fn list(context: &Context) -> Result<()> {
             process,
         ]);
     }
-    context.out.line(table.trim_fmt())
+    let unfinished = || nets.iter().filter(|net| net.maker.is_some());
+    if nets.iter().any(|net| !net.nodes.is_empty()) {
+        context.out.line(table.trim_fmt())?;
+    }
+    for net in unfinished() {
+        context.out.line(format_args!("{} is unfinished: {}", net.name, net.unfinished()))?;
+        context.out.note(format_args!("  `dske testnet down --name {}` removes it", net.name));
+    }
+    Ok(())
 }
 
 fn kill(node: &NodeEntry, context: &Context) -> Result<()> {

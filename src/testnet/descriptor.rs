@@ -10,9 +10,12 @@ use dske_protocol::ids::Name;
 use dske_storage::files;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{
-    context::absolute,
-    error::{CliError, Result, exit},
+use crate::{
+    cli::{
+        context::absolute,
+        error::{CliError, Result, exit},
+    },
+    testnet::process,
 };
 
 /// File of the descriptor in a testnet's directory.
@@ -32,6 +35,9 @@ pub(crate) struct Descriptor {
     pub(crate) k: u8,
     /// Pad bytes of one table.
     pub(crate) pad_bytes: u64,
+    /// The process that makes it, until it is ready. Where that has gone before, the testnet is unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) maker: Option<u32>,
     /// Its nodes, hubs first.
     pub(crate) nodes: Vec<NodeEntry>,
 }
@@ -77,9 +83,10 @@ impl NodeEntry {
 }
 
 impl Descriptor {
-    /// A testnet without nodes.
+    /// A testnet without nodes, to be made by this process.
     pub(crate) fn new(name: Name, root: PathBuf, k: u8, pad_bytes: u64) -> Self {
-        Self { schema_version: SCHEMA_VERSION, name, root, k, pad_bytes, nodes: Vec::new() }
+        let maker = Some(std::process::id());
+        Self { schema_version: SCHEMA_VERSION, name, root, k, pad_bytes, maker, nodes: Vec::new() }
     }
 
     /// The directory of a testnet: under `DSKE_TESTNET_DIR`, or `.dske` where the user is.
@@ -87,8 +94,27 @@ impl Descriptor {
         Ok(home()?.join(name.as_str()))
     }
 
-    /// Reads a testnet's descriptor.
+    /// Reads a testnet's descriptor, of one that is ready.
     pub(crate) fn load(name: &Name) -> Result<Self> {
+        let net = Self::load_any(name)?;
+        if net.maker.is_none() {
+            return Ok(net);
+        }
+        let message = format!("testnet {name} is not ready: {}", net.unfinished());
+        Err(CliError::new("dske::testnet::unfinished", exit::USAGE, message)
+            .help(format!("wait for it, or remove it with `dske testnet down --name {name}`")))
+    }
+
+    /// How far one is that is not ready.
+    pub(crate) fn unfinished(&self) -> String {
+        match self.maker.filter(|pid| process::is_maker(*pid)) {
+            Some(pid) => format!("process {pid} is making it"),
+            None => "the command that made it ended before it was".to_owned(),
+        }
+    }
+
+    /// Reads a testnet's descriptor, also of one that was never finished.
+    pub(crate) fn load_any(name: &Name) -> Result<Self> {
         let root = Self::root_of(name)?;
         Self::read(&root).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -140,6 +166,11 @@ impl Descriptor {
             files::write(&path, &text)
         };
         write().map_err(|error| CliError::file("write", &path, error))
+    }
+
+    /// Whether a directory has a descriptor.
+    pub(crate) fn is_in(root: &Path) -> bool {
+        root.join(FILE).exists()
     }
 
     /// Path of the descriptor.

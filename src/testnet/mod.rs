@@ -18,6 +18,6 @@ pub(crate) use net::{Net, remove};
 pub(crate) use pads::Pads;
 pub(crate) use plan::Plan;
 pub(crate) use private::private_root;
-pub(crate) use process::{Lifetime, is_running, start, stop, stop_hard};
+pub(crate) use process::{Lifetime, find, is_maker, is_running, start, stop, stop_hard};
 pub(crate) use readiness::{await_node, snapshot};
 pub(crate) use restart::restart;

@@ -65,14 +65,21 @@ impl Net {
         runtime: &Runtime,
         interrupt: &Interrupt,
     ) -> Result<()> {
+        let root = &self.descriptor.root;
+        self.descriptor.root = fs::canonicalize(root).map_err(|error| CliError::file("use", root, error))?;
+        // From now on `testnet down` removes it, should this program be ended before it can.
+        self.descriptor.save()?;
         self.descriptor = provision::provision(plan, interrupt)?;
+        self.descriptor.save()?;
         for place in 0..self.descriptor.nodes.len() {
             interrupt.check()?;
             self.start(place, lifetime)?;
         }
         self.descriptor.save()?;
         let ready = readiness::await_net(&self.descriptor, Instant::now() + READY_WAIT);
-        runtime.block_on(interrupt.or(ready))
+        runtime.block_on(interrupt.or(ready))?;
+        self.descriptor.maker = None;
+        self.descriptor.save()
     }
 
     fn start(&mut self, place: usize, lifetime: Lifetime) -> Result<()> {

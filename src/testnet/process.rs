@@ -69,6 +69,21 @@ pub(crate) fn start(node: &NodeEntry, lifetime: Lifetime) -> Result<Child> {
     Ok(child)
 }
 
+/// The node's process, where the descriptor does not name it: the command that started it may have been ended before it
+/// could write that down.
+pub(crate) fn find(node: &NodeEntry) -> Option<u32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid| is_node(*pid, &node.dir))
+}
+
+/// Whether a process is this program, making a testnet.
+pub(crate) fn is_maker(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut arguments = line.split(|byte| *byte == 0);
+    is_dske(arguments.next().unwrap_or_default()) && arguments.any(|argument| argument == b"up")
+}
+
 /// Whether the node's process runs.
 pub(crate) fn is_running(node: &NodeEntry) -> bool {
     node.pid.is_some_and(|pid| is_node(pid, &node.dir))
@@ -150,11 +165,13 @@ fn is_node(pid: u32, dir: &Path) -> bool {
 fn is_node_command(line: &[u8], dir: &Path) -> bool {
     let mut arguments = line.split(|byte| *byte == 0);
     let program = arguments.next().unwrap_or_default();
-    let named_dske =
-        program.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b"dske"));
     let arguments: Vec<&[u8]> = arguments.collect();
     let on_dir = arguments.windows(2).any(|pair| pair == [b"--dir".as_slice(), dir.as_os_str().as_bytes()]);
-    named_dske && on_dir && arguments.contains(&b"run".as_slice())
+    is_dske(program) && on_dir && arguments.contains(&b"run".as_slice())
+}
+
+fn is_dske(program: &[u8]) -> bool {
+    program.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b"dske"))
 }
 
 #[cfg(test)]
