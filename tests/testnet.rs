@@ -4,10 +4,18 @@
 
 mod common;
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use common::{Net, error};
 use dske_storage::{Options, Store, TableState};
+use serde_json::Value;
 
 #[test]
 fn a_port_in_the_way_is_named_and_everything_is_rolled_back() {
@@ -89,4 +97,91 @@ fn the_stores_of_a_network_that_was_killed_open_and_add_up() {
     net.testnet(&["restart", "alice"]);
     let refused = net.dske(&["testnet", "chaos", "alice", "false-shares"]).output().unwrap();
     assert!(!refused.status.success());
+}
+
+/// A program that must end by itself, and not well; what it said.
+#[track_caller]
+fn refused(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("it runs: {command:?}");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), error(&output))
+}
+
+#[test]
+fn a_port_on_which_a_node_listens_is_not_shared_with_another() {
+    let net = Net::up(1, 1, 1, "256KiB");
+    let address = net.status("p1")["node"]["listen"][0].as_str().unwrap().to_owned();
+    let port: u16 = address.rsplit('/').next().unwrap().parse().unwrap();
+    let everywhere = format!("/ip4/0.0.0.0/tcp/{port}");
+    for (dir, address) in [("one", &address), ("other", &everywhere)] {
+        let init = ["init", "--dir", dir, "--role", "hub", "--name", dir, "--listen", address];
+        assert!(net.dske(&init).output().unwrap().status.success());
+    }
+    let copied = Command::new("cp").arg("-a").arg(net.node_dir("p1")).arg(net.dir().join("copy")).status();
+    assert!(copied.unwrap().success());
+    for dir in ["one", "other", "copy"] {
+        let (status, said) = refused(net.dske(&["run", "--dir", dir]));
+        assert_eq!(status, Some(3), "{dir}: {said}");
+        assert!(said.contains("cannot listen on") && said.contains("in use"), "{dir}: {said}");
+    }
+    let (_, said) = refused(net.at("p1", &["run"]));
+    assert!(said.contains("dske::node::running"), "its own directory is what is in use: {said}");
+    // Connections that have just ended do not keep the node away.
+    net.testnet(&["restart", "p1"]);
+    assert_eq!(net.status("p1")["node"]["listen"][0], address.as_str());
+}
+
+/// The testnets here.
+fn testnets(net: &Net) -> Vec<Value> {
+    let output = net.dske(&["testnet", "ls", "--json"]).output().unwrap();
+    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    listed["testnets"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_a_killed_start_leaves_is_named_and_can_be_removed() {
+    let net = Net::empty();
+    let up = ["testnet", "up", "--name", "k", "--hubs", "2", "--clients", "1", "-k", "1", "--pads", "1MiB"];
+    let root = net.dir().join("nets/k");
+    // Ended when it has begun, when it makes modules, and when a node runs; and before it has written anything.
+    for seen in ["net.json", "p1/store", "p1/control.sock"] {
+        let mut child = net.dske(&up).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !root.join(seen).exists() && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(testnets(&net).iter().map(|net| &net["name"]).collect::<Vec<_>>(), ["k"], "{seen}");
+        let listed = net.dske(&["testnet", "ls"]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains("k is unfinished"), "{seen}: {listed}");
+        let (_, said) = refused(net.dske(&["status", "--testnet", "k", "--as", "p1"]));
+        assert!(said.contains("not ready") && said.contains("testnet down --name k"), "{seen}: {said}");
+        let (_, said) = refused(net.dske(&up));
+        assert!(said.contains("testnet down --name k"), "{seen}: {said}");
+        let down = net.dske(&["testnet", "down", "--name", "k"]).output().unwrap();
+        assert!(down.status.success(), "{seen}: {}", error(&down));
+        assert!(!root.exists() && testnets(&net).is_empty(), "{seen}");
+        assert!(!runs_in(&root), "{seen}: a node is left");
+    }
+    fs::create_dir_all(&root).unwrap();
+    net.testnet(&["down", "--name", "k"]);
+    assert!(!root.exists());
+}
+
+/// Whether a process was started on something below a directory.
+fn runs_in(root: &Path) -> bool {
+    let root = root.to_str().unwrap();
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(root)
+    })
 }

@@ -35,5 +35,6 @@ pub use data_dir::DataDir;
 pub use error::NodeError;
 pub use hardening::{Hardening, NotLocked, harden};
 pub use me::{Me, peer_of};
+pub use network::ports::{is_free, socket_of};
 pub use node::{NodeReady, check_access, check_identity, identity, init, run};
 pub use span::span;

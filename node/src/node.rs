@@ -29,7 +29,7 @@ use crate::{
     hub_actor::{HubActor, HubConfig, HubOrder},
     me,
     metrics::{Measures, MetricsServer},
-    network::{Command, Commands, Directory, Dropped, NetworkTask, Setup},
+    network::{Command, Commands, Directory, Dropped, NetworkTask, Setup, ports},
     status::{Counters, DiskStatus, NodeStatus, SCHEMA_VERSION, Status},
     supervision,
     upkeep::Upkeep,
@@ -152,6 +152,10 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     config.check()?;
     check_access(&dir, None)?;
+    // Of a directory in use the store says so: then its own node is who listens.
+    if !Store::is_open_elsewhere(&dir.store()) {
+        ports::check(&config.network.listen)?;
+    }
     tell_hardening();
     let path = dir.identity();
     let keypair = me::load(&path);

@@ -10,6 +10,7 @@ mod guard;
 mod limits;
 mod messages;
 mod outbound;
+pub(crate) mod ports;
 mod rate;
 mod task;
 mod versions;

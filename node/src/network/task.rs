@@ -41,6 +41,7 @@ use super::{
     limits::{AUTHOR_AT_ONCE, AUTHOR_INTERVAL, FAULT_POINTS},
     messages,
     outbound::{Outbound, Sent},
+    ports,
     rate::Rate,
     versions::Foreign,
     wire::{ANNOUNCE_TOPIC, Request, Response},
@@ -151,6 +152,7 @@ impl NetworkTask {
         let topic = IdentTopic::new(ANNOUNCE_TOPIC);
         let subscribed = swarm.behaviour_mut().gossip.subscribe(&topic);
         subscribed.map_err(|error| NetworkConfigError::Setup(error.to_string()))?;
+        ports::check(&setup.config.listen)?;
         let (mut listening, mut early) = (Vec::new(), Vec::new());
         for address in &setup.config.listen {
             listening.extend(addresses::listen(&mut swarm, address, &mut early).await?);

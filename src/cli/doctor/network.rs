@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ pub(super) fn ports(patient: &Patient<'_>) -> Vec<Finding> {
     } else {
         let listen = &patient.config.network.listen;
         findings.extend(
-            listen.iter().filter_map(|address| Some(free("listening", socket(&address.to_string())?))),
+            listen.iter().filter_map(|address| Some(free("listening", dske_node::socket_of(address)?))),
         );
     }
     if let Some(address) = patient.config.metrics.listen {
@@ -35,20 +35,14 @@ pub(super) fn ports(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// `/ip4/192.0.2.1/tcp/7001` as the system knows it; names and other transports have none.
-pub(super) fn socket(address: &str) -> Option<SocketAddr> {
-    let mut parts = address.split('/').skip(1);
-    let ip: IpAddr = match parts.next()? {
-        "ip4" | "ip6" => parts.next()?.parse().ok()?,
-        _ => return None,
-    };
-    let port = (parts.next()? == "tcp").then(|| parts.next())??;
-    Some(SocketAddr::new(ip, port.parse().ok()?))
+/// An address as the system knows it; names and other transports have none.
+fn socket(address: &str) -> Option<SocketAddr> {
+    dske_node::socket_of(&address.parse().ok()?)
 }
 
 fn free(check: &'static str, address: SocketAddr) -> Finding {
-    match TcpListener::bind(address) {
-        Ok(_) => Finding::good(check, format!("{address} is free")),
+    match dske_node::is_free(address) {
+        Ok(()) => Finding::good(check, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let help = "`ss -ltnp` shows by whom; stop it, or choose another port";
             Finding::fail(check, format!("{address} is used by another program"), help)
@@ -139,16 +133,9 @@ pub(super) fn call(name: &str, addresses: &[String]) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::finding::Level, *};
+    use std::net::TcpListener;
 
-    #[test]
-    fn addresses_are_understood_or_left() {
-        assert_eq!(socket("/ip4/192.0.2.1/tcp/7001"), "192.0.2.1:7001".parse().ok());
-        assert_eq!(socket("/ip6/::1/tcp/7001/p2p/12D3"), "[::1]:7001".parse().ok());
-        for other in ["/dns/p1.example/tcp/7001", "/ip4/192.0.2.1/udp/7001", "/ip4/x/tcp/1", "", "ip4"] {
-            assert_eq!(socket(other), None, "{other}");
-        }
-    }
+    use super::{super::finding::Level, *};
 
     #[test]
     fn a_taken_port_is_told() {
