@@ -359,7 +359,10 @@ fn an_enrolment_request_is_checked() {
     good(&mut place.on("alice", &["init", "--role", "client", "--name", "alice"]));
     let request = good(&mut place.on("alice", &["enrol", "request"]));
     fs::write(place.path("garbage"), "no = [").expect("written");
-    bad(&mut place.on("p1", &["enrol", "accept", "garbage"]), 7);
+    for file in ["garbage", "nowhere"] {
+        let refused = bad(&mut place.on("p1", &["enrol", "accept", file]), 7);
+        assert!(refused.contains("dske enrol request") && !refused.contains("dske init"), "{refused}");
+    }
     fs::write(place.path("altered"), request.replace("peer_id = \"", "peer_id = \"x")).expect("written");
     bad(&mut place.on("p1", &["enrol", "accept", "altered"]), 1);
     for (field, other) in

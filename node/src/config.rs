@@ -21,6 +21,7 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 pub use crate::config_text::{QuotaText, Size, Span, Text, TextError};
+use crate::network::ports::socket_of;
 
 /// File of the configuration inside a data directory.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -133,6 +134,7 @@ pub struct PolicyConfig {
     pub key_bits_max: u64,
     /// What a sender may have burned of others' pads (§4.1): at a hub of each receiver's down lanes, by `"alice"` or, for one
     /// receiver, `"alice:bob"`; at a client of the lanes with each hub, by `"alice"`. Instead of a name, an id serves.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub max_peer_use: BTreeMap<String, QuotaText>,
     /// The same for each sender that is not named: a quota, a part of the lanes such as "10%/day", or "none". Without it a hub
     /// lets each burn a tenth of a receiver's lanes in a day, and a client sets no limit beyond that.
@@ -367,6 +369,12 @@ impl Config {
         let policy = &self.policy;
         if self.node.roles.is_empty() {
             return fail("node.roles", "give at least one of \"hub\" and \"client\"".into());
+        }
+        let usable = |address: &Multiaddr| socket_of(address).is_some();
+        if let Some(address) = self.network.listen.iter().find(|address| !usable(address)) {
+            let reason =
+                format!("{address} is not an IP address with a TCP port, such as /ip4/0.0.0.0/tcp/7001");
+            return fail("network.listen", reason);
         }
         if policy.k == 0 || policy.k_min == 0 {
             return fail("policy.k", "k and k_min are at least 1".into());

@@ -179,21 +179,32 @@ impl fmt::Display for DefaultQuota {
     }
 }
 
+/// A text that is no default quota.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not a default quota: write a size, a slash and a time, such as 1GiB/day, a part of the pads such as 10%/day (at most \
+     100%), or none"
+)]
+pub struct DefaultQuotaSyntax(String);
+
 impl FromStr for DefaultQuota {
-    type Err = QuotaSyntax;
+    type Err = DefaultQuotaSyntax;
 
     /// As a quota, or `10%/day`, or `none`.
-    fn from_str(text: &str) -> Result<Self, QuotaSyntax> {
+    fn from_str(text: &str) -> Result<Self, DefaultQuotaSyntax> {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(Self::None);
         }
-        let Some((percent, time)) = text.split_once('%') else { return text.parse().map(Self::Quota) };
+        let wrong = || DefaultQuotaSyntax(text.chars().take(64).collect());
+        let Some((percent, time)) = text.split_once('%') else {
+            return text.parse().map(Self::Quota).map_err(|_: QuotaSyntax| wrong());
+        };
         let parse = || {
             let percent = percent.trim().parse::<u8>().ok().filter(|percent| (1..=100).contains(percent))?;
             let per = format!("1B{time}").parse::<Quota>().ok()?.per;
             Some(Self::Part { percent, per })
         };
-        parse().ok_or_else(|| QuotaSyntax(text.chars().take(64).collect()))
+        parse().ok_or_else(wrong)
     }
 }
 
@@ -591,6 +602,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(default));
             assert_eq!(default.to_string(), text);
         }
+        let said = "200%/day".parse::<DefaultQuota>().expect_err("too much").to_string();
+        assert!(said.contains("10%/day") && said.contains("none"), "{said}");
         for bad in ["", "0%/day", "101%/day", "10%", "%/day", "10%/week", "-1%/day", "1.5%/day"] {
             assert!(bad.parse::<DefaultQuota>().is_err(), "{bad}");
         }

@@ -186,7 +186,7 @@ pub enum AbortReason {
     },
     /// No k of the shares give a key that its tag validates.
     #[error(
-        "{received} of {n} shares arrived, but no {k} of them give a valid key: at least {at_least} are false"
+        "{received} of {n} shares arrived, but no {k} of them give a valid key: {at_least} or more are false"
     )]
     NoneValidates {
         /// Shares of the group.

@@ -41,7 +41,7 @@ use crate::{
     ids::{BlockId, BlockNonce, Lane, NodeId},
     message::{Agreement, Content, Notice, NoticeOutcome},
     negotiation::Session,
-    params::{PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
+    params::{PROTOCOL_VERSION, PURPOSE_BYTES_MAX, SENDING_BLOCKS_MAX, Time},
     planted::{Fault, planted},
     refusal::{AbortReason, Refusal, SendFailure},
 };
@@ -235,6 +235,10 @@ impl Sender {
             content: wish.content,
             roster: draw_roster(&wish.hubs, rng),
         };
+        if agreement.purpose.len() > PURPOSE_BYTES_MAX {
+            // The number is that of the constant.
+            return Err(SendFailure::Parameters("the purpose is longer than 64 bytes"));
+        }
         if !agreement.is_well_formed() || agreement.is_round() {
             return Err(SendFailure::Parameters(
                 "the key length, k, the receivers or the purpose are out of range, or name somebody twice",

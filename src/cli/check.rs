@@ -102,7 +102,7 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
     if let Some(disk) = status.node.disk {
         let told = |what| format!("{what}: {} free on the disk of the store", units::size(disk.free_bytes));
         match disk.level {
-            Level::Crit => verdict.add(Severity::Critical, told("nothing can be recorded soon")),
+            Level::Crit => verdict.add(Severity::Critical, told("soon nothing can be recorded any more")),
             Level::Warn => verdict.add(Severity::Warning, told("room runs out")),
             Level::Info => {}
         }

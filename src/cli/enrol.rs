@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use dske_node::{
-    config::Role,
+    config::{ConfigError, Role},
     control::{Enrolment, Reply, Request},
     enrol::EnrolmentRequest,
 };
@@ -98,7 +98,7 @@ fn accept(file: &std::path::Path, consent: Consent, context: &Context) -> Result
         changes: Vec<String>,
     }
     let dir = context.dir()?;
-    let request = EnrolmentRequest::load(file).map_err(|error| config_error::plain(&error))?;
+    let request = EnrolmentRequest::load(file).map_err(|error| not_a_request(&error))?;
     let words = request.words();
     let asked = Request::EnrolAccept { request, consent };
     let enrolment = match control::either_way(context, &dir, asked, &Progress::hidden())? {
@@ -120,6 +120,16 @@ fn accept(file: &std::path::Path, consent: Consent, context: &Context) -> Result
         "next, if the words are the same: `dske pskm make --for {name} --size 64MiB -o {name}.pskm`"
     ));
     Ok(())
+}
+
+/// A file that is no request of this version, with what to do about that: it is no configuration.
+fn not_a_request(error: &ConfigError) -> CliError {
+    config_error::plain(error).help(match error {
+        ConfigError::File { .. } => {
+            "name the file that the client's operator wrote with `dske enrol request -o FILE`"
+        }
+        _ => "have the client make a new request with `dske enrol request -o FILE`",
+    })
 }
 
 /// What is not as it was before, for the operator to see.

@@ -68,8 +68,8 @@ fn list(context: &Context) -> Result<()> {
     }
     let width = errors.iter().map(|one| one.code.len()).max().unwrap_or(0);
     errors.iter().try_for_each(|one| {
-        let first = one.summary.lines().next().unwrap_or_default();
-        let what = first.split_once(". ").map_or(first, |(_, what)| what);
+        let whole = one.summary.lines().collect::<Vec<_>>().join(" ");
+        let what = whole.split_once(". ").map_or(whole.as_str(), |(_, what)| what);
         context.out.line(wrap::behind(&format!("{:width$}  ", one.code), width + 2, what))
     })
 }

@@ -84,9 +84,17 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<()> {
         made.dir
     ))?;
     context.out.line(format_args!("  peer id {}", made.peer_id))?;
+    let at = match &context.globals.dir {
+        Some(dir) => format!(" --dir {}", dir.display()),
+        None => String::new(),
+    };
     context.out.note(match config.node.roles.contains(&Role::Client) {
-        true => "next: `dske enrol request -o me.enrol`, and take the file to each hub's operator",
-        false => "next: `dske enrol accept FILE` for each client, then `dske pskm make --for CLIENT`",
+        true => {
+            format!("next: `dske enrol request{at} -o me.enrol`, and take the file to each hub's operator")
+        }
+        false => format!(
+            "next: `dske enrol accept{at} FILE` for each client, then `dske pskm make{at} --for CLIENT`"
+        ),
     });
     Ok(())
 }

@@ -19,7 +19,7 @@ const PASSPHRASE_CHARS_MIN: usize = 8;
 /// Where the sealing key comes from.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SealArgs {
-    /// Key file of 32 random bytes, instead of a passphrase from DSKE_PASSPHRASE or the terminal
+    /// Key file of 32 random bytes, instead of a passphrase from DSKE_PASSPHRASE or the terminal; `make` makes one where there is none
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
 }

@@ -205,6 +205,21 @@ mod tests {
     const FILE: &str = "[node]\nname = \"alice\"\nroles = [\"client\"]\n[policy]\nk = 3\nn = 5\n";
 
     #[test]
+    fn addresses_on_which_no_node_can_listen_are_refused() {
+        let with = |address: &str| {
+            let flags = NodeFlags { listen: vec![address.into()], ..NodeFlags::default() };
+            Resolved::new(base(FILE), FILE, &flags, &|_| None).map_err(|error| error.to_string())
+        };
+        for address in ["/ip4/127.0.0.1/tcp/0", "/ip6/::/tcp/7001", "/ip4/0.0.0.0/tcp/7001"] {
+            assert!(with(address).is_ok(), "{address}");
+        }
+        for address in ["/ip4/127.0.0.1/udp/7001", "/ip4/127.0.0.1", "/tcp/7001", "/dns/p1.example/tcp/7001"]
+        {
+            assert!(with(address).is_err_and(|said| said.contains("network.listen")), "{address}");
+        }
+    }
+
+    #[test]
     fn flags_win_over_variables_over_the_file() {
         let flags = NodeFlags { k: Some(4), ..NodeFlags::default() };
         let variable = |name: &str| match name {

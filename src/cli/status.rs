@@ -1,6 +1,6 @@
 //! `dske status`: what the running node is and has.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Args;
 use dske_node::{
@@ -36,7 +36,10 @@ pub(crate) fn run(args: &StatusArgs, context: &Context) -> Result<ExitCode> {
     if args.check {
         let verdict = match &snapshot {
             Ok(status) => check::judge(status, &args.limits),
-            Err(error) if error.exit() == exit::UNREACHABLE => check::Verdict::critical(error.to_string()),
+            // Whether another user's node is in trouble nobody can tell who may not ask it.
+            Err(error) if error.exit() == exit::UNREACHABLE && error.code() != "dske::control::denied" => {
+                check::Verdict::critical(error.to_string())
+            }
             Err(error) => check::Verdict::unknown(error.to_string()),
         };
         context.out.line(&verdict)?;
@@ -77,6 +80,18 @@ fn pads(status: &Status, side: TableSide, both: bool) -> String {
         units::size(bytes(|lane| lane.used_identity)),
         units::size(bytes(|lane| lane.used_sync)),
     )
+}
+
+/// Whose shares were false, of the agreements that are still remembered.
+fn liars(status: &Status) -> Option<String> {
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for hub in status.sessions.iter().flat_map(|session| &session.liars) {
+        *counts.entry(hub).or_default() += 1;
+    }
+    let told: Vec<String> =
+        counts.iter().map(|(hub, count)| format!("{} in {count}", printable(hub))).collect();
+    let all = status.sessions.len();
+    (!told.is_empty()).then(|| format!("  false shares, of the latest {all} agreements: {}", told.join(", ")))
 }
 
 /// A few lines for a person; the whole is in `--json`, the picture in `top`.
@@ -143,6 +158,7 @@ fn summary(status: &Status) -> String {
         counters.forged,
         counters.false_shares
     ));
+    lines.extend(liars(status));
     if let Some(keys) = status.keys {
         lines.push(format!(
             "  keys that wait: {} of {} blocks, at most {}; blocks given up: {}; records of agreements: {}, at most {}",

@@ -33,7 +33,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Exposed {
     /// By its mode.
-    #[error("{} can be {} by others (mode {mode:04o}): `chmod {} {0}`, and think about who may have done so", path.display(), if *written { "written" } else { "read" }, if *written { "go-w" } else { "go=" })]
+    #[error("{} can be {} by others (mode {mode:04o}): `chmod {} {0}`, and think about who may have {3} it already", path.display(), if *written { "written" } else { "read" }, if *written { "go-w" } else { "go=" }, if *written { "written" } else { "read" })]
     Mode {
         /// Which.
         path: PathBuf,
@@ -167,13 +167,18 @@ fn judge(path: &Path, about: &Metadata, kind: Kind, me: u32) -> Result<(), Expos
     if about.uid() != me && about.uid() != 0 {
         return Err(Exposed::Owner { path: path.to_owned(), owner: about.uid(), me });
     }
-    // Names are not secret, and what is behind them is closed by itself.
-    let closed = if kind == Kind::Public || about.is_dir() { WRITE } else { READ_OR_WRITE };
-    let mode = about.mode() & 0o7777;
-    if mode & closed != 0 {
+    if is_open(about, kind) {
+        let mode = about.mode() & 0o7777;
         return Err(Exposed::Mode { path: path.to_owned(), mode, written: mode & WRITE != 0 });
     }
     Ok(())
+}
+
+/// Whether the mode of a file or directory lets others in.
+pub fn is_open(about: &Metadata, kind: Kind) -> bool {
+    // Names are not secret, and what is behind them is closed by itself.
+    let closed = if kind == Kind::Public || about.is_dir() { WRITE } else { READ_OR_WRITE };
+    about.mode() & closed != 0
 }
 
 fn unknown(path: &Path, error: &io::Error) -> Exposed {

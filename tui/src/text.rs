@@ -137,6 +137,11 @@ pub(crate) fn short_size(bytes: u64) -> String {
     if unit == 0 || whole >= 100 { format!("{whole}{name}") } else { format!("{whole}.{tenths}{name}") }
 }
 
+/// How many messages wait, in words.
+pub(crate) fn messages_wait(count: u64) -> String {
+    if count == 1 { "1 message waits".to_owned() } else { format!("{count} messages wait") }
+}
+
 /// `447`, `447k`, `12.3M`: at most six columns.
 pub(crate) fn short_count(count: u64) -> String {
     match count {

@@ -23,7 +23,8 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
                 1 => format!("only 1 hub can be used for these receivers, {k} are needed"),
                 _ => format!("only {usable} hubs can be used for these receivers, {k} are needed"),
             },
-            "see `dske status` for hubs that are not connected, not acknowledged or excluded",
+            "see `dske status` for hubs that are not connected, not acknowledged or excluded; -n, --hubs and policy.hubs can \
+             leave too few as well, and no receiver is a hub of its own key",
         ),
         SendFailure::Parameters(reason) => failure("dske::key::parameters", 2, (*reason).into(), ""),
         SendFailure::PadLow { hub, left, needed } => {
@@ -118,7 +119,8 @@ fn aborted(reason: &AbortReason) -> (&'static str, u8) {
 fn after_abort(reason: &AbortReason) -> &'static str {
     match reason {
         AbortReason::NoneValidates { .. } | AbortReason::Ambiguous | AbortReason::WorkBound { .. } => {
-            "the key was not used on either side; see `dske status` on the receiver for hubs that lied"
+            "the key was not used on either side, and from it alone nobody can tell which hubs lied: `dske status` on the \
+             receiver names those whose shares were false in other agreements"
         }
         AbortReason::Internal => {
             "no hub is at fault: see at the receiver, with `dske status --check`, whether its disk is full or its store has \

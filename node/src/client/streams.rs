@@ -306,7 +306,8 @@ impl ClientActor {
                 "dske::identity::unknown",
                 3,
                 format!("the identity of {meant} is not established yet"),
-                "it is asked for; try again in a moment, and see `dske status` for hubs that are not connected",
+                "it is asked for: try again in a moment; if that does not help, check the name, and see `dske status` for hubs that \
+                 are not connected",
             )),
         }
     }

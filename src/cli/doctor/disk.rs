@@ -49,9 +49,11 @@ pub(super) fn disk(patient: &Patient<'_>) -> Vec<Finding> {
 fn space(free: u64, outbox: Option<u64>) -> Finding {
     let told = format!("{} free", units::size(free));
     match DiskStatus::with(free).level {
-        status::Level::Crit => {
-            Finding::fail("disk space", told, "make room: nothing can be recorded soon, and keys are refused")
-        }
+        status::Level::Crit => Finding::fail(
+            "disk space",
+            told,
+            "make room: soon nothing can be recorded any more, and keys are refused",
+        ),
         status::Level::Warn => Finding::warn("disk space", told, "make room before it is full"),
         status::Level::Info if outbox.is_some_and(|outbox| free < outbox) => Finding::warn(
             "disk space",

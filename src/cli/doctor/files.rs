@@ -7,13 +7,10 @@ use std::{
 };
 
 use dske_node::NodeError;
+use dske_storage::access::{self, Kind};
 
 use super::{Patient, finding::Finding};
 
-/// Bits of a mode that let others than the owner in.
-const OTHERS: u32 = 0o077;
-/// Bits that let others write.
-const OTHERS_WRITE: u32 = 0o022;
 /// Open files that are named; of more, their number.
 const NAMED_MAX: usize = 3;
 
@@ -103,7 +100,8 @@ fn walk(path: &Path, owner: u32, open: &mut Vec<PathBuf>) -> io::Result<()> {
         return Ok(());
     }
     // A file in a closed directory is closed; what has wrong modes was still put there by something else.
-    if about.mode() & OTHERS != 0 && !is_public(path) || about.uid() != owner {
+    let kind = if is_public(path) { Kind::Public } else { Kind::Secret };
+    if access::is_open(&about, kind) || about.uid() != owner {
         open.push(path.to_owned());
     }
     if about.is_dir() {
@@ -124,7 +122,7 @@ fn configuration(patient: &Patient<'_>, dir: &Path) -> Option<Finding> {
     let path =
         patient.context.globals.config.clone().unwrap_or_else(|| dir.join(dske_node::config::CONFIG_FILE));
     let about = fs::metadata(&path).ok()?;
-    (about.mode() & OTHERS_WRITE != 0).then(|| {
+    access::is_open(&about, Kind::Public).then(|| {
         let text = format!("others than its owner may write {}", path.display());
         Finding::fail("configuration", text, format!("`chmod go-w {}`", path.display()))
     })
@@ -149,6 +147,9 @@ mod tests {
         };
         file("identity.key", 0o600);
         file("config.toml", 0o644);
+        // As a start judges: names in a directory are no secret.
+        fs::create_dir(dir.path().join("store")).expect("made");
+        fs::set_permissions(dir.path().join("store"), fs::Permissions::from_mode(0o755)).expect("set");
         let bad = file("lane", 0o640);
         let mut open = Vec::new();
         walk(dir.path(), me, &mut open).expect("walked");

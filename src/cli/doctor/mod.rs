@@ -62,11 +62,14 @@ pub(crate) fn run(_: &DoctorArgs, context: &Context) -> Result<ExitCode> {
             findings.extend(pads::store(&patient));
         }
         Err(error) => {
-            let help = match dir.identity().exists() {
-                true => {
+            let help = match dir.identity().try_exists() {
+                Ok(true) => {
                     "mend the file: `dske config check` shows the place, `dske config template` every key"
                 }
-                false => "there is no node here: make one with `dske init`, or name its directory with --dir",
+                Err(_) => "the directory cannot be looked into: give this command as its owner or root",
+                Ok(false) => {
+                    "there is no node here: make one with `dske init`, or name its directory with --dir"
+                }
             };
             findings.push(Finding::fail("configuration", error.to_string(), help));
         }
@@ -96,13 +99,21 @@ fn ask(context: &Context, dir: &DataDir, findings: &mut Vec<Finding>) -> Option<
             findings.push(Finding::fail("node", "gives a strange answer", help));
             None
         }
-        Err(_) if !dir.control_socket().exists() => {
-            findings.push(Finding::warn("node", "does not run", "start it with `dske run`, or its unit"));
+        Err(error) if error.code() == "dske::control::not-running" => {
+            // What an end without warning leaves; the next start takes its place.
+            let left =
+                if dir.control_socket().exists() { ": its socket is left of one that was ended" } else { "" };
+            let help = "start it with `dske run`, or its unit";
+            findings.push(Finding::warn("node", format!("does not run{left}"), help));
+            None
+        }
+        Err(error) if error.code() == "dske::control::denied" => {
+            let help = "give this command as the node's user or root";
+            findings.push(Finding::warn("node", format!("cannot be asked: {error}"), help));
             None
         }
         Err(error) => {
-            let help =
-                "see its log; give this command as the node's user or root, and wait longer with --timeout";
+            let help = "see its log, and wait longer with --timeout";
             findings.push(Finding::warn("node", format!("does not answer: {error}"), help));
             None
         }

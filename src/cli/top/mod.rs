@@ -128,6 +128,10 @@ impl Watched {
 
 /// Runs `dske top`.
 pub(crate) fn run(args: &TopArgs, context: &Context) -> Result<()> {
+    if args.look.settings.is_some() {
+        // Named, it is to be right, also where text has no use for it.
+        settings::load(&args.look, context)?;
+    }
     if args.once {
         return plain::once(&Watched::new(context)?, args.width, args.look.ascii, context);
     }

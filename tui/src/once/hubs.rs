@@ -39,7 +39,10 @@ fn line(peer: &PeerStatus, named: bool, width: usize) -> String {
         (None, None) if peer.connected => "connected".to_owned(),
         (None, None) => "AWAY".to_owned(),
     };
-    let waiting = if peer.waiting > 0 { format!("  {} messages wait", peer.waiting) } else { String::new() };
+    let waiting = match peer.waiting {
+        0 => String::new(),
+        waiting => format!("  {}", text::messages_wait(waiting)),
+    };
     let name = text::fit(peer.name.as_str(), if width >= 60 { 10 } else { 6 });
     let role = if named { format!("{:<6} ", peer.role) } else { String::new() };
     text::clip(&format!(" {name} {role}{state}{waiting}"), width)

@@ -137,7 +137,7 @@ fn hub_parts(app: &App) -> Vec<Spans> {
             parts.push(vec![(format!("clients {connected}/{}", clients.len()), Tone::Plain)]);
         }
         if waiting > 0 {
-            parts.push(vec![(format!("{waiting} messages wait"), Tone::Warn)]);
+            parts.push(vec![(text::messages_wait(waiting), Tone::Warn)]);
         }
     }
     parts
