@@ -14,7 +14,7 @@ use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, refusal::Refusal, sync::
 use dske_storage::{
     ModuleRecord, Options, Store,
     access::{self, Kind},
-    files,
+    files, pskm,
 };
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -166,6 +166,11 @@ pub async fn run(
         .await
         .map_err(|error| NodeError::Network(error.to_string()))??;
     check_identity(&store, &me, &dir)?;
+    let left = store.clone();
+    tokio::task::spawn_blocking(move || pskm::clear(&left))
+        .await
+        .map_err(|error| NodeError::Network(error.to_string()))?
+        .map_err(|error| NodeError::Network(error.to_string()))?;
 
     let clock = Clock::start(&store)?;
     let directory = Directory::default();

@@ -1,12 +1,12 @@
 //! Asking a node: through its control socket when it runs, on its store when it does not.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use dske_node::{
     DataDir, NodeError, admin,
     control::{Client, NotRunning, Reply, Request},
 };
-use dske_storage::{ModuleRecord, Options, Store, TableStatus};
+use dske_storage::{ModuleRecord, Options, Store, TableStatus, files, pskm};
 use tokio::runtime::Runtime;
 
 use crate::cli::{
@@ -64,11 +64,49 @@ pub(crate) fn either_way(
     progress: &Progress,
 ) -> Result<Reply> {
     let runtime = interrupt::runtime()?;
+    let interrupt = Interrupt::listen(&runtime)?;
     if let Some(mut client) = runtime.block_on(connect(dir))? {
         // An import of a terabyte takes as long as it takes.
-        return runtime.block_on(call(&mut client, request, progress, Duration::MAX));
+        let answer = call(&mut client, request, progress, Duration::MAX);
+        let gives_up = async {
+            interrupt.raised().await;
+            Err(CliError::interrupted().help("the node goes on with it: see there what becomes of it"))
+        };
+        return runtime.block_on(async {
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                given_up = gives_up => given_up,
+            }
+        });
     }
+    runtime.spawn(leave(interrupt, dir.store(), made_by(&request)));
     offline(context, dir, request, progress)
+}
+
+/// The file that is being made.
+fn made_by(request: &Request) -> Option<PathBuf> {
+    match request {
+        Request::PskmMake { out, .. } => Some(out.clone()),
+        _ => None,
+    }
+}
+
+/// Ends the program when the user asks it to stop while it works on a store. That is as safe as any crash; of a module that
+/// was being made nothing is left.
+async fn leave(interrupt: Interrupt, store: PathBuf, out: Option<PathBuf>) {
+    interrupt.raised().await;
+    if let Some(out) = out {
+        let cleared = pskm::abandon(&store).and_then(|()| files::remove_drafts(&out));
+        match cleared {
+            Ok(()) => eprintln!("\ninterrupted: what was made of {} is removed", out.display()),
+            Err(error) => eprintln!(
+                "\ninterrupted: what was made of {} is left in part ({error}); the next `dske pskm make` removes it",
+                out.display()
+            ),
+        }
+    }
+    std::process::exit(i32::from(exit::INTERRUPTED));
 }
 
 /// The modules that a node made or imported, and its tables, whether it runs or not.

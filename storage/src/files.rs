@@ -7,11 +7,14 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 
 use crate::disk_os::FILE_MODE;
 
@@ -66,7 +69,8 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
-    draft: PathBuf,
+    /// Where it lies, if it has a name at all.
+    draft: Option<PathBuf>,
     file: File,
     kept: bool,
 }
@@ -82,7 +86,29 @@ impl Draft {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
         let draft = path.with_file_name(format!(".{name}.{:016x}.new", u64::from_le_bytes(random)));
         let file = create_new(&draft)?;
-        Ok(Self { path: path.to_owned(), draft, file, kept: false })
+        Ok(Self { path: path.to_owned(), draft: Some(draft), file, kept: false })
+    }
+
+    /// Makes a draft that has no name until it is kept, where the file system can do that: whatever ends the program before,
+    /// nothing is left. It cannot be put in the place of another file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn nameless(path: &Path) -> io::Result<Self> {
+        let flags = i32::try_from(OFlags::TMPFILE.bits()).map_err(io::Error::other)?;
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(FILE_MODE)
+            .custom_flags(flags)
+            .open(directory_of(path));
+        match opened {
+            // By that place it gets its name.
+            Ok(file) if by_number(&file).exists() => {
+                Ok(Self { path: path.to_owned(), draft: None, file, kept: false })
+            }
+            _ => Self::new(path),
+        }
     }
 
     /// The file.
@@ -90,9 +116,9 @@ impl Draft {
         &self.file
     }
 
-    /// Where it lies.
+    /// Where it lies; of one without a name, where it is to lie.
     pub fn draft(&self) -> &Path {
-        &self.draft
+        self.draft.as_deref().unwrap_or(&self.path)
     }
 
     /// Syncs it and gives it its name, which nothing may have.
@@ -115,14 +141,17 @@ impl Draft {
 
     fn place(&self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::hard_link(&self.draft, &self.path).or_else(|error| match error.kind() {
-            // The file system knows no links, as on a memory stick: then an empty file takes the name, if nothing has it.
-            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
-                drop(create_new(&self.path)?);
-                fs::rename(&self.draft, &self.path)
-            }
-            _ => Err(error),
-        })?;
+        match &self.draft {
+            Some(draft) => fs::hard_link(draft, &self.path).or_else(|error| match error.kind() {
+                // The file system knows no links, as on a memory stick: then an empty file takes the name, if nothing has it.
+                io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
+                    drop(create_new(&self.path)?);
+                    fs::rename(draft, &self.path)
+                }
+                _ => Err(error),
+            })?,
+            None => linkat(CWD, by_number(&self.file), CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?,
+        }
         self.sync_directory()
     }
 
@@ -131,25 +160,56 @@ impl Draft {
     /// # Errors
     /// What the system says. The draft is gone then, and what was there stays.
     pub fn replace(mut self) -> io::Result<()> {
+        let draft = self.draft.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         self.file.sync_all()?;
-        fs::rename(&self.draft, &self.path)?;
+        fs::rename(draft, &self.path)?;
         self.kept = true;
         self.sync_directory()
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(dir)?.sync_all()
+        File::open(directory_of(&self.path))?.sync_all()
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.kept {
+        if let Some(draft) = self.draft.as_ref().filter(|_| !self.kept) {
             // It may have been renamed; nothing better can be done where it cannot be removed.
-            let _ = fs::remove_file(&self.draft);
+            let _ = fs::remove_file(draft);
         }
     }
+}
+
+/// Removes drafts for a path. Only for whoever knows that nobody is writing one any more.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_drafts(path: &Path) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let begin = format!(".{name}.");
+    for entry in fs::read_dir(directory_of(path))? {
+        let entry = entry?;
+        let found = entry.file_name();
+        let number = found.to_str().and_then(|text| text.strip_prefix(&begin)?.strip_suffix(".new"));
+        let is_number = |text: &str| {
+            text.len() == 2 * DRAFT_NAME_BYTES && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+        };
+        if number.is_some_and(is_number) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The directory in which a path lies.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file of this process by its number, which serves also where it has no name.
+fn by_number(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Writes a file whole, in the place of what has its name.
@@ -177,7 +237,7 @@ pub fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use std::{io::Write, os::unix::fs::symlink};
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::fs::{FileType, Mode, mknodat};
 
     use super::*;
 
@@ -200,10 +260,11 @@ mod tests {
         for path in &planted {
             let refused = create_new(path).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
-            let draft = Draft::new(path).unwrap();
-            draft.file().write_all(b"secret").unwrap();
-            let refused = draft.keep().unwrap_err();
-            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
+            for draft in [Draft::new(path).unwrap(), Draft::nameless(path).unwrap()] {
+                draft.file().write_all(b"secret").unwrap();
+                let refused = draft.keep().unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
+            }
         }
         for path in &planted[..3] {
             assert!(open_own(path, true).is_err() && append(path).is_err(), "{}", path.display());
@@ -218,6 +279,18 @@ mod tests {
         assert_eq!(fs::read(&victim).unwrap(), b"theirs");
         assert!(!dir.path().join("nowhere").exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5, "no draft is left");
+    }
+
+    #[test]
+    fn a_draft_without_a_name_leaves_nothing_until_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made");
+        let draft = Draft::nameless(&path).unwrap();
+        draft.file().write_all(b"all").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "where the file system can do it");
+        draft.keep().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"all");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

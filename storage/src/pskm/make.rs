@@ -17,7 +17,7 @@ use super::{
     frames::{Frames, LENGTH_BYTES, SEAL_BYTES},
     key::{FileKeys, ModuleKey, SALT_BYTES, draw},
     manifest::{HEADER_BYTES, Header, LANE_BYTES_MAX, LANE_BYTES_MIN, Manifest},
-    partial::{Partial, piece_bytes, pieces_before},
+    partial::{self, Partial, piece_bytes, pieces_before},
     receipt::ReceiptPhrase,
 };
 use crate::{
@@ -84,6 +84,7 @@ pub fn make(
     }
     // One at a time: they share the count in the serials and the cores.
     let _turn = lock_short(&engine.modules);
+    partial::sweep(&engine);
     let manifest = plan(store, request)?;
     let out = OutFile::create(request.out)?;
     let table = Partial::create(&engine, manifest.table, manifest.lane_bytes);
@@ -252,7 +253,7 @@ struct OutFile {
 
 impl OutFile {
     fn create(path: &Path) -> Result<Self, ModuleError> {
-        let draft = Draft::new(path).map_err(|error| ModuleError::io("write", path, &error))?;
+        let draft = Draft::nameless(path).map_err(|error| ModuleError::io("write", path, &error))?;
         Ok(Self { path: path.to_owned(), draft })
     }
 

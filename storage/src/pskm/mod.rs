@@ -30,5 +30,6 @@ pub use import::{ImportOptions, Imported, import};
 pub use inspect::{ModuleContents, ModuleInfo, inspect};
 pub use key::ModuleKey;
 pub use make::{HubContact, MakeModule, make};
+pub use partial::{abandon, clear};
 pub use receipt::{ReceiptPhrase, is_receipt};
 pub use words::phrase;

@@ -18,9 +18,12 @@ use crate::{
     lane_checks::{file_bytes, write_pads},
     lane_file::{LaneFile, lane_file_name},
     lane_header::DATA_OFFSET,
-    layout,
+    layout, lock_short,
+    store::Store,
 };
 
+/// How the names of their directories end.
+const PARTIAL: &str = "partial";
 const PROGRESS_FILE: &str = "progress";
 const PROGRESS_BYTES: usize = 32 + 8 + 4;
 
@@ -178,6 +181,51 @@ impl Partial {
             tracing::warn!(%error, "a table that was not completed could not be removed");
         }
     }
+}
+
+/// Removes what was being made, or had hardly begun to be imported, when something ended the program: nothing can go on from it.
+/// What an import can go on from stays. Only for whoever has the turn.
+pub(super) fn sweep(engine: &Engine) {
+    let left = engine.disk.list(&layout::imports_dir(&engine.dir)).unwrap_or_default();
+    for dir in left.iter().filter(|dir| dir.extension().is_some_and(|kind| kind == PARTIAL)) {
+        let swept = match engine.disk.exists(&dir.join(PROGRESS_FILE)) {
+            Ok(false) => discard(&*engine.disk, dir).map_err(|error| error.to_string()),
+            Ok(true) => continue,
+            Err(error) => Err(error.to_string()),
+        };
+        match swept {
+            Ok(()) => tracing::info!(dir = %dir.display(), "removed a table that was never completed"),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "a table that was never completed stays")
+            }
+        }
+    }
+}
+
+/// Removes what was being made in a store whose program is about to end.
+///
+/// # Errors
+/// What the system says.
+pub fn abandon(store: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(layout::imports_dir(store))? {
+        let dir = entry?.path();
+        if dir.extension().is_some_and(|kind| kind == PARTIAL) && !dir.join(PROGRESS_FILE).exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what modules that were never completed have left in a store; see [`make`](super::make) and
+/// [`import`](super::import), which clear up by themselves unless something ends the program.
+///
+/// # Errors
+/// If the store has stopped.
+pub fn clear(store: &Store) -> Result<(), ModuleError> {
+    let engine = store.engine()?;
+    let _turn = lock_short(&engine.modules);
+    sweep(&engine);
+    Ok(())
 }
 
 /// Length of the next piece of the stream at `at`: a frame, or what is left of the lane.
