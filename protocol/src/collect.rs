@@ -20,7 +20,7 @@ use crate::{
     params::{Time, U_BYTES, Validate},
     planted::{Fault, planted},
     receiver::Offered,
-    reconstruct::{Reconstruction, WorkBound, reconstruct},
+    reconstruct::{Reconstruction, WorkBound, reconstruct, reconstruct_only},
     refusal::AbortReason,
     sharing::Scheme,
     tag::KeyTag,
@@ -186,12 +186,12 @@ impl Collection {
     }
 
     /// The work of a group that is ready, which counts as out.
-    pub(crate) fn job(&mut self, at: usize) -> Option<ReconstructJob> {
+    pub(crate) fn job(&mut self, at: usize, validate: Validate) -> Option<ReconstructJob> {
         let group = self.groups.get_mut(at)?;
         let grown = Arc::default();
         group.tried = group.shares.len();
         self.out = Some((at, Arc::clone(&grown)));
-        Some(group.job(grown))
+        Some(group.job(grown, validate))
     }
 
     /// Whether a job is out.
@@ -261,11 +261,12 @@ impl Group {
         self.shares.len() > usize::from(self.agreement.k)
     }
 
-    fn job(&self, grown: Arc<AtomicBool>) -> ReconstructJob {
+    fn job(&self, grown: Arc<AtomicBool>, validate: Validate) -> ReconstructJob {
         ReconstructJob {
             agreement: self.agreement.clone(),
             key_tag: self.key_tag,
             shares: self.shares.clone(),
+            validate,
             grown,
         }
     }
@@ -288,6 +289,7 @@ pub struct ReconstructJob {
     agreement: Agreement,
     key_tag: KeyTag,
     shares: Vec<(u8, ShareRef)>,
+    validate: Validate,
     /// More shares have come: a search among these is not worth going on with.
     grown: Arc<AtomicBool>,
 }
@@ -330,6 +332,10 @@ impl ReconstructJob {
             self.shares.iter().map(|(position, share)| (*position, share.0.as_slice())).collect();
         let bound = WorkBound::default();
         let ended = || self.grown.load(Ordering::Relaxed) || cancelled();
+        let reconstruct = match self.validate {
+            Validate::First => reconstruct,
+            Validate::All => reconstruct_only,
+        };
         let result = reconstruct(&scheme, &shares, &check, &bound, rng, &ended);
         // Of u and of images, which a search works on.
         clear_stack::<STACK_BYTES>();

@@ -91,7 +91,8 @@ impl Default for WorkBound {
 /// the errors in the others, unless false points that the hint accepts cost more full-length work than the bound allows, of
 /// which [`WorkBound::default`] gives the probability. Where they are not, it is found for up to (s − k) / 2 false ones among s shares, and
 /// beyond that by a random sample of subsets. When the shares off its polynomial number k or more, they are searched as
-/// well for a second secret that validates; a search that its bound stops counts as having found none.
+/// well for a second secret that validates; a search that its bound stops counts as having found none. See also
+/// [`reconstruct_only`].
 ///
 /// # Errors
 /// If there are fewer than k shares, a position is repeated or not below n, or the lengths of the shares
@@ -103,6 +104,44 @@ pub fn reconstruct(
     bound: &WorkBound,
     rng: &mut dyn CryptoRng,
     cancelled: &dyn Fn() -> bool,
+) -> Result<Reconstruction, SharingError> {
+    seek(scheme, shares, check, bound, rng, cancelled, Rivals::Apart)
+}
+
+/// As [`reconstruct`], where no other secret validates (§2.4): wherever a share lies off the polynomial, a second one is sought
+/// among all sets of k shares, those that share up to k − 1 with the first included. So k colluders, who can put a secret of
+/// their own onto one polynomial with k − 1 honest shares, are noticed where k true ones are there.
+///
+/// # Errors
+/// As [`reconstruct`].
+pub fn reconstruct_only(
+    scheme: &Scheme,
+    shares: &[(u8, &[u8])],
+    check: &KeyCheck,
+    bound: &WorkBound,
+    rng: &mut dyn CryptoRng,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Reconstruction, SharingError> {
+    seek(scheme, shares, check, bound, rng, cancelled, Rivals::All)
+}
+
+/// Where a second secret is sought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rivals {
+    /// Among the shares off the polynomial of the first, where they are k or more.
+    Apart,
+    /// Among all sets of k shares, where any is off it.
+    All,
+}
+
+fn seek(
+    scheme: &Scheme,
+    shares: &[(u8, &[u8])],
+    check: &KeyCheck,
+    bound: &WorkBound,
+    rng: &mut dyn CryptoRng,
+    cancelled: &dyn Fn() -> bool,
+    rivals: Rivals,
 ) -> Result<Reconstruction, SharingError> {
     if shares.len() < usize::from(scheme.k()) {
         return Err(SharingError::ShareCount { needed: scheme.k().into(), given: shares.len() });
@@ -124,11 +163,25 @@ pub fn reconstruct(
     };
     let secret = std::mem::take(&mut search.secret);
     let false_positions = Comparison::new(scheme, &basis, &shares).off();
-    if false_positions.len() >= usize::from(scheme.k()) {
-        shares.retain(|(position, _)| false_positions.contains(position));
-        if let Outcome::Valid(..) = search.find(&shares, Some(&secret))? {
-            return Ok(Reconstruction::Ambiguous);
+    let second = match rivals {
+        Rivals::All if !false_positions.is_empty() => {
+            // Differences are then those from its polynomial.
+            shares.sort_by_key(|(position, _)| !basis.contains(position));
+            search.find_beside(&shares, &secret)?
         }
+        Rivals::Apart if false_positions.len() >= usize::from(scheme.k()) => {
+            shares.retain(|(position, _)| false_positions.contains(position));
+            search.find(&shares, Some(&secret))?
+        }
+        Rivals::All | Rivals::Apart => Outcome::Exhausted,
+    };
+    match second {
+        Outcome::Valid(..) => return Ok(Reconstruction::Ambiguous),
+        // With more shares it begins anew.
+        Outcome::Stopped if rivals == Rivals::All && cancelled() => {
+            return Ok(Reconstruction::None { tried: search.tried, exhausted: false });
+        }
+        Outcome::Exhausted | Outcome::Stopped => {}
     }
     Ok(Reconstruction::Found(Candidate { secret, false_positions, basis }))
 }
@@ -180,7 +233,18 @@ impl Search<'_> {
                 return Ok(outcome);
             }
         }
-        self.try_subsets(shares, other_than)
+        self.try_subsets(shares, None, other_than)
+    }
+
+    /// Seeks a secret that validates beside the one that the first k shares give. Sets that give that one are passed over by
+    /// their differences, without the full length.
+    fn find_beside(&mut self, shares: &[(u8, &[u8])], known: &[u8]) -> Result<Outcome, SharingError> {
+        let residuals = Residuals::new(self.scheme, shares, Density::Dense, self.rng);
+        let mut tried = vec![(0..self.scheme.k()).collect()];
+        if let Some(outcome) = self.try_decoded(shares, &residuals, &mut tried, Some(known))? {
+            return Ok(outcome);
+        }
+        self.try_subsets(shares, Some(&residuals), Some(known))
     }
 
     /// Tries sets of more than k shares that decoding proposes. `tried` holds bases whose secrets do not validate, and
@@ -207,14 +271,16 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Asks every subset of k shares, or as many as the bound allows.
+    /// Asks every subset of k shares, or as many as the bound allows; not those whose secret is that of the polynomial from
+    /// which these differences are.
     fn try_subsets(
         &mut self,
         shares: &[(u8, &[u8])],
+        beside: Option<&Residuals>,
         other_than: Option<&[u8]>,
     ) -> Result<Outcome, SharingError> {
         let (scheme, check) = (self.scheme, self.check);
-        let Some(mut sets) = Sets::new(scheme, check, shares) else { return Ok(Outcome::Exhausted) };
+        let Some(mut sets) = Sets::new(scheme, check, shares, beside) else { return Ok(Outcome::Exhausted) };
         let mut subsets = Subsets::for_search(shares.len(), scheme.k(), self.subsets_max, self.rng);
         while let Some(subset) = subsets.next(self.rng) {
             // Most take no bytes, so that nothing else would notice a cancellation here.

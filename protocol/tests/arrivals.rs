@@ -553,6 +553,67 @@ fn colluders_in_the_senders_own_group_are_noticed_where_all_are_awaited() {
     }
 }
 
+/// As many colluders as can give a secret of their own may put it onto a polynomial that up to k − 1 honest hubs lie on
+/// too. Fewer than k shares are off it then, and k true ones are there all the same.
+#[test]
+fn colluders_whose_polynomial_honest_hubs_lie_on_are_noticed_where_all_are_awaited() {
+    let rng = &mut StdRng::seed_from_u64(9);
+    for (n, k, key_bytes) in [(6, 3, 32), (7, 3, 32), (8, 3, 100_000), (10, 5, 32), (20, 10, 1000)] {
+        for place in 0..4 {
+            let honest = Case::new(n, k, key_bytes, rng);
+            let (mixed, colluders, along) = colluding(&honest, place, rng);
+            let block = honest.agreement.block();
+            let what = format!("({n}, {k}): {colluders:?} with {along:?}");
+            let (outcome, key) = mixed.outcome(Validate::All, &(0..n).collect::<Vec<_>>(), rng);
+            assert_eq!((outcome, key), (NoticeOutcome::Aborted(AbortReason::Ambiguous), None), "{what}");
+            assert_eq!(block, mixed.agreement.block());
+        }
+    }
+}
+
+/// k colluders put another key under the sender's key tag, on one polynomial with k − 1 honest hubs.
+fn colluding(honest: &Case, place: u64, rng: &mut StdRng) -> (Case, Vec<u8>, Vec<u8>) {
+    let (n, k) = (honest.agreement.n(), honest.agreement.k);
+    let mut order: Vec<u8> = (0..n).collect();
+    match place {
+        0 => {}
+        1 => order.reverse(),
+        _ => order.shuffle(rng),
+    }
+    let (colluders, rest) = order.split_at(k.into());
+    let along = &rest[..usize::from(k) - 1];
+    let u_bytes = U_BYTES as usize;
+    let mut secret = vec![0; honest.shares[0].len()];
+    for share in &honest.shares[..k.into()] {
+        secret.iter_mut().zip(share).for_each(|(byte, share)| *byte ^= share);
+    }
+    let mut other = secret.clone();
+    rng.fill_bytes(&mut other[u_bytes..]);
+    let context = honest.agreement.context().unwrap();
+    let tag = KeyTag::of(other.first_chunk().unwrap(), &context, &other[u_bytes..]).tag;
+    let masks = tag.as_bytes().iter().zip(honest.key_tag.tag.as_bytes()).map(|(a, b)| a ^ b);
+    other[16..32].iter_mut().zip(masks).for_each(|(byte, change)| *byte ^= change);
+    let x = |at: u8| Gf256(at + 1);
+    let at_0 = along.iter().fold(Gf256::ONE, |product, &h| product.mul(x(h))).inv();
+    let scale = scales(n, k);
+    let mut mixed = Case {
+        agreement: honest.agreement.clone(),
+        key: other[u_bytes..].to_vec(),
+        key_tag: honest.key_tag,
+        shares: honest.shares.clone(),
+    };
+    for &liar in colluders {
+        let factor =
+            along.iter().fold(scale[usize::from(liar)], |product, &h| product.mul(x(liar).add(x(h))));
+        let factor = factor.mul(at_0);
+        let share = &mut mixed.shares[usize::from(liar)];
+        for (byte, (a, b)) in share.iter_mut().zip(secret.iter().zip(&other)) {
+            *byte ^= Gf256(a ^ b).mul(factor).0;
+        }
+    }
+    (mixed, colluders.to_vec(), along.to_vec())
+}
+
 /// Where all are awaited, a hub that is silent costs the deadline, and the key comes then.
 #[test]
 fn a_silent_hub_costs_the_deadline_where_all_are_awaited() {

@@ -128,7 +128,7 @@ impl Receiver {
         if group.may_search() && !self.searches.begin(sender, block) {
             return;
         }
-        if let Some(job) = collection.job(at) {
+        if let Some(job) = collection.job(at, self.policy.validate) {
             self.effects.push_back(ReceiverEffect::Reconstruct { block, group: at, job });
         }
     }

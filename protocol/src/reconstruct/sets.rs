@@ -19,6 +19,11 @@ use crate::{
     tag::U,
 };
 
+use super::{
+    reduce::WORD_BYTES,
+    residual::{Residuals, Word},
+};
+
 /// Whether a set of shares gives the sender's secret, as far as little work tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gives {
@@ -36,6 +41,8 @@ pub(super) struct Sets<'a> {
     check: &'a KeyCheck,
     shares: &'a [(u8, &'a [u8])],
     beginnings: Zeroizing<Vec<U>>,
+    /// Differences from a polynomial whose secret is known, as the shares are scaled: none of the secret.
+    differences: Option<Vec<Word>>,
     /// Every point that the hint accepted. What they hold stays where it is.
     #[expect(clippy::vec_box, reason = "a list that grows would leave copies of what it held")]
     accepted: Vec<Box<Accepted>>,
@@ -51,13 +58,24 @@ struct Accepted {
 }
 
 impl<'a> Sets<'a> {
-    /// Of shares of one length; `None` where they are shorter than u, so that nothing they give validates.
-    pub(super) fn new(scheme: &'a Scheme, check: &'a KeyCheck, shares: &'a [(u8, &'a [u8])]) -> Option<Self> {
+    /// Of shares of one length; `None` where they are shorter than u, so that nothing they give validates. `beside`: their
+    /// differences from a polynomial whose secret is known, and is not to be found again.
+    pub(super) fn new(
+        scheme: &'a Scheme,
+        check: &'a KeyCheck,
+        shares: &'a [(u8, &'a [u8])],
+        beside: Option<&Residuals>,
+    ) -> Option<Self> {
         let mut beginnings = Zeroizing::new(Vec::with_capacity(shares.len()));
         for (_, share) in shares {
             beginnings.push(*share.first_chunk()?);
         }
-        Some(Self { scheme, check, shares, beginnings, accepted: Vec::new(), positions: Vec::new() })
+        let scaled = |(word, (position, _)): (&Word, &(u8, &[u8]))| {
+            word.map(|byte| Gf256(byte).mul(scheme.scale(*position)).0)
+        };
+        let differences = beside.map(|residuals| residuals.words.iter().zip(shares).map(scaled).collect());
+        let (accepted, positions) = (Vec::new(), Vec::new());
+        Some(Self { scheme, check, shares, beginnings, differences, accepted, positions })
     }
 
     /// Asks a set of k indices of shares. `bytes_left` pays for what is done on the full length.
@@ -67,7 +85,7 @@ impl<'a> Sets<'a> {
         for (&index, coefficient) in set.iter().zip(&row) {
             mul_add(*coefficient, &self.beginnings[usize::from(index)], &mut *u);
         }
-        if !self.check.may_begin(&u) {
+        if !self.check.may_begin(&u) || self.gives_the_known(set, &row) {
             return Gives::No;
         }
         let Some(point) = u.first_chunk::<16>() else { unreachable!("u begins with c") };
@@ -99,6 +117,17 @@ impl<'a> Sets<'a> {
             mul_add(*coefficient, &of_shares[usize::from(index)], &mut *image);
         }
         if images.fits(&image) { Gives::Perhaps } else { Gives::No }
+    }
+
+    /// Whether a set gives the secret that is known. The errors alone decide that; the map that reduces differences misses one with a
+    /// probability of 2^-100 at most.
+    fn gives_the_known(&self, set: &[u8], row: &[Gf256]) -> bool {
+        let Some(differences) = &self.differences else { return false };
+        let mut difference = [0; WORD_BYTES];
+        for (&index, coefficient) in set.iter().zip(row) {
+            mul_add(*coefficient, &differences[usize::from(index)], &mut difference);
+        }
+        difference == [0; WORD_BYTES]
     }
 
     /// What takes the shares of a set to its secret.
