@@ -94,12 +94,16 @@ impl<O: Ord + Copy, I: Ord + Copy> Nested<O, I> {
         self.outer.of(outer)
     }
 
+    /// What the second holds through the first.
+    pub(crate) fn of_both(&self, outer: O, inner: I) -> u64 {
+        self.inner.get(&(outer, inner)).copied().unwrap_or(0)
+    }
+
     /// What the second may take now through the first, of whom there are so many.
     pub(crate) fn room(&self, outer: O, inner: I, outers: usize) -> u64 {
         let floor = self.outer.limit / (2 * outers.max(1) as u64);
         let room = self.outer.free().max(floor).saturating_sub(self.outer.of(&outer));
-        let held = self.inner.get(&(outer, inner)).copied().unwrap_or(0);
-        (room / SENDERS_PART).saturating_sub(held)
+        (room / SENDERS_PART).saturating_sub(self.of_both(outer, inner))
     }
 
     /// Notes what is taken, in any case.

@@ -216,3 +216,35 @@ fn a_hub_that_fills_the_queue_of_an_unknown_sender_leaves_places_to_the_others()
     bench.pass(DEADLINE + DEADLINE);
     assert_eq!((bench.receiver.under_way(), bench.receiver.held_bytes()), (0, 0));
 }
+
+#[test]
+fn senders_whose_agreements_all_become_backed_at_once_leave_a_place_to_another() {
+    let senders = 1..40;
+    let mut bench = Bench::new((0..60).map(sender));
+    // Each is begun through one hub, as many as that hub and each sender may have.
+    let mut begun = Vec::new();
+    let mut number = 0;
+    for first in 0..HUBS {
+        loop {
+            let before = begun.len();
+            for of in senders.clone() {
+                number += 1;
+                if bench.share(first, sender(of), number, 1) == Some(Ok(())) {
+                    begun.push((first, of, number));
+                }
+            }
+            if begun.len() == before {
+                break;
+            }
+        }
+    }
+    // Then others speak for them as well: as many as make them backed, and too few to end them.
+    for other in 1..K {
+        for (first, of, number) in &begun {
+            let _ = bench.share((first + other) % HUBS, sender(*of), *number, 1);
+        }
+    }
+    let answers = (0..HUBS).map(|from| bench.share(from, sender(50), u64::MAX, 32));
+    let answers: Vec<_> = answers.collect();
+    assert!(answers.iter().all(|answer| *answer == Some(Ok(()))), "{} begun: {answers:?}", begun.len());
+}

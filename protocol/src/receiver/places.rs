@@ -111,7 +111,10 @@ impl Places {
                 return false;
             }
         } else {
-            let place = known || (self.lone.room(hub, sender, hubs) > 0 && self.backed.room(&sender) > 0);
+            // One of each sender may always begin: agreements that are backed all at once may be more than the limit.
+            let first = self.backed.of(&sender) == 0 && self.lone.of_both(hub, sender) == 0;
+            let backed = first || self.backed.room(&sender) > 0;
+            let place = known || (self.lone.room(hub, sender, hubs) > 0 && backed);
             // One message of each hub always has room: with many hubs a part of all may be less than the longest.
             let fits = self.bytes.of(&hub) == 0 || self.bytes.room(hub, sender, hubs) >= bytes;
             if !place || !fits || self.messages.room(&hub) == 0 {
