@@ -196,6 +196,8 @@ enum Job {
         id: RequestId,
         request: Verified<KeyRequest>,
         share: SecretShare,
+        /// The accounts that were charged.
+        paid: Vec<Account>,
         spendings: Vec<Spending>,
     },
     SpendIdentity {
@@ -208,6 +210,8 @@ enum Job {
         id: RequestId,
         request: Verified<KeyRequest>,
         share: SecretShare,
+        /// The accounts that were charged.
+        paid: Vec<Account>,
     },
     MintIdentity {
         id: RequestId,
@@ -381,19 +385,21 @@ impl Hub {
             },
             PadOutcome::Minted { ticket, result } => match self.jobs.remove(&ticket) {
                 Some(Job::MintLimits { id, from, order }) => self.limits_minted(id, from, order, result),
-                Some(Job::MintKey { id, request, share }) => self.key_minted(id, &request, &share, result),
+                Some(Job::MintKey { id, request, share, paid }) => {
+                    self.key_minted(id, &request, &share, &paid, result);
+                }
                 Some(Job::MintIdentity { id, request, known }) => {
                     self.identity_minted(id, &request, known, result);
                 }
                 other => self.put_back(ticket, other),
             },
             PadOutcome::Committed { ticket, ok } => match self.jobs.remove(&ticket) {
-                Some(Job::SpendKey { id, request, share, spendings }) if ok => {
+                Some(Job::SpendKey { id, request, share, paid, spendings }) if ok => {
                     self.budgets.recorded(&spendings);
-                    self.mint_key(id, request, share);
+                    self.mint_key(id, request, share, paid);
                 }
-                Some(Job::SpendKey { id, request, .. }) => {
-                    self.give_back(&request);
+                Some(Job::SpendKey { id, request, paid, .. }) => {
+                    self.give_back(&request, &paid);
                     self.release(request.range, None);
                     self.answer_key(id, Err(Refusal::Internal));
                 }

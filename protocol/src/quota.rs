@@ -362,6 +362,19 @@ struct State {
     durable: Time,
 }
 
+impl State {
+    /// When it is full again, under a quota that may be another than before. What has not come back comes back under the new one,
+    /// where that is sooner; later than its record says is never taken from this alone.
+    fn under(&mut self, now: Time, quota: Quota) -> Time {
+        if quota != self.quota {
+            let used = self.quota.worth(self.full_at.checked_sub(now).unwrap_or_default());
+            let back = quota.cost(used.min(quota.bytes)).map_or(quota.per, |cost| cost.min(quota.per));
+            (self.quota, self.full_at) = (quota, self.full_at.min(now + back));
+        }
+        self.full_at
+    }
+}
+
 impl Budgets {
     /// Takes up a record from before a restart.
     pub fn restore(&mut self, now: Time, spending: Spending, quota: Option<Quota>) {
@@ -385,13 +398,13 @@ impl Budgets {
         let mut due = Vec::new();
         for (account, quota, bytes) in payments {
             let Some(quota) = quota else { continue };
-            let known = self.accounts.get(&account);
-            let full_at = known.map_or(now, |known| known.full_at).max(now);
+            let known = self.accounts.get_mut(&account);
+            let full_at = known.map_or(now, |known| known.under(now, quota)).max(now);
             let paid = quota.cost(bytes).map(|cost| full_at + cost);
             let Some(paid) = paid.filter(|paid| *paid <= now + quota.per) else {
                 return Err(Exceeded { account });
             };
-            if known.is_none() && !self.has_room(now, &account) {
+            if !self.accounts.contains_key(&account) && !self.has_room(now, &account) {
                 return Err(Exceeded { account });
             }
             due.push((account, quota, paid));

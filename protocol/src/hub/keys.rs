@@ -73,17 +73,18 @@ impl Hub {
         let share = SecretShare(share);
         match self.charge(now, &request) {
             Err(refusal) => self.burn_key(id, range, refusal),
-            Ok(spendings) if spendings.is_empty() => self.mint_key(id, request, share),
-            Ok(spendings) => {
-                let ticket = self.begin(Job::SpendKey { id, request, share, spendings: spendings.clone() });
+            Ok((paid, spendings)) if spendings.is_empty() => self.mint_key(id, request, share, paid),
+            Ok((paid, spendings)) => {
+                let job = Job::SpendKey { id, request, share, paid, spendings: spendings.clone() };
+                let ticket = self.begin(job);
                 self.commit(ticket, Record { spendings, ..Record::default() });
             }
         }
     }
 
     /// Takes room in the outbox and pays for the pads of all receivers, or does neither. Nothing has been
-    /// minted yet.
-    fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<Vec<Spending>, Refusal> {
+    /// minted yet. Gives the accounts that were charged, and what of them has to be recorded.
+    fn charge(&mut self, now: Time, request: &KeyRequest) -> Result<(Vec<Account>, Vec<Spending>), Refusal> {
         let agreement = &request.agreement;
         if !self.room.take(agreement.sender, &agreement.receivers, instruction_bytes(request)) {
             return Err(Refusal::OutboxFull);
@@ -92,11 +93,15 @@ impl Hub {
             agreement.receivers.iter().flat_map(|&receiver| self.accounts(agreement.sender, receiver));
         let payments =
             accounts.map(|account| (account, self.quota_of(&account), agreement.burned_bytes(Lane::Down)));
-        let payments: Vec<_> = payments.collect();
-        self.budgets.pay(now, payments).map_err(|exceeded| {
-            self.give_back(request);
-            self.who_set(&exceeded.account)
-        })
+        let payments: Vec<_> = payments.filter(|(_, quota, _)| quota.is_some()).collect();
+        let paid = payments.iter().map(|(account, ..)| *account).collect();
+        match self.budgets.pay(now, payments) {
+            Ok(spendings) => Ok((paid, spendings)),
+            Err(exceeded) => {
+                self.give_back(request, &[]);
+                Err(self.who_set(&exceeded.account))
+            }
+        }
     }
 
     /// The accounts that a sender's key for one receiver is charged to: the hub's own, and those of the receiver's limits.
@@ -122,15 +127,25 @@ impl Hub {
         }
     }
 
-    /// Gives back the room of a request whose messages were not put into the outbox.
-    pub(super) fn give_back(&mut self, request: &KeyRequest) {
+    /// Gives back the room of a request whose messages were not put into the outbox, and what was paid for pads that were not
+    /// minted.
+    pub(super) fn give_back(&mut self, request: &KeyRequest, paid: &[Account]) {
         let (bytes, sender) = (instruction_bytes(request), request.agreement.sender);
         for receiver in &request.agreement.receivers {
             self.room.give_back(*receiver, sender, bytes);
         }
+        for account in paid {
+            self.budgets.refund(account, request.agreement.burned_bytes(Lane::Down));
+        }
     }
 
-    pub(super) fn mint_key(&mut self, id: RequestId, request: Verified<KeyRequest>, share: SecretShare) {
+    pub(super) fn mint_key(
+        &mut self,
+        id: RequestId,
+        request: Verified<KeyRequest>,
+        share: SecretShare,
+        paid: Vec<Account>,
+    ) {
         let bytes = request.agreement.burned_bytes(Lane::Down);
         let wants = request
             .agreement
@@ -138,7 +153,7 @@ impl Hub {
             .iter()
             .map(|&peer| Want { peer, lane: Lane::Down, bytes, usage: Usage::Key })
             .collect();
-        let ticket = self.begin(Job::MintKey { id, request, share });
+        let ticket = self.begin(Job::MintKey { id, request, share, paid });
         self.effects.push_back(HubEffect::Pad(PadEffect::Mint { ticket, wants }));
     }
 
@@ -167,12 +182,13 @@ impl Hub {
         id: RequestId,
         request: &Verified<KeyRequest>,
         share: &SecretShare,
+        paid: &[Account],
         minted: Result<Vec<Minted>, MintRefusal>,
     ) {
         let minted = match minted {
             Ok(minted) => minted,
             Err(refusal) => {
-                self.give_back(request);
+                self.give_back(request, paid);
                 let refusal = match refusal {
                     MintRefusal::Internal => Refusal::Internal,
                     MintRefusal::NotSynced { .. } => Refusal::ReceiverAway,
@@ -186,7 +202,7 @@ impl Hub {
         for ((at, &receiver), minted) in receivers.iter().enumerate().zip(minted) {
             let table = minted.range.table;
             let Some(bytes) = self.instruction(request, share, at, minted) else {
-                self.give_back(request);
+                self.give_back(request, &[]);
                 return self.burn_key(id, request.range, Refusal::Internal);
             };
             debug_assert_eq!(bytes.len() as u64, instruction_bytes(request), "the room that was taken");
