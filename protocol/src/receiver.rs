@@ -31,7 +31,7 @@ use crate::{
     message::{Agreement, KeyInstruction, NoticeOutcome, Unverified, Verified},
     negotiation::Session,
     pad::OneTimePad,
-    params::{AcceptancePolicy, Time},
+    params::{AcceptancePolicy, Time, UNKNOWN_SENDER_MEMORY},
     quota::{Account, Budgets, Quotas, Spending, Use},
     refusal::Refusal,
 };
@@ -200,12 +200,32 @@ pub struct ReceiverCounters {
 enum Standing {
     Established,
     /// The hubs are being asked; these messages wait. The first came from the hub that introduced it.
-    Asking(Vec<(Arrival, Genuine)>),
-    /// The hubs did not vouch for it; not asked again before this time.
-    Unknown {
-        until: Time,
-        introduced_by: Option<NodeId>,
+    Asking {
+        waiting: Vec<(Arrival, Genuine)>,
+        /// Inquiries that ended in vain lately.
+        in_vain: u32,
     },
+    /// The hubs did not vouch for it.
+    Unknown(Stranger),
+}
+
+/// A sender for which the hubs did not vouch.
+#[derive(Debug, Clone, Copy)]
+struct Stranger {
+    /// When that was.
+    since: Time,
+    /// Not asked about again before this time.
+    until: Time,
+    introduced_by: Option<NodeId>,
+    /// Inquiries that ended in vain, one soon after the other.
+    in_vain: u32,
+}
+
+impl Stranger {
+    /// Whether it is worth remembering.
+    fn is_recent(&self, now: Time) -> bool {
+        now < self.until + UNKNOWN_SENDER_MEMORY
+    }
 }
 
 #[derive(Debug)]
@@ -318,7 +338,7 @@ impl Receiver {
 
     /// Messages in work, agreements collected and senders asked about; 0 where nothing is awaited.
     pub fn under_way(&self) -> usize {
-        let asking = |standing: &&Standing| matches!(standing, Standing::Asking(_));
+        let asking = |standing: &&Standing| matches!(standing, Standing::Asking { .. });
         self.jobs.len() + self.collections.len() + self.senders.values().filter(asking).count()
     }
 

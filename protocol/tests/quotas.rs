@@ -20,7 +20,7 @@ use dske_protocol::{
     refusal::{AbortReason, Refusal, SendFailure},
     room::OutboxLimits,
 };
-use world::{World, client_id, client_name, hub_id};
+use world::{World, client_id, client_name, enrolled, hub_id};
 
 const KEY_BYTES: u32 = 32;
 /// An instruction for a key of this length through three hubs, with the purpose of these wishes.
@@ -354,4 +354,92 @@ fn a_round_that_would_be_refused_by_quota_burns_neither_pad_nor_negotiation_key(
     }
     assert_eq!((burned_up(&world), world.rounds_left()), before);
     assert!(before.1 > 0);
+}
+
+#[test]
+fn a_quota_that_is_raised_holds_from_then_on_though_its_period_is_shorter() {
+    let mut world = World::new(40, 3, 2, 2, 16 << 10, true);
+    let key = burned_bytes(u64::from(KEY_BYTES), 1);
+    let set = |world: &mut World, version, keys: u64, per_s| {
+        let all = Some(Limit { bytes: keys * key, per_s });
+        let limits = Limits { named: Vec::new(), each: all, all };
+        for (id, hub) in &mut world.hubs {
+            let record = LimitsRecord { receiver: client_id(1), hub: *id, version, limits: limits.clone() };
+            hub.set_limits_of_receivers([record]);
+        }
+    };
+    set(&mut world, 1, 1, 86_400);
+    world.agree(world.wish(2, KEY_BYTES)).expect("within the limit");
+    world.agree(world.wish(2, KEY_BYTES)).expect_err("beyond it");
+    // Ten in a minute are more than one in a day.
+    set(&mut world, 2, 10, 60);
+    world.now += QUOTA_REST_MIN;
+    world.agree(world.wish(2, KEY_BYTES)).expect("the receiver lets it burn more");
+    // One in an hour instead: nothing comes of the change but what the new one brings.
+    set(&mut world, 3, 1, 3600);
+    let before = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    world.now += QUOTA_REST_MIN;
+    let _ = world.agree(world.wish(2, KEY_BYTES));
+    let _ = world.agree(world.wish(2, KEY_BYTES));
+    let after = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    assert!(after.0 - before.0 <= key, "one at most");
+}
+
+#[test]
+fn a_quota_counts_what_is_burned_and_not_what_is_asked_for() {
+    let mut world = World::new(41, 3, 3, 2, 1024, true);
+    let to = |world: &World, receivers: &[usize], bytes| {
+        let mut wish = world.wish(2, bytes);
+        wish.receivers = receivers.iter().map(|at| client_id(*at)).collect();
+        wish.linked = wish.receivers.iter().copied().collect();
+        wish
+    };
+    // Client 1 sends client 2 so much that little is left of its lanes.
+    let mut wish = to(&world, &[2], 700);
+    wish.receivers = vec![client_id(2)];
+    world.finish_of(1, wish).expect("a key");
+    allow(&mut world, 0..3, 3);
+    let quota = 3 * burned_bytes(u64::from(KEY_BYTES), 1);
+    for _ in 0..2 {
+        let failure = world.agree(to(&world, &[2, 1], 200)).expect_err("the third has too little pad left");
+        assert!(refusals(failure).iter().all(|(_, refusal)| *refusal == Refusal::PadLow));
+    }
+    let (burned, _) = world.pads.burned(client_id(1), hub_id(0), Lane::Down);
+    assert_eq!(burned, 0);
+    let used: u64 = world.hubs[0].1.uses(world.now).iter().map(|entry| entry.used).sum();
+    assert!(used <= quota / 8, "{used} bytes are counted, and none was burned");
+    world.agree(to(&world, &[1], KEY_BYTES)).expect("nothing was burned of what client 1 shares");
+}
+
+#[test]
+fn a_client_that_is_never_established_keeps_no_new_one_out() {
+    let mut world = World::new(42, 5, 3, 3, 512 << 10, false);
+    // Client 0 has enrolled with some hubs otherwise than with others, so that nobody ever establishes it.
+    for at in 0..5 {
+        let name = ["one", "one", "two", "two", "three"][at].parse().unwrap();
+        world.hubs[at].1.set_client(enrolled(0, name, 1));
+    }
+    let mut wish = world.wish(3, 1);
+    wish.receivers = vec![client_id(1)];
+    wish.linked = [client_id(1)].into();
+    // Four hours: as many inquiries as all hubs may cause in a day, and more.
+    let tries = 4 * 360;
+    for number in 0..tries {
+        // Another hub is heard first each time.
+        let first = number % 5;
+        world.cut = (0..5).filter(|at| *at != first).map(hub_id).collect();
+        let mut wish = wish.clone();
+        (wish.deadline, wish.notice_deadline) =
+            (world.now + UNKNOWN_SENDER_PAUSE, world.now + UNKNOWN_SENDER_PAUSE);
+        world.begin(wish);
+        world.now += UNKNOWN_SENDER_PAUSE;
+        world.tick();
+    }
+    world.cut.clear();
+    assert!(!world.clients[1].receiver.knows(&client_id(0)));
+    let mut wish = world.wish(3, KEY_BYTES);
+    wish.receivers = vec![client_id(1)];
+    wish.linked = [client_id(1)].into();
+    let agreed = world.finish_of(2, wish).expect("a key of a client that all hubs know");
+    assert_eq!(agreed.confirmed, [client_id(1)]);
 }

@@ -1,6 +1,8 @@
 //! From a message to its share: the checks, who its sender is, what that sender may still burn, and the claim.
 
-use super::{Arrival, Genuine, Job, Receiver, ReceiverEffect, Standing};
+use std::time::Duration;
+
+use super::{Arrival, Genuine, Job, Receiver, ReceiverEffect, Standing, Stranger};
 use crate::{
     effect::{PadEffect, Record, Usage},
     hub::RequestId,
@@ -9,7 +11,7 @@ use crate::{
     pad::{PadBytes, TAG_KEY_BYTES},
     params::{
         INTRODUCED_BYTES_MAX, INTRODUCED_PER_HUB_MIN, INTRODUCED_PERIOD, Time, UNKNOWN_SENDER_PAUSE,
-        UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
+        UNKNOWN_SENDER_PAUSE_MAX, UNKNOWN_SENDER_TRIES, UNKNOWN_SENDERS_PER_HUB_MAX, WAITING_MESSAGES_MAX,
     },
     planted::{Fault, planted},
     quota::{Account, Quota, Spending},
@@ -72,17 +74,21 @@ impl Receiver {
         if stands && !established && !planted(Fault::FailedInquiryDemotes) {
             return;
         }
-        let waiting = match self.senders.remove(&node) {
-            Some(Standing::Asking(waiting)) => waiting,
-            _ => Vec::new(),
+        let (waiting, in_vain) = match self.senders.remove(&node) {
+            Some(Standing::Asking { waiting, in_vain }) => (waiting, in_vain),
+            Some(Standing::Unknown(stranger)) => (Vec::new(), stranger.in_vain),
+            Some(Standing::Established) | None => (Vec::new(), 0),
         };
         let introduced_by = waiting.first().map(|(arrival, _)| arrival.hub);
         if let (true, Some(hub)) = (established, introduced_by) {
             self.budgets.refund(&Account::Introduction { hub }, TAG_KEY_BYTES as u64);
         }
-        let until = now + UNKNOWN_SENDER_PAUSE;
-        let standing =
-            if established { Standing::Established } else { Standing::Unknown { until, introduced_by } };
+        let (in_vain, until) = (in_vain.saturating_add(1), now + pause(in_vain));
+        let standing = if established {
+            Standing::Established
+        } else {
+            Standing::Unknown(Stranger { since: now, until, introduced_by, in_vain })
+        };
         self.senders.insert(node, standing);
         for (arrival, genuine) in waiting {
             if established {
@@ -134,17 +140,17 @@ impl Receiver {
                 }
                 match self.senders.get_mut(&sender) {
                     Some(Standing::Established) => self.pay(now, arrival, genuine),
-                    Some(Standing::Asking(waiting)) if may_wait(waiting, arrival.hub) => {
+                    Some(Standing::Asking { waiting, .. }) if may_wait(waiting, arrival.hub) => {
                         waiting.push((arrival, genuine));
                     }
-                    Some(Standing::Asking(_)) => {
+                    Some(Standing::Asking { .. }) => {
                         self.release(range, None);
                         self.dismiss(now, arrival, Refusal::Busy);
                     }
-                    Some(Standing::Unknown { until, .. }) if now < *until => {
+                    Some(Standing::Unknown(stranger)) if now < stranger.until => {
                         self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
                     }
-                    Some(Standing::Unknown { .. }) | None => self.introduce(now, arrival, genuine),
+                    Some(Standing::Unknown(_)) | None => self.introduce(now, arrival, genuine),
                 }
             }
         }
@@ -163,7 +169,11 @@ impl Receiver {
             return self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
         };
         let sender = genuine.instruction.agreement.sender;
-        self.senders.insert(sender, Standing::Asking(vec![(arrival, genuine)]));
+        let in_vain = match self.senders.get(&sender) {
+            Some(Standing::Unknown(stranger)) => stranger.in_vain,
+            _ => 0,
+        };
+        self.senders.insert(sender, Standing::Asking { waiting: vec![(arrival, genuine)], in_vain });
         if spendings.is_empty() {
             return self.effects.push_back(ReceiverEffect::Establish(sender));
         }
@@ -177,14 +187,19 @@ impl Receiver {
         Quota::new(each.max(INTRODUCED_PER_HUB_MIN * TAG_KEY_BYTES as u64), INTRODUCED_PERIOD)
     }
 
-    /// Whether a hub may make us ask about one more sender; forgets the unknown ones whose time is over.
+    /// Whether a hub may make us ask about one more sender; forgets the unknown ones of whom nothing was heard for long.
     fn may_introduce(&mut self, now: Time, hub: NodeId) -> bool {
-        self.senders
-            .retain(|_, standing| !matches!(standing, Standing::Unknown { until, .. } if *until <= now));
+        let is_forgotten = |standing: &Standing| match standing {
+            Standing::Unknown(stranger) => !stranger.is_recent(now),
+            Standing::Established | Standing::Asking { .. } => false,
+        };
+        self.senders.retain(|_, standing| !is_forgotten(standing));
         let by_hub = |standing: &&Standing| match standing {
             Standing::Established => false,
-            Standing::Asking(waiting) => waiting.first().is_some_and(|(first, _)| first.hub == hub),
-            Standing::Unknown { introduced_by, .. } => *introduced_by == Some(hub),
+            Standing::Asking { waiting, .. } => waiting.first().is_some_and(|(first, _)| first.hub == hub),
+            Standing::Unknown(stranger) => {
+                stranger.introduced_by == Some(hub) && now < stranger.since + UNKNOWN_SENDER_PAUSE
+            }
         };
         self.senders.values().filter(by_hub).count() < UNKNOWN_SENDERS_PER_HUB_MAX
     }
@@ -277,6 +292,12 @@ impl Receiver {
             self.places.left(&block);
         }
     }
+}
+
+/// How long a sender is not asked about again, after so many inquiries that ended in vain before this one.
+fn pause(in_vain: u32) -> Duration {
+    let doublings = in_vain.saturating_add(1).saturating_sub(UNKNOWN_SENDER_TRIES).min(16);
+    (UNKNOWN_SENDER_PAUSE * (1 << doublings)).min(UNKNOWN_SENDER_PAUSE_MAX)
 }
 
 /// Whether one more message of a hub may wait for the word on its sender: there are always some places left for other

@@ -348,6 +348,12 @@ impl World {
         self.finish(id)
     }
 
+    /// Has a client agree a key, to the end.
+    pub(crate) fn finish_of(&mut self, at: usize, wish: KeyWish) -> Result<AgreedKey, SendFailure> {
+        let id = self.begin_at(at, wish);
+        self.finish(id)
+    }
+
     /// Has client 0 begin a key, as far as it goes at once.
     pub(crate) fn begin(&mut self, wish: KeyWish) -> RequestId {
         let id = self.begin_at(0, wish);
