@@ -77,7 +77,7 @@ pub const UNKNOWN_SENDERS_PER_HUB_MAX: usize = 16;
 /// burns pad, and a hub must not be able to cause one with every message.
 pub const UNKNOWN_SENDER_PAUSE: Duration = Duration::from_secs(10);
 
-/// Inquiries about one sender, with no more than [`UNKNOWN_SENDER_PAUSE`] between them, that may end in vain before the
+/// Inquiries about one sender, each within [`UNKNOWN_SENDER_MEMORY`] of the one before, that may end in vain before the
 /// pauses become longer: each is then twice as long as the one before. So a client that enrols in such a way that it is never
 /// established uses up little of what hubs may cause for others.
 pub const UNKNOWN_SENDER_TRIES: u32 = 6;
@@ -87,7 +87,7 @@ pub const UNKNOWN_SENDER_PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// How long after its pause an unknown sender is remembered, so that its next pause is no shorter. Each that is has cost an
 /// inquiry, of which there are few in that time.
-pub const UNKNOWN_SENDER_MEMORY: Duration = Duration::from_secs(3_600);
+pub const UNKNOWN_SENDER_MEMORY: Duration = Duration::from_secs(86_400);
 
 /// Bytes of every up lane that all hubs together may make a client burn, within [`INTRODUCED_PERIOD`], by naming
 /// senders that turn out to be unknown. Each hub has an equal part, so that one that invents senders leaves the

@@ -31,7 +31,7 @@ use crate::{
     message::{Agreement, KeyInstruction, NoticeOutcome, Unverified, Verified},
     negotiation::Session,
     pad::OneTimePad,
-    params::{AcceptancePolicy, Time, UNKNOWN_SENDER_MEMORY},
+    params::{AcceptancePolicy, Time, UNKNOWN_SENDER_MEMORY, UNKNOWN_SENDER_PAUSE},
     quota::{Account, Budgets, Quotas, Spending, Use},
     refusal::Refusal,
 };
@@ -202,26 +202,38 @@ enum Standing {
     /// The hubs are being asked; these messages wait. The first came from the hub that introduced it.
     Asking {
         waiting: Vec<(Arrival, Genuine)>,
-        /// Inquiries that ended in vain lately.
-        in_vain: u32,
+        before: InVain,
     },
     /// The hubs did not vouch for it.
     Unknown(Stranger),
 }
 
+/// Inquiries about a sender that ended in vain, one soon after the other.
+#[derive(Debug, Clone, Default)]
+struct InVain {
+    number: u32,
+    /// The hubs that named it.
+    named_by: BTreeSet<NodeId>,
+}
+
 /// A sender for which the hubs did not vouch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Stranger {
     /// When that was.
     since: Time,
-    /// Not asked about again before this time.
+    /// Not asked about again before this time for a hub that has named it in vain.
     until: Time,
     introduced_by: Option<NodeId>,
-    /// Inquiries that ended in vain, one soon after the other.
-    in_vain: u32,
+    in_vain: InVain,
 }
 
 impl Stranger {
+    /// Whether it is not asked about when this hub names it. What one hub has named in vain, when nobody knew it yet, another
+    /// may name soon after.
+    fn rests(&self, now: Time, hub: &NodeId) -> bool {
+        now < self.since + UNKNOWN_SENDER_PAUSE || (now < self.until && self.in_vain.named_by.contains(hub))
+    }
+
     /// Whether it is worth remembering.
     fn is_recent(&self, now: Time) -> bool {
         now < self.until + UNKNOWN_SENDER_MEMORY

@@ -8,7 +8,7 @@ mod world;
 use std::{collections::BTreeMap, time::Duration};
 
 use dske_protocol::{
-    hub::HubInput,
+    hub::{HubClient, HubInput},
     ids::{BlockNonce, Lane, NodeId},
     limits::{Limit, Limits, LimitsRecord},
     message::{Agreement, Content, Subject},
@@ -409,6 +409,30 @@ fn a_quota_counts_what_is_burned_and_not_what_is_asked_for() {
     let used: u64 = world.hubs[0].1.uses(world.now).iter().map(|entry| entry.used).sum();
     assert!(used <= quota / 8, "{used} bytes are counted, and none was burned");
     world.agree(to(&world, &[1], KEY_BYTES)).expect("nothing was burned of what client 1 shares");
+}
+
+#[test]
+fn a_client_that_a_hub_has_named_before_anybody_knew_it_is_heard_at_once() {
+    let mut world = World::new(43, 5, 3, 3, 64 << 10, false);
+    let enrol = |world: &mut World, enabled| {
+        for (_, hub) in &mut world.hubs {
+            hub.set_client(HubClient { enabled, ..enrolled(2, client_name(2), 3) });
+        }
+    };
+    enrol(&mut world, false);
+    for number in 0..360 {
+        let agreement = Agreement { sender: client_id(2), ..invented(number) };
+        world.invent(hub_id(0), client_id(1), agreement);
+        world.now += UNKNOWN_SENDER_PAUSE;
+    }
+    let (burned, _) = world.pads.burned(client_id(1), hub_id(3), Lane::Up);
+    assert!(burned <= 20 * 32, "{burned} bytes in an hour");
+    enrol(&mut world, true);
+    let mut wish = world.wish(3, KEY_BYTES);
+    wish.receivers = vec![client_id(1)];
+    wish.linked = [client_id(1)].into();
+    let agreed = world.finish_of(2, wish).expect("a key of a client that all hubs know");
+    assert_eq!(agreed.confirmed, [client_id(1)]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Arrival, Genuine, Job, Receiver, ReceiverEffect, Standing, Stranger};
+use super::{Arrival, Genuine, InVain, Job, Receiver, ReceiverEffect, Standing, Stranger};
 use crate::{
     effect::{PadEffect, Record, Usage},
     hub::RequestId,
@@ -74,16 +74,18 @@ impl Receiver {
         if stands && !established && !planted(Fault::FailedInquiryDemotes) {
             return;
         }
-        let (waiting, in_vain) = match self.senders.remove(&node) {
-            Some(Standing::Asking { waiting, in_vain }) => (waiting, in_vain),
+        let (waiting, mut in_vain) = match self.senders.remove(&node) {
+            Some(Standing::Asking { waiting, before }) => (waiting, before),
             Some(Standing::Unknown(stranger)) => (Vec::new(), stranger.in_vain),
-            Some(Standing::Established) | None => (Vec::new(), 0),
+            Some(Standing::Established) | None => (Vec::new(), InVain::default()),
         };
         let introduced_by = waiting.first().map(|(arrival, _)| arrival.hub);
         if let (true, Some(hub)) = (established, introduced_by) {
             self.budgets.refund(&Account::Introduction { hub }, TAG_KEY_BYTES as u64);
         }
-        let (in_vain, until) = (in_vain.saturating_add(1), now + pause(in_vain));
+        in_vain.named_by.extend(introduced_by);
+        in_vain.number = in_vain.number.saturating_add(1);
+        let until = now + pause(in_vain.number);
         let standing = if established {
             Standing::Established
         } else {
@@ -147,7 +149,7 @@ impl Receiver {
                         self.release(range, None);
                         self.dismiss(now, arrival, Refusal::Busy);
                     }
-                    Some(Standing::Unknown(stranger)) if now < stranger.until => {
+                    Some(Standing::Unknown(stranger)) if stranger.rests(now, &arrival.hub) => {
                         self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
                     }
                     Some(Standing::Unknown(_)) | None => self.introduce(now, arrival, genuine),
@@ -169,11 +171,11 @@ impl Receiver {
             return self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
         };
         let sender = genuine.instruction.agreement.sender;
-        let in_vain = match self.senders.get(&sender) {
+        let before = match self.senders.remove(&sender) {
             Some(Standing::Unknown(stranger)) => stranger.in_vain,
-            _ => 0,
+            _ => InVain::default(),
         };
-        self.senders.insert(sender, Standing::Asking { waiting: vec![(arrival, genuine)], in_vain });
+        self.senders.insert(sender, Standing::Asking { waiting: vec![(arrival, genuine)], before });
         if spendings.is_empty() {
             return self.effects.push_back(ReceiverEffect::Establish(sender));
         }
@@ -294,9 +296,9 @@ impl Receiver {
     }
 }
 
-/// How long a sender is not asked about again, after so many inquiries that ended in vain before this one.
+/// How long a sender is not asked about again, after so many inquiries that ended in vain.
 fn pause(in_vain: u32) -> Duration {
-    let doublings = in_vain.saturating_add(1).saturating_sub(UNKNOWN_SENDER_TRIES).min(16);
+    let doublings = in_vain.saturating_sub(UNKNOWN_SENDER_TRIES).min(16);
     (UNKNOWN_SENDER_PAUSE * (1 << doublings)).min(UNKNOWN_SENDER_PAUSE_MAX)
 }
 
