@@ -248,3 +248,33 @@ fn senders_whose_agreements_all_become_backed_at_once_leave_a_place_to_another()
     let answers: Vec<_> = answers.collect();
     assert!(answers.iter().all(|answer| *answer == Some(Ok(()))), "{} begun: {answers:?}", begun.len());
 }
+
+/// Enrolled clients that begin agreements through one hub each, which never become more.
+#[test]
+fn however_many_senders_crowd_a_hub_each_other_one_has_a_place_through_it() {
+    let mut bench = Bench::new((0..80).map(sender));
+    let mut number = 0;
+    for from in 0..HUBS {
+        let mut taken = 1;
+        while taken > 0 {
+            taken = 0;
+            for of in 1..70 {
+                number += 1;
+                taken += usize::from(bench.share(from, sender(of), number, 1) == Some(Ok(())));
+            }
+        }
+    }
+    for block in 0..3 {
+        let answers: Vec<_> =
+            (0..HUBS).map(|from| bench.share(from, sender(75), u64::MAX - block, 32)).collect();
+        assert!(answers.iter().all(|answer| *answer == Some(Ok(()))), "{answers:?}");
+    }
+    // A hub that invents senders has no more for that.
+    let before = bench.receiver.under_way();
+    for of in 0..10_000u32 {
+        let mut id = [200; 32];
+        id[..4].copy_from_slice(&of.to_be_bytes());
+        assert_eq!(bench.share(0, NodeId::new(id), 1, 1), Some(Err(Refusal::Busy)));
+    }
+    assert_eq!(bench.receiver.under_way(), before);
+}

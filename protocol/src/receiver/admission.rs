@@ -32,7 +32,8 @@ impl Receiver {
         }
         let (range, block, sender) = (message.range(), agreement.block(), agreement.sender);
         let arrival = Arrival { id, hub: from, block, sender, bytes: length };
-        if !self.places.admit(&arrival, self.policy.hubs.len()) {
+        let established = self.knows(&sender);
+        if !self.places.admit(&arrival, self.policy.hubs.len(), established) {
             return self.answer(id, Err(Refusal::Busy));
         }
         let ticket = self.begin(Job::Hold { arrival, message });

@@ -101,8 +101,9 @@ impl Places {
     }
 
     /// Takes what a message needs until its end, and what its block needs where it is the first of it; `false` where
-    /// its hub, or the sender through it, has as much as it may have. `hubs`: how many are accepted.
-    pub(super) fn admit(&mut self, message: &Arrival, hubs: usize) -> bool {
+    /// its hub, or the sender through it, has as much as it may have. `hubs`: how many are accepted; `established`: whether it
+    /// is known that there is such a sender.
+    pub(super) fn admit(&mut self, message: &Arrival, hubs: usize, established: bool) -> bool {
         let Arrival { hub, block, sender, bytes, .. } = *message;
         let known = self.blocks.contains_key(&block);
         if planted(Fault::PlacesForWhoComesFirst) {
@@ -111,10 +112,12 @@ impl Places {
                 return false;
             }
         } else {
-            // One of each sender may always begin: agreements that are backed all at once may be more than the limit.
+            // One of each sender may always begin, however many others there are, and though agreements that are backed all at
+            // once may be more than the limit. A hub can invent senders, but none that is established.
             let first = self.backed.of(&sender) == 0 && self.lone.of_both(hub, sender) == 0;
+            let lone = (first && established) || self.lone.room(hub, sender, hubs) > 0;
             let backed = first || self.backed.room(&sender) > 0;
-            let place = known || (self.lone.room(hub, sender, hubs) > 0 && backed);
+            let place = known || (lone && backed);
             // One message of each hub always has room: with many hubs a part of all may be less than the longest.
             let fits = self.bytes.of(&hub) == 0 || self.bytes.room(hub, sender, hubs) >= bytes;
             if !place || !fits || self.messages.room(&hub) == 0 {
