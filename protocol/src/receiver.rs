@@ -234,9 +234,10 @@ impl Stranger {
         now < self.since + UNKNOWN_SENDER_PAUSE || (now < self.until && self.in_vain.named_by.contains(hub))
     }
 
-    /// Whether it is worth remembering.
+    /// Whether it is worth remembering. What no hub has named costs no hub anything.
     fn is_recent(&self, now: Time) -> bool {
-        now < self.until + UNKNOWN_SENDER_MEMORY
+        let memory = if self.in_vain.named_by.is_empty() { Time::ZERO } else { UNKNOWN_SENDER_MEMORY };
+        now < self.until + memory
     }
 }
 
