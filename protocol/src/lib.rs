@@ -42,6 +42,7 @@ pub mod reconstruct;
 pub mod refusal;
 pub mod retention;
 pub mod room;
+mod saying;
 pub mod sender;
 pub mod stream;
 pub mod sync;
@@ -53,3 +54,4 @@ pub use dske_arithmetic::{coefficients, field, sharing, wiped};
 use dske_arithmetic::{kernel, polyval};
 
 pub use collect::{ReconstructJob, Reconstructed};
+pub use saying::Ways;

@@ -69,6 +69,10 @@ pub const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// receiver still remembers what it has ended ([`LATE_SHARES`]).
 pub const CHOICE_AGAIN: Duration = Duration::from_millis(700);
 
+/// What an end of a round is asked for again it says no sooner than so long after it said it last: less than
+/// [`CHOICE_AGAIN`], more than the ways differ.
+pub const SAID_AGAIN: Duration = Duration::from_millis(300);
+
 /// Senders that one hub may name within [`UNKNOWN_SENDER_PAUSE`] that turn out to be unknown. Counted by
 /// hub, so that one that invents senders cannot keep others from introducing real ones.
 pub const UNKNOWN_SENDERS_PER_HUB_MAX: usize = 16;

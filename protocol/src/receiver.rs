@@ -34,6 +34,7 @@ use crate::{
     params::{AcceptancePolicy, Time, UNKNOWN_SENDER_MEMORY, UNKNOWN_SENDER_PAUSE},
     quota::{Account, Budgets, Quotas, Spending, Use},
     refusal::Refusal,
+    saying::Ways,
 };
 
 /// What happens to a receiver.
@@ -108,6 +109,8 @@ pub enum ReceiverEffect {
         block: BlockId,
         /// The sender.
         to: NodeId,
+        /// By which ways.
+        ways: Ways,
         /// The sealed message.
         bytes: Vec<u8>,
     },
@@ -117,6 +120,8 @@ pub enum ReceiverEffect {
         block: BlockId,
         /// The sender.
         to: NodeId,
+        /// By which ways.
+        ways: Ways,
         /// The sealed message.
         bytes: Vec<u8>,
     },
@@ -381,7 +386,7 @@ impl Receiver {
             ReceiverInput::Reconstructed { block, group, result } => {
                 self.reconstructed(now, block, group, result);
             }
-            ReceiverInput::Choice { from, bytes } => self.chosen(from, bytes),
+            ReceiverInput::Choice { from, bytes } => self.chosen(now, from, bytes),
             ReceiverInput::Pad(outcome) => self.pad(now, outcome),
             ReceiverInput::Tick => self.tick(now),
         }

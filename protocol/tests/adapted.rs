@@ -172,6 +172,53 @@ fn a_confirmation_that_is_lost_comes_again() {
 }
 
 #[test]
+fn a_round_gives_its_key_though_whatever_goes_one_way_is_swallowed() {
+    for (n, k) in [(2, 1), (3, 2), (5, 3), (9, 5), (20, 10)] {
+        let mut world = World::new(28, n, 2, k, 4096, true);
+        let session = world.negotiate(k, 2);
+        world.swallowed = true;
+        // A share that comes late makes a second offer, while the first goes astray.
+        slow_down(&mut world, &[(0, 400)]);
+        for _ in 0..2 {
+            world.negotiated.clear();
+            agree(&mut world, session);
+            // However many copies come of each, and each asks for the next.
+            let said = world.negotiated.len();
+            assert!(said <= 8, "({n}, {k}): {said} messages");
+        }
+    }
+}
+
+#[test]
+fn who_repeats_an_old_word_without_end_hears_little_and_who_changes_it_nothing() {
+    let mut world = World::new(29, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    // No confirmation arrives, so both ends go on.
+    world.link = Some(|bytes| bytes[0] != 18);
+    let wish = world.round_wish(session, BLOCK_BYTES, 1);
+    world.begin_round(wish);
+    let said = |world: &World, kind: u8| world.negotiated.iter().filter(|bytes| bytes[0] == kind).count();
+    let word =
+        |world: &World, kind: u8| world.negotiated.iter().find(|bytes| bytes[0] == kind).unwrap().clone();
+    assert_eq!((said(&world, 16), said(&world, 17), said(&world, 18)), (1, 1, 1));
+    let (offer, choice) = (word(&world, 16), word(&world, 17));
+    let mut forged = choice.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    world.now = world.now + Time::from_millis(400);
+    for _ in 0..1000 {
+        world.deliver(client_id(0), client_id(1), forged.clone());
+    }
+    world.tick();
+    assert_eq!(said(&world, 18), 1, "a choice that it has not seen is not answered");
+    for _ in 0..1000 {
+        world.deliver(client_id(0), client_id(1), choice.clone());
+        world.deliver(client_id(1), client_id(0), offer.clone());
+    }
+    world.tick();
+    assert_eq!((said(&world, 17), said(&world, 18)), (2, 2), "once more, and not for each");
+}
+
+#[test]
 fn a_round_whose_receiver_has_forgotten_the_negotiation_key_ends_at_once() {
     let mut world = World::new(11, 3, 2, 2, 4096, true);
     let session = world.negotiate(2, 2);

@@ -612,6 +612,73 @@ fn a_comparison_that_lapses_shuts_the_table_so_that_it_is_begun_again() {
     assert!(pair.client.lapsed > 0 && !pair.client.open);
 }
 
+/// A mark or an answer to one arrives at an end; gives what it says to that.
+fn arrive<S: SyncSide>(end: &mut End<S>, now: Time, wire: Wire) -> Vec<Wire> {
+    let peer = End::<S>::peer();
+    match wire {
+        Wire::Mark(bytes) => end.input(now, SyncInput::Mark { id: OWN, from: peer, bytes }),
+        Wire::MarkAnswer(bytes) => end.input(now, SyncInput::MarkAnswer { peer, table: TABLE, bytes }),
+        _ => unreachable!("both ends have compared"),
+    }
+    end.run(now)
+}
+
+/// Two ends announce at once, and what they say overtakes each other: the second one's mark and its answer arrive
+/// before the first one's mark (`whole`), or before the answer to it.
+fn overtake<A: SyncSide, B: SyncSide>(now: Time, one: &mut End<A>, other: &mut End<B>, whole: bool) {
+    let announce = |wire: Vec<Wire>| match <[Wire; 1]>::try_from(wire) {
+        Ok([mark @ Wire::Mark(_)]) => mark,
+        wire => panic!("{wire:?}"),
+    };
+    let answer = |wire: Vec<Wire>| wire.into_iter().find(|wire| matches!(wire, Wire::MarkAnswer(_))).unwrap();
+    send(one, now, 1, 5 * CHUNK);
+    let mark = announce(one.run(now));
+    let late = if whole { mark } else { answer(arrive(other, now, mark)) };
+    send(other, now, 2, 5 * CHUNK);
+    let theirs = announce(other.run(now));
+    let ours = answer(arrive(one, now, theirs));
+    let next = arrive(other, now, ours);
+    assert!(next.iter().all(|wire| !matches!(wire, Wire::MarkAnswer(_))), "{next:?}");
+    assert_eq!(other.passed, [Ticket(2)]);
+    let mut to_one: VecDeque<Wire> = VecDeque::new();
+    let mut to_other: VecDeque<Wire> = next.into();
+    std::mem::swap(&mut to_one, &mut to_other);
+    if whole {
+        to_other.push_back(late)
+    } else {
+        to_one.push_back(late)
+    }
+    while !to_one.is_empty() || !to_other.is_empty() {
+        to_one.drain(..).for_each(|wire| to_other.extend(arrive(one, now, wire)));
+        to_other.drain(..).for_each(|wire| to_one.extend(arrive(other, now, wire)));
+    }
+}
+
+#[test]
+fn a_mark_or_an_answer_that_is_overtaken_shuts_nothing_and_loses_nothing() {
+    for (client_first, whole) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut pair = Pair::new();
+        pair.connect();
+        pair.now += HELLO_PAUSE;
+        let Pair { client, hub, now, .. } = &mut pair;
+        if client_first {
+            overtake(*now, client, hub, whole)
+        } else {
+            overtake(*now, hub, client, whole)
+        }
+        let case = format!("client first: {client_first}, the mark itself: {whole}");
+        assert!(client.open && hub.open && client.lapsed == 0, "{case}");
+        let (first, dropped) = if client_first {
+            (client.passed.clone(), client.dropped.clone())
+        } else {
+            (hub.passed.clone(), hub.dropped.clone())
+        };
+        assert_eq!((first, dropped), (vec![Ticket(1)], vec![]), "{case}");
+        pair.settle();
+        assert_eq!(pair.client.desk.under_way() + pair.hub.desk.under_way(), 0, "{case}");
+    }
+}
+
 #[test]
 fn a_receiving_end_that_was_put_back_counts_all_that_was_sent_as_used() {
     let mut pair = Pair::new();

@@ -51,7 +51,9 @@ impl ClientActor {
                     self.sessions.share(now, &block, &hub, ShareState::Sent);
                     self.sync.send(hub, bytes, |bytes| Command::Share { hub, block, bytes });
                 }
-                SenderEffect::Choose { to, bytes, .. } => self.link(to, LinkMessage::Choice(Blob(bytes))),
+                SenderEffect::Choose { to, ways, bytes, .. } => {
+                    self.link(to, ways, LinkMessage::Choice(Blob(bytes)));
+                }
                 SenderEffect::Began { id, agreement } => {
                     let beginning = Beginning { side: Side::Sender, steps: self.wishes.steps(id, now) };
                     let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
@@ -88,12 +90,12 @@ impl ClientActor {
                 ReceiverEffect::Heard { block, hub } => {
                     self.sessions.share(now, &block, &hub, ShareState::Arrived);
                 }
-                ReceiverEffect::Offer { block, to, bytes } => {
+                ReceiverEffect::Offer { block, to, ways, bytes } => {
                     self.sessions.step(now, &block, Step::Validation);
-                    self.link(to, LinkMessage::Offer(Blob(bytes)));
+                    self.link(to, ways, LinkMessage::Offer(Blob(bytes)));
                 }
-                ReceiverEffect::Confirm { to, bytes, .. } => {
-                    self.link(to, LinkMessage::Confirmation(Blob(bytes)));
+                ReceiverEffect::Confirm { to, ways, bytes, .. } => {
+                    self.link(to, ways, LinkMessage::Confirmation(Blob(bytes)));
                 }
                 ReceiverEffect::SessionLost { sender, session } => {
                     tracing::debug!(%session, of = %sender.short(), "a round without a negotiation key");

@@ -3,20 +3,24 @@
 //! goes through all of these hubs, for the sender's machine counts their voices.
 
 use dske_protocol::{
-    hub::RequestId, ids::NodeId, message::Notice, params::Time, receiver::ReceiverInput, sender::SenderInput,
+    Ways, hub::RequestId, ids::NodeId, message::Notice, params::Time, receiver::ReceiverInput,
+    sender::SenderInput,
 };
 
 use super::ClientActor;
 use crate::network::{Command, LinkMessage};
 
 impl ClientActor {
-    /// Sends a message to another client. It may be lost: whoever needs an answer says it again.
-    pub(super) fn link(&mut self, to: NodeId, message: LinkMessage) {
+    /// Sends a message of a round to another client. It may be lost: whoever needs an answer says it again.
+    pub(super) fn link(&mut self, to: NodeId, ways: Ways, message: LinkMessage) {
         let linked = self.linked.contains(&to);
+        if ways == Ways::All {
+            self.spread(to, &message);
+        }
         let via = if linked { None } else { self.relay_for(&to) };
-        if via.is_some() || linked {
+        if linked || (ways == Ways::One && via.is_some()) {
             self.send(Command::Link { to, via, message });
-        } else {
+        } else if via.is_none() {
             tracing::debug!(to = %to.short(), "no way to tell another client something");
         }
     }

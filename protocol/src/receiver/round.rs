@@ -17,6 +17,7 @@ use crate::{
     params::{OFFER_AGAIN, OFFER_GRACE, Time},
     planted::{Fault, planted},
     refusal::AbortReason,
+    saying::{Saying, Ways},
     sender::close_round,
     tag::Tag,
 };
@@ -45,7 +46,20 @@ pub(crate) struct Offered {
     /// When it goes again, or a larger one in its place.
     due: Time,
     /// The word that the key is here, to be sent once it is durable.
-    confirmation: Option<Vec<u8>>,
+    confirmation: Option<Confirming>,
+}
+
+/// What tells the sender that the key is here.
+struct Confirming {
+    /// The choice that the key was made of: only the very same is answered again.
+    choice: Vec<u8>,
+    word: Word,
+}
+
+enum Word {
+    /// The key is not durable yet.
+    Kept(Vec<u8>),
+    Said(Saying),
 }
 
 impl std::fmt::Debug for Offered {
@@ -136,6 +150,7 @@ impl Receiver {
             return self.abort(block, AbortReason::UnknownRound);
         }
         let Ok(context) = agreement.context() else { return };
+        let ways = if collection.offered.is_none() { Ways::One } else { Ways::again() };
         let before = collection.offered.as_ref().map_or(&[][..], |offered| offered.shares.as_slice());
         let since = u8::try_from(group.shares.len()).unwrap_or(u8::MAX);
         let share = |(position, share): &(u8, ShareRef)| {
@@ -162,7 +177,7 @@ impl Receiver {
         let bytes_again = bytes.clone();
         collection.offered = Some(Offered { group: at, shares, bytes: bytes_again, due, confirmation: None });
         self.offers_due.insert((due, block));
-        self.effects.push_back(ReceiverEffect::Offer { block, to, bytes });
+        self.effects.push_back(ReceiverEffect::Offer { block, to, ways, bytes });
     }
 
     /// Offers that are due for the first time, or with more, or again because no choice has come.
@@ -182,7 +197,7 @@ impl Receiver {
                     let to = group.agreement.sender;
                     offered.due = now + OFFER_AGAIN;
                     self.offers_due.insert((offered.due, block));
-                    self.effects.push_back(ReceiverEffect::Offer { block, to, bytes });
+                    self.effects.push_back(ReceiverEffect::Offer { block, to, ways: Ways::again(), bytes });
                 }
                 _ => self.advance(now, block),
             }
@@ -190,8 +205,8 @@ impl Receiver {
     }
 
     /// The sender's choice: only one with a right tag is looked at.
-    pub(super) fn chosen(&mut self, from: NodeId, bytes: Vec<u8>) {
-        let Some(claimed) = Claimed::<Choice>::decode(bytes) else { return };
+    pub(super) fn chosen(&mut self, now: Time, from: NodeId, bytes: Vec<u8>) {
+        let Some(claimed) = Claimed::<Choice>::decode(bytes.clone()) else { return };
         let (of, number, block) = claimed.names();
         let Some(collection) = self.collections.get(&block) else { return };
         let Some(offered) = &collection.offered else { return };
@@ -203,7 +218,10 @@ impl Receiver {
         }
         if collection.outcome.is_some() {
             // The sender has not heard of the end, or will in a moment.
-            return self.confirm(block);
+            if offered.confirmation.as_ref().is_some_and(|confirming| confirming.choice == bytes) {
+                self.confirm(now, block);
+            }
+            return;
         }
         let key = self.sessions.get(&of).and_then(|session| session.key(round, Part::Choice));
         let Some(choice) = key.and_then(|key| claimed.verify(key)) else {
@@ -221,7 +239,8 @@ impl Receiver {
                 if let Some(offered) =
                     self.collections.get_mut(&block).and_then(|collection| collection.offered.as_mut())
                 {
-                    offered.confirmation = confirmation;
+                    offered.confirmation =
+                        confirmation.map(|word| Confirming { choice: bytes, word: Word::Kept(word) });
                 }
                 let left_out =
                     offered.into_iter().filter(|position| !choice.positions.contains(position)).collect();
@@ -240,16 +259,27 @@ impl Receiver {
         seal(&Confirmation { session, round, block }, key)
     }
 
-    /// Tells the sender of a round that its key is durable here, if it is.
-    pub(super) fn confirm(&mut self, block: BlockId) {
-        let Some(collection) = self.collections.get(&block).filter(|collection| !collection.ending) else {
+    /// Tells the sender of a round that its key is durable here, if it is; again, by all ways, where it asks again.
+    pub(super) fn confirm(&mut self, now: Time, block: BlockId) {
+        let Some(collection) = self.collections.get_mut(&block).filter(|collection| !collection.ending)
+        else {
             return;
         };
         let validated = collection.outcome.as_ref().is_some_and(|outcome| outcome.validated.is_some());
-        let Some(offered) = collection.offered.as_ref().filter(|_| validated) else { return };
-        if let (Some(bytes), Some(group)) = (&offered.confirmation, collection.groups.get(offered.group)) {
-            let (to, bytes) = (group.agreement.sender, bytes.clone());
-            self.effects.push_back(ReceiverEffect::Confirm { block, to, bytes });
+        let Some(offered) = collection.offered.as_mut().filter(|_| validated) else { return };
+        let Some(group) = collection.groups.get(offered.group) else { return };
+        let Some(confirming) = offered.confirmation.as_mut() else { return };
+        let (ways, bytes) = match &mut confirming.word {
+            Word::Kept(bytes) => {
+                let bytes = std::mem::take(bytes);
+                confirming.word = Word::Said(Saying::new(now, bytes.clone()));
+                (Ways::One, Some(bytes))
+            }
+            Word::Said(saying) => (Ways::again(), saying.again(now)),
+        };
+        if let Some(bytes) = bytes {
+            let to = group.agreement.sender;
+            self.effects.push_back(ReceiverEffect::Confirm { block, to, ways, bytes });
         }
     }
 

@@ -253,7 +253,7 @@ impl Receiver {
             }
         }
         self.announce(block, outcome);
-        self.confirm(block);
+        self.confirm(now, block);
         self.keep_confirmation(block);
         self.retire_if_done(now, block);
         if self.collections.contains_key(&block)

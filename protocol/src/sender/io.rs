@@ -6,6 +6,7 @@ use crate::{
     ids::{BlockId, NodeId},
     message::{Agreement, Notice},
     refusal::{Refusal, SendFailure},
+    saying::Ways,
 };
 
 use super::{KeyWish, RoundWish};
@@ -96,6 +97,8 @@ pub enum SenderEffect {
         block: BlockId,
         /// The receiver.
         to: NodeId,
+        /// By which ways.
+        ways: Ways,
         /// The sealed message.
         bytes: Vec<u8>,
     },

@@ -22,6 +22,7 @@ use crate::{
     params::{CHOICE_AGAIN, PROTOCOL_VERSION, SENDING_BLOCKS_MAX, Time},
     planted::{Fault, planted},
     refusal::SendFailure,
+    saying::{Saying, Ways},
 };
 
 /// A wish for another block under a session.
@@ -45,7 +46,7 @@ pub struct RoundWish {
 pub(super) struct Round {
     shares: Vec<(u8, Share)>,
     /// The choice once it is made, and when it is sent again, as it is, for want of a confirmation.
-    choice: Option<(Vec<u8>, Time)>,
+    choice: Option<(Saying, Time)>,
     /// Of the largest offer so far, while no choice is made: how many shares are right, and how many it holds.
     short: Option<(u8, u8)>,
 }
@@ -228,10 +229,13 @@ impl Sender {
             }
             return;
         };
-        if let Some((bytes, _)) = &state.choice {
+        if let Some((choice, due)) = &mut state.choice {
             // It has not arrived, or its answer has not: the very same once more.
-            let again = SenderEffect::Choose { block, to: from, bytes: bytes.clone() };
-            return self.effects.push_back(again);
+            if let Some(bytes) = choice.again(now) {
+                *due = now + CHOICE_AGAIN;
+                self.effects.push_back(SenderEffect::Choose { block, to: from, ways: Ways::again(), bytes });
+            }
+            return;
         }
         let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
         let offered = count(offer.shares.len());
@@ -247,12 +251,12 @@ impl Sender {
         let chosen = (matching >= agreement.k).then(|| choose(agreement, session, offer, &looked));
         match chosen {
             Some(Ok((key, bytes))) => {
-                state.choice = Some((bytes.clone(), now + CHOICE_AGAIN));
+                state.choice = Some((Saying::new(now, bytes.clone()), now + CHOICE_AGAIN));
                 state.short = None;
                 state.shares.clear();
                 sending.key = Some(key);
                 sending.arrived = offered;
-                self.effects.push_back(SenderEffect::Choose { block, to: from, bytes });
+                self.effects.push_back(SenderEffect::Choose { block, to: from, ways: Ways::One, bytes });
             }
             Some(Err(failure)) => sending.failed = Some(failure),
             None => {
@@ -273,10 +277,12 @@ impl Sender {
             let (Some(round), [to]) = (&mut sending.round, sending.agreement.receivers.as_slice()) else {
                 continue;
             };
-            if let Some((bytes, due)) = round.choice.as_mut().filter(|(_, due)| *due <= now) {
+            if let Some((choice, due)) = round.choice.as_mut().filter(|(_, due)| *due <= now) {
                 *due = now + CHOICE_AGAIN;
-                let bytes = bytes.clone();
-                self.effects.push_back(SenderEffect::Choose { block: *block, to: *to, bytes });
+                if let Some(bytes) = choice.again(now) {
+                    let (block, to, ways) = (*block, *to, Ways::again());
+                    self.effects.push_back(SenderEffect::Choose { block, to, ways, bytes });
+                }
             }
         }
     }

@@ -61,6 +61,8 @@ struct Session {
     ahead: u64,
     /// An exchange of ours is under way or being prepared.
     announcing: bool,
+    /// Since it began a mark of the peer's own accord has come, which may have overtaken what belongs to it.
+    overtaken: bool,
     /// Messages beyond the lease.
     waiting: VecDeque<Waiting>,
     /// Hub: no mark of its own accord before this, and how long the next pause will be at least.
@@ -262,6 +264,7 @@ impl<S: SyncSide> SyncDesk<S> {
             return self.drop_waiting(&table);
         }
         session.announcing = true;
+        session.overtaken = false;
         session.waiting.iter_mut().for_each(|message| message.asked = true);
         let (peer, reserve) = (session.peer, session.open);
         self.ask_marks(Job::Compose { table, nonces, purpose: Purpose::Announce, at }, peer, table, reserve);
@@ -408,6 +411,21 @@ impl<S: SyncSide> SyncDesk<S> {
         self.pad_effect(PadEffect::Leave(table));
     }
 
+    /// An exchange of ours has no answer that counts. Where a mark of the peer came meanwhile, that is because one
+    /// overtook the other: the later one told more, and what still waits is announced anew.
+    fn unanswered(&mut self, table: TableId) {
+        match self.sessions.get_mut(&table) {
+            Some(session) if session.open && session.overtaken => {
+                session.announcing = false;
+                self.pass_covered(&table);
+                if self.sessions.get(&table).is_some_and(|session| !session.waiting.is_empty()) {
+                    self.announce(table, 0);
+                }
+            }
+            _ => self.lapse(table),
+        }
+    }
+
     /// An exchange of ours came to nothing. The client begins anew; a hub waits for it to do so.
     fn lapse(&mut self, table: TableId) {
         if S::OWN == Lane::Up {
@@ -546,6 +564,7 @@ impl Session {
             lease: 0,
             ahead: 0,
             announcing: false,
+            overtaken: false,
             waiting: VecDeque::new(),
             quiet_until: Time::ZERO,
             quiet_for: Time::ZERO,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use dske_protocol::{
+    Ways,
     codec::Blob,
     effect::{EstablishedIdentity, MintRefusal, Minted, PadEffect, PadOutcome, Record, Usage, Want},
     enrolment::{self, Signature},
@@ -181,6 +182,8 @@ pub(crate) struct World {
     pub(crate) voices: usize,
     /// How many forged messages come before each message of a negotiation.
     pub(crate) before_each: usize,
+    /// Whether two clients have no link, and what goes one way is lost: it went through a bad hub.
+    pub(crate) swallowed: bool,
     /// Messages of negotiations as they were sent.
     pub(crate) negotiated: Vec<Vec<u8>>,
     /// What receivers announced.
@@ -309,6 +312,7 @@ impl World {
             told_after: Vec::new(),
             voices: usize::MAX,
             before_each: 0,
+            swallowed: false,
             negotiated: Vec::new(),
             notices: Vec::new(),
             excluded: Vec::new(),
@@ -438,12 +442,18 @@ impl World {
         client.receiver = Receiver::new(client.id, self.policy.clone(), self.known.iter().copied());
     }
 
-    /// Has client 0 agree one block of a session, to the end.
-    pub(crate) fn round(&mut self, wish: RoundWish) -> Result<AgreedKey, SendFailure> {
+    /// Has client 0 begin one block of a session: as far as it gets without waiting.
+    pub(crate) fn begin_round(&mut self, wish: RoundWish) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.sender_input(0, SenderInput::Round { id, wish });
         self.settle();
+        id
+    }
+
+    /// Has client 0 agree one block of a session, to the end.
+    pub(crate) fn round(&mut self, wish: RoundWish) -> Result<AgreedKey, SendFailure> {
+        let id = self.begin_round(wish);
         for _ in 0..64 {
             if let Some(result) = self.ended.remove(&id) {
                 return result;
@@ -466,8 +476,16 @@ impl World {
         self.clients[at].receiver.handle(now, ReceiverInput::Choice { from, bytes });
     }
 
-    fn over_the_link(&mut self, from: NodeId, to: NodeId, mut bytes: Vec<u8>) {
+    fn over_the_link(&mut self, from: NodeId, to: NodeId, ways: Ways, mut bytes: Vec<u8>) {
         self.negotiated.push(bytes.clone());
+        match ways {
+            Ways::One if self.swallowed => return,
+            // One more copy comes below.
+            Ways::All if self.swallowed => {
+                (1..self.hubs.len()).for_each(|_| self.deliver(from, to, bytes.clone()))
+            }
+            _ => {}
+        }
         for number in 0..self.before_each {
             let mut forged = bytes.clone();
             let at = forged.len() - 1 - number % 16;
@@ -602,7 +620,7 @@ impl World {
                         self.tell_ends(at, &agreement);
                     }
                 }
-                SenderEffect::Choose { to, bytes, .. } => self.over_the_link(me, to, bytes),
+                SenderEffect::Choose { to, ways, bytes, .. } => self.over_the_link(me, to, ways, bytes),
                 SenderEffect::Ended { id, result, .. } => {
                     self.ended.insert(id, result);
                 }
@@ -696,8 +714,9 @@ impl World {
                         self.sender_input(sender, SenderInput::Notice { from: me, via, notice });
                     }
                 }
-                ReceiverEffect::Offer { to, bytes, .. } | ReceiverEffect::Confirm { to, bytes, .. } => {
-                    self.over_the_link(me, to, bytes);
+                ReceiverEffect::Offer { to, ways, bytes, .. }
+                | ReceiverEffect::Confirm { to, ways, bytes, .. } => {
+                    self.over_the_link(me, to, ways, bytes);
                 }
                 ReceiverEffect::SessionLost { sender, session } => {
                     let at = self.clients.iter().position(|client| client.id == sender).unwrap();

@@ -83,6 +83,8 @@ pub(crate) enum Lie {
     League,
     /// What clients are said to have told it, which they have not; and it keeps back what they have.
     Hearsay,
+    /// What clients tell each other about rounds does not pass.
+    Swallow,
     // Clients.
     /// Shares of no one secret.
     SplitSecret,
@@ -105,7 +107,7 @@ pub(crate) enum Lie {
 }
 
 /// Lies that hubs tell.
-pub(crate) const HUB_LIES: [Lie; 30] = [
+pub(crate) const HUB_LIES: [Lie; 31] = [
     Lie::FalseShare,
     Lie::EqualErrors,
     Lie::CancellingErrors,
@@ -136,6 +138,7 @@ pub(crate) const HUB_LIES: [Lie; 30] = [
     Lie::Overstated,
     Lie::League,
     Lie::Hearsay,
+    Lie::Swallow,
 ];
 
 /// Lies that clients tell.
@@ -206,6 +209,7 @@ impl Lie {
             Self::DeafReceiver => "lie: deaf receiver",
             Self::EnrolledOtherwise => "lie: enrolled otherwise",
             Self::Hearsay => "lie: hearsay",
+            Self::Swallow => "lie: swallow",
             Self::PlaysHub => "lie: plays the hub",
             Self::CopiedNonce => "lie: copied nonce",
         }
@@ -271,6 +275,7 @@ fn tells_of_instructions(lie: Lie) -> bool {
             | Lie::NoIdentity
             | Lie::SplitSecret
             | Lie::Hearsay
+            | Lie::Swallow
     )
 }
 
@@ -769,7 +774,7 @@ pub(crate) fn copies(shared: &mut Shared, agreement: &Agreement) {
 
 /// Whether a lying hub keeps back what it is to pass on.
 pub(crate) fn keeps_back(shared: &mut Shared, hub: usize) -> bool {
-    draw(shared, hub, |lie| lie == Lie::Hearsay).is_some()
+    draw(shared, hub, |lie| matches!(lie, Lie::Hearsay | Lie::Swallow)).is_some()
 }
 
 /// Messages about a round that an outsider makes of a true one: some, or very many, each with another wrong tag.

@@ -32,7 +32,7 @@ impl<S: SyncSide> SyncDesk<S> {
                     self.lapse(table);
                 }
             }
-            None => self.lapse(table),
+            None => self.unanswered(table),
         }
     }
 
@@ -210,6 +210,8 @@ impl<S: SyncSide> SyncDesk<S> {
         if origin == Origin::Answer {
             session.announcing = false;
             session.quiet_for = Time::ZERO;
+        } else {
+            session.overtaken |= session.announcing;
         }
         if first {
             self.pad_effect(PadEffect::Open(table));
@@ -234,6 +236,7 @@ impl<S: SyncSide> SyncDesk<S> {
     pub(super) fn failed(&mut self, origin: Origin, table: &TableId, refusal: Refusal) {
         match origin {
             Origin::Request(_) => self.refuse(origin, refusal),
+            Origin::Answer if refusal == Refusal::PadUsed => self.unanswered(*table),
             Origin::Answer => self.lapse(*table),
         }
     }

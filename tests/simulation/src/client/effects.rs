@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dske_protocol::{
+    Ways,
     ids::{KeyId, NodeId},
     message::{KeyInstruction, Notice, NoticeOutcome, Subject, claimed_range},
     params::LATE_SHARES,
@@ -60,7 +61,9 @@ impl ClientRole {
                 };
                 self.sync.send(core, shared, Held::Ask { to, about: About::Key(block), bytes });
             }
-            SenderEffect::Choose { to, bytes, .. } => self.link(core, shared, &to, Link::Choice(bytes)),
+            SenderEffect::Choose { to, ways, bytes, .. } => {
+                self.link(core, shared, &to, ways, Link::Choice(bytes));
+            }
             SenderEffect::Began { agreement, .. } => {
                 shared.count("agreements begun");
                 shared.checker.began(&agreement);
@@ -124,7 +127,7 @@ impl ClientRole {
     }
 
     /// Sends another client a message about a round.
-    fn link(&mut self, core: &mut Core, shared: &mut Shared, to: &NodeId, mut link: Link) {
+    fn link(&mut self, core: &mut Core, shared: &mut Shared, to: &NodeId, ways: Ways, mut link: Link) {
         if !core.honest && shared.rng.chance(0.3) {
             // A liar seals what it likes with its own keys, and has no others: the other end must bear nonsense.
             let len = 1 + shared.rng.index(200);
@@ -133,8 +136,13 @@ impl ClientRole {
                 bytes.splice(1..1, nonsense);
             }
         }
-        if let Some(to) = shared.plan.index(to) {
-            self.tell(core, shared, to, Packet::Link(link));
+        let Some(to) = shared.plan.index(to) else { return };
+        let packet = Packet::Link(link);
+        if ways == Ways::All {
+            self.spread(core, shared, to, &packet);
+        }
+        if ways == Ways::One || shared.is_up(core.me, to) {
+            self.tell(core, shared, to, packet);
         }
     }
 
@@ -197,9 +205,11 @@ impl ClientRole {
                     shared.after(delay, Event::Reconstructed { node, epoch, block, group, result });
                 }
             }
-            ReceiverEffect::Offer { to, bytes, .. } => self.link(core, shared, &to, Link::Offer(bytes)),
-            ReceiverEffect::Confirm { to, bytes, .. } => {
-                self.link(core, shared, &to, Link::Confirmation(bytes));
+            ReceiverEffect::Offer { to, ways, bytes, .. } => {
+                self.link(core, shared, &to, ways, Link::Offer(bytes));
+            }
+            ReceiverEffect::Confirm { to, ways, bytes, .. } => {
+                self.link(core, shared, &to, ways, Link::Confirmation(bytes));
             }
             ReceiverEffect::SessionLost { sender, session } => {
                 shared.checker.said_lost(core.me, session);

@@ -420,7 +420,7 @@ impl Ends {
                 }
             }
             SenderEffect::Send { block, hub, bytes } => self.send(block, hub, bytes),
-            SenderEffect::Choose { block, to, bytes } => {
+            SenderEffect::Choose { block, to, bytes, .. } => {
                 let choice: Choice = body(&bytes);
                 assert_eq!((choice.block, to), (block, receiver()));
                 self.chosen.insert(block, choice.positions);
@@ -496,7 +496,7 @@ impl Ends {
             }
             ReceiverEffect::Establish(node) => self.strangers.push(node),
             ReceiverEffect::Reconstruct { block, group, job } => self.jobs.push_back((block, group, job)),
-            ReceiverEffect::Offer { block, to, bytes } => {
+            ReceiverEffect::Offer { block, to, bytes, .. } => {
                 let offer: Offer = body(&bytes);
                 assert_eq!((offer.block, to), (block, sender()));
                 if let Some((at, before)) = self.offered.insert(block, (self.now, offer.clone())) {
@@ -508,7 +508,7 @@ impl Ends {
                 let part = (OFFER, offer.session, offer.round, offer.shares.len());
                 self.say(part, bytes);
             }
-            ReceiverEffect::Confirm { block, to, bytes } => {
+            ReceiverEffect::Confirm { block, to, bytes, .. } => {
                 let confirmation: Confirmation = body(&bytes);
                 assert_eq!((confirmation.block, to), (block, sender()));
                 assert!(self.received_keys.contains_key(&block), "confirmed without a key on record");
