@@ -71,8 +71,8 @@ impl PadWatch {
                 // Of all tables ever, so that one that is retired or new makes no jump.
                 pad.used_bytes += lane.used_key + lane.used_identity + lane.used_sync;
                 if table.state == TableState::Active {
-                    pad.left_bytes += lane.left + lane.reserved;
-                    pad.bytes += lane.bytes;
+                    pad.left_bytes += lane.for_keys;
+                    pad.bytes += lane.of_keys();
                 }
             }
         }
@@ -179,6 +179,7 @@ mod tests {
             skipped: 0,
             reserved: 0,
             left: 1_000_000 - used,
+            for_keys: 1_000_000 - used,
         };
         TableStatus {
             table: TableId::new([1; 16]),

@@ -51,6 +51,7 @@ mod tests {
             skipped: 0,
             reserved: 0,
             left: 1000,
+            for_keys: 1000,
         };
         TableStatus {
             table: TableId::new([id; 16]),

@@ -54,6 +54,7 @@ pub enum Fault {
     PlacesForWhoComesFirst,
     OneOfferOnly,
     AgainOneWay,
+    EmptyPadEndsKey,
     ForgeriesEndRounds,
     AnybodyHasAVoice,
     SessionLostByOne,
@@ -68,7 +69,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -112,6 +113,7 @@ impl Fault {
         Self::PlacesForWhoComesFirst,
         Self::OneOfferOnly,
         Self::AgainOneWay,
+        Self::EmptyPadEndsKey,
         Self::ForgeriesEndRounds,
         Self::AnybodyHasAVoice,
         Self::SessionLostByOne,

@@ -95,11 +95,14 @@ pub enum Refusal {
          otherwise, a tenth of them in a day"
     )]
     DefaultQuota,
+    /// The hub's table with a receiver is out of use: quarantined, suspended, spent, retired, or none.
+    #[error("the hub's pad with the receiver is out of use")]
+    ReceiverTableInactive,
 }
 
 impl Refusal {
     /// The stable names of all refusals.
-    pub const NAMES: [&str; 26] = [
+    pub const NAMES: [&str; 27] = [
         "malformed",
         "unknown-table",
         "table-pending",
@@ -126,6 +129,7 @@ impl Refusal {
         "unknown-round",
         "receiver-limit",
         "default-quota",
+        "receiver-table-inactive",
     ];
 
     /// A stable name, for counting.
@@ -157,6 +161,7 @@ impl Refusal {
             Self::UnknownRound => "unknown-round",
             Self::ReceiverLimit => "receiver-limit",
             Self::DefaultQuota => "default-quota",
+            Self::ReceiverTableInactive => "receiver-table-inactive",
         }
     }
 

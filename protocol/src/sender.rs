@@ -12,6 +12,7 @@ mod io;
 mod rest;
 mod round;
 mod share_out;
+mod unserved;
 mod voices;
 mod wish;
 
@@ -29,6 +30,7 @@ use self::{
     rest::Rests,
     round::Round,
     share_out::{SealedRequest, share_out},
+    unserved::Unserved,
     voices::Voices,
     wish::draw_roster,
 };
@@ -60,6 +62,7 @@ pub struct Sender {
     aborting: BTreeMap<Ticket, (RequestId, BlockId, SendFailure)>,
     sessions: BTreeMap<BlockId, Session>,
     rests: Rests,
+    unserved: Unserved,
     effects: VecDeque<SenderEffect>,
     next_ticket: u64,
 }
@@ -71,6 +74,27 @@ struct Minting {
     /// Those that a message goes to, in roster order.
     hubs: Vec<NodeId>,
     terms: Terms,
+}
+
+impl Minting {
+    /// Goes on without a hub, where there are enough others: in the roster it stands last, as hubs that cannot be
+    /// reached do. The roster of a round is its session's. `false` where there are too few.
+    fn leave_out(&mut self, hub: &NodeId) -> bool {
+        let fewer = self.hubs.len().saturating_sub(1);
+        if !self.hubs.contains(hub)
+            || fewer < usize::from(self.agreement.k)
+            || planted(Fault::EmptyPadEndsKey)
+        {
+            return false;
+        }
+        self.hubs.retain(|other| other != hub);
+        if !self.agreement.is_round() {
+            let roster = &mut self.agreement.roster;
+            roster.retain(|other| other != hub);
+            roster.push(*hub);
+        }
+        true
+    }
 }
 
 /// How an agreement may end.
@@ -119,6 +143,7 @@ impl Sender {
             aborting: BTreeMap::new(),
             sessions: BTreeMap::new(),
             rests: Rests::new(k_min),
+            unserved: Unserved::default(),
             effects: VecDeque::new(),
             next_ticket: 0,
         }
@@ -144,6 +169,9 @@ impl Sender {
             SenderInput::SessionLost { from, via, session } => self.hear_lost(now, from, via, session),
             SenderInput::HubAnswer { block, hub, answer } => {
                 if let Some(sending) = self.sending.get_mut(&block) {
+                    if let (Some(Err(refusal)), true) = (answer, sending.silent.contains(&hub)) {
+                        self.unserved.refused(now, hub, &sending.agreement.receivers, refusal);
+                    }
                     sending.hub_answered(hub, answer);
                     self.settle(now, block);
                 } else if let Some(Err(refusal)) = answer {
@@ -180,7 +208,9 @@ impl Sender {
         self.sending.values().map(Sending::next_deadline).min()
     }
 
-    fn start<R: CryptoRng + ?Sized>(&mut self, now: Time, id: RequestId, wish: KeyWish, rng: &mut R) {
+    fn start<R: CryptoRng + ?Sized>(&mut self, now: Time, id: RequestId, mut wish: KeyWish, rng: &mut R) {
+        let receivers = wish.receivers.clone();
+        wish.choose_hubs(|hub| !self.unserved.by(now, hub, &receivers));
         match self.prepare(now, &wish, rng) {
             Err(failure) => self.end(id, None, Err(failure)),
             Ok(agreement) => {
@@ -271,7 +301,15 @@ impl Sender {
         }
     }
 
-    fn minted(&mut self, now: Time, minting: Minting, minted: Result<Vec<Minted>, MintRefusal>) {
+    fn minted(&mut self, now: Time, mut minting: Minting, minted: Result<Vec<Minted>, MintRefusal>) {
+        // Nothing was burned. Whoever has no pad left is left out, as one that cannot be reached.
+        if let Err(
+            MintRefusal::Low { peer, .. } | MintRefusal::NoTable { peer } | MintRefusal::NotSynced { peer },
+        ) = &minted
+            && minting.leave_out(peer)
+        {
+            return self.mint(minting);
+        }
         let (id, agreement) = (minting.id, minting.agreement.clone());
         let (sending, messages) = match self.share(minting, minted) {
             Ok(shared) => shared,

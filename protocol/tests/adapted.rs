@@ -231,6 +231,18 @@ fn a_round_whose_receiver_has_forgotten_the_negotiation_key_ends_at_once() {
 }
 
 #[test]
+fn a_round_goes_on_without_a_hub_whose_pad_is_used_up() {
+    let mut world = World::new(30, 3, 2, 1, 2048, true);
+    let session = world.negotiate(2, 2);
+    let mut one = world.wish(1, 32);
+    one.hubs.truncate(1);
+    while world.agree(one.clone()).is_ok() {}
+    agree(&mut world, session);
+    let left = world.pads.burned(client_id(0), hub_id(0), Lane::Up).0;
+    assert!(2048 - left < u64::from(BLOCK_BYTES), "it has no pad for a round");
+}
+
+#[test]
 fn what_is_repeated_or_forged_changes_nothing() {
     let mut world = World::new(6, 3, 2, 2, 4096, true);
     let session = world.negotiate(2, 2);

@@ -12,7 +12,8 @@ use dske_protocol::{
         KEY_BYTES_MAX, PROTOCOL_VERSION, UNKNOWN_SENDERS_PER_HUB_MAX, burned_bytes, disruption_threshold,
     },
     receiver::ReceiverInput,
-    refusal::{AbortReason, SendFailure},
+    refusal::{AbortReason, Refusal, SendFailure},
+    sender::KeyWish,
 };
 use world::{World, abort_reason, client_id, client_name, enrolled, hub_id, signature};
 
@@ -198,6 +199,69 @@ fn a_used_up_pad_is_told_and_takes_nothing() {
     }
     let failure = world.agree(world.wish(2, KEY_BYTES)).expect_err("and for no more");
     assert!(matches!(failure, SendFailure::PadLow { left: 8, needed: 104, .. }), "{failure}");
+}
+
+#[test]
+fn a_hub_whose_pad_is_used_up_is_left_out_and_the_key_comes() {
+    let mut world = World::new(11, 4, 2, 2, 216, true);
+    let mut two = world.wish(2, KEY_BYTES);
+    two.hubs.truncate(2);
+    for _ in 0..2 {
+        world.agree(two.clone()).expect("there is pad for two keys");
+    }
+    for _ in 0..2 {
+        let agreed = world.agree(world.wish(2, KEY_BYTES)).expect("two hubs have pad");
+        assert_same(&world, &agreed);
+        assert_eq!((agreed.agreement.n(), agreed.asked), (4, 2));
+        assert_eq!(agreed.confirmed, [client_id(1)]);
+    }
+    let failure = world.agree(world.wish(2, KEY_BYTES)).expect_err("now no hub has");
+    assert!(matches!(failure, SendFailure::PadLow { left: 8, needed: 104, .. }), "{failure}");
+}
+
+#[test]
+fn of_the_hubs_those_with_most_pad_are_chosen() {
+    let mut world = World::new(11, 5, 2, 2, 1024, true);
+    let mut wish = world.wish(2, KEY_BYTES);
+    wish.n = 3;
+    for (at, hub) in wish.hubs.iter_mut().enumerate() {
+        hub.left = 1000 + at as u64;
+        hub.reachable = at != 4;
+    }
+    let agreed = world.agree(wish).expect("a key");
+    let mut roster = agreed.agreement.roster;
+    roster.sort_unstable();
+    let mut expected = [1, 2, 3].map(hub_id);
+    expected.sort_unstable();
+    assert_eq!(roster, expected);
+}
+
+#[test]
+fn a_hub_that_cannot_reach_a_receiver_is_left_out_of_its_next_keys() {
+    let mut world = World::new(11, 3, 3, 2, 4096, true);
+    world.pads.remove_table(client_id(1), hub_id(0));
+    let burned = |world: &World| world.pads.burned(client_id(0), hub_id(0), Lane::Up).0;
+    let wish = |world: &World, k: u8, receiver: usize| {
+        let receivers = vec![client_id(receiver)];
+        KeyWish { linked: receivers.iter().copied().collect(), receivers, ..world.wish(k, KEY_BYTES) }
+    };
+    let first = world.agree(wish(&world, 2, 1)).expect("two hubs suffice");
+    assert_eq!((first.asked, first.shares), (3, 2), "nobody knew of it");
+    let before = burned(&world);
+    for _ in 0..3 {
+        let agreed = world.agree(wish(&world, 2, 1)).expect("two hubs suffice");
+        assert_eq!((agreed.agreement.n(), agreed.asked, agreed.shares), (3, 2, 2));
+    }
+    assert_eq!(burned(&world), before, "no pad for shares that go nowhere");
+    // For another receiver it is as good as before, and where it is needed it is asked.
+    assert_eq!(world.agree(wish(&world, 2, 2)).expect("a key").asked, 3);
+    let refusals = match world.agree(wish(&world, 3, 1)) {
+        Err(SendFailure::TooFewAccepted { accepted: 2, refusals, .. }) => refusals,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusals, [(hub_id(0), Refusal::ReceiverTableInactive)]);
+    world.now = world.now + Time::from_secs(61);
+    assert_eq!(world.agree(wish(&world, 2, 1)).expect("a key").asked, 3, "it is asked again");
 }
 
 #[test]

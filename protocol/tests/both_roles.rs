@@ -36,7 +36,8 @@ fn wish(world: &World, from: usize, to: usize) -> KeyWish {
         confirm: false,
         purpose: "consortium".into(),
         k: 2,
-        hubs: hubs.into_iter().map(|node| HubChoice { node, reachable: true }).collect(),
+        n: 0,
+        hubs: hubs.into_iter().map(|node| HubChoice { node, reachable: true, left: u64::MAX }).collect(),
         linked: BTreeSet::from([client_id(to)]),
         deadline: world.now + DEADLINE,
         notice_deadline: world.now + DEADLINE + DEADLINE,
@@ -79,7 +80,7 @@ fn a_key_over_its_own_sender_or_receiver_is_not_begun() {
     let mut world = World::consortium(2, 4, 2, 8192);
     for itself in [0, 1] {
         let mut wish = wish(&world, 0, 1);
-        wish.hubs.push(HubChoice { node: client_id(itself), reachable: true });
+        wish.hubs.push(HubChoice { node: client_id(itself), reachable: true, left: u64::MAX });
         let begun = world.begin_at(0, wish);
         assert!(matches!(world.finish(begun), Err(SendFailure::Parameters(_))), "over {itself}");
         let burned = (1..4).map(|hub| world.pads.burned(client_id(0), client_id(hub), Lane::Up));

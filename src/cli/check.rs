@@ -167,8 +167,8 @@ fn judge_pads(status: &Status, limits: &Limits, verdict: &mut Verdict) -> u64 {
                 for lane in &table.lanes {
                     let pad = pads.entry((&table.peer_name, table.side, lane.lane)).or_default();
                     if table.state == TableState::Active {
-                        pad.0 = pad.0.saturating_add(lane.left).saturating_add(lane.reserved);
-                        pad.1 = pad.1.saturating_add(lane.bytes);
+                        pad.0 = pad.0.saturating_add(lane.for_keys);
+                        pad.1 = pad.1.saturating_add(lane.of_keys());
                     }
                 }
             }

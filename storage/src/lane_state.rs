@@ -217,6 +217,7 @@ impl LaneState {
             skipped: self.skipped().unwrap_or(0),
             reserved,
             left,
+            for_keys: self.left_for_messages(),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use dske_protocol::ids::{Lane, Name, NodeId, TableId};
+use dske_protocol::{
+    ids::{Lane, Name, NodeId, TableId},
+    sync::keys_from,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a run of a lane is burned for.
@@ -124,6 +127,15 @@ pub struct LaneStatus {
     pub reserved: u64,
     /// Not touched yet.
     pub left: u64,
+    /// Of what is left and reserved: what messages can still have. The rest is kept for comparing marks.
+    pub for_keys: u64,
+}
+
+impl LaneStatus {
+    /// Bytes that messages could have of a fresh lane.
+    pub fn of_keys(&self) -> u64 {
+        keys_from(self.bytes)
+    }
 }
 
 /// One table.

@@ -87,6 +87,7 @@ impl TableRecord {
                 skipped,
                 reserved: 0,
                 left: 0,
+                for_keys: 0,
             })
         };
         let ([up, down], [up_bytes, down_bytes]) = (counts, self.lane_bytes);

@@ -20,7 +20,18 @@ fn lane(lane: Lane, left: u64) -> LaneStatus {
     let (used_identity, used_sync) = (64, 32);
     let used_key = bytes - left - used_identity - used_sync;
     let allocator = lane == Lane::Up;
-    LaneStatus { lane, allocator, bytes, used_key, used_identity, used_sync, skipped: 0, reserved: 0, left }
+    LaneStatus {
+        lane,
+        allocator,
+        bytes,
+        used_key,
+        used_identity,
+        used_sync,
+        skipped: 0,
+        reserved: 0,
+        left,
+        for_keys: left,
+    }
 }
 
 fn table(hub: &str, left: u64, state: TableState) -> TableStatus {

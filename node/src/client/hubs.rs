@@ -8,7 +8,7 @@ use std::{
 use dske_protocol::{
     ids::{NodeId, TableId},
     naming::{NodeRef, Roll},
-    params::Time,
+    params::{Time, burned_bytes},
     sender::HubChoice,
     sync::Pace,
 };
@@ -16,6 +16,9 @@ use dske_storage::{HubRecord, Store, TableSide, TableState, TableStatus};
 use libp2p::Multiaddr;
 
 use crate::{config::Role, network::Command, status::PeerStatus};
+
+/// Bytes of a key of the usual length.
+const KEY_BYTES: u64 = 32;
 
 /// Between two calls to a hub that does not answer, at first and at last.
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -42,8 +45,8 @@ struct HubState {
 }
 
 impl HubState {
-    /// Why no message can go to this hub, connected as it may be: none of its tables is open. The one place where that is
-    /// judged.
+    /// Why no key of ours can go over this hub, connected as it may be: none of its tables is open and has pad left for one
+    /// of the usual length. The one place where that is judged.
     fn shut(&self, tables: &[TableStatus]) -> Option<&'static str> {
         let ours = tables.iter().filter(|table| {
             table.peer == self.record.node
@@ -52,11 +55,14 @@ impl HubState {
         });
         let ours: Vec<_> = ours.collect();
         let active: Vec<_> = ours.iter().filter(|table| table.state == TableState::Active).collect();
-        if active.iter().any(|table| table.open) {
+        let open = || active.iter().filter(|table| table.open);
+        if open().any(|table| left_in(table) >= burned_bytes(KEY_BYTES, 1)) {
             return None;
         }
         let any = |is: fn(&TableState) -> bool| ours.iter().any(|table| is(&table.state));
-        Some(if active.iter().any(|table| self.active.contains(&table.table)) {
+        Some(if open().next().is_some() {
+            "its pads are used up"
+        } else if active.iter().any(|table| self.active.contains(&table.table)) {
             "its table is being compared"
         } else if !active.is_empty() {
             "it does not use its table with this node: see `dske status` there"
@@ -90,6 +96,19 @@ pub(super) struct Hubs {
 /// such a client is one of them, for it is no hub of its own keys.
 pub(super) fn with_any_receiver(hubs: &BTreeSet<NodeId>, clients: &BTreeSet<NodeId>) -> usize {
     hubs.len() - usize::from(!hubs.is_disjoint(clients))
+}
+
+/// Bytes that messages of ours can still have of a table.
+fn left_in(table: &TableStatus) -> u64 {
+    table.lanes.iter().find(|lane| lane.allocator).map_or(0, |lane| lane.for_keys)
+}
+
+/// The same of the tables with a hub in which one can be sent now: of the best, for a message takes one run of one table.
+fn left_with(tables: &[TableStatus], hub: &NodeId) -> u64 {
+    let open = |table: &&TableStatus| {
+        table.peer == *hub && table.side == TableSide::Client && table.state == TableState::Active && table.open
+    };
+    tables.iter().filter(open).map(left_in).max().unwrap_or(0)
 }
 
 impl Hubs {
@@ -200,34 +219,31 @@ impl Hubs {
         self.hubs.values().filter(ready).flat_map(tables).collect()
     }
 
-    /// Hubs with which a message can be exchanged now.
+    /// Hubs that can take part in a key of ours now: there is pad for one of the usual length.
     pub(super) fn usable(&self, store: &Store) -> BTreeSet<NodeId> {
         let tables = store.tables();
         let usable = |hub: &&HubState| hub.connected && hub.excluded.is_none() && hub.shut(&tables).is_none();
         self.hubs.values().filter(usable).map(|hub| hub.record.node).collect()
     }
 
-    /// Hubs for a roster: those that serve all receivers, at most `n` of them (0: all), reachable ones
-    /// first.
+    /// Hubs for a roster: those that serve all receivers.
     pub(super) fn choices(
         &self,
+        store: &Store,
         usable: &BTreeSet<NodeId>,
         serving: &BTreeSet<NodeId>,
         only: &[NodeId],
-        n: u8,
     ) -> Vec<HubChoice> {
+        let tables = store.tables();
         let wanted = |hub: &&HubState| {
             let named = only.is_empty() || only.contains(&hub.record.node);
             named && hub.excluded.is_none() && serving.contains(&hub.record.node)
         };
         let choice = |hub: &HubState| {
             let node = hub.record.node;
-            HubChoice { node, reachable: usable.contains(&node) }
+            HubChoice { node, reachable: usable.contains(&node), left: left_with(&tables, &node) }
         };
-        let mut choices: Vec<_> = self.hubs.values().filter(wanted).map(choice).collect();
-        choices.sort_by_key(|choice| !choice.reachable);
-        choices.truncate(if n == 0 { usize::from(u8::MAX) } else { usize::from(n) });
-        choices
+        self.hubs.values().filter(wanted).map(choice).collect()
     }
 
     /// Calls and questions that are due, by our tables and by the hubs with which one is open.

@@ -224,7 +224,7 @@ impl ClientActor {
     fn start(&mut self, now: Time, wish: Waiting, receivers: Vec<NodeId>) {
         let usable = self.hubs.usable(&self.store);
         let serving = self.hubs_serving(&receivers);
-        let hubs = self.hubs.choices(&usable, &serving, &wish.hubs, self.policy.n);
+        let hubs = self.hubs.choices(&self.store, &usable, &serving, &wish.hubs);
         let linked: BTreeSet<_> =
             receivers.iter().filter(|node| self.linked.contains(node)).copied().collect();
         let patience = if linked.is_empty() { STRAGGLERS } else { self.policy.deadline() + NOTICE_MARGIN };
@@ -238,6 +238,7 @@ impl ClientActor {
             confirm: false,
             purpose: wish.get.purpose.clone(),
             k: wish.get.k.unwrap_or(self.policy.k),
+            n: self.policy.n,
             hubs,
             linked,
             deadline: wish.began + timeout,

@@ -73,6 +73,7 @@ fn table(serial: &str, state: TableState) -> TableStatus {
         skipped: 56,
         reserved: 100,
         left: 700,
+        for_keys: 700,
     };
     TableStatus {
         table: TableId::new([2; 16]),

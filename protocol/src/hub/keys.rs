@@ -192,7 +192,8 @@ impl Hub {
                 let refusal = match refusal {
                     MintRefusal::Internal => Refusal::Internal,
                     MintRefusal::NotSynced { .. } => Refusal::ReceiverAway,
-                    MintRefusal::Low { .. } | MintRefusal::NoTable { .. } => Refusal::PadLow,
+                    MintRefusal::Low { .. } => Refusal::PadLow,
+                    MintRefusal::NoTable { .. } => Refusal::ReceiverTableInactive,
                 };
                 return self.burn_key(id, request.range, refusal);
             }

@@ -178,8 +178,13 @@ impl Sender {
         if let Some(rests) = self.rests.holds(now, &of.receivers, wish.key_bytes) {
             return Err(rests);
         }
-        let hubs: Vec<NodeId> =
+        let mut hubs: Vec<NodeId> =
             of.roster.iter().filter(|hub| wish.reachable.contains(hub)).copied().collect();
+        let served = |hub: &&NodeId| !self.unserved.by(now, hub, &of.receivers);
+        let served: Vec<NodeId> = hubs.iter().filter(served).copied().collect();
+        if served.len() >= usize::from(of.k) {
+            hubs = served;
+        }
         if hubs.len() < usize::from(of.k) {
             return Err(SendFailure::TooFewHubs { usable: hubs.len(), k: of.k });
         }

@@ -1,6 +1,6 @@
 //! A wish for a key, and the roster that is drawn for it.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use rand_core::CryptoRng;
 
@@ -27,7 +27,9 @@ pub struct KeyWish {
     pub purpose: String,
     /// Shares needed to reconstruct it.
     pub k: u8,
-    /// The n hubs of the roster, in any order.
+    /// Most hubs of the roster; 0: as many as there are.
+    pub n: u8,
+    /// Hubs for the roster, in any order.
     pub hubs: Vec<HubChoice>,
     /// Receivers whose notice is worth waiting for: those with a direct link.
     pub linked: BTreeSet<NodeId>,
@@ -44,6 +46,8 @@ pub struct HubChoice {
     pub node: NodeId,
     /// Whether it can be reached now.
     pub reachable: bool,
+    /// Bytes of pad that are left for messages to it.
+    pub left: u64,
 }
 
 /// The hubs that can take part in a key of `me` with these receivers: of those that `me` accepts, the ones that every
@@ -62,6 +66,23 @@ pub fn serving<'a>(
 }
 
 impl KeyWish {
+    /// How many hubs its roster will have.
+    pub fn most_hubs(&self) -> usize {
+        self.hubs.len().min(if self.n == 0 { usize::from(u8::MAX) } else { usize::from(self.n) })
+    }
+
+    /// Chooses the n hubs of the roster: first those that can be reached and serve the receivers, of these the ones with
+    /// most pad left. One that does not serve them now counts as one that cannot be reached, unless too few were left.
+    pub(super) fn choose_hubs(&mut self, serves: impl Fn(&NodeId) -> bool) {
+        let mut without = self.hubs.clone();
+        without.iter_mut().for_each(|hub| hub.reachable &= serves(&hub.node));
+        if without.iter().filter(|hub| hub.reachable).count() >= usize::from(self.k) {
+            self.hubs = without;
+        }
+        self.hubs.sort_by_key(|hub| (!hub.reachable, Reverse(hub.left)));
+        self.hubs.truncate(self.most_hubs());
+    }
+
     /// The hubs of the roster that messages go to, in roster order: unreachable ones stand last.
     pub(super) fn reachable_in<'a>(&'a self, agreement: &'a Agreement) -> impl Iterator<Item = NodeId> + 'a {
         let reachable = self.hubs.iter().filter(|hub| hub.reachable).count();
@@ -83,7 +104,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn choice(id: u8, reachable: bool) -> HubChoice {
-        HubChoice { node: NodeId::new([id; 32]), reachable }
+        HubChoice { node: NodeId::new([id; 32]), reachable, left: 100 }
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl Pads {
         self.tables.iter_mut().find(|(_, table)| (table.client, table.hub) == ends)
     }
 
+    /// A hub's table with a client is out of use.
+    pub(crate) fn remove_table(&mut self, client: NodeId, hub: NodeId) {
+        self.tables.retain(|_, table| (table.client, table.hub) != (client, hub));
+    }
+
     /// Bytes used in a lane: by its allocator, and by its receiver.
     pub(crate) fn burned(&self, client: NodeId, hub: NodeId, lane: Lane) -> (u64, u64) {
         let table = self.tables.values().find(|t| (t.client, t.hub) == (client, hub)).unwrap();
@@ -340,7 +345,12 @@ impl World {
             confirm: false,
             purpose: "test".into(),
             k,
-            hubs: self.hubs.iter().map(|(node, _)| HubChoice { node: *node, reachable: true }).collect(),
+            n: 0,
+            hubs: self
+                .hubs
+                .iter()
+                .map(|(node, _)| HubChoice { node: *node, reachable: true, left: u64::MAX })
+                .collect(),
             deadline: self.now + DEADLINE,
             notice_deadline: self.now + DEADLINE + DEADLINE,
         }

@@ -133,8 +133,8 @@ fn left(tables: &[TableStatus]) -> Vec<Finding> {
     for table in tables.iter().filter(|table| table.state == TableState::Active) {
         for lane in &table.lanes {
             let pad = pads.entry((&table.peer_name, table.side, lane.lane)).or_default();
-            pad.0 = pad.0.saturating_add(lane.left).saturating_add(lane.reserved);
-            pad.1 = pad.1.saturating_add(lane.bytes);
+            pad.0 = pad.0.saturating_add(lane.for_keys);
+            pad.1 = pad.1.saturating_add(lane.of_keys());
         }
     }
     let low = pads
@@ -167,6 +167,7 @@ mod tests {
             skipped: 0,
             reserved: 0,
             left: 1000,
+            for_keys: 1000,
         };
         let remedy = |side, peer: &str| {
             let table = TableStatus {

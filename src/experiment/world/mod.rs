@@ -184,7 +184,12 @@ impl World {
             confirm: false,
             purpose: "experiment".into(),
             k: self.setup.k,
-            hubs: self.hubs.iter().map(|(node, _)| HubChoice { node: *node, reachable: true }).collect(),
+            n: 0,
+            hubs: self
+                .hubs
+                .iter()
+                .map(|(node, _)| HubChoice { node: *node, reachable: true, left: u64::MAX })
+                .collect(),
             linked: BTreeSet::from([self.receiver_id]),
             deadline: DEADLINE,
             notice_deadline: DEADLINE,

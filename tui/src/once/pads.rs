@@ -65,7 +65,7 @@ impl Columns {
     }
 
     fn row(&self, table: &TableStatus, lane: &LaneStatus) -> String {
-        let left = lane.left.saturating_add(lane.reserved);
+        let left = lane.for_keys;
         self.line([
             table.peer_name.to_string(),
             // The lane that this node allocates from is marked: it is the one that it can run out of.

@@ -137,7 +137,7 @@ impl<'a> Row<'a> {
         tables
             .filter(|table| table.state == TableState::Active)
             .flat_map(|table| &table.lanes)
-            .map(|lane| (lane.left.saturating_add(lane.reserved), lane.bytes))
+            .map(|lane| (lane.for_keys, lane.of_keys()))
             .min_by_key(|(left, bytes)| u128::from(*left) * 10_000 / u128::from((*bytes).max(1)))
     }
 
@@ -287,8 +287,7 @@ fn burned(status: &Status, lines: &mut Vec<Spans>) {
         let lanes =
             || status.tables.iter().filter(move |table| table.side == side).flat_map(|table| &table.lanes);
         let used = |lane: &LaneStatus| lane.used_key + lane.used_identity + lane.used_sync;
-        let (burned, left): (u64, u64) =
-            (lanes().map(used).sum(), lanes().map(|lane| lane.left + lane.reserved).sum());
+        let (burned, left): (u64, u64) = (lanes().map(used).sum(), lanes().map(|lane| lane.for_keys).sum());
         let told = format!("{} burned, {} left", text::short_size(burned), text::short_size(left));
         lines.push(fact(&format!("as {role}"), told, Tone::Plain));
     }

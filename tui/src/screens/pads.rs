@@ -52,7 +52,7 @@ impl Pad<'_> {
     }
 
     fn left(&self) -> u64 {
-        self.lane.left.saturating_add(self.lane.reserved)
+        self.lane.for_keys
     }
 
     /// Seconds until this lane is empty, at the faster of the rate of late and the node's average.
@@ -65,7 +65,7 @@ impl Pad<'_> {
 
     /// The state in a word of at most five letters.
     fn state(&self) -> (&'static str, Tone) {
-        let (left, bytes) = (self.left(), self.lane.bytes);
+        let (left, bytes) = (self.left(), self.lane.of_keys());
         let foreseen = self.forecast.map_or(Level::Info, |forecast| forecast.level);
         match self.table.state {
             TableState::Pending => ("WAIT", Tone::Accent),
@@ -90,7 +90,7 @@ impl Pad<'_> {
 
     fn entry(&self, context: &Context<'_>) -> Entry {
         let (client, hub) = self.ends();
-        let (left, bytes) = (self.left(), self.lane.bytes);
+        let (left, bytes) = (self.left(), self.lane.of_keys());
         let (state, tone) = self.state();
         let rate = self.growth.and_then(|growth| growth.per_s_milli(RATE_MS));
         let (empty, many) = (self.empty_in_s(), keys(left, context.bits));
@@ -201,7 +201,11 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         heading(&format!("{from} {} {to}", context.glyphs.arrow)),
         fact("module", text::printable(&table.serial), Tone::Accent),
         fact("state", format!("{state}: {}", text::printable(&table.state.to_string())), tone),
-        fact("left", format!("{} of {}", text::short_size(pad.left()), text::short_size(lane.bytes)), tone),
+        fact(
+            "left",
+            format!("{} of {}", text::short_size(pad.left()), text::short_size(lane.of_keys())),
+            tone,
+        ),
         fact(
             "",
             format!("{} keys of {} bits", text::short_count(keys(pad.left(), context.bits)), context.bits),

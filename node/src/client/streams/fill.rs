@@ -215,7 +215,7 @@ impl ClientActor {
         }
         let [with] = receivers else { return Step::General };
         // With n = k General is the Simple scheme: it sends indices only, too.
-        let n = self.hubs.choices(&usable, &self.hubs_serving(receivers), &[], self.policy.n).len();
+        let n = self.most_hubs(receivers);
         if n <= usize::from(self.policy.k) {
             return Step::General;
         }
@@ -258,8 +258,7 @@ impl ClientActor {
     fn negotiate(&mut self, now: Time, receivers: Vec<NodeId>, rounds: u32, rounds_left: u32) {
         let Some(&with) = receivers.first() else { return };
         self.streams.paths.entry(with).or_default().negotiate(now, rounds_left);
-        let usable = self.hubs.usable(&self.store);
-        let n = self.hubs.choices(&usable, &self.hubs_serving(&receivers), &[], self.policy.n).len();
+        let n = self.most_hubs(&receivers);
         let n = u8::try_from(n).unwrap_or(u8::MAX);
         let key_bytes = negotiation_bytes(n, self.policy.k, rounds);
         let wish = self.block_wish(now, &receivers, "", Content::Negotiation, key_bytes);
@@ -268,6 +267,12 @@ impl ClientActor {
         self.streams.ahead(&receivers).begin(now, bytes);
         self.streams.under_way.insert(id, Filling::Session { with, bytes, begun: now });
         self.sender.handle(now, SenderInput::Start { id, wish }, &mut self.rng);
+    }
+
+    /// How many hubs the roster of a key for these receivers has.
+    fn most_hubs(&self, receivers: &[NodeId]) -> usize {
+        let hubs = self.hubs_serving(receivers).len();
+        hubs.min(if self.policy.n == 0 { usize::from(u8::MAX) } else { usize::from(self.policy.n) })
     }
 
     fn block_wish(
@@ -279,7 +284,7 @@ impl ClientActor {
         key_bytes: u32,
     ) -> KeyWish {
         let usable = self.hubs.usable(&self.store);
-        let hubs = self.hubs.choices(&usable, &self.hubs_serving(receivers), &[], self.policy.n);
+        let hubs = self.hubs.choices(&self.store, &usable, &self.hubs_serving(receivers), &[]);
         KeyWish {
             receivers: receivers.to_vec(),
             key_bytes,
@@ -288,6 +293,7 @@ impl ClientActor {
             confirm: true,
             purpose: purpose.to_owned(),
             k: self.policy.k,
+            n: self.policy.n,
             hubs,
             linked: receivers.iter().filter(|node| self.linked.contains(node)).copied().collect(),
             deadline: now + BLOCK_PATIENCE,

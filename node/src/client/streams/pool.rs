@@ -110,7 +110,11 @@ fn empty(stream: &Stream) -> Failure {
         "dske::pool::empty",
         1,
         format!("the pool has {} keys, and no more came in time: {problem}", stream.pool.keys()),
-        "wait longer with --timeout, or raise the stream's marks",
+        if stream.last_failure.is_some() {
+            "see `dske stream ls`: no key can be agreed until that is mended"
+        } else {
+            "wait longer with --timeout, or raise the stream's marks"
+        },
     )
 }
 

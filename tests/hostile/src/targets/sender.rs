@@ -168,7 +168,10 @@ impl Stage {
             confirm: false,
             purpose: "y".repeat(usize::from(script.u8() % 70)),
             k,
-            hubs: (0..hubs).map(|at| HubChoice { node: hub(at), reachable: reach >> at & 1 == 0 }).collect(),
+            n: 0,
+            hubs: (0..hubs)
+                .map(|at| HubChoice { node: hub(at), reachable: reach >> at & 1 == 0, left: u64::MAX })
+                .collect(),
             deadline: self.now + Time::from_secs(u64::from(script.u8())),
             notice_deadline: self.now + Time::from_secs(u64::from(script.u8())),
         };

@@ -78,14 +78,15 @@ impl ClientRole {
         let accepted = accepted.map(|(&hub, _)| shared.plan.ids[hub]);
         let (me, served_by) = (shared.plan.ids[core.me], |receiver: &NodeId| self.identities.get(receiver));
         let reachable: BTreeSet<NodeId> = usable.iter().map(|&hub| shared.plan.ids[hub]).collect();
-        let mut hubs: Vec<HubChoice> = serving(&me, accepted, &receivers, served_by)
+        let left = |node: &NodeId| {
+            let tables = core.store.tables();
+            let ours = tables.iter().filter(|table| table.peer == *node && table.side == TableSide::Client);
+            ours.map(|table| table.lanes[0].for_keys).sum()
+        };
+        let hubs: Vec<HubChoice> = serving(&me, accepted, &receivers, served_by)
             .into_iter()
-            .map(|node| HubChoice { node, reachable: reachable.contains(&node) })
+            .map(|node| HubChoice { node, reachable: reachable.contains(&node), left: left(&node) })
             .collect();
-        hubs.sort_by_key(|choice| !choice.reachable);
-        if wanted.n > 0 {
-            hubs.truncate(usize::from(wanted.n));
-        }
         let linked: BTreeSet<NodeId> = wanted
             .receivers
             .iter()
@@ -106,6 +107,7 @@ impl ClientRole {
             confirm: false,
             purpose: "simulation".to_owned(),
             k: wanted.k,
+            n: wanted.n,
             hubs,
             linked,
             deadline,
@@ -145,7 +147,7 @@ impl ClientRole {
             return SenderInput::Round { id, wish };
         }
         self.negotiations.insert(id, began);
-        let n = u8::try_from(wish.hubs.len()).unwrap_or(u8::MAX);
+        let n = u8::try_from(wish.most_hubs()).unwrap_or(u8::MAX);
         let key_bytes = negotiation_bytes(n, wish.k, 3);
         let content = Content::Negotiation;
         // A receiver may wait for all hubs before it says anything.
