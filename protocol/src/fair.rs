@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::planted::{Fault, planted};
+
 /// A stock of something, and who holds how much of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Fair<K> {
@@ -103,6 +105,9 @@ impl<O: Ord + Copy, I: Ord + Copy> Nested<O, I> {
     pub(crate) fn room(&self, outer: O, inner: I, outers: usize) -> u64 {
         let floor = self.outer.limit / (2 * outers.max(1) as u64);
         let room = self.outer.free().max(floor).saturating_sub(self.outer.of(&outer));
+        if planted(Fault::SendersShareAHubsPlaces) {
+            return room;
+        }
         (room / SENDERS_PART).saturating_sub(self.of_both(outer, inner))
     }
 

@@ -137,9 +137,9 @@ pub struct Hub {
     quotas: Quotas,
     budgets: Budgets,
     room: Room,
-    /// What receivers have set, and the versions that are being written.
+    /// What receivers have set, and what of it is being written.
     limits: BTreeMap<NodeId, LimitsRecord>,
-    limits_being_written: BTreeMap<NodeId, u64>,
+    limits_being_written: BTreeMap<NodeId, LimitsRecord>,
     /// Bytes of the down lanes that are shared with each client.
     lanes: BTreeMap<NodeId, u64>,
 }

@@ -3,7 +3,8 @@
 //! A receiver tells each of its hubs, under a tag, how much a sender that it names, any other, and all the others
 //! together may make it burn in a time. A hub applies that before it burns a pad of the receiver. The order of several
 //! tellings is that of a version that only grows: the hub keeps the highest, and says under a tag which it has on
-//! record. What a hub that was put back has forgotten is told it again, under a higher version.
+//! record. A hub that was put back may have forgotten some, and comparing marks need not show that. So after each
+//! comparison it is told again, under a higher version.
 //!
 //! Must never: take a limit to be in force at a hub that has not said so under a tag; let a hub's false word cost
 //! more than a few tag keys in an hour.
@@ -21,6 +22,7 @@ use crate::{
     message::{LimitsAnswer, LimitsOrder, Unverified, seal},
     pad::TAG_KEY_BYTES,
     params::Time,
+    planted::{Fault, planted},
     quota::Quota,
 };
 
@@ -176,6 +178,10 @@ struct AtHub {
     known: Option<(u64, Limits)>,
     /// The hub's record, or ours, may be older than that.
     doubtful: bool,
+    /// It has said nothing since marks were compared: a copy that was put back may be so recent that this does not show.
+    unasked: bool,
+    /// Being recorded: that it may have been told something.
+    noting: bool,
     /// The highest version that was used or heard of.
     version: u64,
     ready: bool,
@@ -198,13 +204,19 @@ enum Job {
     Mint { hub: NodeId },
     Hold { hub: NodeId, message: Unverified<LimitsAnswer> },
     Commit { hub: NodeId, version: u64, limits: Option<Limits> },
+    Note { hub: NodeId },
 }
 
 impl AtHub {
+    /// Whether nothing has to be said at the moment.
+    fn is_settled(&self) -> bool {
+        self.is_in_force() && !self.unasked
+    }
+
     fn is_in_force(&self) -> bool {
         match &self.known {
             Some((_, limits)) => *limits == self.wanted && !self.doubtful,
-            None => self.wanted.is_empty(),
+            None => self.wanted.is_empty() && !self.doubtful,
         }
     }
 }
@@ -237,6 +249,11 @@ impl LimitsDesk {
         Some((&at.wanted, at.is_in_force()))
     }
 
+    /// Whether a hub that has said so is to say it once more, because its tables were compared since.
+    pub fn is_asking(&self, hub: &NodeId) -> bool {
+        self.hubs.get(hub).is_some_and(|at| at.unasked)
+    }
+
     /// Takes one input; effects are then waiting.
     pub fn handle(&mut self, now: Time, input: LimitsInput) {
         match input {
@@ -257,7 +274,7 @@ impl LimitsDesk {
                 }
                 // With nothing on record and nothing wanted the hub is asked too: it may have what was forgotten here.
                 at.doubtful |= put_back;
-                at.known = at.known.take().or_else(|| put_back.then(|| (0, Limits::default())));
+                at.unasked |= at.known.is_some() && !planted(Fault::LimitsNotAskedAgain);
                 self.advance(now, hub);
             }
             LimitsInput::Away(hub) => {
@@ -290,7 +307,7 @@ impl LimitsDesk {
     pub fn poll_timeout(&self) -> Option<Time> {
         let due = |at: &AtHub| match &at.telling {
             Some(telling) => Some(telling.until),
-            None => (at.ready && !at.is_in_force() && at.version < u64::MAX).then_some(at.due),
+            None => (at.ready && !at.noting && !at.is_settled() && at.version < u64::MAX).then_some(at.due),
         };
         self.hubs.values().filter_map(due).min()
     }
@@ -298,8 +315,11 @@ impl LimitsDesk {
     /// Tells a hub what is to be in force there, where it has not said so.
     fn advance(&mut self, now: Time, hub: NodeId) {
         let Some(at) = self.hubs.get_mut(&hub) else { return };
-        if !at.ready || at.telling.is_some() || at.is_in_force() || now < at.due {
+        if !at.ready || at.noting || at.telling.is_some() || at.is_settled() || now < at.due {
             return;
+        }
+        if at.known.is_none() && !planted(Fault::UnansweredOrderForgotten) {
+            return self.note(hub);
         }
         // A hub that names the last version there is has made itself one that cannot be told.
         let Some(version) = at.version.checked_add(1) else { return };
@@ -307,11 +327,38 @@ impl LimitsDesk {
         at.pause = (at.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         at.due = now + at.pause;
         let limits = at.wanted.clone();
+        // Until it answers it may have either.
+        let same = at.known.as_ref().is_some_and(|(_, known)| *known == limits);
+        at.doubtful |= !same && !planted(Fault::UnansweredOrderForgotten);
         at.telling = Some(Telling { version, limits, range: None, until: now + PATIENCE });
         let wants =
             vec![Want { peer: hub, lane: Lane::Up, bytes: TAG_KEY_BYTES as u64, usage: Usage::Identity }];
         let ticket = self.begin(Job::Mint { hub });
         self.pad_effect(PadEffect::Mint { ticket, wants });
+    }
+
+    /// Records that a hub may have been told something, before it is for the first time: who restarts asks what became of it.
+    fn note(&mut self, hub: NodeId) {
+        if let Some(at) = self.hubs.get_mut(&hub) {
+            at.noting = true;
+        }
+        let (version, limits) = (0, Limits::default());
+        let record = LimitsRecord { receiver: self.me, hub, version, limits };
+        let ticket = self.begin(Job::Note { hub });
+        let record = Record { limits: Some(record), ..Record::default() };
+        self.pad_effect(PadEffect::Commit { ticket, record: Box::new(record) });
+    }
+
+    fn noted(&mut self, now: Time, hub: NodeId, ok: bool) {
+        let Some(at) = self.hubs.get_mut(&hub) else { return };
+        at.noting = false;
+        if ok {
+            at.known = at.known.take().or_else(|| Some((0, Limits::default())));
+        } else {
+            at.pause = (at.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+            at.due = now + at.pause;
+        }
+        self.advance(now, hub);
     }
 
     fn give_up(&mut self, now: Time, hub: NodeId) {
@@ -368,15 +415,20 @@ impl LimitsDesk {
                 }
             }
             PadOutcome::Committed { ticket, ok } => {
-                let Some(Job::Commit { hub, version, limits }) = self.jobs.remove(&ticket) else { return };
+                let (hub, version, limits) = match self.jobs.remove(&ticket) {
+                    Some(Job::Commit { hub, version, limits }) => (hub, version, limits),
+                    Some(Job::Note { hub }) => return self.noted(now, hub, ok),
+                    _ => return,
+                };
                 let Some(at) = self.hubs.get_mut(&hub) else { return };
                 at.telling = None;
                 at.version = at.version.max(version);
                 match limits {
                     Some(limits) if ok => {
+                        let news = !at.is_in_force();
                         at.known = Some((version, limits));
-                        at.doubtful = false;
-                        if at.is_in_force() {
+                        (at.doubtful, at.unasked) = (false, false);
+                        if news && at.is_in_force() {
                             self.effects.push_back(LimitsEffect::InForce(hub));
                         }
                     }

@@ -65,11 +65,23 @@ pub enum Fault {
     LeftTableStays,
     SettleActivates,
     LostLaneIsOld,
+    QuotaKeepsItsTime,
+    SpendingForgotten,
+    LimitsNotAskedAgain,
+    LimitsNotRecorded,
+    OlderLimitsTaken,
+    LimitsNotApplied,
+    SendersShareAQuota,
+    RestForOneRefusal,
+    SendersShareAHubsPlaces,
+    PostInOrderOfArrival,
+    UnansweredOrderForgotten,
+    OneVersionForTwoOrders,
 }
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 65] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -123,6 +135,18 @@ impl Fault {
         Self::SearchEndsAgreement,
         Self::LeftTableStays,
         Self::LostLaneIsOld,
+        Self::QuotaKeepsItsTime,
+        Self::SpendingForgotten,
+        Self::LimitsNotAskedAgain,
+        Self::LimitsNotRecorded,
+        Self::OlderLimitsTaken,
+        Self::LimitsNotApplied,
+        Self::SendersShareAQuota,
+        Self::RestForOneRefusal,
+        Self::SendersShareAHubsPlaces,
+        Self::PostInOrderOfArrival,
+        Self::UnansweredOrderForgotten,
+        Self::OneVersionForTwoOrders,
     ];
 
     /// One that takes a hub, cut off since before a restore until after the next start, and a key that waits all the while:

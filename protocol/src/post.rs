@@ -20,6 +20,7 @@ use crate::{
     effect::Ticket,
     fair::Fair,
     ids::{NodeId, TableId},
+    planted::{Fault, planted},
     refusal::Refusal,
 };
 
@@ -104,6 +105,10 @@ impl<Id> Mailbox<Id> {
 
     /// The sender whose turn it is, among those of whom something waits and may go.
     fn turn(&self) -> Option<NodeId> {
+        if planted(Fault::PostInOrderOfArrival) {
+            let first = self.queues.iter().min_by_key(|(_, queue)| queue.keys().next());
+            return first.map(|(sender, _)| *sender).filter(|sender| self.may_go(sender));
+        }
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let round = self.queues.range((after, Bound::Unbounded)).chain(&self.queues);
         round.map(|(sender, _)| *sender).find(|sender| self.may_go(sender))
@@ -148,6 +153,7 @@ impl<Id: Copy + Ord + Debug> Post<Id> {
         self.add(id, letter);
         let mailbox = self.mailbox(letter.receiver);
         let alone = mailbox.queues.get(&letter.sender).is_some_and(|queue| queue.len() == 1);
+        let alone = alone && (mailbox.waiting == 1 || !planted(Fault::PostInOrderOfArrival));
         let goes = alone && mailbox.may_go(&letter.sender);
         if goes {
             self.depart(id, ticket);

@@ -15,7 +15,11 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::NodeId, params::Time};
+use crate::{
+    ids::NodeId,
+    params::Time,
+    planted::{Fault, planted},
+};
 
 /// Parts of a quota; one is recorded ahead, and so at most lost to a restart.
 const PARTS: u32 = 16;
@@ -363,22 +367,22 @@ struct State {
 }
 
 impl State {
-    /// When it is full again, under a quota that may be another than before. What has not come back comes back under the new one,
-    /// where that is sooner; later than its record says is never taken from this alone.
-    fn under(&mut self, now: Time, quota: Quota) -> Time {
-        if quota != self.quota {
-            let used = self.quota.worth(self.full_at.checked_sub(now).unwrap_or_default());
-            let back = quota.cost(used.min(quota.bytes)).map_or(quota.per, |cost| cost.min(quota.per));
-            (self.quota, self.full_at) = (quota, self.full_at.min(now + back));
+    /// When the account is full again under a quota, which may be another than before: bytes that were spent and have not
+    /// come back stay spent, and come back as fast as the new one says.
+    fn full_at_under(&self, now: Time, quota: &Quota) -> Time {
+        let full_at = self.full_at.max(now);
+        if self.quota == *quota || planted(Fault::QuotaKeepsItsTime) {
+            return full_at;
         }
-        self.full_at
+        let spent = self.quota.worth(full_at.saturating_sub(now)).min(quota.bytes);
+        now + quota.cost(spent).unwrap_or(quota.per)
     }
 }
 
 impl Budgets {
     /// Takes up a record from before a restart.
     pub fn restore(&mut self, now: Time, spending: Spending, quota: Option<Quota>) {
-        let Some(quota) = quota else { return };
+        let Some(quota) = quota.filter(|_| !planted(Fault::SpendingForgotten)) else { return };
         let full_at = spending.full_at.min(now + quota.per);
         if full_at > now {
             self.accounts.insert(spending.account, State { quota, full_at, durable: spending.full_at });
@@ -398,8 +402,8 @@ impl Budgets {
         let mut due = Vec::new();
         for (account, quota, bytes) in payments {
             let Some(quota) = quota else { continue };
-            let known = self.accounts.get_mut(&account);
-            let full_at = known.map_or(now, |known| known.under(now, quota)).max(now);
+            let known = self.accounts.get(&account);
+            let full_at = known.map_or(now, |known| known.full_at_under(now, &quota));
             let paid = quota.cost(bytes).map(|cost| full_at + cost);
             let Some(paid) = paid.filter(|paid| *paid <= now + quota.per) else {
                 return Err(Exceeded { account });
@@ -507,6 +511,27 @@ mod tests {
         assert!(!pay(&mut budgets, DAY, pair(2), limit, 961), "more than all never fits");
         assert!(pay(&mut budgets, DAY * 3, pair(2), limit, 960));
         assert!(budgets.uses(DAY * 5).is_empty());
+    }
+
+    #[test]
+    fn bytes_that_were_spent_stay_spent_under_another_quota_and_its_time_does_not() {
+        let mut budgets = Budgets::default();
+        assert!(pay(&mut budgets, Time::ZERO, pair(2), quota(1000), 900));
+        let larger = Quota::new(100_000, Duration::from_secs(60));
+        assert!(pay(&mut budgets, Time::ZERO, pair(2), larger, 99_000), "900 of 100 000 were spent");
+        assert!(!pay(&mut budgets, Time::ZERO, pair(2), larger, 101));
+        assert!(
+            pay(&mut budgets, Time::from_secs(60), pair(2), larger, 100_000),
+            "all comes back in a minute"
+        );
+        let smaller = quota(500);
+        assert!(!pay(&mut budgets, Time::from_secs(61), pair(2), smaller, 250), "more than that was spent");
+        assert_eq!(budgets.uses(Time::from_secs(61))[0].quota, larger.expect("a quota"));
+        assert!(
+            pay(&mut budgets, Time::from_millis(119_900), pair(2), smaller, 250),
+            "and most has come back since"
+        );
+        assert!(!pay(&mut budgets, Time::from_millis(119_900), pair(2), smaller, 251));
     }
 
     #[test]

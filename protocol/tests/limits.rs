@@ -183,15 +183,25 @@ fn limits_are_in_force_once_the_hub_has_said_so_under_a_tag() {
     assert_eq!(pair.in_force, 1);
     let record = LimitsRecord { receiver: BOB, hub: P1, version: 1, limits: limits(960) };
     assert_eq!(pair.hub.limits_of(&BOB), Some(&record));
-    assert_eq!((&pair.client.records, &pair.at_hub.records), (&vec![record.clone()], &vec![record.clone()]));
-    // Nothing is said again, now or after a restart of either.
-    pair.ready(false);
-    pair.desk = LimitsDesk::new(BOB, [record.clone()]);
-    pair.want(limits(960));
-    pair.ready(false);
-    assert!(pair.told.is_empty() && pair.is_in_force());
-    // Another policy is; one that limits nobody too.
-    for (version, wanted) in [(2, limits(96)), (3, Limits::default())] {
+    // The client has noted before that it tells this hub something.
+    let note = LimitsRecord { version: 0, limits: Limits::default(), ..record.clone() };
+    assert_eq!(pair.client.records, [note, record.clone()]);
+    assert_eq!(pair.at_hub.records, std::slice::from_ref(&record));
+    // After a comparison, also one after a restart of either, the hub says it again, and nothing changes.
+    for restart in [false, true] {
+        if restart {
+            pair.desk = LimitsDesk::new(BOB, [pair.client.records.last().unwrap().clone()]);
+            pair.want(limits(960));
+        }
+        pair.now += Duration::from_secs(60);
+        pair.ready(false);
+        assert!(pair.is_in_force() && pair.desk.is_asking(&P1));
+        pair.talk();
+        assert!(pair.is_in_force() && !pair.desk.is_asking(&P1));
+        assert_eq!((pair.told.len(), pair.in_force), (0, 1));
+    }
+    // Another policy is news; one that limits nobody too.
+    for (version, wanted) in [(4, limits(96)), (5, Limits::default())] {
         pair.want(wanted.clone());
         pair.talk();
         assert!(pair.is_in_force());
@@ -242,7 +252,7 @@ fn a_hub_that_was_put_back_is_told_again_and_a_client_that_was_finds_the_version
     pair.want(limits(960));
     pair.ready(false);
     pair.talk();
-    let old = pair.client.records[0].clone();
+    let old = pair.client.records[1].clone();
     for bytes in [480, 96] {
         pair.want(limits(bytes));
         pair.talk();
@@ -272,6 +282,81 @@ fn a_hub_that_was_put_back_is_told_again_and_a_client_that_was_finds_the_version
     pair.ready(true);
     pair.pass();
     assert!(pair.hub.limits_of(&BOB).unwrap().limits.is_empty() && pair.is_in_force());
+}
+
+#[test]
+fn a_hub_that_forgot_without_a_trace_is_told_again_after_the_next_comparison() {
+    let mut pair = Pair::new();
+    pair.want(limits(960));
+    pair.ready(false);
+    pair.talk();
+    pair.want(limits(96));
+    pair.talk();
+    let first = pair.client.records[1].clone();
+    // A restored copy is so recent that comparing marks does not show it.
+    pair.hub = hub();
+    pair.hub.set_limits_of_receivers([first]);
+    pair.input(LimitsInput::Away(P1));
+    pair.ready(false);
+    pair.pass();
+    assert_eq!(pair.hub.limits_of(&BOB).unwrap().limits, limits(96));
+    // And one that has forgotten that nobody is limited any more.
+    pair.want(Limits::default());
+    pair.talk();
+    pair.hub.set_limits_of_receivers([LimitsRecord {
+        receiver: BOB,
+        hub: P1,
+        version: 1,
+        limits: limits(7),
+    }]);
+    pair.input(LimitsInput::Away(P1));
+    pair.ready(false);
+    pair.pass();
+    assert!(pair.hub.limits_of(&BOB).unwrap().limits.is_empty());
+}
+
+#[test]
+fn an_order_whose_answer_was_lost_is_in_force_until_the_hub_says_otherwise() {
+    for restart in [false, true] {
+        let mut pair = Pair::new();
+        pair.want(limits(960));
+        pair.ready(false);
+        let bytes = pair.told.pop().unwrap();
+        pair.at_hub(bytes).unwrap().unwrap();
+        if restart {
+            pair.desk = LimitsDesk::new(BOB, pair.client.records.last().cloned());
+        } else {
+            pair.input(LimitsInput::Answer { hub: P1, bytes: None });
+            pair.input(LimitsInput::Away(P1));
+        }
+        // The operator has thought better of it meanwhile.
+        pair.want(Limits::default());
+        pair.ready(false);
+        assert!(!pair.is_in_force() || pair.desk.is_asking(&P1), "restart: {restart}");
+        pair.pass();
+        assert!(pair.is_in_force() && pair.hub.limits_of(&BOB).unwrap().limits.is_empty());
+    }
+}
+
+#[test]
+fn two_orders_of_one_version_are_told_apart() {
+    let mut pair = Pair::new();
+    pair.want(limits(960));
+    pair.ready(false);
+    pair.talk();
+    let copy = pair.client.records.clone();
+    pair.want(limits(96));
+    pair.talk();
+    // The receiver's copy does not know that it used version 2, and its operator wants something else.
+    pair.desk = LimitsDesk::new(BOB, copy);
+    pair.want(limits(7));
+    pair.ready(true);
+    pair.talk();
+    assert_eq!(pair.hub.limits_of(&BOB).unwrap().limits, limits(96));
+    assert!(!pair.is_in_force(), "that is what the hub has, under the same version");
+    pair.pass();
+    assert!(pair.is_in_force());
+    assert_eq!(pair.hub.limits_of(&BOB).unwrap().limits, limits(7));
 }
 
 #[test]

@@ -106,8 +106,10 @@ impl Hub {
 
     /// The accounts that a sender's key for one receiver is charged to: the hub's own, and those of the receiver's limits.
     fn accounts(&self, sender: NodeId, receiver: NodeId) -> Vec<Account> {
-        let mut accounts = vec![Account::Pair { sender, receiver }];
-        if let Some(record) = self.limits.get(&receiver) {
+        let payer = if planted(Fault::SendersShareAQuota) { receiver } else { sender };
+        let mut accounts = vec![Account::Pair { sender: payer, receiver }];
+        let set = self.limits.get(&receiver).filter(|_| !planted(Fault::LimitsNotApplied));
+        if let Some(record) = set {
             accounts.push(Account::Limit { receiver, sender });
             if !record.limits.names(&sender) {
                 accounts.push(Account::Unnamed { receiver });

@@ -8,6 +8,7 @@ use crate::{
     message::{LimitsAnswer, LimitsOrder, Unverified, Verified, seal},
     pad::{PadBytes, TAG_KEY_BYTES},
     params::Time,
+    planted::{Fault, planted},
     quota::Account,
     refusal::Refusal,
 };
@@ -90,17 +91,23 @@ impl Hub {
             }
             Err(_) => return self.burn_identity(id, request, Refusal::PadLow),
         };
-        let known = self.limits.get(&from).map(|record| record.version);
-        let written = known.max(self.limits_being_written.get(&from).copied());
+        let last = self.limits_being_written.get(&from).or_else(|| self.limits.get(&from));
+        let written = last.map(|record| record.version);
+        let contradicts =
+            last.is_some_and(|last| last.version == order.version && last.limits != order.limits);
+        if contradicts && !planted(Fault::OneVersionForTwoOrders) {
+            // The receiver has forgotten that it used this version: were it named in answer, its word would be taken for ours.
+            return self.burn_identity(id, request, Refusal::Malformed);
+        }
         let LimitsOrder { version, limits, .. } = order.into_inner();
-        let newer = written.is_none_or(|written| version > written);
+        let newer = written.is_none_or(|written| version > written) || planted(Fault::OlderLimitsTaken);
         let version = if newer { version } else { written.unwrap_or(0) };
         let answer = LimitsAnswer { range: minted.range, request, version };
         let sealed = minted.pad.split().and_then(|(_, tag_key)| seal(&answer, tag_key).ok());
         let result = sealed.ok_or(Refusal::Internal);
         let record = newer.then_some(LimitsRecord { receiver: from, hub: self.me, version, limits });
-        if record.is_some() {
-            self.limits_being_written.insert(from, version);
+        if let Some(record) = &record {
+            self.limits_being_written.insert(from, record.clone());
         }
         self.commit_limits(id, request, record, result);
     }
@@ -114,6 +121,7 @@ impl Hub {
     ) {
         let ticket = self.begin(Job::CommitLimits { id, limits: limits.clone(), result });
         let claims = vec![(request, Usage::Identity)];
+        let limits = limits.filter(|_| !planted(Fault::LimitsNotRecorded));
         self.commit(ticket, Record { claims, limits, ..Record::default() });
     }
 
@@ -126,11 +134,13 @@ impl Hub {
     ) {
         if let Some(record) = limits {
             let receiver = record.receiver;
-            if self.limits_being_written.get(&receiver) == Some(&record.version) {
+            let last = self.limits_being_written.get(&receiver).map(|last| last.version);
+            if last == Some(record.version) {
                 self.limits_being_written.remove(&receiver);
             }
             let known = self.limits.get(&receiver).map(|record| record.version);
-            if ok && known.is_none_or(|known| record.version > known) {
+            let newer = known.is_none_or(|known| record.version > known);
+            if ok && (newer || planted(Fault::OlderLimitsTaken)) {
                 self.limits.insert(receiver, record);
             }
         }

@@ -16,6 +16,7 @@ use crate::{
     ids::{BlockId, NodeId},
     message::Agreement,
     params::{QUOTA_REST_MAX, QUOTA_REST_MIN, Time},
+    planted::{Fault, planted},
     refusal::{Refusal, SendFailure},
 };
 
@@ -57,6 +58,7 @@ struct Rest {
 
 impl Rests {
     pub(super) fn new(enough: u8) -> Self {
+        let enough = if planted(Fault::RestForOneRefusal) { 1 } else { enough };
         Self { enough: usize::from(enough.max(1)), ended: VecDeque::new(), of: BTreeMap::new() }
     }
 
