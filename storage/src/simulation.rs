@@ -35,7 +35,8 @@ use crate::{
     lock_short,
     open::{format, load},
     records::{
-        BlockRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord, ModuleState,
+        BlockRecord, BudgetRecord, ClientRecord, ExclusionRecord, HubRecord, IdentityRecord, ModuleRecord,
+        ModuleState,
     },
     secret::SecretBytes,
     sim::{Faults, SimDisk, SimLog},
@@ -403,6 +404,14 @@ impl SimStore {
     /// As there.
     pub fn limits(&self) -> Result<Vec<LimitsRecord>, StoreError> {
         self.engine.ledger.all("limits", kind::LIMITS)
+    }
+
+    /// As [`crate::Store::budgets`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError> {
+        self.engine.ledger.all("budget", kind::BUDGET)
     }
 
     /// As [`crate::Store::outbox`].

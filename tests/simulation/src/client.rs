@@ -14,19 +14,22 @@ use dske_protocol::{
     hub::RequestId,
     identity::{IdentityDesk, IdentityInput},
     ids::{KeyId, NodeId, TableId},
+    limits::{LimitsDesk, LimitsInput},
     message::Subject,
     params::{AcceptancePolicy, Time},
     planted::{Fault, planted},
+    quota::Spending,
     receiver::{CollectLimits, Receiver, ReceiverInput},
     refusal::Refusal,
     sender::{Sender, SenderInput},
     sync::{ClientEnd, Pace},
 };
-use dske_storage::{BlockState, TableSide, TakeError};
+use dske_storage::{BlockState, BudgetRecord, TableSide, TakeError};
 
 use crate::{
     checker::Invariant,
     core::{About, Core, Done, Exchange, Machine},
+    lies,
     packet::{Link, Packet, Wire},
     shared::{MILLI, Micros, SECOND, Shared},
     sync::{Held, News, Sync},
@@ -48,6 +51,7 @@ pub(crate) struct ClientRole {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     pub(crate) desk: IdentityDesk,
+    pub(crate) limits: LimitsDesk,
     sync: Sync<ClientEnd>,
     /// When tables may be compared again.
     pace: Pace,
@@ -120,7 +124,13 @@ impl ClientRole {
         if plan.cramped {
             receiver.set_limits(CRAMPED);
         }
-        Self {
+        let records = core.store.limits().unwrap_or_default();
+        for record in core.store.budgets().unwrap_or_default() {
+            let BudgetRecord { account, full_at_ms } = record;
+            receiver.restore(core.now(shared), Spending { account, full_at: Time::from_millis(full_at_ms) });
+        }
+        let mut client = Self {
+            limits: LimitsDesk::new(me, records),
             sender: Sender::new(me, plan.k_min),
             negotiations: BTreeMap::new(),
             receiver,
@@ -138,7 +148,32 @@ impl ClientRole {
             next: 0,
             look_at: None,
             started: core.now(shared),
+        };
+        client.want_limits(core, shared);
+        client
+    }
+
+    /// What is to be in force at every hub, from now on.
+    pub(crate) fn want_limits(&mut self, core: &Core, shared: &Shared) {
+        for &hub in self.hubs.keys() {
+            let (hub, limits) = (shared.plan.ids[hub], shared.limits[core.me].clone());
+            self.limits.handle(core.now(shared), LimitsInput::Want { hub, limits });
         }
+    }
+
+    /// A client that opens agreements in numbers, through one hub or all of them.
+    pub(crate) fn flood(&mut self, core: &mut Core, shared: &mut Shared) {
+        let hubs: Vec<usize> = self.usable(core, shared).into_iter().collect();
+        for (to, block, bytes) in lies::opens_many(shared, core.me, &core.store, &hubs) {
+            self.sync.send(core, shared, Held::Ask { to, about: About::Key(block), bytes });
+        }
+        self.execute(core, shared);
+    }
+
+    /// The operator sets other limits.
+    pub(crate) fn set_limits(&mut self, core: &mut Core, shared: &mut Shared) {
+        self.want_limits(core, shared);
+        self.execute(core, shared);
     }
 
     /// See [`Sync::stuck`].
@@ -155,6 +190,7 @@ impl ClientRole {
             ("wishes", self.wishes.len() + self.under_way.len()),
             ("answers owed", self.served.len()),
             ("marks", self.sync.under_way()),
+            ("orders about limits", self.limits.under_way()),
         ];
         let left: Vec<String> = counts
             .iter()
@@ -257,6 +293,13 @@ impl ClientRole {
                 };
                 self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes });
             }
+            (About::Limits, answer @ (None | Some(Answer::Identity(_)))) => {
+                let bytes = match answer {
+                    Some(Answer::Identity(bytes)) => bytes,
+                    _ => None,
+                };
+                self.limits.handle(now, LimitsInput::Answer { hub, bytes });
+            }
             (About::Hello, answer @ (None | Some(Answer::Hello(_)))) => {
                 self.hello_answered(core, shared, to, answer);
             }
@@ -325,9 +368,15 @@ impl ClientRole {
                 let hub = shared.plan.ids[to];
                 self.desk.handle(now, IdentityInput::Answer { inquiry, hub, bytes: None });
             }
+            News::Dropped(Held::Ask { to, about: About::Limits, .. }) => {
+                let hub = shared.plan.ids[to];
+                self.limits.handle(now, LimitsInput::Answer { hub, bytes: None });
+            }
             News::Dropped(_) => {}
-            News::Synced { table, .. } => {
+            News::Synced { peer, table, notable } => {
                 self.pace.forget(&table);
+                let hub = shared.plan.ids[peer];
+                self.limits.handle(now, LimitsInput::Ready { hub, put_back: notable });
                 self.advance(core, shared);
             }
             News::Lapsed { table } => self.pace.lapsed(now, table),
@@ -346,6 +395,7 @@ impl ClientRole {
         }
         let gone = shared.plan.ids[peer];
         if shared.plan.is_hub(peer) && !up {
+            self.limits.handle(now, LimitsInput::Away(gone));
             self.sync.disconnected(core, shared, gone);
         }
         if shared.plan.is_client(peer) && !up {
@@ -362,6 +412,7 @@ impl ClientRole {
             }
             Done::Pad(Machine::Receiver, outcome) => self.receiver.handle(now, ReceiverInput::Pad(outcome)),
             Done::Pad(Machine::Sync(_), outcome) => self.sync.pad(core, shared, outcome),
+            Done::Pad(Machine::Limits, outcome) => self.limits.handle(now, LimitsInput::Pad(outcome)),
             Done::Pad(_, outcome) => self.desk.handle(now, IdentityInput::Pad(outcome)),
             Done::Taken(id, kept, result) => self.taken(core, shared, id, kept, result),
             Done::Queued(_) | Done::Read(..) => {}
@@ -418,7 +469,12 @@ impl ClientRole {
         };
         let compare = apart.iter().filter_map(waiting).min();
         let hello = self.hubs.values().filter_map(|view| view.hello_at).min();
-        let machines = [self.sender.poll_timeout(), self.receiver.poll_timeout(), self.desk.poll_timeout()];
+        let machines = [
+            self.sender.poll_timeout(),
+            self.receiver.poll_timeout(),
+            self.desk.poll_timeout(),
+            self.limits.poll_timeout(),
+        ];
         let machines = machines.into_iter().flatten().min();
         let machines = machines.map(|at| (at.as_micros() as Micros).saturating_sub(core.clock_ahead));
         [self.look_at, hello, compare, machines].into_iter().flatten().min()
@@ -429,10 +485,12 @@ impl ClientRole {
         self.sender.handle(now, SenderInput::Tick, &mut shared.rng.0);
         self.receiver.handle(now, ReceiverInput::Tick);
         self.desk.handle(now, IdentityInput::Tick);
+        self.limits.handle(now, LimitsInput::Tick);
         let machines = [
             ("sender", self.sender.poll_timeout()),
             ("receiver", self.receiver.poll_timeout()),
             ("identity desk", self.desk.poll_timeout()),
+            ("desk for limits", self.limits.poll_timeout()),
         ];
         for (machine, timeout) in machines {
             if timeout.is_some_and(|timeout| timeout <= now) {

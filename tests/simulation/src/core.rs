@@ -41,6 +41,8 @@ pub(crate) enum Machine {
     Sender,
     Receiver,
     Desk,
+    /// What tells hubs of limits.
+    Limits,
     /// The one that compares the tables in which this lane is ours.
     Sync(Lane),
 }
@@ -114,6 +116,7 @@ pub(crate) struct Exchange {
 pub(crate) enum About {
     Key(BlockId),
     Identity(InquiryId),
+    Limits,
     Instruction(OutboxId),
     Hello,
     SyncHello(TableId),

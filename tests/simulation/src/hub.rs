@@ -6,17 +6,20 @@ use dske_protocol::{
     effect::Ticket,
     hub::{Hub, HubClient, HubEffect, HubInput, RequestId},
     ids::{NodeId, TableId},
+    limits::Limits,
     message::{Identity, claimed_range},
+    params::Time,
     post::{Letter, Post},
+    quota::{DefaultQuota, Quota, Quotas, Spending},
     refusal::Refusal,
     sync::HubEnd,
 };
-use dske_storage::{OutboxEntry, OutboxId, TableSide, TableState};
+use dske_storage::{BudgetRecord, OutboxEntry, OutboxId, TableSide, TableState};
 
 use crate::{
     checker::Invariant,
     core::{About, Core, Done, Machine, Queued},
-    lies,
+    lies::{self, Lie},
     packet::{Packet, Wire},
     shared::{MILLI, Micros, Shared},
     sync::{Held, News, Sync},
@@ -27,6 +30,9 @@ const HOUSEKEEPING: Micros = 200 * MILLI;
 
 /// Messages on their way to one receiver at once.
 const ON_THEIR_WAY_MAX: u64 = 8;
+
+/// What inquiries and orders of a client may burn of its own down lanes: as the node's default.
+const IDENTITY_USE: Quota = Quota::per_hour(64 << 10);
 
 /// See the head of the file.
 pub(crate) struct HubRole {
@@ -68,6 +74,7 @@ impl HubRole {
                 enabled: client.enabled,
             });
         }
+        set_quotas(&mut hub, core, shared);
         let mut post = Post::new(ON_THEIR_WAY_MAX);
         for OutboxEntry { id, receiver, sender, table, bytes, at_ms, .. } in core.store.outbox() {
             post.add(id, Letter { receiver, sender, table, bytes, at_ms });
@@ -75,6 +82,11 @@ impl HubRole {
         }
         let (served, delivered, sync) = (BTreeMap::new(), Vec::new(), Sync::new(0));
         Self { hub, served, next: 0, post, reading: BTreeMap::new(), delivered, look_at: None, sync }
+    }
+
+    /// What a receiver has set here.
+    pub(crate) fn limits_of(&self, receiver: &NodeId) -> Limits {
+        self.hub.limits_of(receiver).map(|record| record.limits.clone()).unwrap_or_default()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -111,6 +123,7 @@ impl HubRole {
                 self.hub.handle(core.now(shared), HubInput::KeyRequest { id, from: peer, bytes });
             }
             Packet::Identity(wire, bytes) => {
+                let bytes = if core.honest { bytes } else { lies::forgets_limits(shared, core.me, bytes) };
                 let id = self.serve(from, wire, &bytes);
                 self.hub.handle(core.now(shared), HubInput::Question { id, from: peer, bytes });
             }
@@ -309,6 +322,9 @@ impl HubRole {
         if !core.honest || core.dead {
             return;
         }
+        if let Some(refusal) = refusal {
+            self.check_refusal(core, shared, served, refusal);
+        }
         match refusal {
             None => shared.checker.took_in(core.me, &served.bytes, &core.store),
             Some(Refusal::BadTag) => {
@@ -320,6 +336,18 @@ impl HubRole {
                 }
             }
             Some(refusal) => shared.count(refusal_name(refusal)),
+        }
+    }
+
+    /// Who keeps to what he may is not refused for what others do.
+    fn check_refusal(&self, core: &Core, shared: &mut Shared, served: &Served, refusal: Refusal) {
+        if refusal.is_of_quota() {
+            shared.checker.refused_by_quota(core.me, served.from, &served.bytes);
+        }
+        let no_room = matches!(refusal, Refusal::Busy | Refusal::OutboxFull);
+        if no_room && shared.checker.bounds.sharp && shared.plan.kits[served.from].is_none() {
+            let text = format!("hub {} had no room for node {}, which sends little", core.me, served.from);
+            shared.checker.fail(Invariant::Fair, text);
         }
     }
 
@@ -344,6 +372,28 @@ impl HubRole {
                 self.deliver(core, shared, to);
             }
         }
+    }
+}
+
+/// Quotas, limits that receivers have set, and what was spent before: as the node's hub takes them up.
+fn set_quotas(hub: &mut Hub, core: &Core, shared: &mut Shared) {
+    let plan = &shared.plan;
+    let ignored = plan.kits[core.me].as_ref().is_some_and(|kit| kit.has(Lie::IgnoredQuotas));
+    let default = if ignored { DefaultQuota::None } else { plan.default_quota };
+    let quotas = Quotas { default, identity: Some(IDENTITY_USE), ..Quotas::default() };
+    hub.set_limits(quotas, plan.outbox);
+    let mut lanes: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for table in core.store.tables().iter().filter(|table| table.side == TableSide::Hub) {
+        let ours = table.lanes.iter().filter(|lane| lane.allocator);
+        *lanes.entry(table.peer).or_default() += ours.map(|lane| lane.bytes).sum::<u64>();
+    }
+    lanes.into_iter().for_each(|(client, bytes)| hub.set_lanes(client, bytes));
+    hub.set_limits_of_receivers(core.store.limits().unwrap_or_default());
+    for BudgetRecord { account, full_at_ms } in core.store.budgets().unwrap_or_default() {
+        hub.restore(core.now(shared), Spending { account, full_at: Time::from_millis(full_at_ms) });
+    }
+    if core.honest {
+        shared.checker.takes_up_quotas(core.me);
     }
 }
 

@@ -128,6 +128,10 @@ pub fn kinds_of_faults() -> Vec<&'static str> {
         "aborted: too few shares",
         "aborted: none validates",
         "shares moved with a member's help",
+        "limits set anew",
+        "limits in force",
+        "refused for a quota",
+        "rests of senders",
     ];
     let lies = lies::HUB_LIES.iter().chain(&lies::CLIENT_LIES).map(|lie| lie.name());
     happenings.into_iter().chain(lies).collect()

@@ -8,11 +8,13 @@ use dske_protocol::{
     enrolment,
     field::Gf256,
     ids::{BlockId, BlockNonce, Lane, NodeId, PadRange},
+    limits::{LIMITS_NAMED_MAX, Limit, Limits},
     message::{
-        Agreement, Content, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, Notice,
-        NoticeOutcome, Subject, Tagged, seal,
+        Agreement, Content, IdentityClaim, IdentityRequest, KeyInstruction, KeyRequest, LimitsAnswer,
+        LimitsOrder, Notice, NoticeOutcome, Subject, Tagged, seal,
     },
     pad::{TAG_BYTES, TAG_KEY_BYTES, TagKey},
+    params::PROTOCOL_VERSION,
     refusal::{AbortReason, Refusal},
     sharing::x,
     sync::keys_from,
@@ -85,6 +87,12 @@ pub(crate) enum Lie {
     Hearsay,
     /// What clients tell each other about rounds does not pass.
     Swallow,
+    /// That a quota is used up, the hub says, and it is not.
+    FalseQuota,
+    /// Neither the hub's own quotas nor what receivers have set holds anybody to anything.
+    IgnoredQuotas,
+    /// Another word on what is on record of a receiver's limits: another version, another order, an old word, none.
+    FalseWordOnLimits,
     // Clients.
     /// Shares of no one secret.
     SplitSecret,
@@ -104,10 +112,14 @@ pub(crate) enum Lie {
     PlaysHub,
     /// An agreement of its own with the nonce of another's that has just begun, and with the same ends.
     CopiedNonce,
+    /// Every field of an order about limits.
+    FalseLimits,
+    /// Agreements by the hundred, through one hub or all of them, of which nothing comes.
+    OpensMany,
 }
 
 /// Lies that hubs tell.
-pub(crate) const HUB_LIES: [Lie; 31] = [
+pub(crate) const HUB_LIES: [Lie; 34] = [
     Lie::FalseShare,
     Lie::EqualErrors,
     Lie::CancellingErrors,
@@ -139,10 +151,13 @@ pub(crate) const HUB_LIES: [Lie; 31] = [
     Lie::League,
     Lie::Hearsay,
     Lie::Swallow,
+    Lie::FalseQuota,
+    Lie::IgnoredQuotas,
+    Lie::FalseWordOnLimits,
 ];
 
 /// Lies that clients tell.
-pub(crate) const CLIENT_LIES: [Lie; 10] = [
+pub(crate) const CLIENT_LIES: [Lie; 12] = [
     Lie::SplitSecret,
     Lie::SplitParameters,
     Lie::AgainstPolicy,
@@ -153,6 +168,8 @@ pub(crate) const CLIENT_LIES: [Lie; 10] = [
     Lie::EnrolledOtherwise,
     Lie::PlaysHub,
     Lie::CopiedNonce,
+    Lie::FalseLimits,
+    Lie::OpensMany,
 ];
 
 /// What one liar does.
@@ -212,6 +229,11 @@ impl Lie {
             Self::Swallow => "lie: swallow",
             Self::PlaysHub => "lie: plays the hub",
             Self::CopiedNonce => "lie: copied nonce",
+            Self::FalseQuota => "lie: false quota",
+            Self::IgnoredQuotas => "lie: ignored quotas",
+            Self::FalseWordOnLimits => "lie: false word on limits",
+            Self::OpensMany => "lie: opens many",
+            Self::FalseLimits => "lie: false limits",
         }
     }
 }
@@ -276,6 +298,9 @@ fn tells_of_instructions(lie: Lie) -> bool {
             | Lie::SplitSecret
             | Lie::Hearsay
             | Lie::Swallow
+            | Lie::FalseQuota
+            | Lie::IgnoredQuotas
+            | Lie::FalseWordOnLimits
     )
 }
 
@@ -604,6 +629,9 @@ pub(crate) const MADE_UP: [u8; 32] = [0xee; 32];
 
 /// What a lying hub claims about a client.
 pub(crate) fn hub_claim(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec<u8> {
+    if sealed.first() == Some(&LimitsAnswer::KIND) {
+        return word_on_limits(shared, hub, sealed);
+    }
     let fits = |lie| matches!(lie, Lie::FalseIdentity | Lie::NoIdentity);
     let Some(lie) = draw(shared, hub, fits) else { return sealed };
     let Some(mut claim) = crate::checker::body::<IdentityClaim>(&sealed) else { return sealed };
@@ -772,6 +800,74 @@ pub(crate) fn copies(shared: &mut Shared, agreement: &Agreement) {
     }
 }
 
+/// Blocks that a client invents at once, most: with its lanes it can do so a few times.
+const OPENED_MAX: u64 = 250;
+
+/// The key requests of a client that opens agreements in numbers: to which hub, for which block.
+pub(crate) fn opens_many(
+    shared: &mut Shared,
+    client: usize,
+    store: &SimStore,
+    hubs: &[usize],
+) -> Vec<(usize, BlockId, Vec<u8>)> {
+    if hubs.is_empty() || draw(shared, client, |lie| lie == Lie::OpensMany).is_none() {
+        return Vec::new();
+    }
+    let one = shared.rng.pick(hubs).copied().filter(|_| shared.rng.chance(0.5));
+    let through = one.map_or(hubs.to_vec(), |hub| vec![hub]);
+    let roster: Vec<NodeId> = hubs.iter().map(|hub| shared.plan.ids[*hub]).collect();
+    let others: Vec<usize> = shared.plan.clients().filter(|other| *other != client).collect();
+    let Some(receiver) = shared.rng.pick(&others).map(|other| shared.plan.ids[*other]) else {
+        return Vec::new();
+    };
+    let mut requests = Vec::new();
+    for _ in 0..shared.rng.within(50..=OPENED_MAX) {
+        let agreement = Agreement {
+            version: PROTOCOL_VERSION,
+            nonce: BlockNonce::random(&mut shared.rng.0),
+            sender: shared.plan.ids[client],
+            receivers: vec![receiver],
+            purpose: String::new(),
+            k: shared.plan.k_min.min(roster.len() as u8),
+            key_bytes: 1,
+            content: Content::Keys(1),
+            roster: roster.clone(),
+        };
+        for &hub in &through {
+            let request = opened_request(shared, store, hub, &agreement);
+            requests.extend(request.map(|bytes| (hub, agreement.block(), bytes)));
+        }
+    }
+    requests
+}
+
+/// A key request under a run of the liar's own; what it shares is nothing.
+fn opened_request(
+    shared: &mut Shared,
+    store: &SimStore,
+    hub: usize,
+    agreement: &Agreement,
+) -> Option<Vec<u8>> {
+    let position = agreement.position(&shared.plan.ids[hub])?;
+    let want = Want {
+        peer: shared.plan.ids[hub],
+        side: TableSide::Client,
+        bytes: agreement.burned_bytes(Lane::Up),
+        usage: Use::Key,
+    };
+    let range = store.mint(&[want]).ok()?.pop()?.range;
+    let share = Blob(shared.rng.bytes(agreement.share_bytes(Lane::Up) as usize));
+    let mut key_tag = KeyTag { tag: Tag::new([0; TAG_BYTES]), hint: Default::default() };
+    change_key_tag(shared, &mut key_tag);
+    let request = KeyRequest {
+        range,
+        agreement: agreement.clone(),
+        key_tags: vec![key_tag],
+        share: (!agreement.takes_pad(position)).then_some(share),
+    };
+    reseal(&shared.checker.lanes, &request)
+}
+
 /// Whether a lying hub keeps back what it is to pass on.
 pub(crate) fn keeps_back(shared: &mut Shared, hub: usize) -> bool {
     draw(shared, hub, |lie| matches!(lie, Lie::Hearsay | Lie::Swallow)).is_some()
@@ -801,9 +897,94 @@ pub(crate) fn forged_link(shared: &mut Shared, link: &Link) -> Vec<Packet> {
     forged
 }
 
+const OF_QUOTAS: [Refusal; 3] = [Refusal::QuotaExceeded, Refusal::ReceiverLimit, Refusal::DefaultQuota];
+
+/// What a hub that applies no limits makes of an order about them.
+pub(crate) fn forgets_limits(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec<u8> {
+    let Some(mut order) = crate::checker::body::<LimitsOrder>(&sealed) else { return sealed };
+    let ignored = shared.plan.kits[hub].as_ref().is_some_and(|kit| kit.has(Lie::IgnoredQuotas));
+    // Under a wrong tag it stays under a wrong tag.
+    if !ignored || reseal(&shared.checker.lanes, &order).as_ref() != Some(&sealed) {
+        return sealed;
+    }
+    shared.count(Lie::IgnoredQuotas.name());
+    order.limits = Limits::default();
+    reseal(&shared.checker.lanes, &order).unwrap_or(sealed)
+}
+
+/// What a lying hub says that it has on record of a receiver's limits.
+fn word_on_limits(shared: &mut Shared, hub: usize, sealed: Vec<u8>) -> Vec<u8> {
+    if draw(shared, hub, |lie| lie == Lie::FalseWordOnLimits).is_none() {
+        return sealed;
+    }
+    let Some(mut word) = crate::checker::body::<LimitsAnswer>(&sealed) else { return sealed };
+    match shared.rng.below(7) {
+        0 => word.version = 0,
+        1 => word.version = word.version.saturating_sub(1),
+        2 => word.version = word.version.saturating_add(1 + shared.rng.below(3)),
+        3 => word.version = u64::MAX - shared.rng.below(2),
+        4 => word.request.offset = word.request.offset.saturating_sub(TAG_KEY_BYTES as u64),
+        5 => {
+            let old = shared.captured.iter().find_map(|(from, _, packet)| match packet {
+                Packet::IdentityAnswer(_, Ok(old)) if *from == hub && *old != sealed => Some(old.clone()),
+                _ => None,
+            });
+            return old.unwrap_or(sealed);
+        }
+        _ => return Vec::new(),
+    }
+    reseal(&shared.checker.lanes, &word).unwrap_or(sealed)
+}
+
+/// What a lying receiver tells a hub about limits.
+pub(crate) fn limits_order(shared: &mut Shared, client: usize, sealed: Vec<u8>) -> Vec<u8> {
+    if draw(shared, client, |lie| lie == Lie::FalseLimits).is_none() {
+        return sealed;
+    }
+    let Some(mut order) = crate::checker::body::<LimitsOrder>(&sealed) else { return sealed };
+    let any = Limit { bytes: shared.rng.within(1..=2000), per_s: 1 + shared.rng.below(100) as u32 };
+    let extreme = [
+        Limit { bytes: 0, ..any },
+        Limit { per_s: 0, ..any },
+        Limit { bytes: u64::MAX, ..any },
+        Limit { per_s: u32::MAX, ..any },
+    ];
+    let extreme = shared.rng.pick(&extreme).copied();
+    let (first, last) = (NodeId::new([0; 32]), NodeId::new([0xff; 32]));
+    match shared.rng.below(9) {
+        0 => order.version = 0,
+        1 => order.version = order.version.saturating_sub(1 + shared.rng.below(3)),
+        2 => order.version = u64::MAX - shared.rng.below(2),
+        3 => order.limits.each = extreme,
+        4 => order.limits.all = extreme,
+        5 => order.limits.named = vec![(first, any), (first, any)],
+        6 => order.limits.named = vec![(last, any), (first, any)],
+        7 => {
+            let many = LIMITS_NAMED_MAX + shared.rng.index(2);
+            let ids = shared.plan.ids[shared.plan.first_client..].iter().copied();
+            let mut ids: Vec<NodeId> = ids.collect();
+            ids.resize_with(many.max(ids.len()), || NodeId::random(&mut shared.rng.0));
+            ids.sort_unstable();
+            order.limits.named = ids.into_iter().map(|id| (id, any)).collect();
+        }
+        _ => {
+            let old = shared.captured.iter().find_map(|(from, _, packet)| match packet {
+                Packet::Identity(_, old) if *from == client => crate::checker::body::<LimitsOrder>(old),
+                _ => None,
+            });
+            order.range =
+                old.filter(|old| old.range.table == order.range.table).map_or(order.range, |old| old.range);
+        }
+    }
+    reseal(&shared.checker.lanes, &order).unwrap_or(sealed)
+}
+
 /// What a lying hub answers.
 pub(crate) fn false_refusal(shared: &mut Shared, hub: usize) -> Option<Refusal> {
-    draw(shared, hub, |lie| lie == Lie::FalseRefusal).map(|_| Refusal::UnknownReceiver)
+    match draw(shared, hub, |lie| matches!(lie, Lie::FalseRefusal | Lie::FalseQuota))? {
+        Lie::FalseQuota => shared.rng.pick(&OF_QUOTAS).copied(),
+        _ => Some(Refusal::UnknownReceiver),
+    }
 }
 
 /// A message of an outsider, who has seen everything on the line and knows no pad.

@@ -42,6 +42,8 @@ enum Input {
     Done(Done),
     Reconstructed(ReceiverInput),
     Wish(usize),
+    Limits,
+    Flood,
 }
 
 /// See the head of the file.
@@ -100,6 +102,14 @@ impl Process {
         self.follow(shared, Part::Client, Input::Wish(wish));
     }
 
+    pub(crate) fn set_limits(&mut self, shared: &mut Shared) {
+        self.follow(shared, Part::Client, Input::Limits);
+    }
+
+    pub(crate) fn flood(&mut self, shared: &mut Shared) {
+        self.follow(shared, Part::Client, Input::Flood);
+    }
+
     /// What does not come from the network is taken in at once where nothing waits before it.
     fn follow(&mut self, shared: &mut Shared, part: Part, input: Input) {
         if self.is_behind(part) {
@@ -156,7 +166,7 @@ impl Process {
                         to.into_iter().for_each(|to| hub.answered(core, shared, to, wire, None));
                     }
                     Input::Done(done) => hub.done(core, shared, done),
-                    Input::Reconstructed(_) | Input::Wish(_) => {}
+                    Input::Reconstructed(_) | Input::Wish(_) | Input::Limits | Input::Flood => {}
                 }
             }
             (Part::Client, input) => {
@@ -172,6 +182,8 @@ impl Process {
                     Input::Done(done) => client.done(core, shared, done),
                     Input::Reconstructed(input) => client.reconstructed(core, shared, input),
                     Input::Wish(wish) => client.wish(core, shared, wish),
+                    Input::Flood => client.flood(core, shared),
+                    Input::Limits => client.set_limits(core, shared),
                 }
             }
         }
@@ -273,6 +285,7 @@ fn asker(about: About) -> Part {
         About::Instruction(_) | About::Mark(_, Lane::Down) => Part::Hub,
         About::Key(_)
         | About::Identity(_)
+        | About::Limits
         | About::Hello
         | About::SyncHello(_)
         | About::Mark(_, Lane::Up) => Part::Client,

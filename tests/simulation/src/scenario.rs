@@ -63,6 +63,10 @@ pub(crate) struct Shape {
     pub(crate) rounds: bool,
     /// Whether receivers have places for few agreements at once.
     pub(crate) cramped: bool,
+    /// Of messages that wait at a hub for one receiver; for all of them twice as much. As much as comes, where it is 0.
+    pub(crate) outbox_kib: usize,
+    /// Whether hubs have a default quota, and receivers set limits at them and change them.
+    pub(crate) quotas: bool,
 }
 
 impl Default for Shape {
@@ -83,6 +87,8 @@ impl Default for Shape {
             pending: 0.0,
             rounds: false,
             cramped: false,
+            outbox_kib: 0,
+            quotas: false,
         }
     }
 }

@@ -9,8 +9,11 @@ use dske_protocol::{
     Reconstructed,
     enrolment::Signature,
     ids::{BlockId, BlockNonce, KeyId, Name, NodeId},
+    limits::Limits,
     message::{Identity, Nonce},
     params::Validate,
+    quota::DefaultQuota,
+    room::OutboxLimits,
     sync::SyncHello,
 };
 
@@ -68,6 +71,10 @@ pub(crate) enum Event {
     /// An application asks for a key.
     Fetch(usize, KeyId),
     Wish(usize),
+    /// The operator of a client sets other limits.
+    Limits(usize),
+    /// A client opens agreements in numbers.
+    Flood(usize),
     Connect(usize, usize),
     Restart(usize),
     /// A fault of the script.
@@ -112,6 +119,12 @@ pub(crate) struct Plan {
     pub(crate) rounds: bool,
     /// Whether receivers have places for few agreements at once.
     pub(crate) cramped: bool,
+    /// Of hubs.
+    pub(crate) default_quota: DefaultQuota,
+    /// Whether receivers set limits.
+    pub(crate) limits: bool,
+    /// Of messages that wait at a hub.
+    pub(crate) outbox: OutboxLimits,
 }
 
 impl Plan {
@@ -223,6 +236,8 @@ pub(crate) struct Shared {
     pub(crate) links: BTreeMap<(usize, usize), Link>,
     pub(crate) checker: Checker,
     pub(crate) wishes: Vec<Wish>,
+    /// By node: what its operator wants to be in force at hubs.
+    pub(crate) limits: Vec<Limits>,
     /// Keys that applications have heard of.
     pub(crate) heard_of: BTreeSet<(usize, BlockId)>,
     pub(crate) captured: Vec<(usize, usize, Packet)>,
@@ -242,6 +257,7 @@ impl Shared {
             rng,
             queue: BTreeMap::new(),
             next_event: 0,
+            limits: vec![Limits::default(); plan.ids.len()],
             plan,
             network,
             links: BTreeMap::new(),

@@ -44,8 +44,15 @@ struct Asker {
 /// What the process has to do about it.
 pub(crate) enum News {
     Dropped(Held),
-    Synced { peer: usize, table: TableId },
-    Lapsed { table: TableId },
+    /// `notable`: something came to light.
+    Synced {
+        peer: usize,
+        table: TableId,
+        notable: bool,
+    },
+    Lapsed {
+        table: TableId,
+    },
 }
 
 impl<S: SyncSide> Sync<S> {
@@ -211,7 +218,8 @@ impl<S: SyncSide> Sync<S> {
                 SyncEffect::Drop(ticket) => news.extend(self.held.remove(&ticket).map(News::Dropped)),
                 SyncEffect::Synced { peer, table, found } => {
                     tell(core, shared, table, &found);
-                    news.extend(shared.plan.index(&peer).map(|peer| News::Synced { peer, table }));
+                    let (peer, notable) = (shared.plan.index(&peer), found.is_notable());
+                    news.extend(peer.map(|peer| News::Synced { peer, table, notable }));
                 }
                 SyncEffect::Lapsed { table, .. } => {
                     shared.count("comparisons lapsed");
@@ -229,7 +237,7 @@ impl Held {
             Self::Ask { to, about, bytes } => {
                 core.ask(shared, to, about, |wire| match about {
                     About::Key(_) => Packet::Key(wire, bytes),
-                    About::Identity(_) => Packet::Identity(wire, bytes),
+                    About::Identity(_) | About::Limits => Packet::Identity(wire, bytes),
                     _ => Packet::Instruction(wire, bytes),
                 });
             }

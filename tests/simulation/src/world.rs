@@ -2,14 +2,17 @@
 
 mod judge;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use dske_protocol::{
     enrolment,
     ids::{Name, NodeId, TableId},
+    limits::{Limit, Limits},
     message::Identity,
     params::{KEY_BYTES_MAX, Validate, disruption_threshold},
+    quota::{DefaultQuota, Quota},
     receiver::ReceiverInput,
+    room::OutboxLimits,
 };
 use dske_storage::{
     ClientRecord, IdentityRecord, TableSide, Transaction,
@@ -17,7 +20,7 @@ use dske_storage::{
 };
 
 use crate::{
-    checker::{Bounds, Checker, Invariant},
+    checker::{Bounds, Checker, Invariant, Moment},
     faults::Fault,
     lies::{CLIENT_LIES, HUB_LIES, Kit, Lie},
     packet::Packet,
@@ -155,13 +158,21 @@ impl World {
             key_bytes_max: KEY_BYTES_MAX,
             rounds: scenario.world.rounds,
             cramped: scenario.world.cramped,
+            default_quota: if scenario.world.quotas { draw_default(&mut rng) } else { DefaultQuota::None },
+            limits: scenario.world.quotas,
+            outbox: match scenario.world.outbox_kib as u64 {
+                0 => OutboxLimits::NONE,
+                kib => OutboxLimits { receiver_bytes_max: kib << 10, bytes_max: 2 * (kib << 10) },
+            },
             kits,
         };
         let safe = bad < u64::from(k_min);
         let identifiable = plan.established || 2 * bad < u64::from(n);
-        let calm = scenario.sharp && bad == 0;
+        // Neither quotas nor a liar among the clients may hinder a wish then.
+        let calm = scenario.sharp && bad == 0 && !plan.limits;
         let bounds = Bounds { sharp: scenario.sharp, calm, safe, k_min, identifiable };
         let mut checker = Checker::new(ids.clone(), bounds);
+        checker.quotas.default = plan.default_quota;
         let colluding = |kit: &Kit| {
             [Lie::EqualErrors, Lie::CancellingErrors, Lie::Products].into_iter().any(|lie| kit.has(lie))
         };
@@ -181,6 +192,8 @@ impl World {
         let longest = longest_key(&mut world.shared, shape);
         world.found(scenario, large, longest);
         world.plan_wishes(scenario, large, longest);
+        world.plan_limits(scenario);
+        world.plan_floods();
         world.plan_faults(scenario);
         world
     }
@@ -372,6 +385,36 @@ impl World {
         shared.at(HEALED, Event::Heal);
     }
 
+    /// When clients open agreements in numbers.
+    fn plan_floods(&mut self) {
+        let shared = &mut self.shared;
+        for client in shared.plan.clients() {
+            let kit = shared.plan.kits[client].as_ref();
+            if kit.is_none_or(|kit| !kit.has(Lie::OpensMany)) {
+                continue;
+            }
+            for _ in 0..shared.rng.within(1..=3) {
+                let at = shared.rng.within(SETTLED..=BUSY);
+                shared.at(at, Event::Flood(client));
+            }
+        }
+    }
+
+    /// What receivers let others burn, and when they change it.
+    fn plan_limits(&mut self, scenario: &Scenario) {
+        let shared = &mut self.shared;
+        if !shared.plan.limits {
+            return;
+        }
+        let first = if scenario.sharp { SETTLED } else { 100 * MILLI };
+        for client in shared.plan.clients() {
+            for _ in 0..shared.rng.below(4) {
+                let at = shared.rng.within(first..=BUSY);
+                shared.at(at, Event::Limits(client));
+            }
+        }
+    }
+
     /// Runs to the end. What must not be is in the checker then.
     pub(crate) fn run(&mut self) {
         while self.shared.checker.violation.is_none() {
@@ -386,6 +429,7 @@ impl World {
             let Some(event) = self.shared.queue.remove(&(at, number)) else { break };
             self.shared.now = at;
             self.shared.step += 1;
+            self.shared.checker.moment = Moment { at, step: self.shared.step };
             self.event(event);
         }
         if self.shared.checker.violation.is_none() {
@@ -441,6 +485,12 @@ impl World {
                 let client = self.shared.wishes[wish].client;
                 self.shared.note("wish", [wish as u64, client as u64, 0], || format!("{wish} of {client}"));
                 self.with(client, None, |process, shared| process.wish(shared, wish));
+            }
+            Event::Flood(client) => self.with(client, None, |process, shared| process.flood(shared)),
+            Event::Limits(client) => {
+                self.shared.limits[client] = draw_limits(&mut self.shared.rng, &self.shared.plan, client);
+                self.shared.count("limits set anew");
+                self.with(client, None, |process, shared| process.set_limits(shared));
             }
             Event::Connect(one, other) => self.connect(one, other),
             Event::Restart(node) => self.restart(node),
@@ -554,6 +604,38 @@ fn keys_of_a_lane(longest: usize, scenario: &Scenario) -> usize {
     let [_, wishes] = scenario.world.wishes;
     let keys = (wishes + 1) * longest;
     keys + keys / 8
+}
+
+/// Times of quotas: some come back while a seed runs, some do not.
+const PERIODS: [u64; 5] = [5, 20, 60, 3_600, 86_400];
+
+fn draw_period(rng: &mut Rng) -> u64 {
+    rng.pick(&PERIODS).copied().unwrap_or(60)
+}
+
+/// What hubs let each sender burn of each receiver's lanes, unless somebody says otherwise.
+fn draw_default(rng: &mut Rng) -> DefaultQuota {
+    let per = Duration::from_secs(draw_period(rng));
+    match rng.below(4) {
+        0 => DefaultQuota::None,
+        1 => DefaultQuota::Part { percent: rng.within(1..=10) as u8, per },
+        _ => Quota::new(rng.within(100..=3000), per).map_or(DefaultQuota::None, DefaultQuota::Quota),
+    }
+}
+
+/// What a receiver lets others burn: some by name, each other, all others together.
+fn draw_limits(rng: &mut Rng, plan: &Plan, receiver: usize) -> Limits {
+    let draw = |rng: &mut Rng| Limit { bytes: rng.within(100..=4000), per_s: draw_period(rng) as u32 };
+    let mut named: Vec<(NodeId, Limit)> = Vec::new();
+    for sender in plan.clients().filter(|sender| *sender != receiver) {
+        if rng.chance(0.3) {
+            named.push((plan.ids[sender], draw(rng)));
+        }
+    }
+    named.sort_unstable_by_key(|(sender, _)| *sender);
+    let each = rng.chance(0.4).then(|| draw(rng));
+    let all = rng.chance(0.4).then(|| draw(rng));
+    Limits { named, each, all }
 }
 
 fn draw_kit(rng: &mut Rng, liars: &Liars, among: &[Lie]) -> Option<Kit> {

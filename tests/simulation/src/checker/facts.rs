@@ -8,6 +8,7 @@ use std::{
 use dske_protocol::{
     effect::{BlockKey, Record},
     ids::{BlockId, KeyId, NodeId, PadRange, TableId},
+    limits::{Limits, LimitsRecord},
 };
 use dske_storage::{BlockState, OutboxId, SecretBytes, TableState, simulation::SimStore};
 
@@ -34,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) lost: BTreeSet<TableId>,
     pub(crate) outbox: BTreeMap<OutboxId, u64>,
     pub(crate) outbox_newest: Option<OutboxId>,
+    /// Limits that receivers have set here, with their versions.
+    pub(crate) limits: BTreeMap<NodeId, (u64, Limits)>,
     pub(crate) identities: BTreeSet<NodeId>,
     pub(crate) exclusions: BTreeSet<NodeId>,
     /// How far the peer's lane of a table has come, as it told.
@@ -62,6 +65,7 @@ pub(crate) struct Pending {
     block: Option<(BlockId, Option<Vec<u8>>)>,
     identity: Option<NodeId>,
     exclusions: Vec<NodeId>,
+    limits: Option<Box<LimitsRecord>>,
     /// A table, and how far the peer's lane of it has come.
     told: Option<(TableId, u64)>,
 }
@@ -84,6 +88,7 @@ impl Pending {
             block: record.block.as_ref().map(|block| (block.agreement.block(), key(block))),
             identity: record.identity.as_ref().map(|identity| identity.identity.node),
             exclusions: record.exclusions.iter().map(|(hub, _)| *hub).collect(),
+            limits: record.limits.clone().map(Box::new),
             told: record.sync.map(|sync| (sync.table, sync.peer_mark)),
         }
     }
@@ -100,6 +105,10 @@ impl Checker {
             let told = facts.told.entry(table).or_default();
             *told = (*told).max(mark);
         }
+        if let Some(record) = pending.limits.filter(|record| record.hub == self.ids[node]) {
+            self.limits_recorded(node, *record);
+        }
+        let facts = &mut self.facts[node];
         if let Some((block, key)) = pending.block {
             let fact = BlockFact { key: key.clone(), voidable: false, handed_out: false, ended: now };
             if facts.blocks.insert(block, fact).is_some() {
@@ -116,6 +125,7 @@ impl Checker {
         let facts = &mut self.facts[node];
         let newest = facts.outbox_newest.replace(id);
         facts.outbox.insert(id, digest(bytes));
+        self.burns(node, bytes);
         if newest.is_some_and(|newest| newest >= id) {
             self.fail(Invariant::NothingLost, format!("node {node} gave a second message the id {id:?}"));
         }
@@ -191,6 +201,17 @@ fn check(facts: &Facts, safe: bool, store: &SimStore) -> Result<(), (Invariant, 
         match store.outbox_read(*id).map_err(broken)? {
             Some(bytes) if digest(&bytes) == *expected => {}
             _ => return Err(gone("is not what was written")),
+        }
+    }
+    let limits = store.limits().map_err(broken)?;
+    for (receiver, (version, limit)) in &facts.limits {
+        let kept = limits.iter().any(|record| {
+            record.receiver == *receiver
+                && (record.version > *version || record.version == *version && record.limits == *limit)
+        });
+        if !kept {
+            let text = format!("limits {version} of {}, in force before, are gone", receiver.short());
+            return Err((Invariant::NothingLost, text));
         }
     }
     let identities = store.identities().map_err(broken)?;

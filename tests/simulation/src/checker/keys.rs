@@ -36,6 +36,8 @@ pub(crate) struct Block {
     pub(crate) verdicts: BTreeMap<usize, NoticeOutcome>,
     /// A receiver that was ended by a crash may say anything less.
     disturbed: BTreeSet<usize>,
+    /// Honest hubs that refused it for a quota that is used up.
+    pub(super) refused: BTreeSet<NodeId>,
 }
 
 /// How an agreement ended at a node.
@@ -87,6 +89,7 @@ impl Checker {
             spoke: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             disturbed: BTreeSet::new(),
+            refused: BTreeSet::new(),
         };
         if self.blocks.blocks.insert(id, block).is_some() {
             self.fail(Invariant::KeyOnce, format!("block id {id} was drawn twice"));
@@ -251,7 +254,11 @@ impl Checker {
                 continue;
             }
             let Agreement { k, roster, receivers, .. } = &block.agreement;
-            let bad = roster.iter().filter(|hub| self.bad_hubs.contains(hub) || quiet.contains(hub)).count();
+            // A quota that is used up hinders as a hub that is away does.
+            let hinders = |hub: &&NodeId| {
+                self.bad_hubs.contains(hub) || quiet.contains(hub) || block.refused.contains(hub)
+            };
+            let bad = roster.iter().filter(hinders).count();
             let threshold = disruption_threshold(block.agreement.n(), *k, self.bounds.k_min);
             let honest: Vec<usize> = receivers
                 .iter()

@@ -15,7 +15,7 @@ use dske_protocol::{
 };
 use dske_storage::{BlockState, simulation::SimStore};
 
-use super::{Checker, Invariant};
+use super::{Checker, Invariant, Moment};
 use crate::rng::{Rng, digest};
 
 /// The truth about all tables.
@@ -58,6 +58,7 @@ pub(crate) struct Given {
     pub(crate) from: usize,
     pub(crate) request: KeyRequest,
     pub(crate) digest: u64,
+    pub(crate) arrived: Moment,
 }
 
 /// The body of a sealed message, whatever its tag.
@@ -81,6 +82,12 @@ impl Lanes {
     pub(crate) fn some_table(&self, rng: &mut Rng) -> Option<(usize, usize, TableId)> {
         let (table, truth) = self.tables.iter().nth(rng.index(self.tables.len()))?;
         Some((truth.client, truth.hub, *table))
+    }
+
+    /// Bytes of the down lanes between a hub and a client.
+    pub(crate) fn down_bytes(&self, hub: usize, client: usize) -> u64 {
+        let tables = self.tables.values().filter(|truth| (truth.hub, truth.client) == (hub, client));
+        tables.map(|truth| truth.down.bytes.len() as u64).sum()
     }
 
     /// The bytes of a run.
@@ -325,11 +332,11 @@ impl Checker {
     /// A key request has come to an honest hub.
     pub(crate) fn given(&mut self, hub: usize, from: usize, sealed: &[u8]) {
         if let Some(request) = body::<KeyRequest>(sealed) {
-            let digest = digest(sealed);
+            let (digest, arrived) = (digest(sealed), self.moment);
             if self.lanes.is_genuine(&request.range, digest) {
                 let given = self.blocks.given.entry((hub, request.agreement.block())).or_default();
                 if given.iter().all(|known| known.digest != digest) {
-                    given.push(Given { from, request, digest });
+                    given.push(Given { from, request, digest, arrived });
                 }
             }
         }

@@ -5,10 +5,13 @@ mod facts;
 mod hearsay;
 mod keys;
 mod lanes;
+mod quotas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dske_protocol::ids::{BlockId, NodeId, TableId};
+
+use crate::shared::Micros;
 
 pub(crate) use facts::{Facts, Pending, status_adds_up};
 pub(crate) use keys::Ended;
@@ -16,6 +19,7 @@ pub(crate) use lanes::{Lanes, body};
 
 use hearsay::Said;
 use keys::Blocks;
+use quotas::Accounts;
 
 /// What must always hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +54,8 @@ pub enum Invariant {
     Bounded,
     /// What bad hubs take leaves room for the others.
     Fair,
+    /// What quotas and limits allow, and no more, is burned; who keeps to them is not refused.
+    Quotas,
     /// Code of the project does not panic.
     NoPanic,
 }
@@ -77,7 +83,16 @@ pub(crate) struct Bounds {
     pub(crate) identifiable: bool,
 }
 
+/// A point of the run: in virtual time, and in the order of events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment {
+    pub(crate) at: Micros,
+    pub(crate) step: u64,
+}
+
 pub(crate) struct Checker {
+    /// Now.
+    pub(crate) moment: Moment,
     pub(crate) lanes: Lanes,
     pub(crate) ids: Vec<NodeId>,
     /// By node: whether its directory was put back.
@@ -87,6 +102,7 @@ pub(crate) struct Checker {
     /// Tag keys of marks that a node has asked for, by table.
     pub(crate) keys_taken: BTreeMap<(usize, TableId), u64>,
     pub(crate) blocks: Blocks,
+    pub(crate) quotas: Accounts,
     /// By node.
     pub(crate) facts: Vec<Facts>,
     pub(crate) bounds: Bounds,
@@ -109,7 +125,9 @@ impl Checker {
             was_put_back: vec![false; ids.len()],
             restores: vec![(0, BTreeSet::new()); ids.len()],
             keys_taken: BTreeMap::new(),
+            moment: Moment::default(),
             blocks: Blocks::default(),
+            quotas: Accounts::default(),
             facts: ids.iter().map(|_| Facts::default()).collect(),
             ids,
             bounds,

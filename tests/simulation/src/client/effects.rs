@@ -5,6 +5,7 @@ use std::time::Duration;
 use dske_protocol::{
     Ways,
     ids::{KeyId, NodeId},
+    limits::LimitsEffect,
     message::{KeyInstruction, Notice, NoticeOutcome, Subject, claimed_range},
     params::LATE_SHARES,
     receiver::{ReceiverEffect, ReceiverInput},
@@ -40,6 +41,10 @@ impl ClientRole {
                 busy = true;
                 self.desk_effect(core, shared, effect);
             }
+            while let Some(effect) = self.limits.poll_effect() {
+                busy = true;
+                self.limits_effect(core, shared, effect);
+            }
             for news in self.sync.execute(core, shared) {
                 busy = true;
                 self.sync_news(core, shared, news);
@@ -47,6 +52,21 @@ impl ClientRole {
             if !busy {
                 return;
             }
+        }
+    }
+
+    fn limits_effect(&mut self, core: &mut Core, shared: &mut Shared, effect: LimitsEffect) {
+        match effect {
+            LimitsEffect::Pad(effect) => core.effect(shared, Machine::Limits, effect),
+            LimitsEffect::Tell { hub, bytes } => {
+                let Some(to) = shared.plan.index(&hub) else { return };
+                let bytes = match core.honest {
+                    true => bytes,
+                    false => lies::limits_order(shared, core.me, bytes),
+                };
+                self.sync.send(core, shared, Held::Ask { to, about: About::Limits, bytes });
+            }
+            LimitsEffect::InForce(_) => shared.count("limits in force"),
         }
     }
 
@@ -94,10 +114,23 @@ impl ClientRole {
                         self.sender_got(core, shared, agreed);
                         "wish ended: key"
                     }
-                    Err(failure) => failure_name(failure),
+                    Err(failure) => {
+                        self.check_rest(core, shared, wish, failure);
+                        failure_name(failure)
+                    }
                 };
                 self.wish_ended(shared, wish, how);
             }
+        }
+    }
+
+    /// A sender rests for what honest hubs have refused, and for nothing that a few bad ones say.
+    fn check_rest(&self, core: &Core, shared: &mut Shared, wish: usize, failure: &SendFailure) {
+        if let SendFailure::Quota { refusals, .. } = failure
+            && core.honest
+        {
+            let receivers = shared.wishes[wish].receivers.iter().map(|&at| shared.plan.ids[at]).collect();
+            shared.checker.rests(core.me, receivers, refusals);
         }
     }
 
@@ -313,7 +346,12 @@ impl ClientRole {
                 }
             }
             Err(refusal) => {
-                let honest = shared.plan.is_hub(served.from) && shared.plan.kits[served.from].is_none();
+                let of_liar = body::<KeyInstruction>(&served.bytes).is_some_and(|instruction| {
+                    shared.checker.bad_clients.contains(&instruction.agreement.sender)
+                });
+                let hub_is_honest =
+                    shared.plan.is_hub(served.from) && shared.plan.kits[served.from].is_none();
+                let honest = hub_is_honest && !of_liar;
                 if refusal == Refusal::Busy && honest && shared.checker.bounds.sharp {
                     let text =
                         format!("node {} had no room for hub {}, which sends little", core.me, served.from);

@@ -1,6 +1,6 @@
 //! At the end of a run: everything has ended, and what waited for somebody who is there has arrived.
 
-use dske_protocol::pad::TAG_KEY_BYTES;
+use dske_protocol::{limits::Limits, pad::TAG_KEY_BYTES};
 use dske_storage::{LaneStatus, TableSide, TableState, TableStatus};
 
 use super::{Node, World};
@@ -56,6 +56,37 @@ impl World {
         let waiting: usize = self.nodes.iter().map(waiting).sum();
         *self.shared.checker.counts.entry("messages that still wait").or_default() += waiting as u64;
         self.judge_outboxes();
+        self.judge_limits();
+    }
+
+    /// A limit that a receiver takes to be in force at an honest hub is, once the hub has said so since their tables were
+    /// compared. Where nothing but bad hubs and clients is wrong, all are.
+    fn judge_limits(&mut self) {
+        let honest = |at: &usize| self.shared.plan.kits[*at].is_none();
+        let clients: Vec<usize> = self.shared.plan.clients().filter(honest).collect();
+        let hubs: Vec<usize> = (0..self.shared.plan.hubs).filter(honest).collect();
+        for (client, at) in clients.into_iter().flat_map(|client| hubs.iter().map(move |hub| (client, *hub)))
+        {
+            let (node, id) = (self.shared.plan.ids[client], self.shared.plan.ids[at]);
+            let desk = self.nodes[client].process.as_ref().and_then(|process| process.client.as_ref());
+            let hub = self.nodes[at].process.as_ref().and_then(|process| process.hub.as_ref());
+            let (Some(desk), Some(hub)) = (desk.map(|client| &client.limits), hub) else { continue };
+            let Some((wanted, in_force)) = desk.at(&id).filter(|_| self.shared.is_up(client, at)) else {
+                continue;
+            };
+            // A client that was put back to before all limits, has none now, and does not know that it was, asks nobody.
+            let knows_nothing = self.shared.checker.was_put_back[client] && *wanted == Limits::default();
+            let applied = hub.limits_of(&node);
+            if in_force && !desk.is_asking(&id) && !knows_nothing && applied != *wanted {
+                let text = format!(
+                    "node {client} takes {wanted:?} to be in force at hub {at}, which applies {applied:?}"
+                );
+                self.shared.checker.fail(Invariant::Quotas, text);
+            } else if !in_force && self.shared.checker.bounds.sharp {
+                let text = format!("{wanted:?} of node {client} never came into force at hub {at}");
+                self.shared.checker.fail(Invariant::Quotas, text);
+            }
+        }
     }
 
     /// What waits for somebody who is there and takes messages must have arrived.
