@@ -106,7 +106,10 @@ fn left_in(table: &TableStatus) -> u64 {
 /// The same of the tables with a hub in which one can be sent now: of the best, for a message takes one run of one table.
 fn left_with(tables: &[TableStatus], hub: &NodeId) -> u64 {
     let open = |table: &&TableStatus| {
-        table.peer == *hub && table.side == TableSide::Client && table.state == TableState::Active && table.open
+        table.peer == *hub
+            && table.side == TableSide::Client
+            && table.state == TableState::Active
+            && table.open
     };
     tables.iter().filter(open).map(left_in).max().unwrap_or(0)
 }
@@ -365,6 +368,7 @@ mod tests {
             skipped: 0,
             reserved: 0,
             left: 1000,
+            for_keys: 1000,
         };
         let table = |id: u8, state: TableState, open: bool| TableStatus {
             table: TableId::new([id; 16]),
