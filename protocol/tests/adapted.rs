@@ -204,7 +204,7 @@ fn who_repeats_an_old_word_without_end_hears_little_and_who_changes_it_nothing()
     let (offer, choice) = (word(&world, 16), word(&world, 17));
     let mut forged = choice.clone();
     *forged.last_mut().unwrap() ^= 1;
-    world.now = world.now + Time::from_millis(400);
+    world.now += Time::from_millis(400);
     for _ in 0..1000 {
         world.deliver(client_id(0), client_id(1), forged.clone());
     }

@@ -260,7 +260,7 @@ fn a_hub_that_cannot_reach_a_receiver_is_left_out_of_its_next_keys() {
         other => panic!("{other:?}"),
     };
     assert_eq!(refusals, [(hub_id(0), Refusal::ReceiverTableInactive)]);
-    world.now = world.now + std::time::Duration::from_secs(61);
+    world.now += std::time::Duration::from_secs(61);
     assert_eq!(world.agree(wish(&world, 2, 1)).expect("a key").asked, 3, "it is asked again");
 }
 

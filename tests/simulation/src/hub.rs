@@ -416,6 +416,7 @@ pub(crate) fn refusal_name(refusal: Refusal) -> &'static str {
         Refusal::BlockKnown => "refused: block known",
         Refusal::TooLarge => "refused: too large",
         Refusal::PadLow => "refused: pad low",
+        Refusal::ReceiverTableInactive => "refused: table with the receiver out of use",
         Refusal::Busy => "refused: busy",
         Refusal::Internal => "refused: internal",
         Refusal::NotSynced => "refused: not synced",

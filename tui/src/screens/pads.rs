@@ -51,7 +51,7 @@ impl Pad<'_> {
         if self.table.side == TableSide::Client { (node, peer) } else { (peer, node) }
     }
 
-    fn left(&self) -> u64 {
+    fn for_keys(&self) -> u64 {
         self.lane.for_keys
     }
 
@@ -60,12 +60,12 @@ impl Pad<'_> {
         let average = self.forecast.map_or(0, |forecast| forecast.bytes_per_s);
         let late = self.growth.and_then(|growth| growth.per_s_milli(RATE_MS)).unwrap_or(0) / 1_000;
         let rate = Some(average.max(late)).filter(|rate| *rate > 0)?;
-        (self.table.state == TableState::Active).then(|| self.left() / rate)
+        (self.table.state == TableState::Active).then(|| self.for_keys() / rate)
     }
 
     /// The state in a word of at most five letters.
     fn state(&self) -> (&'static str, Tone) {
-        let (left, bytes) = (self.left(), self.lane.of_keys());
+        let (left, bytes) = (self.for_keys(), self.lane.of_keys());
         let foreseen = self.forecast.map_or(Level::Info, |forecast| forecast.level);
         match self.table.state {
             TableState::Pending => ("WAIT", Tone::Accent),
@@ -90,7 +90,7 @@ impl Pad<'_> {
 
     fn entry(&self, context: &Context<'_>) -> Entry {
         let (client, hub) = self.ends();
-        let (left, bytes) = (self.left(), self.lane.of_keys());
+        let (left, bytes) = (self.for_keys(), self.lane.of_keys());
         let (state, tone) = self.state();
         let rate = self.growth.and_then(|growth| growth.per_s_milli(RATE_MS));
         let (empty, many) = (self.empty_in_s(), keys(left, context.bits));
@@ -203,12 +203,16 @@ pub(super) fn detail(context: &Context<'_>, key: &str) -> Vec<Spans> {
         fact("state", format!("{state}: {}", text::printable(&table.state.to_string())), tone),
         fact(
             "left",
-            format!("{} of {}", text::short_size(pad.left()), text::short_size(lane.of_keys())),
+            format!("{} of {}", text::short_size(pad.for_keys()), text::short_size(lane.of_keys())),
             tone,
         ),
         fact(
             "",
-            format!("{} keys of {} bits", text::short_count(keys(pad.left(), context.bits)), context.bits),
+            format!(
+                "{} keys of {} bits",
+                text::short_count(keys(pad.for_keys(), context.bits)),
+                context.bits
+            ),
             Tone::Plain,
         ),
     ];
