@@ -30,7 +30,8 @@ fn lane(lane: Lane, left: u64) -> LaneStatus {
         skipped: 0,
         reserved: 0,
         left,
-        for_keys: left,
+        // Of a lane of this size a sixteenth is kept for comparing marks.
+        for_keys: left / 16 * 15,
     }
 }
 

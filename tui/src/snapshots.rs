@@ -182,6 +182,7 @@ fn a_held_picture_does_not_move_until_it_is_let_go() {
     press(&mut app, "p");
     let mut status = samples::client();
     status.tables[1].lanes[0].left = 1;
+    status.tables[1].lanes[0].for_keys = 1;
     status.tables[1].lanes[0].used_key += (5 << 20) - 1;
     app.update(
         NOW_MS,

@@ -104,6 +104,22 @@ impl Pads {
         (range.offset..range.end().unwrap()).for_each(|at| assert!(lane.used.insert(at), "used twice"));
     }
 
+    fn marks(&self) -> BTreeMap<(TableId, Lane), u64> {
+        let of = |(id, table): (&TableId, &Table)| {
+            let id = *id;
+            table.lanes.iter().map(move |(lane, bytes)| ((id, *lane), bytes.mark)).collect::<Vec<_>>()
+        };
+        self.tables.iter().flat_map(of).collect()
+    }
+
+    fn put_marks_back(&mut self, marks: &BTreeMap<(TableId, Lane), u64>) {
+        for (id, table) in &mut self.tables {
+            for (lane, bytes) in &mut table.lanes {
+                bytes.mark = marks[&(*id, *lane)];
+            }
+        }
+    }
+
     fn mint(&mut self, me: NodeId, want: Want) -> Result<Minted, MintRefusal> {
         let Want { peer, lane: lane_id, bytes, .. } = want;
         let (&id, table) = self.table(me, peer, lane_id).ok_or(MintRefusal::NoTable { peer })?;
@@ -132,7 +148,12 @@ impl Pads {
                 (None, Record::default())
             }
             PadEffect::Mint { ticket, wants } => {
-                let result = wants.iter().map(|want| self.mint(me, *want)).collect();
+                // All or none.
+                let marks: BTreeMap<_, _> = self.marks();
+                let result: Result<Vec<_>, _> = wants.iter().map(|want| self.mint(me, *want)).collect();
+                if result.is_err() {
+                    self.put_marks_back(&marks);
+                }
                 (Some(PadOutcome::Minted { ticket, result }), Record::default())
             }
             PadEffect::Commit { ticket, mut record } => {
