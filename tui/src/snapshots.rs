@@ -244,7 +244,7 @@ fn a_small_screen_shows_details_in_place_of_the_list() {
     paint(&mut app, 40, 12);
     press(&mut app, "\n");
     let screen = screen_text(&paint(&mut app, 40, 12));
-    assert!(screen.contains("Details") && screen.contains("292Ki of 8.0Mi"), "{screen}");
+    assert!(screen.contains("Details") && screen.contains("274Ki of 7.5Mi"), "{screen}");
     press(&mut app, "\u{1b}");
     assert!(!screen_text(&paint(&mut app, 40, 12)).contains("Details"));
 }

@@ -65,7 +65,7 @@ impl Columns {
     }
 
     fn row(&self, table: &TableStatus, lane: &LaneStatus) -> String {
-        let left = lane.for_keys;
+        let (left, bytes) = (lane.for_keys, lane.of_keys());
         self.line([
             table.peer_name.to_string(),
             // The lane that this node allocates from is marked: it is the one that it can run out of.
@@ -75,13 +75,13 @@ impl Columns {
                 if lane.allocator { "*" } else { "" }
             ),
             text::printable(&table.serial),
-            text::gauge(left, lane.bytes, self.gauge),
-            text::percent(left, lane.bytes),
+            text::gauge(left, bytes, self.gauge),
+            text::percent(left, bytes),
             text::short_size(left),
             text::short_size(lane.used_key),
             text::short_size(lane.used_identity),
             text::short_size(lane.used_sync),
-            state(table, left, lane.bytes).to_owned(),
+            state(table, left, bytes).to_owned(),
         ])
     }
 

@@ -49,7 +49,7 @@ fn eighty_columns_look_like_this() {
     let pad = lines.iter().find(|line| line.contains("p2-0001") && line.contains("up*")).copied();
     assert_eq!(
         pad,
-        Some(" p2         up*  p2-0001    ████████████████████░░░░░░░░░░░░  62%  5.0Mi OK"),
+        Some(" p2         up*  p2-0001    ████████████████████░░░░░░░░░░░░  62%  4.6Mi OK"),
         "{screen}"
     );
 }
