@@ -190,6 +190,18 @@ fn a_round_gives_its_key_though_whatever_goes_one_way_is_swallowed() {
 }
 
 #[test]
+fn a_sender_that_asks_after_the_receivers_deadline_hears_of_a_round_that_ended_before_it() {
+    let mut world = World::new(31, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 2);
+    world.swallowed = true;
+    // The offer is said at 7.95 s and at 8.95 s, the choice at 8.95 s and at 9.65 s, the confirmation then and once more.
+    slow_down(&mut world, &[(1, 7_900), (2, 7_900)]);
+    let start = world.now;
+    agree(&mut world, session);
+    assert!(world.now > start + DEADLINE, "{:?}", world.now - start);
+}
+
+#[test]
 fn who_repeats_an_old_word_without_end_hears_little_and_who_changes_it_nothing() {
     let mut world = World::new(29, 3, 2, 2, 4096, true);
     let session = world.negotiate(2, 1);

@@ -137,8 +137,13 @@ impl Receiver {
                     return self.claim(arrival, Err((Refusal::BlockKnown, genuine)), Vec::new());
                 }
                 if !self.can_negotiate(&genuine.instruction.agreement) {
-                    // A session ends with its last round, of which shares may still come: nothing is lost then.
-                    let refusal = if block_ended { Refusal::BlockKnown } else { Refusal::UnknownRound };
+                    // A session ends with its last round, of which shares may still come: nothing is lost then. The record
+                    // of that end may still be on its way.
+                    let over = |collection: &crate::collect::Collection| {
+                        collection.ending || collection.outcome.is_some()
+                    };
+                    let ended = block_ended || self.collections.get(&block).is_some_and(over);
+                    let refusal = if ended { Refusal::BlockKnown } else { Refusal::UnknownRound };
                     return self.claim(arrival, Err((refusal, genuine)), Vec::new());
                 }
                 match self.senders.get_mut(&sender) {

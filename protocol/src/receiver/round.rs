@@ -14,7 +14,7 @@ use crate::{
     ids::{BlockId, NodeId},
     message::{Agreement, Content},
     negotiation::{Choice, Claimed, Confirmation, Offer, Part, Session, seal},
-    params::{OFFER_AGAIN, OFFER_GRACE, Time},
+    params::{LATE_SHARES, OFFER_AGAIN, OFFER_GRACE, Time},
     planted::{Fault, planted},
     refusal::AbortReason,
     saying::{Saying, Ways},
@@ -283,11 +283,15 @@ impl Receiver {
         }
     }
 
-    /// Of a round that has ended only the word for its sender is kept; nothing is compared with its shares.
-    pub(super) fn keep_confirmation(&mut self, block: BlockId) {
+    /// Of a round that has ended only the word for its sender is kept; nothing is compared with its shares. However near its
+    /// deadline was, the sender has time to ask again.
+    pub(super) fn keep_confirmation(&mut self, now: Time, block: BlockId) {
         if let Some(collection) = self.collections.get_mut(&block)
             && collection.offered.is_some()
         {
+            self.deadlines.remove(&(collection.deadline, block));
+            collection.deadline = now + LATE_SHARES;
+            self.deadlines.insert((collection.deadline, block));
             self.held_bytes -= collection.held_bytes();
             collection.forget_shares();
             self.places.shares_gone(&block);

@@ -254,7 +254,7 @@ impl Receiver {
         }
         self.announce(block, outcome);
         self.confirm(now, block);
-        self.keep_confirmation(block);
+        self.keep_confirmation(now, block);
         self.retire_if_done(now, block);
         if self.collections.contains_key(&block)
             && let Some(oldest) = self.places.ended(block)
