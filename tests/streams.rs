@@ -7,6 +7,7 @@ mod common;
 
 use common::{
     Key, Net, error, eventually,
+    files::{copy, put_back},
     ledgers::{assert_ledgers_agree, assert_no_byte_serves_twice},
 };
 use rustix::process::Signal;
@@ -124,6 +125,31 @@ fn a_pool_whose_receiver_is_away_burns_next_to_no_pad_and_fills_when_it_is_back(
     net.testnet(&["restart", "bob"]);
     eventually("the pool is full again", || stream(&net)["keys"] == 80);
     take(&net, &["bob"]);
+    assert_no_byte_serves_twice(&net);
+    assert_ledgers_agree(&net);
+}
+
+#[test]
+fn a_pool_that_was_put_back_offers_no_key_of_the_copy() {
+    let net = Net::up(4, 2, 2, "8MiB");
+    open(&net, "bob");
+    eventually("the pool is full", || stream(&net)["keys"] == 80);
+    net.testnet(&["kill", "alice"]);
+    let saved = net.dir().join("saved");
+    copy(&net.node_dir("alice"), &saved);
+    net.testnet(&["restart", "alice"]);
+    // These lie in the copy's pool too.
+    let mut seen: std::collections::BTreeSet<_> = (0..20).map(|_| take(&net, &["bob"]).bytes).collect();
+    assert_eq!(seen.len(), 20);
+
+    put_back(&net, "alice", &saved);
+    net.testnet(&["restart", "alice"]);
+    eventually("the hubs have said so", || {
+        net.status("alice")["events"].to_string().contains("this node was put back to an earlier state")
+    });
+    for _ in 0..100 {
+        assert!(seen.insert(take(&net, &["bob"]).bytes), "a key left its pool twice");
+    }
     assert_no_byte_serves_twice(&net);
     assert_ledgers_agree(&net);
 }

@@ -54,7 +54,6 @@ pub enum Fault {
     PlacesForWhoComesFirst,
     OneOfferOnly,
     AgainOneWay,
-    EmptyPadEndsKey,
     ForgeriesEndRounds,
     AnybodyHasAVoice,
     SessionLostByOne,
@@ -81,7 +80,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that the simulation catches.
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 64] = [
         Self::TagNotChecked,
         Self::TagComparedInPart,
         Self::KeyTagNotChecked,
@@ -125,7 +124,6 @@ impl Fault {
         Self::PlacesForWhoComesFirst,
         Self::OneOfferOnly,
         Self::AgainOneWay,
-        Self::EmptyPadEndsKey,
         Self::ForgeriesEndRounds,
         Self::AnybodyHasAVoice,
         Self::SessionLostByOne,

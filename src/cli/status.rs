@@ -212,7 +212,7 @@ mod tests {
     fn table(serial: &str, side: TableSide, state: Value, left: u64) -> Value {
         let lane = |lane: &str| {
             json!({ "lane": lane, "allocator": true, "bytes": 1024, "used_key": 1, "used_identity": 0,
-                    "used_sync": 0, "skipped": 0, "reserved": 0, "left": left })
+                    "used_sync": 0, "skipped": 0, "reserved": 0, "left": left, "for_keys": left / 4 * 3 })
         };
         json!({ "table": "01".repeat(16), "serial": serial, "peer": "02".repeat(32), "peer_name": "p1",
                 "side": side, "state": state, "lanes": [lane("up"), lane("down")], "forged_blocks": 0,
@@ -243,7 +243,7 @@ mod tests {
             table("p1-0003", TableSide::Client, quarantined, 512),
         ];
         let told = told(&[Role::Client], tables);
-        assert!(told.contains("pads: 2 tables, 2 KiB left of 4 KiB"), "{told}");
+        assert!(told.contains("pads: 2 tables, 1.5 KiB left of 3 KiB"), "{told}");
         assert!(told.contains("table p1-0003 with p1 is quarantined (zeroed)"), "{told}");
     }
 
