@@ -203,7 +203,7 @@ struct Telling {
 enum Job {
     Mint { hub: NodeId },
     Hold { hub: NodeId, message: Unverified<LimitsAnswer> },
-    Commit { hub: NodeId, version: u64, limits: Option<Limits> },
+    Commit { hub: NodeId, request: PadRange, version: u64, limits: Option<Limits> },
     Note { hub: NodeId },
 }
 
@@ -415,19 +415,20 @@ impl LimitsDesk {
                 }
             }
             PadOutcome::Committed { ticket, ok } => {
-                let (hub, version, limits) = match self.jobs.remove(&ticket) {
-                    Some(Job::Commit { hub, version, limits }) => (hub, version, limits),
+                let (hub, request, version, limits) = match self.jobs.remove(&ticket) {
+                    Some(Job::Commit { hub, request, version, limits }) => (hub, request, version, limits),
                     Some(Job::Note { hub }) => return self.noted(now, hub, ok),
                     _ => return,
                 };
                 let Some(at) = self.hubs.get_mut(&hub) else { return };
-                at.telling = None;
+                // Since it was given up the hub may have been put back.
+                let awaited = at.telling.take_if(|telling| telling.range == Some(request)).is_some();
                 at.version = at.version.max(version);
                 match limits {
                     Some(limits) if ok => {
                         let news = !at.is_in_force();
                         at.known = Some((version, limits));
-                        (at.doubtful, at.unasked) = (false, false);
+                        (at.doubtful, at.unasked) = (at.doubtful && !awaited, at.unasked && !awaited);
                         if news && at.is_in_force() {
                             self.effects.push_back(LimitsEffect::InForce(hub));
                         }
@@ -450,7 +451,7 @@ impl LimitsDesk {
         let limits = ours.filter(|telling| telling.version == answer.version).map(|t| t.limits.clone());
         let version = ours.map_or(0, |_| answer.version);
         let record = limits.clone().map(|limits| LimitsRecord { receiver: self.me, hub, version, limits });
-        let ticket = self.begin(Job::Commit { hub, version, limits });
+        let ticket = self.begin(Job::Commit { hub, request: answer.request, version, limits });
         let claims = vec![(range, Usage::Identity)];
         let record = Record { claims, limits: record, ..Record::default() };
         self.pad_effect(PadEffect::Commit { ticket, record: Box::new(record) });

@@ -316,6 +316,32 @@ fn a_hub_that_forgot_without_a_trace_is_told_again_after_the_next_comparison() {
 }
 
 #[test]
+fn an_answer_from_before_a_hub_was_put_back_is_not_taken_for_one_after_it() {
+    let mut pair = Pair::new();
+    pair.want(limits(960));
+    pair.ready(false);
+    pair.talk();
+    let old = pair.client.records[1].clone();
+    pair.want(limits(96));
+    let order = pair.told.pop().unwrap();
+    let answer = pair.at_hub(order).unwrap().unwrap();
+    // Its record is on the way when the hub goes, and is there only after it has come back from a copy.
+    pair.client.slow = Some(VecDeque::new());
+    pair.input(LimitsInput::Answer { hub: P1, bytes: Some(answer) });
+    pair.input(LimitsInput::Away(P1));
+    pair.hub = hub();
+    pair.hub.set_limits_of_receivers([old]);
+    pair.ready(true);
+    for outcome in pair.client.slow.take().unwrap() {
+        pair.input(LimitsInput::Pad(outcome));
+    }
+    assert!(!pair.is_in_force(), "the hub has forgotten it");
+    pair.pass();
+    assert!(pair.is_in_force());
+    assert_eq!(pair.hub.limits_of(&BOB).unwrap().limits, limits(96));
+}
+
+#[test]
 fn an_order_whose_answer_was_lost_is_in_force_until_the_hub_says_otherwise() {
     for restart in [false, true] {
         let mut pair = Pair::new();
