@@ -167,7 +167,7 @@ impl Sender {
             SenderInput::HubAnswer { block, hub, answer } => {
                 if let Some(sending) = self.sending.get_mut(&block) {
                     if let (Some(Err(refusal)), true) = (answer, sending.silent.contains(&hub)) {
-                        self.unserved.refused(now, hub, &sending.agreement.receivers, refusal);
+                        self.unserved.refused(now, hub, &sending.agreement, refusal);
                     }
                     sending.hub_answered(hub, answer);
                     self.settle(now, block);
@@ -206,8 +206,8 @@ impl Sender {
     }
 
     fn start<R: CryptoRng + ?Sized>(&mut self, now: Time, id: RequestId, mut wish: KeyWish, rng: &mut R) {
-        let receivers = wish.receivers.clone();
-        wish.choose_hubs(|hub| !self.unserved.by(now, hub, &receivers));
+        let (receivers, key_bytes) = (wish.receivers.clone(), wish.key_bytes);
+        wish.choose_hubs(|hub| !self.unserved.by(now, hub, &receivers, key_bytes));
         match self.prepare(now, &wish, rng) {
             Err(failure) => self.end(id, None, Err(failure)),
             Ok(agreement) => {
@@ -381,6 +381,9 @@ impl Sender {
             return;
         };
         let Some(mut sending) = self.sending.remove(&block) else { return };
+        if verdict.is_err() {
+            self.unserved.failed(&sending.agreement.receivers, &sending.asked_hubs());
+        }
         match &verdict {
             Ok(()) => self.rests.served(&sending.agreement),
             Err(SendFailure::TooFewAccepted { refusals, .. }) => {
@@ -457,6 +460,12 @@ impl Sending {
             Some(Err(refusal)) => self.refusals.push((hub, refusal)),
             None => {}
         }
+    }
+
+    /// Those that a message went to.
+    fn asked_hubs(&self) -> BTreeSet<NodeId> {
+        let refused = self.refusals.iter().map(|(hub, _)| hub);
+        self.silent.iter().chain(&self.accepted).chain(refused).copied().collect()
     }
 
     /// Whether the untagged word of a receiver counts: over a direct link, of all but rounds; through hubs, when enough of

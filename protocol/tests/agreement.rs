@@ -265,6 +265,35 @@ fn a_hub_that_cannot_reach_a_receiver_is_left_out_of_its_next_keys() {
 }
 
 #[test]
+fn a_hub_with_too_little_pad_for_a_long_key_still_serves_short_ones() {
+    let mut world = World::new(22, 3, 2, 2, 4096, true);
+    world.pads.use_up(client_id(1), hub_id(0), Lane::Down, 500);
+    let long = world.agree(world.wish(2, 1000)).expect("two hubs suffice");
+    assert_eq!((long.asked, long.shares), (3, 2));
+    // One liar is below the threshold of three hubs, two of which are needed.
+    world.hubs[2].1.set_fault(HubFault::FalseShares);
+    let short = world.agree(world.wish(2, KEY_BYTES)).expect("a key");
+    assert_eq!((short.asked, short.shares), (3, 3));
+    assert_same(&world, &short);
+    let again = world.agree(world.wish(2, 1000));
+    assert!(again.is_err(), "one of the two hubs that have pad for it lies");
+}
+
+#[test]
+fn a_hub_is_not_left_out_of_the_next_key_where_one_failed_without_it() {
+    let mut world = World::new(23, 3, 2, 2, 4096, true);
+    let table = world.pads.take_table(client_id(1), hub_id(0));
+    let first = world.agree(world.wish(2, KEY_BYTES)).expect("two hubs suffice");
+    assert_eq!((first.asked, first.shares), (3, 2));
+    world.pads.put_table(table);
+    world.hubs[2].1.set_fault(HubFault::FalseShares);
+    assert!(world.agree(world.wish(2, KEY_BYTES)).is_err(), "one of the two that are left lies");
+    let agreed = world.agree(world.wish(2, KEY_BYTES)).expect("the third bears it");
+    assert_eq!((agreed.asked, agreed.shares), (3, 3));
+    assert_same(&world, &agreed);
+}
+
+#[test]
 fn tampering_burns_nothing_at_the_receiver() {
     let mut world = World::new(12, 3, 2, 2, 1024, true);
     world.tamper = Some(|bytes| {

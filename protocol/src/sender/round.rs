@@ -180,7 +180,7 @@ impl Sender {
         }
         let mut hubs: Vec<NodeId> =
             of.roster.iter().filter(|hub| wish.reachable.contains(hub)).copied().collect();
-        let served = |hub: &&NodeId| !self.unserved.by(now, hub, &of.receivers);
+        let served = |hub: &&NodeId| !self.unserved.by(now, hub, &of.receivers, wish.key_bytes);
         let served: Vec<NodeId> = hubs.iter().filter(served).copied().collect();
         if served.len() >= usize::from(of.k) {
             hubs = served;

@@ -42,7 +42,7 @@ struct LaneBytes {
     held: BTreeSet<u64>,
 }
 
-struct Table {
+pub(crate) struct Table {
     client: NodeId,
     hub: NodeId,
     lanes: BTreeMap<Lane, LaneBytes>,
@@ -66,6 +66,25 @@ impl Pads {
     /// A hub's table with a client is out of use.
     pub(crate) fn remove_table(&mut self, client: NodeId, hub: NodeId) {
         self.tables.retain(|_, table| (table.client, table.hub) != (client, hub));
+    }
+
+    /// A hub's table with a client is out of use for a while.
+    pub(crate) fn take_table(&mut self, client: NodeId, hub: NodeId) -> (TableId, Table) {
+        let of = |(_, table): &(&TableId, &Table)| (table.client, table.hub) == (client, hub);
+        let id = *self.tables.iter().find(of).unwrap().0;
+        (id, self.tables.remove(&id).unwrap())
+    }
+
+    /// A table that was taken is in use again.
+    pub(crate) fn put_table(&mut self, (id, table): (TableId, Table)) {
+        self.tables.insert(id, table);
+    }
+
+    /// All but so many bytes of a lane are handed out.
+    pub(crate) fn use_up(&mut self, client: NodeId, hub: NodeId, lane: Lane, left: u64) {
+        let table = self.tables.values_mut().find(|t| (t.client, t.hub) == (client, hub)).unwrap();
+        let lane = table.lanes.get_mut(&lane).unwrap();
+        lane.mark = lane.bytes.len() as u64 - left;
     }
 
     /// Bytes used in a lane: by its allocator, and by its receiver.
