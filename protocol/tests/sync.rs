@@ -62,6 +62,8 @@ struct End<S: SyncSide> {
     put_back: bool,
     crashes_before_skip: bool,
     forged: u64,
+    /// The store's answers, in order, where they come later.
+    slow: Option<VecDeque<PadOutcome>>,
     rng: StdRng,
 }
 
@@ -101,6 +103,7 @@ impl<S: SyncSide> End<S> {
             put_back: false,
             crashes_before_skip: false,
             forged: 0,
+            slow: None,
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -139,8 +142,11 @@ impl<S: SyncSide> End<S> {
         while let Some(effect) = self.desk.poll_effect() {
             match effect {
                 SyncEffect::Pad(effect) => {
-                    if let Some(outcome) = self.pads(effect) {
-                        self.input(now, SyncInput::Pad(outcome));
+                    let outcome = self.pads(effect);
+                    match (&mut self.slow, outcome) {
+                        (Some(slow), outcome) => slow.extend(outcome),
+                        (None, Some(outcome)) => self.input(now, SyncInput::Pad(outcome)),
+                        (None, None) => {}
                     }
                 }
                 SyncEffect::Hello { hello, .. } => wire.push(Wire::Hello(hello)),
@@ -1107,5 +1113,71 @@ proptest! {
                 copies[0].push(pair.hub.disk.clone());
             }
         }
+    }
+}
+
+/// The next of the store's answers comes to an end; gives what it says to that.
+fn hear_store<S: SyncSide>(end: &mut End<S>, now: Time) -> Vec<Wire> {
+    if let Some(outcome) = end.slow.as_mut().and_then(VecDeque::pop_front) {
+        end.input(now, SyncInput::Pad(outcome));
+    }
+    end.run(now)
+}
+
+#[test]
+fn whatever_overtakes_whatever_nothing_is_lost_or_said_twice_and_all_comes_to_rest() {
+    for seed in 0..4000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut pair = Pair::new();
+        pair.connect();
+        pair.now += HELLO_PAUSE;
+        let Pair { client, hub, now, .. } = &mut pair;
+        if seed % 2 == 1 {
+            (client.slow, hub.slow) = (Some(VecDeque::new()), Some(VecDeque::new()));
+        }
+        // What is on its way: whether up, and what.
+        let mut flying: Vec<(bool, Wire)> = Vec::new();
+        let (mut sent, mut steps) = ([0_u64; 2], 0);
+        let keys_before = client.disk.keys.len() + hub.disk.keys.len();
+        let total = rng.random_range(2..24);
+        loop {
+            let waits =
+                |slow: &Option<VecDeque<PadOutcome>>| slow.as_ref().is_some_and(|slow| !slow.is_empty());
+            let (at_client, at_hub) = (waits(&client.slow), waits(&hub.slow));
+            let left = sent[0] + sent[1] < total;
+            let (up, said) = match rng.random_range(0..4) {
+                0 if left => {
+                    let (up, bytes) = (rng.random_bool(0.5), rng.random_range(32..CHUNK * 2));
+                    let number = sent[usize::from(!up)];
+                    sent[usize::from(!up)] += 1;
+                    if up {
+                        send(client, *now, number, bytes);
+                        (true, client.run(*now))
+                    } else {
+                        send(hub, *now, number, bytes);
+                        (false, hub.run(*now))
+                    }
+                }
+                1 if !flying.is_empty() => match flying.swap_remove(rng.random_range(0..flying.len())) {
+                    (true, wire) => (false, arrive(hub, *now, wire)),
+                    (false, wire) => (true, arrive(client, *now, wire)),
+                },
+                2 if at_client => (true, hear_store(client, *now)),
+                3 if at_hub => (false, hear_store(hub, *now)),
+                _ if flying.is_empty() && !left && !at_client && !at_hub => break,
+                _ => continue,
+            };
+            flying.extend(said.into_iter().map(|wire| (up, wire)));
+            steps += 1;
+            assert!(steps < 10_000, "seed {seed}: they go on without end");
+        }
+        let of = |end: &[Ticket]| end.iter().map(|ticket| ticket.0).collect::<Vec<_>>();
+        assert!(client.lapsed == 0 && client.open && hub.open, "seed {seed}: lapsed {}", client.lapsed);
+        assert_eq!((client.dropped.len(), hub.dropped.len()), (0, 0), "seed {seed}");
+        assert_eq!(of(&client.passed), (0..sent[0]).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(of(&hub.passed), (0..sent[1]).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(client.desk.under_way() + hub.desk.under_way(), 0, "seed {seed}");
+        let keys = client.disk.keys.len() + hub.disk.keys.len() - keys_before;
+        assert!(keys as u64 <= 6 * total + 8, "seed {seed}: {keys} keys for {total} messages");
     }
 }
