@@ -515,3 +515,26 @@ fn shares_that_come_after_the_last_round_of_a_session_do_not_tell_of_its_loss() 
     slow_down(&mut world, &[(2, 200), (3, 200)]);
     agree(&mut world, session);
 }
+
+#[test]
+fn who_repeats_what_a_round_has_said_makes_its_ends_say_little() {
+    let mut world = World::new(41, 5, 2, 3, 8192, true);
+    let session = world.negotiate(3, 2);
+    agree(&mut world, session);
+    let of_kind = |world: &World, kind: u8| {
+        world.negotiated.iter().filter(|bytes| bytes[0] == kind).cloned().collect::<Vec<_>>()
+    };
+    let (choices, confirmations) = (of_kind(&world, 17), of_kind(&world, 18).len());
+    assert_eq!((choices.len(), confirmations), (1, 1));
+    for _ in 0..1000 {
+        for choice in &choices {
+            world.deliver(client_id(0), client_id(1), choice.clone());
+        }
+        world.now += Time::from_millis(10);
+        world.tick();
+    }
+    let said = of_kind(&world, 18).len() - confirmations;
+    assert!((1..=7).contains(&said), "{said} times in the two seconds after the end, and in eight more");
+    assert_eq!(world.clients[1].receiver.under_way(), 0, "and then it is forgotten");
+    agree(&mut world, session);
+}

@@ -469,3 +469,58 @@ fn a_receiver_that_goes_away_is_not_waited_for() {
     let agreed = agreed.expect("the hubs have accepted; they deliver when it is back");
     assert_eq!((agreed.shares, agreed.confirmed.len()), (3, 0));
 }
+
+#[test]
+fn several_hubs_without_pad_are_left_out_one_after_the_other_while_k_are_left() {
+    let mut world = World::new(31, 6, 2, 2, 4096, true);
+    for hub in 0..3 {
+        world.pads.use_up(client_id(0), hub_id(hub), Lane::Up, 10 + hub as u64);
+    }
+    for _ in 0..5 {
+        let agreed = world.agree(world.wish(2, KEY_BYTES)).expect("a key");
+        assert_same(&world, &agreed);
+        assert_eq!((agreed.asked, agreed.shares, agreed.agreement.n()), (3, 3, 6));
+        let mut last: Vec<_> = agreed.agreement.roster[3..].to_vec();
+        last.sort();
+        let mut expected: Vec<_> = (0..3).map(hub_id).collect();
+        expected.sort();
+        assert_eq!(last, expected);
+    }
+    for hub in 0..3 {
+        assert_eq!(world.pads.burned(client_id(0), hub_id(hub), Lane::Up).0, 4096 - 10 - hub as u64);
+    }
+    world.pads.use_up(client_id(0), hub_id(3), Lane::Up, 1);
+    world.pads.use_up(client_id(0), hub_id(4), Lane::Up, 1);
+    let before = world.pads.burned(client_id(0), hub_id(5), Lane::Up);
+    assert!(matches!(world.agree(world.wish(2, KEY_BYTES)), Err(SendFailure::PadLow { .. })));
+    assert_eq!(world.pads.burned(client_id(0), hub_id(5), Lane::Up), before);
+}
+
+#[test]
+fn a_round_leaves_out_hubs_without_pad_while_k_are_left() {
+    let mut world = World::new(32, 6, 2, 2, 8192, true);
+    let session = world.negotiate(2, 6);
+    for hub in 0..3 {
+        world.pads.use_up(client_id(0), hub_id(hub), Lane::Up, 10 + hub as u64);
+    }
+    for _ in 0..3 {
+        let agreed = world.round(world.round_wish(session, 96, 3)).expect("a key");
+        let block = agreed.agreement.block();
+        assert_eq!(world.pads.keys[&(client_id(0), block)], world.pads.keys[&(client_id(1), block)]);
+    }
+    world.pads.use_up(client_id(0), hub_id(3), Lane::Up, 1);
+    world.pads.use_up(client_id(0), hub_id(4), Lane::Up, 1);
+    assert!(matches!(world.round(world.round_wish(session, 96, 3)), Err(SendFailure::PadLow { .. })));
+    assert_eq!(world.rounds_left(), 2);
+}
+
+#[test]
+fn a_hub_with_too_little_pad_for_a_long_round_still_serves_short_ones() {
+    let mut world = World::new(33, 3, 2, 2, 8192, true);
+    let session = world.negotiate(2, 8);
+    world.pads.use_up(client_id(1), hub_id(0), Lane::Down, 600);
+    let long = world.round(world.round_wish(session, 1002, 3)).expect("a key");
+    assert_eq!(long.asked, 3);
+    world.hubs[2].1.set_fault(HubFault::FalseShares);
+    world.round(world.round_wish(session, 96, 3)).expect("a short key");
+}

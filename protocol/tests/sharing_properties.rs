@@ -6,7 +6,7 @@ use dske_protocol::{
     field::{Gf256, mul_add_rows},
     key_check::KeyCheck,
     message::NO_KEY_TAG,
-    reconstruct::{Candidate, Reconstruction, WorkBound, reconstruct},
+    reconstruct::{Candidate, Reconstruction, WorkBound, reconstruct, reconstruct_only},
     sharing::{Scheme, SharingError},
     tag::KeyTag,
 };
@@ -469,4 +469,37 @@ fn bad_input_is_an_error() {
     assert_eq!(attempt(&[(0, &[1]), (2, &[])]), Some(SharingError::Empty));
     assert_eq!(attempt(&[(0, &[1]), (2, &[1, 2])]), Some(SharingError::Length { expected: 1, given: 2 }));
     assert_eq!(attempt(&[(3, &[1]), (2, &[1])]), None);
+}
+
+#[test]
+fn a_key_of_which_no_rival_validates_is_never_refused_where_it_must_be_the_only_one() {
+    let rng = &mut StdRng::seed_from_u64(77);
+    for n in 2..=8_u8 {
+        for k in 1..n {
+            for (bad, way) in (0..=n - k).flat_map(|bad| (0..4).map(move |way| (bad, way))) {
+                let mut agreement = Agreement::new(n, k, 200, rng);
+                let positions = shuffled(n, rng);
+                let bad = &positions[..usize::from(bad)];
+                match way {
+                    0 => agreement.corrupt(bad, rng),
+                    1 => agreement.corrupt_behind_u(bad, rng),
+                    2 => agreement.corrupt_within(0..16, bad, rng),
+                    _ => bad.iter().for_each(|&at| agreement.shares[usize::from(at)][199] ^= 1),
+                }
+                let given = shuffled(n, rng);
+                let shares: Vec<(u8, &[u8])> = given.iter().copied().zip(agreement.given(&given)).collect();
+                let check = KeyCheck::new(CONTEXT.to_vec(), agreement.tag);
+                let bound = WorkBound::default();
+                let found = reconstruct_only(&agreement.scheme, &shares, &check, &bound, rng, &|| false);
+                let Ok(Reconstruction::Found(found)) = found else { panic!("({n},{k}), {bad:?}, way {way}") };
+                let mut bad = bad.to_vec();
+                bad.sort_unstable();
+                assert_eq!(*found.secret, agreement.secret, "({n},{k}), {bad:?}, way {way}");
+                if way < 3 {
+                    // Errors that are equal may cancel, and then honest shares look off.
+                    assert_eq!(found.false_positions, bad, "({n},{k}), way {way}");
+                }
+            }
+        }
+    }
 }
