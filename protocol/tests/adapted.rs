@@ -538,3 +538,36 @@ fn who_repeats_what_a_round_has_said_makes_its_ends_say_little() {
     assert_eq!(world.clients[1].receiver.under_way(), 0, "and then it is forgotten");
     agree(&mut world, session);
 }
+
+#[test]
+fn no_share_that_comes_late_makes_a_session_look_lost_or_takes_room_for_ever() {
+    for seed in 0..150 {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let mut world = World::new(seed, 5, 2, 2, 16_384, true);
+        world.voices = 5;
+        let rounds = rng.random_range(1..=6);
+        let session = world.negotiate(2, rounds);
+        for hub in (0..5).filter(|_| rng.random_bool(0.2)).take(1).collect::<Vec<_>>() {
+            lie(&mut world, hub..hub + 1);
+        }
+        let mut begun = Vec::new();
+        for _ in 0..rounds {
+            let longest = *[1_u64, 200, 3_000, 12_000].choose(rng).unwrap();
+            let delays: Vec<(usize, u64)> = (0..5).map(|at| (at, rng.random_range(0..=longest))).collect();
+            slow_down(&mut world, &delays);
+            begun.push(world.begin_round(world.round_wish(session, BLOCK_BYTES, 3)));
+            world.now += Time::from_millis(rng.random_range(0..500));
+            world.tick();
+        }
+        for _ in 0..600 {
+            world.now += Time::from_millis(50);
+            world.tick();
+        }
+        let came = begun.into_iter().filter(|id| world.finish(*id).is_ok()).count();
+        assert_eq!(world.said_lost, 0, "seed {seed}");
+        assert!(came > 0, "seed {seed}");
+        let receiver = &world.clients[1].receiver;
+        assert_eq!((receiver.under_way(), receiver.held_bytes()), (0, 0), "seed {seed}");
+        assert_eq!((receiver.taken_bytes(), receiver.collected()), (0, 0), "seed {seed}");
+    }
+}

@@ -225,6 +225,8 @@ pub(crate) struct World {
     told_after: Vec<(usize, SenderInput)>,
     /// How many hubs pass on that a session is lost.
     pub(crate) voices: usize,
+    /// How often a receiver has said so.
+    pub(crate) said_lost: usize,
     /// How many forged messages come before each message of a negotiation.
     pub(crate) before_each: usize,
     /// Whether two clients have no link, and what goes one way is lost: it went through a bad hub.
@@ -356,6 +358,7 @@ impl World {
             told: Vec::new(),
             told_after: Vec::new(),
             voices: usize::MAX,
+            said_lost: 0,
             before_each: 0,
             swallowed: false,
             negotiated: Vec::new(),
@@ -769,6 +772,7 @@ impl World {
                     self.over_the_link(me, to, ways, bytes);
                 }
                 ReceiverEffect::SessionLost { sender, session } => {
+                    self.said_lost += 1;
                     let at = self.clients.iter().position(|client| client.id == sender).unwrap();
                     let hubs: Vec<_> = self.hubs.iter().map(|(hub, _)| *hub).collect();
                     for via in hubs.into_iter().take(self.voices) {
