@@ -71,15 +71,16 @@ impl KeyWish {
         self.hubs.len().min(if self.n == 0 { usize::from(u8::MAX) } else { usize::from(self.n) })
     }
 
-    /// Chooses the n hubs of the roster: first those that can be reached and serve the receivers, of these the ones with
-    /// most pad left. One that does not serve them now counts as one that cannot be reached, unless too few were left.
+    /// Chooses the n hubs of the roster: first those that can be reached and serve the receivers, then those that can be
+    /// reached alone, of each the ones with most pad left. One that does not serve them now counts as one that cannot be
+    /// reached, unless too few were left.
     pub(super) fn choose_hubs(&mut self, serves: impl Fn(&NodeId) -> bool) {
         let mut without = self.hubs.clone();
         without.iter_mut().for_each(|hub| hub.reachable &= serves(&hub.node));
         if without.iter().filter(|hub| hub.reachable).count() >= usize::from(self.k) {
             self.hubs = without;
         }
-        self.hubs.sort_by_key(|hub| (!hub.reachable, Reverse(hub.left)));
+        self.hubs.sort_by_key(|hub| (!hub.reachable, !serves(&hub.node), Reverse(hub.left)));
         self.hubs.truncate(self.most_hubs());
     }
 
@@ -122,6 +123,35 @@ mod tests {
         assert_eq!(of(&[4]), nodes(&[2, 3, 5]));
         assert_eq!(of(&[2, 4]), nodes(&[3]));
         assert_eq!(of(&[3]), nodes(&[]), "nothing is known of it");
+    }
+
+    #[test]
+    fn hubs_that_serve_the_receivers_are_chosen_first_also_where_they_are_too_few() {
+        let node = |id: u8| NodeId::new([id; 32]);
+        let chosen = |k: u8, serving: &[u8]| {
+            let mut wish = KeyWish {
+                receivers: vec![node(9)],
+                key_bytes: 32,
+                content: Content::Keys(1),
+                keep: false,
+                confirm: false,
+                purpose: String::new(),
+                k,
+                n: 3,
+                // The last ones have least pad.
+                hubs: (0..6)
+                    .map(|id| HubChoice { left: 100 - u64::from(id), ..choice(id, id != 5) })
+                    .collect(),
+                linked: BTreeSet::new(),
+                deadline: Time::ZERO,
+                notice_deadline: Time::ZERO,
+            };
+            wish.choose_hubs(|hub| serving.iter().any(|id| node(*id) == *hub));
+            wish.hubs.iter().map(|hub| (hub.node.as_bytes()[0], hub.reachable)).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(2, &[3, 4, 5]), [(3, true), (4, true), (5, false)]);
+        assert_eq!(chosen(3, &[3, 4, 5]), [(3, true), (4, true), (0, true)]);
+        assert_eq!(chosen(3, &[]), [(0, true), (1, true), (2, true)]);
     }
 
     #[test]
