@@ -70,7 +70,8 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
                     u64::from(*key_bytes) * 8,
                     span(*rest)
                 ),
-                "wait, ask for a shorter key, or have whoever set the quota raise it: `dske explain key::quota`",
+                "wait, ask for a shorter key, or have whoever set the quota raise it, which ends no rest that has begun: \
+                 `dske explain key::quota`",
             )
         }
         SendFailure::ReceiverAborted { receiver, reason } => {

@@ -289,6 +289,9 @@ impl ClientActor {
         result: Result<AgreedKey, SendFailure>,
     ) {
         let Some(under_way) = self.wishes.under_way.remove(&id) else { return };
+        if result.as_ref().is_ok_and(|agreed| agreed.confirmed.len() == under_way.receivers.len()) {
+            self.receivers_confirmed(now, &under_way.receivers);
+        }
         let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
         let took_us = micros(now.saturating_sub(under_way.began));
         let result = match result {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dske_storage::{TableSide, TableState, TableStatus};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{node::Shared, status::Status};
@@ -63,6 +64,15 @@ impl Health {
         if let Some(policy) = status.policy.filter(|policy| policy.usable < policy.k) {
             let (usable, n, k) = (policy.usable, policy.n, policy.k);
             health.unready.push(format!("{usable} of {n} hubs usable, {k} are needed for a key"));
+        }
+        let of_clients = || {
+            let tables = status.tables.iter().filter(|table| table.side == TableSide::Hub);
+            tables.filter(|table| table.state != TableState::Retired)
+        };
+        // A hub that has no clients yet is as ready as can be.
+        let serves = |table: &TableStatus| matches!(table.state, TableState::Active | TableState::Pending);
+        if of_clients().next().is_some() && !of_clients().any(serves) {
+            health.unready.push("no client can be served: none of their tables is in use".into());
         }
         health
     }

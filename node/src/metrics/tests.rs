@@ -101,6 +101,22 @@ fn has(text: &str, line: &str) {
 }
 
 #[test]
+fn a_hub_is_not_ready_when_no_table_of_a_client_is_in_use() {
+    let of = |states: &[TableState]| {
+        let tables = states
+            .iter()
+            .map(|state| TableStatus { side: TableSide::Hub, ..table("1", state.clone()) })
+            .collect();
+        Health::of(&Status { tables, policy: None, ..status(3, 3) })
+    };
+    let damaged = || TableState::Quarantined { reason: "zeroed".into() };
+    assert!(of(&[]).is_ready() && of(&[TableState::Retired]).is_ready(), "it has no clients");
+    assert!(of(&[damaged(), TableState::Active]).is_ready());
+    let shut = of(&[damaged(), TableState::Retired]);
+    assert!(shut.is_alive() && !shut.is_ready());
+}
+
+#[test]
 fn a_stopped_store_is_for_a_restart_and_few_hubs_are_not() {
     assert_eq!(Health::of(&status(3, 3)), Health::default());
     let few = Health::of(&status(2, 3));

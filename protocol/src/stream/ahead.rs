@@ -184,6 +184,13 @@ impl Ahead {
         counts
     }
 
+    /// All these receivers have confirmed a key that is none of a stream: one is tried now, and tries are frequent again. Such
+    /// a key was asked for by the operator, so nobody else can make this count often.
+    pub fn confirmed_otherwise(&mut self, now: Time) {
+        self.try_pause = TRY_PAUSE_MIN;
+        self.try_due = self.try_due.min(now);
+    }
+
     /// Whether nothing but tries is begun, because the receivers do not confirm.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful
@@ -274,6 +281,23 @@ mod tests {
         ahead.late(202 * SECOND);
         assert!(ahead.sign(202 * SECOND));
         assert_eq!(ahead.room(202 * SECOND), Room::Try, "after a confirmation the next sign counts");
+    }
+
+    #[test]
+    fn a_key_that_was_confirmed_elsewhere_brings_a_try_and_no_more() {
+        let mut ahead = Ahead::default();
+        ahead.begin(Time::ZERO, 1000);
+        ahead.late(Time::ZERO);
+        for at in 1..200 {
+            if ahead.room(at * SECOND) == Room::Try {
+                ahead.begin(at * SECOND, 32);
+            }
+        }
+        assert_eq!(ahead.room(200 * SECOND), Room::None);
+        ahead.confirmed_otherwise(200 * SECOND);
+        assert_eq!(ahead.room(200 * SECOND), Room::Try);
+        ahead.begin(200 * SECOND, 32);
+        assert_eq!((ahead.room(200 * SECOND), ahead.room(201 * SECOND)), (Room::None, Room::Try));
     }
 
     #[test]

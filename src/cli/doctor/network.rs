@@ -99,7 +99,8 @@ pub(super) fn hubs_of(status: &Status) -> Vec<Finding> {
             let help = "see whether it runs, and whether a firewall lets this machine reach its address";
             findings.push(Finding::warn("hub", format!("{} is not connected", hub.name), help));
         } else if let Some(why) = &hub.shut {
-            let help = "wait a moment, and look at its table: `dske pskm ls`, here and at the hub";
+            let help = "a comparison takes moments; pads that are used up, out of use or missing take a new module of \
+                        that hub: `dske pskm ls`, here and there, shows its tables";
             findings.push(Finding::warn("hub", format!("{} is connected, but {why}", hub.name), help));
         }
     }

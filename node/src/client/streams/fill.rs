@@ -405,6 +405,15 @@ impl ClientActor {
         self.sessions.event(Level::Warn, text);
     }
 
+    /// Receivers have confirmed a key that is none of a stream: the way is open again, so their streams try it.
+    pub(in crate::client) fn receivers_confirmed(&mut self, now: Time, receivers: &[NodeId]) {
+        let Streams { streams, ahead, .. } = &mut self.streams;
+        let Some(ahead) = ahead.get_mut(receivers).filter(|ahead| ahead.is_doubtful()) else { return };
+        ahead.confirmed_otherwise(now);
+        let theirs = streams.iter_mut().filter(|stream| stream.record.receivers == receivers);
+        theirs.for_each(|stream| stream.pause_until = now);
+    }
+
     /// Something says that a receiver is there. It proves nothing, and brings the next try forward.
     pub(in crate::client) fn receiver_seen(&mut self, now: Time, receiver: &NodeId) {
         let Streams { streams, ahead, .. } = &mut self.streams;
