@@ -430,7 +430,7 @@ impl Hub {
                     self.answer_identity(id, Err(Refusal::Internal));
                 }
                 Some(Job::CommitLimits { id, limits, result }) => {
-                    self.limits_committed(id, limits, result, ok);
+                    self.limits_committed(now, id, limits, result, ok);
                 }
                 Some(Job::CommitIdentity { id, result }) => {
                     self.answer_identity(id, if ok { result } else { Err(Refusal::Internal) });

@@ -367,15 +367,14 @@ struct State {
 }
 
 impl State {
-    /// When the account is full again under a quota, which may be another than before: bytes that were spent and have not
-    /// come back stay spent, and come back as fast as the new one says.
-    fn full_at_under(&self, now: Time, quota: &Quota) -> Time {
-        let full_at = self.full_at.max(now);
-        if self.quota == *quota || planted(Fault::QuotaKeepsItsTime) {
-            return full_at;
+    /// Comes under a quota, which may be another than before: bytes that were spent and have not come back stay spent, and
+    /// come back as fast as the new one says.
+    fn come_under(&mut self, now: Time, quota: Quota) {
+        if self.quota != quota && !planted(Fault::QuotaKeepsItsTime) {
+            let spent = self.quota.worth(self.full_at.saturating_sub(now)).min(quota.bytes);
+            self.full_at = now + quota.cost(spent).unwrap_or(quota.per);
         }
-        let spent = self.quota.worth(full_at.saturating_sub(now)).min(quota.bytes);
-        now + quota.cost(spent).unwrap_or(quota.per)
+        self.quota = quota;
     }
 }
 
@@ -386,6 +385,24 @@ impl Budgets {
         let full_at = spending.full_at.min(now + quota.per);
         if full_at > now {
             self.accounts.insert(spending.account, State { quota, full_at, durable: spending.full_at });
+        }
+    }
+
+    /// A receiver has set other limits: what has not come back comes back as fast as these say, from now on.
+    pub fn limits_changed(
+        &mut self,
+        now: Time,
+        receiver: NodeId,
+        quota_of: impl Fn(&Account) -> Option<Quota>,
+    ) {
+        let any = Account::Limit { receiver, sender: receiver }.kin();
+        let all = Account::Unnamed { receiver }.kin();
+        for accounts in [any, all] {
+            for (account, state) in self.accounts.range_mut(accounts) {
+                if let Some(quota) = quota_of(account) {
+                    state.come_under(now, quota);
+                }
+            }
         }
     }
 
@@ -402,8 +419,11 @@ impl Budgets {
         let mut due = Vec::new();
         for (account, quota, bytes) in payments {
             let Some(quota) = quota else { continue };
-            let known = self.accounts.get(&account);
-            let full_at = known.map_or(now, |known| known.full_at_under(now, &quota));
+            // Also where nothing is paid in the end: else one that is refused would wait at the rate of a quota that is gone.
+            let full_at = self.accounts.get_mut(&account).map_or(now, |known| {
+                known.come_under(now, quota);
+                known.full_at.max(now)
+            });
             let paid = quota.cost(bytes).map(|cost| full_at + cost);
             let Some(paid) = paid.filter(|paid| *paid <= now + quota.per) else {
                 return Err(Exceeded { account });
@@ -416,7 +436,7 @@ impl Budgets {
         let mut spendings = Vec::new();
         for (account, quota, full_at) in due {
             let state = self.accounts.entry(account).or_insert(State { quota, full_at, durable: Time::ZERO });
-            (state.quota, state.full_at) = (quota, full_at);
+            state.full_at = full_at;
             if full_at > state.durable {
                 spendings.push(Spending { account, full_at: full_at + quota.per / PARTS });
             }
@@ -427,7 +447,8 @@ impl Budgets {
     /// Gives back what was paid and not used.
     pub fn refund(&mut self, account: &Account, bytes: u64) {
         if let Some(state) = self.accounts.get_mut(account) {
-            let cost = state.quota.cost(bytes).unwrap_or_default();
+            // Of what was paid under a quota that was larger, no more than this one holds was taken over.
+            let cost = state.quota.cost(bytes.min(state.quota.bytes)).unwrap_or_default();
             state.full_at = state.full_at.saturating_sub(cost);
         }
     }
@@ -525,13 +546,55 @@ mod tests {
             "all comes back in a minute"
         );
         let smaller = quota(500);
-        assert!(!pay(&mut budgets, Time::from_secs(61), pair(2), smaller, 250), "more than that was spent");
-        assert_eq!(budgets.uses(Time::from_secs(61))[0].quota, larger.expect("a quota"));
+        let later = Time::from_secs(61);
+        assert!(!pay(&mut budgets, later, pair(2), smaller, 250), "more than that was spent");
+        assert_eq!(budgets.uses(later)[0].quota, smaller.expect("a quota"));
         assert!(
-            pay(&mut budgets, Time::from_millis(119_900), pair(2), smaller, 250),
-            "and most has come back since"
+            !pay(&mut budgets, Time::from_secs(120), pair(2), smaller, 250),
+            "and no more comes back so soon"
         );
-        assert!(!pay(&mut budgets, Time::from_millis(119_900), pair(2), smaller, 251));
+        assert!(pay(&mut budgets, later + DAY / 2, pair(2), smaller, 250), "half of it in half a day");
+        assert!(!pay(&mut budgets, later + DAY / 2, pair(2), smaller, 1));
+    }
+
+    #[test]
+    fn who_is_refused_waits_at_the_rate_of_the_quota_that_refuses() {
+        let mut budgets = Budgets::default();
+        assert!(pay(&mut budgets, Time::ZERO, pair(2), quota(1000), 1000));
+        let faster = Quota::new(100, Duration::from_secs(10));
+        assert!(!pay(&mut budgets, Time::ZERO, pair(2), faster, 50), "more than that was spent");
+        assert!(!pay(&mut budgets, Time::from_millis(4_999), pair(2), faster, 50));
+        assert!(pay(&mut budgets, Time::from_secs(5), pair(2), faster, 50), "half of it in half the time");
+        assert!(!pay(&mut budgets, Time::from_secs(5), pair(2), faster, 1));
+    }
+
+    #[test]
+    fn limits_that_a_receiver_changes_count_from_then_on() {
+        let (receiver, sender) = (node(7), node(1));
+        for account in [Account::Limit { receiver, sender }, Account::Unnamed { receiver }] {
+            let mut budgets = Budgets::default();
+            assert!(pay(&mut budgets, Time::ZERO, account, quota(1000), 1000));
+            let other = Account::Unnamed { receiver: node(8) };
+            assert!(pay(&mut budgets, Time::ZERO, other, quota(1000), 1000));
+            let faster = Quota::new(100, Duration::from_secs(10));
+            budgets.limits_changed(Time::from_secs(1), receiver, |_| faster);
+            assert!(!pay(&mut budgets, Time::from_millis(5_999), account, faster, 50));
+            assert!(pay(&mut budgets, Time::from_secs(6), account, faster, 50), "nobody asked in between");
+            assert!(!pay(&mut budgets, Time::from_secs(6), account, faster, 1));
+            let use_of_other =
+                budgets.uses(Time::from_secs(6)).into_iter().find(|used| used.account == other);
+            assert_eq!(use_of_other.map(|used| used.quota), quota(1000), "another's are as they were");
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_after_a_change_is_no_more_than_was_taken_over() {
+        let mut budgets = Budgets::default();
+        assert!(pay(&mut budgets, Time::ZERO, pair(2), quota(1000), 600));
+        let smaller = quota(500);
+        assert!(!pay(&mut budgets, Time::ZERO, pair(2), smaller, 1));
+        budgets.refund(&pair(2), 600);
+        assert!(pay(&mut budgets, Time::ZERO, pair(2), smaller, 500), "it was all there was");
     }
 
     #[test]

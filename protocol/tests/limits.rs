@@ -14,6 +14,7 @@ use dske_protocol::{
     message::{Identity, LimitsAnswer, LimitsOrder, Unverified, seal},
     pad::PadBytes,
     params::{KEY_BYTES_MAX, Time},
+    quota::{Account, Spending},
     refusal::Refusal,
 };
 
@@ -362,6 +363,26 @@ fn an_order_whose_answer_was_lost_is_in_force_until_the_hub_says_otherwise() {
         pair.pass();
         assert!(pair.is_in_force() && pair.hub.limits_of(&BOB).unwrap().limits.is_empty());
     }
+}
+
+#[test]
+fn what_was_spent_comes_back_at_the_rate_of_new_limits_as_soon_as_these_are_in_force() {
+    let mut pair = Pair::new();
+    pair.want(limits(960));
+    pair.ready(false);
+    pair.talk();
+    for account in
+        [Account::Unnamed { receiver: BOB }, Account::Limit { receiver: BOB, sender: NodeId::new([9; 32]) }]
+    {
+        pair.hub.restore(pair.now, Spending { account, full_at: pair.now + Duration::from_secs(3600) });
+    }
+    let used = |pair: &Pair| pair.hub.uses(pair.now).iter().map(|used| used.used).collect::<Vec<_>>();
+    assert_eq!(used(&pair), [960, 960]);
+    pair.want(limits(96));
+    pair.talk();
+    assert_eq!(used(&pair), [96, 96], "as much as there is");
+    pair.now += Duration::from_secs(1800);
+    assert_eq!(used(&pair), [48, 48], "and nobody had to ask first");
 }
 
 #[test]

@@ -127,6 +127,7 @@ impl Hub {
 
     pub(super) fn limits_committed(
         &mut self,
+        now: Time,
         id: RequestId,
         limits: Option<LimitsRecord>,
         result: Result<Vec<u8>, Refusal>,
@@ -142,6 +143,9 @@ impl Hub {
             let newer = known.is_none_or(|known| record.version > known);
             if ok && (newer || planted(Fault::OlderLimitsTaken)) {
                 self.limits.insert(receiver, record);
+                let mut budgets = std::mem::take(&mut self.budgets);
+                budgets.limits_changed(now, receiver, |account| self.quota_of(account));
+                self.budgets = budgets;
             }
         }
         self.answer_identity(id, if ok { result } else { Err(Refusal::Internal) });

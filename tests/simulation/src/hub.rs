@@ -325,6 +325,7 @@ impl HubRole {
         if let Some(refusal) = refusal {
             self.check_refusal(core, shared, served, refusal);
         }
+        shared.checker.answers(core.me, &served.bytes);
         match refusal {
             None => shared.checker.took_in(core.me, &served.bytes, &core.store),
             Some(Refusal::BadTag) => {

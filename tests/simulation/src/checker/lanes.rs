@@ -59,6 +59,8 @@ pub(crate) struct Given {
     pub(crate) request: KeyRequest,
     pub(crate) digest: u64,
     pub(crate) arrived: Moment,
+    /// When the hub last answered it.
+    pub(crate) answered: Option<Moment>,
 }
 
 /// The body of a sealed message, whatever its tag.
@@ -336,9 +338,19 @@ impl Checker {
             if self.lanes.is_genuine(&request.range, digest) {
                 let given = self.blocks.given.entry((hub, request.agreement.block())).or_default();
                 if given.iter().all(|known| known.digest != digest) {
-                    given.push(Given { from, request, digest, arrived });
+                    given.push(Given { from, request, digest, arrived, answered: None });
                 }
             }
+        }
+    }
+
+    /// An honest hub answers what may be a key request.
+    pub(crate) fn answers(&mut self, hub: usize, sealed: &[u8]) {
+        let Some(request) = body::<KeyRequest>(sealed) else { return };
+        let (digest, moment) = (digest(sealed), self.moment);
+        let given = self.blocks.given.get_mut(&(hub, request.agreement.block()));
+        for given in given.into_iter().flatten().filter(|given| given.digest == digest) {
+            given.answered = Some(moment);
         }
     }
 

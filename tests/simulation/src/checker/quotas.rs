@@ -13,7 +13,10 @@ use dske_protocol::{
     refusal::Refusal,
 };
 
-use super::{Checker, Invariant, Moment, lanes::body};
+use super::{
+    Checker, Invariant, Moment,
+    lanes::{Given, body},
+};
 
 /// Parts of a quota that are recorded ahead: one of them may be lost to a start.
 const PARTS: u64 = 16;
@@ -131,21 +134,20 @@ impl Checker {
         let before = rules.iter().rposition(|rule| rule.from <= arrived);
         let later = rules[before.unwrap_or(0)..].iter().map(|rule| &rule.limits);
         let in_force = later.chain(before.is_none().then_some(&nothing));
-        let asked = |within: Duration, counts: &dyn Fn(&NodeId) -> bool| {
+        let asked = |within: Duration, counts: &dyn Fn(&Given) -> bool| {
             // What was spent under another quota stays spent.
             let whole = rules.len() > 1 || within.as_micros() > u128::from(self.moment.at);
             let since = if whole { 0 } else { self.moment.at - within.as_micros() as u64 };
             let given = self.blocks.given.range((hub, dske_protocol::ids::BlockId::new([0; 16]))..);
             let given = given.take_while(|((at, _), _)| *at == hub).flat_map(|(_, given)| given);
             let for_receiver = given.filter(|given| {
-                let agreement = &given.request.agreement;
-                given.arrived.at >= since
-                    && agreement.receivers.contains(receiver)
-                    && counts(&agreement.sender)
+                given.answered.is_none_or(|answered| answered.at >= since)
+                    && given.request.agreement.receivers.contains(receiver)
+                    && counts(given)
             });
             for_receiver.map(|given| given.request.agreement.burned_bytes(Lane::Down)).sum::<u64>()
         };
-        let is_met = |quota: Quota, counts: &dyn Fn(&NodeId) -> bool| {
+        let is_met = |quota: Quota, counts: &dyn Fn(&Given) -> bool| {
             let starts = self.quotas.starts.get(&hub).map_or(&[][..], Vec::as_slice);
             // The first one finds nothing on record.
             let recent = starts
@@ -161,8 +163,8 @@ impl Checker {
             let own =
                 limits.of(&sender).or_else(|| self.quotas.default.of(self.lanes.down_bytes(hub, client)));
             let all = limits.all.filter(|_| !limits.names(&sender)).and_then(|limit| limit.quota());
-            own.is_some_and(|quota| is_met(quota, &|of| *of == sender))
-                || all.is_some_and(|quota| is_met(quota, &|of| !limits.names(of)))
+            own.is_some_and(|quota| is_met(quota, &|given| given.request.agreement.sender == sender))
+                || all.is_some_and(|quota| is_met(quota, &|given| was_unnamed(rules, given)))
         })
     }
 
@@ -181,6 +183,17 @@ impl Checker {
             self.fail(Invariant::Quotas, text);
         }
     }
+}
+
+/// Whether a request may have gone to the account of all senders that the receiver does not name: limits for these were in
+/// force, and did not name its sender, while the hub had it. Whoever is named since has spent it all the same.
+fn was_unnamed(rules: &[Rule], given: &Given) -> bool {
+    let first = rules.iter().rposition(|rule| rule.from <= given.arrived).unwrap_or(0);
+    let in_force =
+        rules[first..].iter().take_while(|rule| given.answered.is_none_or(|answered| rule.from <= answered));
+    in_force
+        .map(|rule| &rule.limits)
+        .any(|limits| limits.all.is_some() && !limits.names(&given.request.agreement.sender))
 }
 
 /// The most that a quota lets anybody burn in so many microseconds.
