@@ -369,7 +369,7 @@ impl Sender {
     fn noticed(&mut self, now: Time, from: NodeId, via: Option<NodeId>, notice: Notice) {
         let Notice { block, outcome } = notice;
         let Some(sending) = self.sending.get_mut(&block) else { return };
-        if sending.hears(from, via, &outcome, self.k_min) {
+        if let Some(outcome) = sending.hears(from, via, outcome, self.k_min) {
             sending.noticed(from, outcome);
             self.settle(now, block);
         }
@@ -470,18 +470,25 @@ impl Sending {
 
     /// Whether the untagged word of a receiver counts: over a direct link, of all but rounds; through hubs, when enough of
     /// the roster's say the same.
-    fn hears(&mut self, from: NodeId, via: Option<NodeId>, outcome: &NoticeOutcome, enough: u8) -> bool {
+    fn hears(
+        &mut self,
+        from: NodeId,
+        via: Option<NodeId>,
+        outcome: NoticeOutcome,
+        enough: u8,
+    ) -> Option<NoticeOutcome> {
         if !self.agreement.receivers.contains(&from) || !outcome.is_well_formed(self.agreement.n()) {
-            return false;
+            return None;
         }
         let Some(hub) = via else {
             // A round has tagged messages of its own; nothing shows whose this one is.
-            return !self.agreement.is_round() || planted(Fault::ConfirmedByNotice);
+            let counts = !self.agreement.is_round() || planted(Fault::ConfirmedByNotice);
+            return counts.then_some(outcome);
         };
         if !self.agreement.roster.contains(&hub) && !planted(Fault::AnybodyHasAVoice) {
-            return false;
+            return None;
         }
-        self.voices.hear(from, hub, outcome) >= usize::from(enough)
+        self.voices.hear(from, hub, &outcome, usize::from(enough))
     }
 
     fn noticed(&mut self, from: NodeId, outcome: NoticeOutcome) {

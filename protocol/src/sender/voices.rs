@@ -3,6 +3,9 @@
 //!
 //! Only hubs of the agreement's roster have a voice, one each; the last word of a hub replaces the one before. So a
 //! roster's length bounds what is kept, and it goes with the agreement.
+//!
+//! A receiver that has the key may say more of it later: how many shares came, which were false. Hubs pass these words on in
+//! any order, so that the last ones of all of them may differ for good. That it has the key they all say.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +16,27 @@ use crate::{ids::NodeId, message::NoticeOutcome};
 pub(super) struct Voices(BTreeMap<(NodeId, NodeId), NoticeOutcome>);
 
 impl Voices {
-    /// Notes that a hub passes a receiver's word on. Gives how many hubs say the very same by now.
-    pub(super) fn hear(&mut self, receiver: NodeId, hub: NodeId, outcome: &NoticeOutcome) -> usize {
+    /// Notes that a hub passes a receiver's word on. Gives what so many hubs say by now: the very same, or at least that it
+    /// has the key.
+    pub(super) fn hear(
+        &mut self,
+        receiver: NodeId,
+        hub: NodeId,
+        outcome: &NoticeOutcome,
+        enough: usize,
+    ) -> Option<NoticeOutcome> {
         self.0.insert((receiver, hub), outcome.clone());
-        let same =
-            |((of, _), said): &(&(NodeId, NodeId), &NoticeOutcome)| *of == receiver && *said == outcome;
-        self.0.iter().filter(same).count()
+        let voices = |is: &dyn Fn(&NoticeOutcome) -> bool| {
+            self.0.iter().filter(|((of, _), said)| *of == receiver && is(said)).count()
+        };
+        let has_key = |said: &NoticeOutcome| matches!(said, NoticeOutcome::Validated { .. });
+        if voices(&|said| said == outcome) >= enough {
+            Some(outcome.clone())
+        } else if has_key(outcome) && voices(&has_key) >= enough {
+            Some(NoticeOutcome::Validated { shares: 0, false_positions: Vec::new() })
+        } else {
+            None
+        }
     }
 }
 
@@ -33,13 +51,23 @@ mod tests {
         let validated = |liar: u8| NoticeOutcome::Validated { shares: 3, false_positions: vec![liar] };
         let aborted = NoticeOutcome::Aborted(AbortReason::Ambiguous);
         let mut voices = Voices::default();
-        assert_eq!(voices.hear(node(9), node(1), &validated(1)), 1);
-        assert_eq!(voices.hear(node(9), node(1), &validated(1)), 1, "one hub has one voice");
-        assert_eq!(voices.hear(node(9), node(2), &aborted), 1, "another word");
-        assert_eq!(voices.hear(node(9), node(3), &validated(2)), 1, "another hub is accused");
-        assert_eq!(voices.hear(node(8), node(2), &validated(1)), 1, "of another receiver");
-        assert_eq!(voices.hear(node(9), node(2), &validated(1)), 2, "it says otherwise now");
-        assert_eq!(voices.hear(node(9), node(1), &aborted), 1, "and the other one too");
-        assert_eq!(voices.hear(node(9), node(4), &validated(1)), 2);
+        let bare = NoticeOutcome::Validated { shares: 0, false_positions: Vec::new() };
+        assert_eq!(voices.hear(node(9), node(1), &validated(1), 2), None);
+        assert_eq!(voices.hear(node(9), node(1), &validated(1), 2), None, "one hub has one voice");
+        assert_eq!(voices.hear(node(9), node(2), &aborted, 2), None, "another word");
+        assert_eq!(voices.hear(node(8), node(2), &validated(1), 2), None, "of another receiver");
+        assert_eq!(
+            voices.hear(node(9), node(3), &validated(2), 2),
+            Some(bare.clone()),
+            "who lied they do not agree on"
+        );
+        assert_eq!(voices.hear(node(9), node(3), &validated(2), 3), None);
+        assert_eq!(
+            voices.hear(node(9), node(2), &validated(1), 2),
+            Some(validated(1)),
+            "it says otherwise now"
+        );
+        assert_eq!(voices.hear(node(9), node(2), &validated(1), 3), Some(bare));
+        assert_eq!(voices.hear(node(9), node(1), &aborted, 2), None, "and the other one too");
     }
 }
