@@ -247,10 +247,7 @@ impl World {
         let since = checker.facts[node].handed_out.difference(&snapshot.facts.handed_out);
         let since: Vec<_> = since.copied().collect();
         checker.put_back.extend(since);
-        checker.was_put_back[node] = true;
-        checker.restores[node] = (checker.restores[node].0 + 1, std::collections::BTreeSet::new());
-        checker.facts[node] = snapshot.facts;
-        checker.facts[node].put_back();
+        checker.directory_put_back(node, snapshot.facts);
         if ledger_alone {
             checker.facts[node].partly_old = true;
             self.nodes[node].device = self.nodes[node].device.with_ledger_of(&snapshot.device);

@@ -52,6 +52,9 @@ pub(crate) struct BlockFact {
     pub(crate) key: Option<Vec<u8>>,
     /// It waited in a copy that was put back: it may be void, and is once enough hubs have said so.
     pub(crate) voidable: bool,
+    /// Its process ended while fewer than k_B hubs had told of a restore: one that tells only after the next start may mean
+    /// a second restore, in whose copy it waited. So it may be void, and stays where nobody says so.
+    pub(crate) told_late: bool,
     /// The key was handed out.
     pub(crate) handed_out: bool,
     /// When it ended, by the node's clock.
@@ -110,7 +113,13 @@ impl Checker {
         }
         let facts = &mut self.facts[node];
         if let Some((block, key)) = pending.block {
-            let fact = BlockFact { key: key.clone(), voidable: false, handed_out: false, ended: now };
+            let fact = BlockFact {
+                key: key.clone(),
+                voidable: false,
+                told_late: false,
+                handed_out: false,
+                ended: now,
+            };
             if facts.blocks.insert(block, fact).is_some() {
                 self.fail(Invariant::KeyOnce, format!("node {node} recorded block {block} twice"));
             }
@@ -169,7 +178,7 @@ fn check(facts: &Facts, safe: bool, store: &SimStore) -> Result<(), (Invariant, 
         let as_said = match (&record.state, fact.key.is_some()) {
             (BlockState::Ready, true) => !fact.handed_out,
             (BlockState::Taken, true) => facts.asked_for.contains(id),
-            (BlockState::Aborted { .. }, true) => fact.voidable || !safe,
+            (BlockState::Aborted { .. }, true) => fact.voidable || fact.told_late || !safe,
             (BlockState::Taken | BlockState::Aborted { .. }, false) => true,
             _ => false,
         };

@@ -191,8 +191,11 @@ impl Checker {
         }
     }
 
-    /// A receiver's process ended: what it was collecting is gone.
+    /// A node's process ended: what it was collecting is gone.
     pub(crate) fn forgets(&mut self, node: usize) {
+        if self.may_be_told(node) {
+            self.facts[node].blocks.values_mut().for_each(|fact| fact.told_late = true);
+        }
         for block in self.blocks.blocks.values_mut() {
             block.spoke.remove(&node);
             block.disturbed.insert(node);

@@ -15,7 +15,7 @@ use dske_protocol::{
 };
 use dske_storage::{BlockState, simulation::SimStore};
 
-use super::{Checker, Invariant, Moment};
+use super::{Checker, Invariant, Moment, Restored};
 use crate::rng::{Rng, digest};
 
 /// The truth about all tables.
@@ -78,6 +78,12 @@ impl Lanes {
 
     pub(crate) fn table(&self, table: &TableId) -> Option<&Truth> {
         self.tables.get(table)
+    }
+
+    /// The tables of a client, each with its hub.
+    pub(crate) fn of_client(&self, client: usize) -> impl Iterator<Item = (TableId, usize)> {
+        let tables = self.tables.iter().filter(move |(_, truth)| truth.client == client);
+        tables.map(|(table, truth)| (*table, truth.hub))
     }
 
     /// Any table: its client, its hub, its id.
@@ -276,11 +282,14 @@ impl Checker {
             let text = format!("node {node} believes in a roll-back that never was: {found:?}");
             self.fail(Invariant::NothingLost, text);
         }
+        if is_client {
+            self.restores[node].open.remove(table);
+        }
         if found.put_back && is_client && !liar {
-            self.restores[node].1.insert(peer);
+            self.restores[node].told.insert(peer);
             // Of a second one a table says nothing new that was not compared between the two.
-            let (times, hubs) = &self.restores[node];
-            if *times == 1 && hubs.len() >= usize::from(self.bounds.k_min) {
+            let Restored { times, told, .. } = &self.restores[node];
+            if *times == 1 && told.len() >= usize::from(self.bounds.k_min) {
                 self.voided(node, store);
             }
         }

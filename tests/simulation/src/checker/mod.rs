@@ -90,6 +90,16 @@ pub(crate) struct Moment {
     pub(crate) step: u64,
 }
 
+/// How often a directory was put back, and who has said so.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Restored {
+    times: u32,
+    /// Honest hubs that have said so since the last time.
+    told: BTreeSet<usize>,
+    /// Tables of honest hubs that their client, this node, has not compared since: there it may still be said.
+    open: BTreeSet<TableId>,
+}
+
 pub(crate) struct Checker {
     /// Now.
     pub(crate) moment: Moment,
@@ -97,8 +107,8 @@ pub(crate) struct Checker {
     pub(crate) ids: Vec<NodeId>,
     /// By node: whether its directory was put back.
     pub(crate) was_put_back: Vec<bool>,
-    /// By node: how often its directory was put back, and which honest hubs have said so since.
-    pub(crate) restores: Vec<(u32, BTreeSet<usize>)>,
+    /// By node.
+    pub(crate) restores: Vec<Restored>,
     /// Tag keys of marks that a node has asked for, by table.
     pub(crate) keys_taken: BTreeMap<(usize, TableId), u64>,
     pub(crate) blocks: Blocks,
@@ -123,7 +133,7 @@ impl Checker {
         Self {
             lanes: Lanes::default(),
             was_put_back: vec![false; ids.len()],
-            restores: vec![(0, BTreeSet::new()); ids.len()],
+            restores: vec![Restored::default(); ids.len()],
             keys_taken: BTreeMap::new(),
             moment: Moment::default(),
             blocks: Blocks::default(),
@@ -149,6 +159,27 @@ impl Checker {
 
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// The directory of a node is put back; these are the facts of the copy.
+    pub(crate) fn directory_put_back(&mut self, node: usize, facts: Facts) {
+        self.was_put_back[node] = true;
+        let tables = self.lanes.of_client(node).filter(|(_, hub)| !self.is_bad(&self.ids[*hub]));
+        let open = tables.map(|(table, _)| table).collect();
+        let times = self.restores[node].times + 1;
+        self.restores[node] = Restored { times, told: BTreeSet::new(), open };
+        self.facts[node] = facts;
+        self.facts[node].put_back();
+    }
+
+    /// Whether an honest hub may yet be one of the first k_B to say that the directory was put back. What it says after another
+    /// start may mean a restore after all that was recorded before that start.
+    fn may_be_told(&self, node: usize) -> bool {
+        let Restored { times, told, open } = &self.restores[node];
+        // Of a second one a table says nothing new that was not compared between the two; and liars leave something open.
+        let dealt_with =
+            *times == 1 && told.len() >= usize::from(self.bounds.k_min) && self.bad_hubs.is_empty();
+        !open.is_empty() && !dealt_with
     }
 
     pub(crate) fn is_bad(&self, node: &NodeId) -> bool {

@@ -294,7 +294,9 @@ impl ClientRole {
                 // More may be told of a key that has been void since: which share was false. k_B bad hubs can have any key void.
                 let aborted = |state: &BlockState| matches!(state, BlockState::Aborted { .. });
                 let gone = recorded.as_ref().is_some_and(|record| aborted(&record.state));
-                let void = fact.is_some_and(|fact| fact.voidable || (gone && !shared.checker.bounds.safe));
+                let void = fact.is_some_and(|fact| {
+                    fact.voidable || (gone && (fact.told_late || !shared.checker.bounds.safe))
+                });
                 if !void && recorded.is_none_or(|record| !kept(&record.state)) {
                     let text =
                         format!("node {} announced block {} before its record", core.me, agreement.block());
