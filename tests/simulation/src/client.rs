@@ -414,6 +414,7 @@ impl ClientRole {
             Done::Pad(Machine::Sync(_), outcome) => self.sync.pad(core, shared, outcome),
             Done::Pad(Machine::Limits, outcome) => self.limits.handle(now, LimitsInput::Pad(outcome)),
             Done::Pad(_, outcome) => self.desk.handle(now, IdentityInput::Pad(outcome)),
+            Done::Ended(block) => shared.checker.learned(core.me, now, block),
             Done::Taken(id, kept, result) => self.taken(core, shared, id, kept, result),
             Done::Queued(_) | Done::Read(..) => {}
         }

@@ -99,6 +99,8 @@ pub(crate) struct Queued {
 #[derive(Debug)]
 pub(crate) enum Done {
     Pad(Machine, PadOutcome),
+    /// How an agreement ended is on record; its machine learns of it next.
+    Ended(BlockId),
     Queued(Vec<Queued>),
     Read(OutboxId, Option<Vec<u8>>),
     /// And whether the key was on record when it was asked for.
@@ -475,6 +477,7 @@ impl Core {
                         for message in &outgoing {
                             shared.checker.queued(self.me, message.id, &message.bytes);
                         }
+                        done.extend(pending.block().map(Done::Ended));
                         shared.checker.acknowledged(self.me, now, pending);
                         done.push(Done::Queued(outgoing));
                     } else {

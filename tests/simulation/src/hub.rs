@@ -237,7 +237,7 @@ impl HubRole {
                     }
                 }
             }
-            Done::Taken(..) => {}
+            Done::Taken(..) | Done::Ended(_) => {}
         }
         self.execute(core, shared);
     }

@@ -87,7 +87,7 @@ impl Process {
         let of_hub = match &done {
             Done::Pad(machine, _) => machine.is_of_hub(),
             Done::Queued(_) | Done::Read(..) => true,
-            Done::Taken(..) => false,
+            Done::Taken(..) | Done::Ended(_) => false,
         };
         let part =
             if self.client.is_none() || of_hub && self.hub.is_some() { Part::Hub } else { Part::Client };

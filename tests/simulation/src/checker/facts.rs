@@ -57,7 +57,8 @@ pub(crate) struct BlockFact {
     pub(crate) told_late: bool,
     /// The key was handed out.
     pub(crate) handed_out: bool,
-    /// When it ended, by the node's clock.
+    /// When its end was recorded, by the node's clock, and from there on when its machine learned of that: a part of a
+    /// process that is behind learns late, and what came meanwhile waits with it.
     pub(crate) ended: Duration,
 }
 
@@ -81,6 +82,11 @@ impl Facts {
 }
 
 impl Pending {
+    /// The agreement whose end it records.
+    pub(crate) fn block(&self) -> Option<BlockId> {
+        self.block.as_ref().map(|(block, _)| *block)
+    }
+
     pub(crate) fn of(record: &Record) -> Self {
         let key = |block: &dske_protocol::effect::EndedBlock| match &block.result {
             Ok(BlockKey::Keep(key)) => Some(key.0.to_vec()),
@@ -126,6 +132,13 @@ impl Checker {
             if let Some(key) = key {
                 self.holds(node, block, key);
             }
+        }
+    }
+
+    /// The machine has been told that its agreement's end is on record.
+    pub(crate) fn learned(&mut self, node: usize, now: Duration, block: BlockId) {
+        if let Some(fact) = self.facts[node].blocks.get_mut(&block) {
+            fact.ended = now;
         }
     }
 
