@@ -93,6 +93,12 @@ impl IntervalSet {
         before.or_else(|| self.ranges.range(at..).next()).map(|(&start, &end)| (start, end))
     }
 
+    /// What of `start..end` is in the set, the last first.
+    pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let ranges = self.ranges.range(..end).rev().take_while(move |&(_, &last)| last > start);
+        ranges.map(move |(&first, &last)| (first.max(start), last.min(end)))
+    }
+
     /// Bytes of the set at or above `from`.
     pub(crate) fn bytes_from(&self, from: u64) -> u64 {
         self.iter().map(|(start, end)| end.saturating_sub(start.max(from))).sum()
@@ -124,6 +130,8 @@ mod tests {
             [40, 40, 40, 51, 55, 60, 60]
         );
         assert_eq!([0, 39, 40, 49, 50, 60].map(|at| set.end_from(at)), [40, 40, 40, 49, 60, 60]);
+        assert_eq!(set.within(35, 55).collect::<Vec<_>>(), [(50, 55), (35, 40)]);
+        assert_eq!((set.within(40, 50).count(), set.within(45, 45).count()), (0, 0));
     }
 
     #[test]

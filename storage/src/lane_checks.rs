@@ -17,7 +17,7 @@ use crate::{disk::File, lane_header::DATA_OFFSET};
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 const ENTRY_BYTES: u64 = 8;
 /// Entries are read and written so many at a time.
-const ENTRIES_AT_ONCE: usize = 64 << 10;
+pub(crate) const ENTRIES_AT_ONCE: usize = 64 << 10;
 
 /// The checksums of one block. They differ while a part of it is being erased, and after a crash in that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

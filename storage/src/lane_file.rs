@@ -23,7 +23,8 @@ use crate::{
     error::StoreError,
     intervals::IntervalSet,
     lane_checks::{
-        BLOCK_BYTES, Entry, Touched, checksum, clear_entries, file_bytes, read_entries, write_entries,
+        BLOCK_BYTES, ENTRIES_AT_ONCE, Entry, Touched, checksum, clear_entries, file_bytes, read_entries,
+        write_entries,
     },
     lane_header::{Counts, DATA_OFFSET, LaneHeader},
     lock_short,
@@ -233,24 +234,35 @@ impl LaneFile {
         Ok(Blocks { bytes, bad })
     }
 
-    /// A crash in an erasure may have left both checksums of the block in which the floor lies. That one is
-    /// not erased again, and the older checksum must not stay.
+    /// What a crash in an erasure may have left at the floor and right below it, none of which is erased again: both
+    /// checksums of the block in which the floor lies, and the old ones of those that the last erasure left nothing of.
     fn settle_floor(&self) -> Result<(), StoreError> {
-        let floor = self.header().floor;
-        let index = floor / BLOCK_BYTES;
-        if floor.is_multiple_of(BLOCK_BYTES) || floor >= self.lane_bytes {
-            return Ok(());
-        }
         let fail = |error: io::Error| StoreError::io("erase", &self.path, &error);
-        let entries = read_entries(&*self.file, self.lane_bytes, index, 1).map_err(fail)?;
-        if entries.iter().all(|entry| entry.is_settled()) {
-            return Ok(());
+        let header = self.header();
+        let floor = header.floor.min(self.lane_bytes);
+        let before =
+            header.before(&*self.file).map_err(fail)?.map_or(floor, |before| before.floor.min(floor));
+        let (first, last) = (before / BLOCK_BYTES, floor / BLOCK_BYTES);
+        let mut changed = false;
+        for piece in (first..last).step_by(ENTRIES_AT_ONCE) {
+            let count = usize::try_from(last - piece).unwrap_or(usize::MAX).min(ENTRIES_AT_ONCE);
+            let entries = read_entries(&*self.file, self.lane_bytes, piece, count).map_err(fail)?;
+            if entries.iter().any(|entry| *entry != Entry::default()) {
+                clear_entries(&*self.file, self.lane_bytes, &[(piece, piece + count as u64)])
+                    .map_err(fail)?;
+                changed = true;
+            }
         }
-        let block = self.read_blocks(index, index + 1)?.bytes;
-        let entry = Entry::settled(checksum(index, &block));
-        write_entries(&*self.file, self.lane_bytes, index, &[entry])
-            .and_then(|()| self.file.sync())
-            .map_err(fail)
+        if !floor.is_multiple_of(BLOCK_BYTES) && floor < self.lane_bytes {
+            let entries = read_entries(&*self.file, self.lane_bytes, last, 1).map_err(fail)?;
+            if !entries.iter().all(|entry| entry.is_settled()) {
+                let block = self.read_blocks(last, last + 1)?.bytes;
+                let entry = Entry::settled(checksum(last, &block));
+                write_entries(&*self.file, self.lane_bytes, last, &[entry]).map_err(fail)?;
+                changed = true;
+            }
+        }
+        if changed { self.file.sync().map_err(fail) } else { Ok(()) }
     }
 
     /// Overwrites runs with zeros, syncs, then records it. The runs are in order and do not touch. `receiver`
@@ -265,9 +277,10 @@ impl LaneFile {
             self.erase_within(runs, len).map_err(fail)?;
             return Ok(Some(len));
         }
-        let touched = Touched::by(runs, self.lane_bytes);
+        let wide = self.with_erased_neighbours(runs);
+        let touched = Touched::by(&wide, self.lane_bytes);
         let (settled, damaged) = self.announce(&touched.part)?;
-        for &(start, end) in runs {
+        for &(start, end) in &wide {
             self.file.zero(DATA_OFFSET + start, end - start).map_err(fail)?;
         }
         self.file.sync().map_err(|error| StoreError::io("sync", &self.path, &error))?;
@@ -289,6 +302,22 @@ impl LaneFile {
         self.write_header(&mut head)?;
         self.punch(&mut head)?;
         Ok(damaged)
+    }
+
+    /// Runs, and what else has been erased of the blocks in which they begin and end. After a crash an erasure is done again
+    /// from the floor on, and a block of which the first time left nothing must be one of which the second leaves nothing: it
+    /// has no checksum any more for what was before.
+    fn with_erased_neighbours(&self, runs: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let head = lock_short(&self.head);
+        let mut wide = IntervalSet::default();
+        for &(start, end) in runs {
+            wide.insert(start, end);
+            let (first, last) = (start / BLOCK_BYTES * BLOCK_BYTES, end.next_multiple_of(BLOCK_BYTES));
+            for (start, end) in head.erased.within(first, start).chain(head.erased.within(end, last)) {
+                wide.insert(start, end);
+            }
+        }
+        wide.iter().collect()
     }
 
     /// Where the file ends, where that is too early.

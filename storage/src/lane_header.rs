@@ -112,6 +112,13 @@ impl LaneHeader {
         Ok(newest)
     }
 
+    /// The one that was written before this one, where its slot is still there.
+    pub(crate) fn before(&self, file: &dyn File) -> std::io::Result<Option<Self>> {
+        let mut slot = vec![0; 4096];
+        file.read_at(&mut slot, (self.sequence + 1) % 2 * SLOT_BYTES)?;
+        Ok(Self::from_slot(&slot).filter(|other| other.sequence.checked_add(1) == Some(self.sequence)))
+    }
+
     pub(crate) fn to_slot(&self) -> Result<Vec<u8>, crate::error::StoreError> {
         let body = encode("lane header", self)?;
         let mut slot = crc32fast::hash(&body).to_le_bytes().to_vec();
@@ -156,6 +163,7 @@ mod tests {
         header.mark = 77;
         header.write_next(&*file).expect("write");
         assert_eq!(LaneHeader::read(&*file).expect("read").expect("valid").mark, 77);
+        assert_eq!(header.before(&*file).expect("read").expect("valid").mark, 0);
         file.write_at(&[0xff; 9], 2).expect("tear slot 0");
         assert_eq!(LaneHeader::read(&*file).expect("read").expect("valid").mark, 0);
         file.write_at(&[0xff; 9], SLOT_BYTES + 2).expect("tear slot 1");

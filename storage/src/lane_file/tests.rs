@@ -261,6 +261,29 @@ fn a_crash_in_an_erasure_leaves_nothing_that_reads_as_damage() {
 }
 
 #[test]
+fn an_erasure_that_a_crash_cut_off_goes_on_from_the_floor() {
+    // The second begins below the floor, as one does that takes in all that is used; the third, after the crash, at it.
+    for cut in 1..20 {
+        for keep in [Keep::Nothing, Keep::All, Keep::Torn(60), Keep::Some(cut)] {
+            let disk = padded();
+            let lane = open(&disk, BYTES);
+            lane.erase(&[(0, 4200)], true).expect("erased");
+            disk.faults.cut_from.store(disk.faults.steps.load(Ordering::SeqCst) + cut, Ordering::SeqCst);
+            let _ = lane.erase(&[(0, 8300)], true);
+            let lane = open(&disk.crashed(keep, Arc::default()), BYTES);
+            let floor = lane.header().floor;
+            let damaged = lane.erase(&[(floor.min(8300), 8300)], true).expect("erased");
+            assert_eq!(damaged, None, "cut at {cut}, floor {floor}");
+            assert_eq!(read(&lane, 0, 8300), None);
+            assert_eq!(read(&lane, 8300, BYTES - 8300), Some(pad(8300, BYTES)), "cut at {cut}");
+            let entries = read_entries(&*lane.file, BYTES, 0, 3).expect("readable");
+            assert_eq!(entries[..2], [Entry::default(); 2], "no checksum outlives its block: cut at {cut}");
+            assert!(entries[2].is_settled(), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn opening_settles_the_block_in_which_the_floor_lies_and_no_other() {
     let unsure = |index| Entry { now: 5, next: checksum(index, &pad(index * 4096, index * 4096 + 4096)) };
     for (floor, settled) in [(0, false), (4096, false), (5000, true), (8191, true), (8192, false)] {
