@@ -247,6 +247,9 @@ impl Collection {
             AbortReason::QuotaExceeded { refused, k, n }
         } else if received < k {
             AbortReason::TooFewShares { received, k, n }
+        } else if group.agreement.is_round() {
+            // Nothing says that any of them is false: they came too late to be offered.
+            AbortReason::NoChoice { received }
         } else if group.stopped {
             AbortReason::WorkBound { received, k }
         } else {

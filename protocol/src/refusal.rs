@@ -230,10 +230,10 @@ pub enum AbortReason {
         /// Hubs in the roster.
         n: u8,
     },
-    /// The sender did not choose among the shares of a round in time.
-    #[error("the sender did not choose among {received} shares in time")]
+    /// No choice of the sender's among the shares of a round came in time, or it was too late to offer them.
+    #[error("no choice among {received} shares came in time")]
     NoChoice {
-        /// Shares that were offered.
+        /// Shares that were offered, or could have been.
         received: u8,
     },
     /// The receiver has no negotiation key for a round: it has started since, or the key is used up.

@@ -14,7 +14,7 @@ use dske_protocol::{
     ids::{BlockId, BlockNonce, Lane, NodeId},
     message::{Agreement, Content, NoticeOutcome},
     params::{PROTOCOL_VERSION, Time, disruption_threshold},
-    refusal::SendFailure,
+    refusal::{AbortReason, SendFailure},
 };
 
 use rand::{
@@ -337,6 +337,17 @@ fn a_session_goes_with_its_last_round_even_where_that_never_began() {
     assert!(matches!(world.round(ill_formed), Err(SendFailure::Parameters(_))));
     agree(&mut world, session);
     assert_eq!(world.sessions(), 0, "its key is kept in memory for nothing");
+}
+
+#[test]
+fn shares_that_come_too_late_to_be_offered_accuse_nobody() {
+    let mut world = World::new(33, 3, 2, 2, 4096, true);
+    let session = world.negotiate(2, 1);
+    slow_down(&mut world, &[(1, 9_970), (2, 60_000)]);
+    let wish = world.round_wish(session, BLOCK_BYTES, 1);
+    let failure = world.round(wish).expect_err("no key");
+    let SendFailure::ReceiverAborted { reason, .. } = &failure else { panic!("{failure}") };
+    assert!(matches!(reason, AbortReason::NoChoice { received: 2.. }), "{failure}");
 }
 
 #[test]
