@@ -33,3 +33,16 @@ fn honest_clients_are_served_and_no_pad_is_burned_while_others_flood() {
     assert!(counters.requests_refused > 0, "{report}");
     assert!(counters.connections_refused > 0 && counters.connections_closed > 0, "{report}");
 }
+
+#[test]
+fn a_client_that_opens_agreements_in_number_through_one_hub_leaves_the_others_their_keys() {
+    let net = Net::up(Path::new(env!("CARGO_BIN_EXE_dske")), "8MiB").unwrap();
+    let lengths = Lengths { calm: Duration::from_secs(1), flood: Duration::from_secs(8) };
+    let report = run(&net, &[Kind::Opening], lengths).unwrap();
+    println!("{report}");
+    assert!(report.burned.victim > 0, "its agreements were really opened: {report}");
+    assert!(report.during.keys > 0 && report.during.failed == 0, "{report}");
+    assert_eq!(report.during.confirmed, report.during.keys, "{report}");
+    let most = report.during.rss_bytes.max(report.after.rss_bytes);
+    assert!(most < RSS_BYTES_MAX, "a node held {most} bytes: {report}");
+}

@@ -20,6 +20,7 @@ use dske_protocol::{
 use dske_storage::{Options, Store, TableSide, Use, Want};
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpSocket, TcpStream},
@@ -37,6 +38,8 @@ const RAW_CONNECTIONS: usize = 200;
 const FRESH_PEERS: usize = 40;
 /// Requests at once on a connection.
 const AT_ONCE: usize = 32;
+/// Agreements that are opened with one request.
+const OPENED_AT_ONCE: usize = 16;
 /// Between two tries after a connection was refused or closed.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -59,10 +62,12 @@ pub enum Kind {
     Forged,
     /// The same with genuine messages that were delivered before.
     Replay,
+    /// An enrolled client, with its pads, opens ever new agreements with bob, through one hub alone.
+    Opening,
 }
 
 impl Kind {
-    /// All of them.
+    /// All that need no pads.
     pub const ALL: [Self; 8] = [
         Self::Garbage,
         Self::Strangers,
@@ -85,6 +90,7 @@ impl Kind {
             Self::Gossip => "gossip",
             Self::Forged => "forged",
             Self::Replay => "replay",
+            Self::Opening => "opening",
         }
     }
 }
@@ -93,8 +99,9 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let kind = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        kind.ok_or_else(|| format!("{text} is none of {}", Self::ALL.map(Self::name).join(", ")))
+        let mut kinds = Self::ALL.into_iter().chain([Self::Opening]);
+        let names = kinds.clone().map(Self::name).collect::<Vec<_>>().join(", ");
+        kinds.find(|kind| kind.name() == text).ok_or_else(|| format!("{text} is none of {names}"))
     }
 }
 
@@ -112,6 +119,20 @@ struct Victim {
 pub(super) struct Target {
     victims: Vec<Victim>,
     stolen: Keypair,
+    opener: Option<Opener>,
+}
+
+/// What opens agreements: a copy of carol's store.
+struct Opener {
+    store: Store,
+    _copy: TempDir,
+}
+
+impl Opener {
+    /// Genuine requests of so many new agreements; fewer where no pad is left.
+    fn requests(&self, rng: &mut StdRng, who: &Forged, count: usize) -> Vec<Vec<u8>> {
+        (0..count).map_while(|_| genuine(&self.store, rng, who).ok()).collect()
+    }
 }
 
 /// Whether a flood goes on, and how much has been sent.
@@ -134,7 +155,7 @@ impl Life {
 impl Target {
     /// All hubs of a network. The attacker has carol's transport key, knows her tables from the wire, and has
     /// messages of hers, each of which its hub has accepted.
-    pub(super) fn of(net: &Net) -> Result<Self, FloodError> {
+    pub(super) fn of(net: &Net, kinds: &[Kind]) -> Result<Self, FloodError> {
         let carol = net.node("carol")?.clone();
         let status = net.status(&carol)?;
         let receiver = net.status(net.node("bob")?)?.node.id;
@@ -157,8 +178,18 @@ impl Target {
             let peer = seen.node.peer_id.parse().map_err(FloodError::new)?;
             victims.push(Victim { peer, port: hub.port, forged, genuine: Vec::new() });
         }
-        net.with_copy(&carol, |copy| capture(copy, &mut victims))?;
-        let target = Self { victims, stolen };
+        let copy = net.copy_of(&carol)?;
+        capture(copy.path(), &mut victims)?;
+        let opener = if kinds.contains(&Kind::Opening) {
+            let store = Store::open(copy.path(), Options::default()).map_err(FloodError::new)?;
+            victims.iter().for_each(|victim| {
+                store.open_table(&victim.forged.table);
+            });
+            Some(Opener { store, _copy: copy })
+        } else {
+            None
+        };
+        let target = Self { victims, stolen, opener };
         target.deliver_genuine()?;
         Ok(target)
     }
@@ -193,22 +224,23 @@ fn capture(copy: &Path, victims: &mut [Victim]) -> Result<(), FloodError> {
     for victim in victims {
         store.open_table(&victim.forged.table);
         for _ in 0..BATCH {
-            let bytes = burned_bytes(forge::KEY_BYTES.into(), 1);
-            let want = Want { peer: victim.forged.hub, side: TableSide::Client, bytes, usage: Use::Key };
-            let minted = dske_storage::wait(store.mint(vec![want]));
-            let minted = minted.ok_or_else(|| FloodError::new("the copy does not answer"))?;
-            let minted = minted.map_err(FloodError::new)?.pop().ok_or_else(|| FloodError::new("no pad"))?;
-            let body = KeyRequest {
-                range: minted.range,
-                agreement: forge::agreement(&mut rng, &victim.forged),
-                key_tags: vec![NO_KEY_TAG],
-                share: None,
-            };
-            let (_, key) = minted.pad.split().ok_or_else(|| FloodError::new("a pad without a tag key"))?;
-            victim.genuine.push(dske_protocol::message::seal(&body, key).map_err(FloodError::new)?);
+            victim.genuine.push(genuine(&store, &mut rng, &victim.forged)?);
         }
     }
     store.close().map_err(FloodError::new)
+}
+
+/// A genuine request of a new agreement.
+fn genuine(store: &Store, rng: &mut StdRng, who: &Forged) -> Result<Vec<u8>, FloodError> {
+    let bytes = burned_bytes(forge::KEY_BYTES.into(), 1);
+    let want = Want { peer: who.hub, side: TableSide::Client, bytes, usage: Use::Key };
+    let minted = dske_storage::wait(store.mint(vec![want]));
+    let minted = minted.ok_or_else(|| FloodError::new("the copy does not answer"))?;
+    let minted = minted.map_err(FloodError::new)?.pop().ok_or_else(|| FloodError::new("no pad"))?;
+    let agreement = forge::agreement(rng, who);
+    let body = KeyRequest { range: minted.range, agreement, key_tags: vec![NO_KEY_TAG], share: None };
+    let (_, key) = minted.pad.split().ok_or_else(|| FloodError::new("a pad without a tag key"))?;
+    dske_protocol::message::seal(&body, key).map_err(FloodError::new)
 }
 
 fn address(port: u16) -> Multiaddr {
@@ -249,11 +281,13 @@ async fn flood(target: &Target, victim: &Victim, kind: Kind, life: &Life, number
         Kind::Raw => return raw_connections(victim, life).await,
         Kind::Peers => return fresh_peers(victim, life).await,
         Kind::Gossip => return gossip(victim, life, &mut rng).await,
+        // Through one hub alone.
+        Kind::Opening if number > 0 => return,
         _ => {}
     }
     while life.goes_on() {
         let session = match kind {
-            Kind::Forged | Kind::Replay => target.open_stolen(victim),
+            Kind::Forged | Kind::Replay | Kind::Opening => target.open_stolen(victim),
             _ => Session::open(Keypair::generate_ed25519(), victim.peer, address(victim.port)),
         };
         if let Some(session) = session {
@@ -261,6 +295,12 @@ async fn flood(target: &Target, victim: &Victim, kind: Kind, life: &Life, number
                 let bytes = match kind {
                     Kind::Garbage => forge::garbage(&mut rng),
                     Kind::Replay => forge::batch(0, &victim.genuine),
+                    Kind::Opening => {
+                        let opener = target.opener.as_ref();
+                        let requests =
+                            opener.map(|opener| opener.requests(&mut rng, &victim.forged, OPENED_AT_ONCE));
+                        forge::batch(0, &requests.unwrap_or_default())
+                    }
                     Kind::Forged => {
                         let messages: Vec<_> =
                             (0..BATCH).map(|_| forge::key_request(&mut rng, &victim.forged)).collect();

@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use attack::Kind;
-pub use net::{FloodError, Net};
+pub use net::{Agreed, FloodError, Net};
 pub use report::{Latency, Phase, Report};
 
 use attack::Target;
@@ -46,7 +46,7 @@ const BEGIN_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// If the network cannot be used, or two sides hold different keys.
 pub fn run(net: &Net, kinds: &[Kind], lengths: Lengths) -> Result<Report, FloodError> {
-    let target = Target::of(net)?;
+    let target = Target::of(net, kinds)?;
     net.agree()?;
     let pads_before = Pads::settled(net)?;
     let counters_before = net.counters()?;
@@ -86,7 +86,7 @@ fn measure(net: &Net, length: Duration, is_there: &dyn Fn() -> bool) -> Result<P
         }
         meter.memory(net);
         match net.agree() {
-            Ok(took) => meter.key(took),
+            Ok(agreed) => meter.key(agreed),
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => meter.failed(&error),
         }

@@ -65,6 +65,15 @@ pub(super) struct Node {
     pub(super) pid: u64,
 }
 
+/// A key that two clients hold alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Agreed {
+    /// Until both had it.
+    pub took: Duration,
+    /// Its sender was told that the receiver has it.
+    pub confirmed: bool,
+}
+
 /// A network that was started for the floods; taken down when dropped.
 pub struct Net {
     dir: tempfile::TempDir,
@@ -111,11 +120,11 @@ impl Net {
         self.nodes.iter().filter(|node| node.name.starts_with('p'))
     }
 
-    /// Agrees a key between alice and bob, takes it at both, and compares. Gives how long that took.
+    /// Agrees a key between alice and bob, takes it at both, and compares.
     ///
     /// # Errors
     /// Fatal if the keys differ; else no key came.
-    pub fn agree(&self) -> Result<Duration, FloodError> {
+    pub fn agree(&self) -> Result<Agreed, FloodError> {
         let (alice, bob) = &mut *self.honest.borrow_mut();
         let name = |text: &str| text.parse::<Name>().map_err(FloodError::new);
         let get = KeyGet {
@@ -134,7 +143,9 @@ impl Net {
         };
         let fetch = Request::KeyFetch { id: sent.id, wait_ms: KEY_TIMEOUT_MS };
         match self.runtime.block_on(bob.call(fetch, &mut |_, _| ()))? {
-            Reply::Key(key) if key.key.expose() == sent.key.expose() => Ok(began.elapsed()),
+            Reply::Key(key) if key.key.expose() == sent.key.expose() => {
+                Ok(Agreed { took: began.elapsed(), confirmed: !sent.confirmed.is_empty() })
+            }
             Reply::Key(_) => Err(FloodError::new("the two sides hold different keys")),
             Reply::Failed(why) => Err(FloodError::passing(why)),
             other => Err(FloodError::new(format!("a strange reply: {other:?}"))),
@@ -153,13 +164,8 @@ impl Net {
         self.runtime.block_on(ask)
     }
 
-    /// Stops a node, copies its store, starts it again, and waits until it can use all hubs; then hands the copy
-    /// over.
-    pub(super) fn with_copy(
-        &self,
-        node: &Node,
-        work: impl FnOnce(&Path) -> Result<(), FloodError>,
-    ) -> Result<(), FloodError> {
+    /// Stops a node, copies its store, starts it again, and waits until it can use all hubs.
+    pub(super) fn copy_of(&self, node: &Node) -> Result<tempfile::TempDir, FloodError> {
         let run = |what: &str| -> Result<(), FloodError> {
             let output = testnet(&self.dske, self.dir.path()).args(["testnet", what, &node.name]).output()?;
             if output.status.success() {
@@ -176,7 +182,7 @@ impl Net {
             let usable =
                 self.status(node).ok().and_then(|status| status.policy).map_or(0, |policy| policy.usable);
             if usize::from(usable) == self.hubs().count() {
-                return work(copy.path());
+                return Ok(copy);
             }
             if began.elapsed() > Duration::from_secs(20) {
                 return Err(FloodError::new(format!("{} does not come back", node.name)));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, fs, thread, time::Duration};
 use dske_node::status::Counters;
 use dske_protocol::ids::TableId;
 
-use super::net::{FloodError, Net};
+use super::net::{Agreed, FloodError, Net};
 
 /// When the pads have not changed for so long, nothing is under way.
 const SETTLE_PAUSE: Duration = Duration::from_millis(1000);
@@ -27,6 +27,8 @@ pub struct Latency {
 pub struct Phase {
     /// Keys that both sides hold alike.
     pub keys: u64,
+    /// Those of them that the receiver confirmed.
+    pub confirmed: u64,
     /// Tries that gave no key.
     pub failed: u64,
     /// Why the first of them failed.
@@ -47,9 +49,10 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn key(&mut self, took: Duration) {
+    pub(super) fn key(&mut self, agreed: Agreed) {
         self.phase.keys += 1;
-        self.times.push(took);
+        self.phase.confirmed += u64::from(agreed.confirmed);
+        self.times.push(agreed.took);
     }
 
     pub(super) fn failed(&mut self, why: &FloodError) {
@@ -217,10 +220,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, phase) in [("before", &self.before), ("during", &self.during), ("after", &self.after)] {
-            let Phase { keys, failed, latency, rss_bytes, rss_node, first_failure } = phase;
+            let Phase { keys, confirmed, failed, latency, rss_bytes, rss_node, first_failure } = phase;
             writeln!(
                 f,
-                "{name:>7}: {keys} keys, {failed} failed; p50 {:.2} ms, p95 {:.2} ms; most memory {:.1} MiB ({rss_node})",
+                "{name:>7}: {keys} keys, {confirmed} confirmed, {failed} failed; p50 {:.2} ms, p95 {:.2} ms; most memory {:.1} MiB ({rss_node})",
                 latency.p50.as_secs_f64() * 1e3,
                 latency.p95.as_secs_f64() * 1e3,
                 *rss_bytes as f64 / f64::from(1 << 20),
