@@ -104,7 +104,9 @@ fn a_node_with_both_roles_runs_in_the_one_that_it_is_told() {
     assert_eq!(status["node"]["roles"], serde_json::json!(["hub"]));
     assert_eq!(status["policy"], Value::Null, "it is no client now");
     // It serves the others, and asks for nothing itself.
-    eventually("alice uses it", || net.status("alice")["policy"]["usable"] == 2);
+    for client in ["alice", "carol"] {
+        eventually("the client uses it", || net.status(client)["policy"]["usable"] == 2);
+    }
     let sent = net.get("alice", "carol", "256");
     assert_eq!(net.fetch("carol", &sent.id).bytes, sent.bytes);
     let refused = net.at("bob", &["key", "get", "--with", "alice", "--reveal"]).output().unwrap();
