@@ -7,6 +7,7 @@ mod descriptor;
 mod net;
 mod pads;
 mod plan;
+mod ports;
 mod private;
 mod process;
 mod provision;

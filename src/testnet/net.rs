@@ -69,7 +69,8 @@ impl Net {
         self.descriptor.root = fs::canonicalize(root).map_err(|error| CliError::file("use", root, error))?;
         // From now on `testnet down` removes it, should this program be ended before it can.
         self.descriptor.save()?;
-        self.descriptor = provision::provision(plan, interrupt)?;
+        let (descriptor, ports) = provision::provision(plan, interrupt)?;
+        self.descriptor = descriptor;
         self.descriptor.save()?;
         for place in 0..self.descriptor.nodes.len() {
             interrupt.check()?;
@@ -78,6 +79,7 @@ impl Net {
         self.descriptor.save()?;
         let ready = readiness::await_net(&self.descriptor, Instant::now() + READY_WAIT);
         runtime.block_on(interrupt.or(ready))?;
+        drop(ports);
         self.descriptor.maker = None;
         self.descriptor.save()
     }

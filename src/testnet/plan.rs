@@ -1,13 +1,13 @@
 //! What a testnet consists of: its nodes by name, its sizes, its place.
 
-use std::{collections::BTreeSet, net::TcpListener, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use dske_node::config::Role;
 use dske_protocol::ids::Name;
 
 use crate::{
     cli::error::{CliError, Result, exit},
-    testnet::Pads,
+    testnet::{Pads, ports::Ports},
 };
 
 /// The fewest nodes among which every node is hub and client that make sense: with three, a key has one hub, which knows it.
@@ -109,40 +109,11 @@ impl Plan {
         hubs.chain(clients).chain(peers).collect()
     }
 
-    /// A loopback port for each node, then another for each where they answer monitoring: the run that was asked for, if
-    /// all of it is free, or free ones.
-    pub(crate) fn ports(&self) -> Result<Vec<u16>> {
+    /// A loopback port for each node, then another for each where they answer monitoring.
+    pub(crate) fn ports(&self) -> Result<Ports> {
         let nodes = u16::from(self.hubs) + u16::from(self.clients) + u16::from(self.peers);
-        let count = if self.metrics { 2 * nodes } else { nodes };
-        // All are held until the last is found, so that none comes twice.
-        let mut held = Vec::new();
-        for place in 0..count {
-            let wanted = match self.port {
-                Some(first) => first.checked_add(place).ok_or_else(|| {
-                    CliError::usage(format!("{count} ports from {first} on do not fit below 65536"))
-                })?,
-                None => 0,
-            };
-            held.push(TcpListener::bind(("127.0.0.1", wanted)).map_err(|error| port_taken(wanted, error))?);
-        }
-        let ports: BTreeSet<u16> =
-            held.iter().filter_map(|listener| Some(listener.local_addr().ok()?.port())).collect();
-        if ports.len() == usize::from(count) {
-            Ok(ports.into_iter().collect())
-        } else {
-            Err(port_taken(0, std::io::ErrorKind::AddrInUse.into()))
-        }
+        Ports::take(if self.metrics { 2 * nodes } else { nodes }, self.port)
     }
-}
-
-fn port_taken(port: u16, cause: std::io::Error) -> CliError {
-    let message = match port {
-        0 => "cannot find free ports on 127.0.0.1".to_owned(),
-        port => format!("port {port} on 127.0.0.1 cannot be used"),
-    };
-    CliError::new("dske::testnet::port", exit::OTHER, message)
-        .because(cause)
-        .help("choose another --port, or leave it out to take free ones")
 }
 
 fn client_name(number: u8) -> String {
@@ -201,15 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_distinct_and_a_taken_one_is_named() {
-        let ports = plan(5, 3, 3).ports().expect("free ports");
-        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 8);
+    fn each_node_has_a_port_and_where_it_is_watched_another() {
+        assert_eq!(plan(5, 3, 3).ports().expect("free ports").iter().count(), 8);
         let with_metrics = Plan { metrics: true, ..plan(5, 3, 3) };
-        assert_eq!(with_metrics.ports().expect("free ports").len(), 16);
-        let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = taken.local_addr().expect("its address").port();
-        let error = Plan { port: Some(port), ..plan(1, 1, 1) }.ports().expect_err("taken");
-        assert!(error.to_string().contains(&port.to_string()));
-        assert!(Plan { port: Some(65535), ..plan(5, 3, 3) }.ports().is_err());
+        assert_eq!(with_metrics.ports().expect("free ports").iter().count(), 16);
     }
 }

@@ -28,7 +28,7 @@ use crate::{
         interrupt::Interrupt,
         seal, units,
     },
-    testnet::{Descriptor, NodeEntry, Pads, Plan},
+    testnet::{Descriptor, NodeEntry, Pads, Plan, ports::Ports},
 };
 
 /// Pairs worked on at once: making a module is bound by the system's random bytes, one core each.
@@ -42,16 +42,18 @@ struct Provisioned {
     store: Store,
 }
 
-/// Makes everything of a testnet but its processes. What it has made when it fails is the caller's to remove.
-pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor> {
+/// Makes everything of a testnet but its processes; beside it, the ports that are to be held until these listen. What it
+/// has made when it fails is the caller's to remove.
+pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<(Descriptor, Ports)> {
     // The path must not change from here on: the descriptor and the processes carry it.
     let root = fs::canonicalize(&plan.root).map_err(|error| CliError::file("use", &plan.root, error))?;
     let mut net = Descriptor::new(plan.name.clone(), root, plan.k, plan.pads.table_bytes());
     let nodes = plan.nodes();
     let ports = plan.ports()?;
-    let mut metrics = ports.iter().skip(nodes.len()).copied();
+    let numbers: Vec<u16> = ports.iter().collect();
+    let mut metrics = numbers.iter().skip(nodes.len()).copied();
     let mut open = BTreeMap::new();
-    for ((name, roles), &port) in nodes.into_iter().zip(&ports) {
+    for ((name, roles), &port) in nodes.into_iter().zip(&numbers) {
         interrupt.check()?;
         let (entry, node) = make_node(&net, plan, name, roles, (port, metrics.next()))?;
         open.insert(entry.name.clone(), node);
@@ -64,7 +66,7 @@ pub(crate) fn provision(plan: &Plan, interrupt: &Interrupt) -> Result<Descriptor
         files::write(&marker, plan.name.as_str().as_bytes())
             .map_err(|error| CliError::file("write", &marker, error))?;
     }
-    Ok(net)
+    Ok((net, ports))
 }
 
 fn make_node(
