@@ -38,7 +38,8 @@ pub(crate) fn quotas(
 
 /// What was spent before a restart, in the machines' words.
 pub(crate) fn spending(record: &BudgetRecord) -> Spending {
-    Spending { account: record.account, full_at: Time::from_millis(record.full_at_ms) }
+    let BudgetRecord { account, full_at_ms, quota } = *record;
+    Spending { account, full_at: Time::from_millis(full_at_ms), quota }
 }
 
 /// What is spent, for people.

@@ -187,6 +187,9 @@ enum Job {
         from: NodeId,
         order: Verified<LimitsOrder>,
     },
+    RecordSpendings {
+        spendings: Vec<Spending>,
+    },
     CommitLimits {
         id: RequestId,
         limits: Option<LimitsRecord>,
@@ -289,7 +292,16 @@ impl Hub {
     /// [`Hub::set_limits_of_receivers`]. Accounts of the node's other role are not its own.
     pub fn restore(&mut self, now: Time, spending: Spending) {
         if spending.account.is_of_hub() {
-            self.budgets.restore(now, spending, self.quota_of(&spending.account));
+            let changed = self.budgets.restore(now, spending, self.quota_of(&spending.account));
+            self.record_spendings(changed.into_iter().collect());
+        }
+    }
+
+    /// Has recorded what accounts come to under other quotas.
+    fn record_spendings(&mut self, spendings: Vec<Spending>) {
+        if !spendings.is_empty() {
+            let ticket = self.begin(Job::RecordSpendings { spendings: spendings.clone() });
+            self.commit(ticket, Record { spendings, ..Record::default() });
         }
     }
 
@@ -428,6 +440,11 @@ impl Hub {
                 Some(Job::SpendLimits { id, order, .. }) => {
                     self.release(order.range, None);
                     self.answer_identity(id, Err(Refusal::Internal));
+                }
+                Some(Job::RecordSpendings { spendings }) => {
+                    if ok {
+                        self.budgets.recorded(&spendings);
+                    }
                 }
                 Some(Job::CommitLimits { id, limits, result }) => {
                     self.limits_committed(now, id, limits, result, ok);

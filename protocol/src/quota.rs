@@ -11,7 +11,12 @@
 //!
 //! Must never: let a payment through whose record is not durable; forget an account that is not full.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +34,8 @@ const PARTS: u32 = 16;
 pub const ACCOUNTS_PER_PAYER_MAX: usize = 1024;
 
 /// So many bytes per so much time; also the most that may be spent at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(u64, u64)", into = "(u64, u64)")]
 pub struct Quota {
     bytes: u64,
     per: Duration,
@@ -78,6 +84,22 @@ impl Quota {
     fn worth(&self, time: Duration) -> u64 {
         let bytes = (time.as_nanos() * u128::from(self.bytes)).div_ceil(self.per.as_nanos());
         u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+/// As it is recorded: bytes, and the period in nanoseconds.
+impl From<Quota> for (u64, u64) {
+    fn from(quota: Quota) -> Self {
+        // At most a year, which fits.
+        (quota.bytes, u64::try_from(quota.per.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl TryFrom<(u64, u64)> for Quota {
+    type Error = &'static str;
+
+    fn try_from((bytes, nanos): (u64, u64)) -> Result<Self, Self::Error> {
+        Self::new(bytes, Duration::from_nanos(nanos)).ok_or("no quota: of nothing, or for more than a year")
     }
 }
 
@@ -297,6 +319,8 @@ pub struct Spending {
     pub account: Account,
     /// When it is full again.
     pub full_at: Time,
+    /// Under this quota. After a restart another may be in force, and what was spent is a number of bytes.
+    pub quota: Quota,
 }
 
 /// A payment that would exceed its quota.
@@ -358,12 +382,14 @@ pub struct Budgets {
     accounts: BTreeMap<Account, State>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct State {
     quota: Quota,
     full_at: Time,
-    /// What the record says; nothing may be spent beyond it.
-    durable: Time,
+    /// What the record says, and of which quota; nothing may be spent beyond it.
+    durable: Option<(Time, Quota)>,
+    /// What it will say, from the record that was asked for first.
+    asked: VecDeque<(Time, Quota)>,
 }
 
 impl State {
@@ -376,34 +402,62 @@ impl State {
         }
         self.quota = quota;
     }
+
+    /// What has to be recorded, a part of the quota ahead, unless the record says so already.
+    fn to_record(&mut self, account: Account) -> Option<Spending> {
+        let Self { quota, full_at, .. } = *self;
+        let covers = |&(until, of): &(Time, Quota)| of == quota && full_at <= until;
+        if self.durable.as_ref().is_some_and(covers) && self.asked.iter().all(covers) {
+            return None;
+        }
+        let full_at = full_at + quota.per / PARTS;
+        self.asked.push_back((full_at, quota));
+        Some(Spending { account, full_at, quota })
+    }
+
+    /// The same after a change, where there is anything left to come back.
+    fn changed(&mut self, now: Time, account: Account) -> Option<Spending> {
+        if self.full_at > now { self.to_record(account) } else { None }
+    }
 }
 
 impl Budgets {
-    /// Takes up a record from before a restart.
-    pub fn restore(&mut self, now: Time, spending: Spending, quota: Option<Quota>) {
-        let Some(quota) = quota.filter(|_| !planted(Fault::SpendingForgotten)) else { return };
-        let full_at = spending.full_at.min(now + quota.per);
-        if full_at > now {
-            self.accounts.insert(spending.account, State { quota, full_at, durable: spending.full_at });
+    /// Takes up a record from before a restart. Where another quota is in force since, gives what has to be recorded now; where
+    /// none is, what was spent comes back as before, and counts if there is one again.
+    pub fn restore(&mut self, now: Time, spending: Spending, quota: Option<Quota>) -> Option<Spending> {
+        let Spending { account, full_at, quota: before } = spending;
+        let durable = Some((full_at, before));
+        let full_at = full_at.min(now + before.per);
+        if full_at <= now || planted(Fault::SpendingForgotten) {
+            return None;
         }
+        let mut state = State { quota: before, full_at, durable, asked: VecDeque::new() };
+        quota.into_iter().for_each(|quota| state.come_under(now, quota));
+        let changed = state.changed(now, account);
+        self.accounts.insert(account, state);
+        changed
     }
 
-    /// A receiver has set other limits: what has not come back comes back as fast as these say, from now on.
+    /// A receiver has set other limits: what has not come back comes back as fast as these say, from now on. Gives what has to
+    /// be recorded, so that a restart finds it so.
     pub fn limits_changed(
         &mut self,
         now: Time,
         receiver: NodeId,
         quota_of: impl Fn(&Account) -> Option<Quota>,
-    ) {
+    ) -> Vec<Spending> {
         let any = Account::Limit { receiver, sender: receiver }.kin();
         let all = Account::Unnamed { receiver }.kin();
+        let mut changed = Vec::new();
         for accounts in [any, all] {
             for (account, state) in self.accounts.range_mut(accounts) {
-                if let Some(quota) = quota_of(account) {
+                if let Some(quota) = quota_of(account).filter(|quota| *quota != state.quota) {
                     state.come_under(now, quota);
+                    changed.extend(state.changed(now, *account));
                 }
             }
         }
+        changed
     }
 
     /// Pays from all of these accounts or from none; an account without a quota pays nothing. What is given
@@ -435,11 +489,10 @@ impl Budgets {
         }
         let mut spendings = Vec::new();
         for (account, quota, full_at) in due {
-            let state = self.accounts.entry(account).or_insert(State { quota, full_at, durable: Time::ZERO });
+            let new = State { quota, full_at, durable: None, asked: VecDeque::new() };
+            let state = self.accounts.entry(account).or_insert(new);
             state.full_at = full_at;
-            if full_at > state.durable {
-                spendings.push(Spending { account, full_at: full_at + quota.per / PARTS });
-            }
+            spendings.extend(state.to_record(account));
         }
         Ok(spendings)
     }
@@ -453,11 +506,15 @@ impl Budgets {
         }
     }
 
-    /// Records are durable.
+    /// Records are durable. They become so in the order in which they were asked for, and the last one stands.
     pub fn recorded(&mut self, spendings: &[Spending]) {
         for spending in spendings {
             if let Some(state) = self.accounts.get_mut(&spending.account) {
-                state.durable = state.durable.max(spending.full_at);
+                let record = (spending.full_at, spending.quota);
+                // One that was asked for before it and not made durable never will be.
+                let asked = state.asked.iter().position(|asked| *asked == record);
+                state.asked.drain(..asked.map_or(0, |at| at + 1));
+                state.durable = Some(record);
             }
         }
     }
@@ -635,6 +692,27 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_that_changes_at_a_restart_counts_bytes_and_not_time() {
+        let limit = quota(1000);
+        let before = Spending { account: pair(2), full_at: DAY, quota: limit.expect("a quota") };
+        let restarted = |limit, later| {
+            let mut budgets = Budgets::default();
+            let changed = budgets.restore(Time::ZERO, before, limit);
+            (changed, budgets.uses(later).first().map_or(0, |used| used.used))
+        };
+        let larger = quota(100_000);
+        let (changed, used) = restarted(larger, Time::ZERO);
+        assert_eq!(used, 1000, "of 100 000");
+        let changed = changed.expect("the next restart has to find it so");
+        assert_eq!((Some(changed.quota), changed.account), (larger, pair(2)));
+        assert!(changed.full_at < DAY / 10, "{changed:?}");
+        let slower = Quota::new(1000, 10 * DAY);
+        assert_eq!(restarted(slower, 5 * DAY).1, 500, "it comes back as slowly as the new one says");
+        assert_eq!(restarted(None, DAY / 2), (None, 500), "as before, where there is none");
+        assert_eq!(restarted(limit, DAY / 2), (None, 500));
+    }
+
+    #[test]
     fn crowding_an_account_out_does_not_refill_it() {
         let (mut budgets, limit) = (Budgets::default(), quota(1000));
         for receiver in 0..ACCOUNTS_PER_PAYER_MAX {
@@ -742,6 +820,158 @@ mod tests {
                 let window = paid[..=at].iter().filter(|(time, _)| *time + DAY > end);
                 let sum: u64 = window.map(|(_, bytes)| bytes).sum();
                 prop_assert!(sum <= 2000, "{sum} bytes in the day before {end:?}");
+            }
+        }
+    }
+
+    /// What a property test does with one account.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Pass(u64),
+        Pay(u64),
+        /// The last payment came to nothing, where it has been recorded and nothing has changed since.
+        GiveBack,
+        /// Another of the quotas counts.
+        Change(usize),
+        /// The record that was asked for first becomes durable.
+        Record,
+        /// A crash loses what is not durable; then this quota counts.
+        Restart(usize),
+    }
+
+    /// Quotas that a property test changes between, from the slowest to the fastest; and none.
+    fn some_quotas() -> [Option<Quota>; 5] {
+        let quota = |bytes, secs| Quota::new(bytes, Time::from_secs(secs));
+        [quota(1000, 86_400), quota(500, 3600), quota(4000, 3600), quota(1000, 10), None]
+    }
+
+    /// What an account comes to without machinery: every payment that was used, and every change.
+    #[derive(Default)]
+    struct Reference {
+        /// When, bytes that were paid, and the quota from then on.
+        events: Vec<(Time, f64, Option<Quota>)>,
+    }
+
+    impl Reference {
+        fn spent(&self, now: Time) -> f64 {
+            let (mut spent, mut before, mut quota): (f64, _, _) = (0.0, Time::ZERO, None::<Quota>);
+            for &(at, paid, next) in self.events.iter().chain([&(now, 0.0, None)]) {
+                if let Some(quota) = quota {
+                    let rate = quota.bytes as f64 / quota.per.as_secs_f64();
+                    spent = (spent - rate * (at - before).as_secs_f64()).max(0.0);
+                }
+                (before, spent) = (at, spent + paid);
+                if let Some(next) = next {
+                    spent = spent.min(next.bytes as f64);
+                    quota = Some(next);
+                }
+            }
+            spent
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// Whatever the order of payments, changes, records and crashes: nobody gets more than a simple account of what was
+        /// used would give, and nobody that it lets through with room to spare is refused.
+        #[test]
+        fn an_account_agrees_with_a_simple_one_after_changes_and_crashes(
+            first in 0usize..5,
+            steps in prop::collection::vec(
+                prop_oneof![
+                    3 => (0u64..20).prop_map(Step::Pass),
+                    1 => (0u64..20_000).prop_map(Step::Pass),
+                    6 => (1u64..600).prop_map(Step::Pay),
+                    1 => Just(Step::GiveBack),
+                    2 => (0usize..5).prop_map(Step::Change),
+                    6 => Just(Step::Record),
+                    1 => (0usize..5).prop_map(Step::Restart),
+                ],
+                1..60,
+            )
+        ) {
+            let account = Account::Unnamed { receiver: node(7) };
+            let (mut budgets, mut now, mut quota) = (Budgets::default(), Time::ZERO, some_quotas()[first]);
+            let (mut used, mut all) = (Reference::default(), Reference::default());
+            for reference in [&mut used, &mut all] {
+                reference.events.push((now, 0.0, quota));
+            }
+            let mut durable: Option<Spending> = None;
+            // Each with the payment or the change of the quota that it stands for.
+            let mut asked: VecDeque<(Vec<Spending>, usize)> = VecDeque::new();
+            let (mut changes, mut last) = (1.0, quota.unwrap_or(Quota::per_hour(1)));
+            let mut paid: Option<(usize, u64, f64)> = None;
+            // What a restart may cost: a part of the largest quota, and what was given back since its record.
+            const PART: f64 = 4000.0 / PARTS as f64;
+            let mut ahead = PART;
+            for step in steps {
+                match step {
+                    Step::Pass(secs) => now += Time::from_secs(secs),
+                    Step::Pay(bytes) => {
+                        let Some(quota) = quota else { continue };
+                        let room = |reference: &Reference| quota.bytes as f64 - reference.spent(now) - bytes as f64;
+                        match budgets.pay(now, [(account, Some(quota), bytes)]) {
+                            Ok(spendings) => {
+                                prop_assert!(room(&used) > -changes - 1.0, "{now:?}: {}", room(&used));
+                                used.events.push((now, bytes as f64, None));
+                                all.events.push((now, bytes as f64, None));
+                                paid = Some((used.events.len() - 1, bytes, changes));
+                                if !spendings.is_empty() {
+                                    asked.push_back((spendings, used.events.len() - 1));
+                                }
+                            }
+                            Err(_) => prop_assert!(room(&all) < changes + 1.0, "{now:?}: {}", room(&all)),
+                        }
+                    }
+                    Step::GiveBack => {
+                        let recorded = |at| asked.iter().all(|(_, other)| *other != at);
+                        if let Some((at, bytes, since)) = paid.take()
+                            && since == changes
+                            && recorded(at)
+                        {
+                            budgets.refund(&account, bytes);
+                            (used.events[at].1, all.events[at].1) = (0.0, 0.0);
+                            ahead = ahead.max(PART + bytes as f64);
+                        }
+                    }
+                    // Without one the last stays that by which it comes back.
+                    Step::Change(to) if some_quotas()[to].is_none_or(|quota| quota == last) => {
+                        quota = some_quotas()[to];
+                    }
+                    Step::Change(to) => {
+                        last = some_quotas()[to].unwrap_or(last);
+                        (quota, changes) = (some_quotas()[to], changes + 1.0);
+                        used.events.push((now, 0.0, quota));
+                        all.events.push((now, 0.0, quota));
+                        let changed = budgets.limits_changed(now, node(7), |_| quota);
+                        asked.extend((!changed.is_empty()).then_some((changed, used.events.len() - 1)));
+                    }
+                    Step::Record => {
+                        if let Some((spendings, _)) = asked.pop_front() {
+                            budgets.recorded(&spendings);
+                            durable = spendings.last().copied().or(durable);
+                        }
+                    }
+                    Step::Restart(to) => {
+                        let recorded = durable.map_or(last, |spending| spending.quota);
+                        last = some_quotas()[to].unwrap_or(recorded);
+                        // What was lost came back by the quota before it.
+                        let lost = asked.front().map_or(used.events.len(), |(_, at)| *at);
+                        for reference in [&mut used, &mut all] {
+                            reference.events[lost..].iter_mut().for_each(|event| event.2 = None);
+                        }
+                        asked.drain(..).for_each(|(_, at)| used.events[at].1 = 0.0);
+                        (quota, changes) = (some_quotas()[to], changes + 1.0);
+                        budgets = Budgets::default();
+                        if let Some(spending) = durable {
+                            let changed = budgets.restore(now, spending, quota);
+                            asked.extend(changed.map(|changed| (vec![changed], used.events.len())));
+                        }
+                        used.events.push((now, 0.0, Some(last)));
+                        all.events.push((now, ahead, Some(last)));
+                    }
+                }
             }
         }
     }

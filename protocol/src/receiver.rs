@@ -257,6 +257,9 @@ enum Job {
         outcome: Result<Genuine, (Refusal, Genuine)>,
         spendings: Vec<Spending>,
     },
+    RecordSpendings {
+        spendings: Vec<Spending>,
+    },
     Introduce {
         sender: NodeId,
         spendings: Vec<Spending>,
@@ -321,7 +324,11 @@ impl Receiver {
             Account::Introduction { .. } => self.introductions(),
             account => self.quotas.of(&account),
         };
-        self.budgets.restore(now, spending, quota);
+        if let Some(changed) = self.budgets.restore(now, spending, quota) {
+            let spendings = vec![changed];
+            let ticket = self.begin(Job::RecordSpendings { spendings: spendings.clone() });
+            self.commit(ticket, Record { spendings, ..Record::default() });
+        }
     }
 
     /// What is spent, of accounts that have a quota.
@@ -413,6 +420,7 @@ impl Receiver {
                 Some(Job::Claim { arrival, outcome, spendings }) => {
                     self.claimed(now, arrival, outcome, spendings, ok);
                 }
+                Some(Job::RecordSpendings { spendings }) if ok => self.budgets.recorded(&spendings),
                 Some(Job::Introduce { sender, spendings }) if ok => {
                     self.budgets.recorded(&spendings);
                     self.effects.push_back(ReceiverEffect::Establish(sender));

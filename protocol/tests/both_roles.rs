@@ -126,7 +126,7 @@ fn each_role_takes_up_its_own_accounts_and_none_of_the_others() {
     let of_hub = [Account::Pair { sender, receiver: other }, Account::Identity { client: sender }];
     let of_client = [Account::Lane { sender, hub: other }, Account::Introduction { hub: other }];
     for account in of_hub.into_iter().chain(of_client) {
-        let spending = Spending { account, full_at: Duration::from_secs(50) };
+        let spending = Spending { account, full_at: Duration::from_secs(50), quota };
         hub.restore(Time::ZERO, spending);
         receiver.restore(Time::ZERO, spending);
     }

@@ -14,7 +14,7 @@ use dske_protocol::{
     message::{Identity, LimitsAnswer, LimitsOrder, Unverified, seal},
     pad::PadBytes,
     params::{KEY_BYTES_MAX, Time},
-    quota::{Account, Spending},
+    quota::{Account, Quota, Spending},
     refusal::Refusal,
 };
 
@@ -36,6 +36,7 @@ fn pad(range: PadRange) -> PadBytes {
 struct End {
     offset: u64,
     records: Vec<LimitsRecord>,
+    spendings: Vec<Spending>,
     /// Records are made durable when this is taken off.
     slow: Option<VecDeque<PadOutcome>>,
     burned: u64,
@@ -54,8 +55,9 @@ impl End {
                 Some(PadOutcome::Minted { ticket, result: Ok(vec![Minted { range, pad: pad(range) }]) })
             }
             PadEffect::Commit { ticket, record } => {
-                let Record { limits, .. } = *record;
+                let Record { limits, spendings, .. } = *record;
                 self.records.extend(limits);
+                self.spendings.extend(spendings);
                 let outcome = PadOutcome::Committed { ticket, ok: true };
                 match &mut self.slow {
                     Some(slow) => {
@@ -374,13 +376,19 @@ fn what_was_spent_comes_back_at_the_rate_of_new_limits_as_soon_as_these_are_in_f
     for account in
         [Account::Unnamed { receiver: BOB }, Account::Limit { receiver: BOB, sender: NodeId::new([9; 32]) }]
     {
-        pair.hub.restore(pair.now, Spending { account, full_at: pair.now + Duration::from_secs(3600) });
+        let (full_at, quota) = (pair.now + Duration::from_secs(3600), Quota::per_hour(960));
+        pair.hub.restore(pair.now, Spending { account, full_at, quota });
     }
     let used = |pair: &Pair| pair.hub.uses(pair.now).iter().map(|used| used.used).collect::<Vec<_>>();
     assert_eq!(used(&pair), [960, 960]);
     pair.want(limits(96));
     pair.talk();
     assert_eq!(used(&pair), [96, 96], "as much as there is");
+    let mut restarted = hub();
+    restarted.set_limits_of_receivers(pair.hub.limits_of(&BOB).cloned());
+    pair.at_hub.spendings.iter().for_each(|spending| restarted.restore(pair.now, *spending));
+    assert_eq!(restarted.uses(pair.now), pair.hub.uses(pair.now), "a restart finds it so");
+    assert_eq!((pair.hub.under_way(), restarted.under_way()), (0, 0), "and has nothing to add");
     pair.now += Duration::from_secs(1800);
     assert_eq!(used(&pair), [48, 48], "and nobody had to ask first");
 }

@@ -31,6 +31,7 @@ pub fn transaction(record: Record, mut next_id: impl FnMut() -> OutboxId, at_ms:
         account: spending.account,
         // Rounded up: never fuller than it was.
         full_at_ms: u64::try_from(spending.full_at.as_millis()).unwrap_or(u64::MAX).saturating_add(1),
+        quota: spending.quota,
     };
     let exclusion = |(hub, reason)| ExclusionRecord { hub, reason, at_ms };
     Transaction {

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Version of everything in the directory. It grows with every change that an older release would misread.
-pub(crate) const FORMAT: u32 = 5;
+pub(crate) const FORMAT: u32 = 6;
 
 /// Ids of messages: the number of times that the store was opened, then a count.
 const OUTBOX_IDS_PER_OPEN: u64 = 1 << 40;

@@ -6,7 +6,7 @@
 use dske_protocol::{
     enrolment::Signature,
     ids::{BlockId, Name, NodeId, TableId},
-    quota::Account,
+    quota::{Account, Quota},
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,8 @@ pub struct BudgetRecord {
     pub account: Account,
     /// That moment, on the node's own running clock ([`ClockRecord::running_ms`]).
     pub full_at_ms: u64,
+    /// The quota under which it is full then; at a start another may be in force.
+    pub quota: Quota,
 }
 
 /// The node's own clocks, which no change of the calendar can turn.

@@ -144,8 +144,9 @@ impl Hub {
             if ok && (newer || planted(Fault::OlderLimitsTaken)) {
                 self.limits.insert(receiver, record);
                 let mut budgets = std::mem::take(&mut self.budgets);
-                budgets.limits_changed(now, receiver, |account| self.quota_of(account));
+                let changed = budgets.limits_changed(now, receiver, |account| self.quota_of(account));
                 self.budgets = budgets;
+                self.record_spendings(changed);
             }
         }
         self.answer_identity(id, if ok { result } else { Err(Refusal::Internal) });

@@ -17,7 +17,7 @@ use dske_protocol::{
     },
     negotiation::{Choice, Confirmation, Offer},
     pad::TagKey,
-    quota::Account,
+    quota::{Account, Quota},
     refusal::AbortReason,
     tag::{KeyTag, Tag},
 };
@@ -234,7 +234,7 @@ fn records() -> Vec<Vec<u8>> {
             low: 16,
             high: 64,
         }),
-        storage::record_seed(&BudgetRecord { account, full_at_ms: 7 }),
+        storage::record_seed(&BudgetRecord { account, full_at_ms: 7, quota: Quota::per_hour(8) }),
         storage::record_seed(&limits_record()),
         storage::record_seed(&ClockRecord { running_ms: 1, age_ms: 2, wall_ms: 3 }),
     ]);

@@ -126,8 +126,11 @@ impl ClientRole {
         }
         let records = core.store.limits().unwrap_or_default();
         for record in core.store.budgets().unwrap_or_default() {
-            let BudgetRecord { account, full_at_ms } = record;
-            receiver.restore(core.now(shared), Spending { account, full_at: Time::from_millis(full_at_ms) });
+            let BudgetRecord { account, full_at_ms, quota } = record;
+            receiver.restore(
+                core.now(shared),
+                Spending { account, full_at: Time::from_millis(full_at_ms), quota },
+            );
         }
         let mut client = Self {
             limits: LimitsDesk::new(me, records),

@@ -390,8 +390,8 @@ fn set_quotas(hub: &mut Hub, core: &Core, shared: &mut Shared) {
     }
     lanes.into_iter().for_each(|(client, bytes)| hub.set_lanes(client, bytes));
     hub.set_limits_of_receivers(core.store.limits().unwrap_or_default());
-    for BudgetRecord { account, full_at_ms } in core.store.budgets().unwrap_or_default() {
-        hub.restore(core.now(shared), Spending { account, full_at: Time::from_millis(full_at_ms) });
+    for BudgetRecord { account, full_at_ms, quota } in core.store.budgets().unwrap_or_default() {
+        hub.restore(core.now(shared), Spending { account, full_at: Time::from_millis(full_at_ms), quota });
     }
     if core.honest {
         shared.checker.takes_up_quotas(core.me);
