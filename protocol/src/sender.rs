@@ -559,3 +559,67 @@ fn refused(refusal: MintRefusal) -> SendFailure {
         MintRefusal::Internal => SendFailure::Internal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u8) -> NodeId {
+        NodeId::new([id; 32])
+    }
+
+    fn sending() -> Sending {
+        let agreement = Agreement {
+            version: PROTOCOL_VERSION,
+            nonce: BlockNonce::new([1; 16]),
+            sender: node(6),
+            receivers: vec![node(9)],
+            purpose: String::new(),
+            k: 2,
+            key_bytes: 32,
+            content: Content::Keys(1),
+            roster: vec![node(1), node(2), node(3)],
+        };
+        let (deadline, notice_deadline) = (Time::from_secs(1), Time::from_secs(2));
+        let terms = Terms { keep: false, confirm: true, linked: BTreeSet::new(), deadline, notice_deadline };
+        Sending {
+            id: RequestId(1),
+            agreement,
+            key: None,
+            round: None,
+            asked: 3,
+            silent: BTreeSet::new(),
+            accepted: BTreeSet::new(),
+            refusals: Vec::new(),
+            confirmed: BTreeSet::new(),
+            voices: Voices::default(),
+            arrived: 0,
+            liars: BTreeSet::new(),
+            aborted: None,
+            failed: None,
+            terms,
+        }
+    }
+
+    #[test]
+    fn a_notice_counts_from_a_receiver_about_hubs_of_the_roster_in_order() {
+        let validated =
+            |positions: &[u8]| NoticeOutcome::Validated { shares: 2, false_positions: positions.to_vec() };
+        for via in [None, Some(node(1))] {
+            let heard = |from, positions: &[u8]| sending().hears(from, via, validated(positions), 1);
+            assert_eq!(heard(node(9), &[0, 2]), Some(validated(&[0, 2])));
+            assert_eq!(heard(node(8), &[0, 2]), None, "no receiver");
+            for positions in [&[3][..], &[2, 0], &[1, 1]] {
+                assert_eq!(heard(node(9), positions), None, "{positions:?}");
+            }
+        }
+        assert_eq!(sending().hears(node(9), Some(node(4)), validated(&[]), 1), None, "no hub of the roster");
+    }
+
+    #[test]
+    fn no_more_shares_are_said_to_have_come_than_there_are_hubs() {
+        let mut sending = sending();
+        sending.noticed(node(9), NoticeOutcome::Validated { shares: 200, false_positions: vec![1] });
+        assert_eq!((sending.arrived, &sending.liars), (3, &BTreeSet::from([node(2)])));
+    }
+}

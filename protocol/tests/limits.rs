@@ -431,6 +431,27 @@ fn a_hub_that_says_again_and_again_that_it_was_put_back_costs_little() {
 }
 
 #[test]
+fn after_hours_of_calm_a_hub_that_was_put_back_is_told_again_soon() {
+    let mut pair = Pair::new();
+    pair.want(limits(960));
+    pair.ready(false);
+    pair.talk();
+    for _ in 0..6 * 60 {
+        pair.ready(true);
+        pair.pass();
+    }
+    pair.now += Duration::from_secs(2 * 3600);
+    pair.ready(true);
+    assert_eq!(pair.told.len(), 1);
+    // Its answer is lost.
+    pair.told.clear();
+    pair.input(LimitsInput::Answer { hub: P1, bytes: None });
+    pair.now += Duration::from_secs(5);
+    pair.input(LimitsInput::Tick);
+    assert_eq!(pair.told.len(), 1, "not in an hour alone");
+}
+
+#[test]
 fn a_hub_that_does_not_say_so_costs_little() {
     type Lie = fn(&LimitsOrder) -> Option<u64>;
     let lies: [Lie; 4] = [|_| None, |_| Some(0), |order| Some(order.version + 1000), |_| Some(u64::MAX)];

@@ -154,3 +154,62 @@ fn sorted(nodes: &[NodeId]) -> Vec<NodeId> {
     nodes.sort_unstable();
     nodes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::BlockNonce, message::Content, params::PROTOCOL_VERSION};
+
+    fn node(id: u8) -> NodeId {
+        NodeId::new([id; 32])
+    }
+
+    fn agreement(nonce: u8) -> Agreement {
+        Agreement {
+            version: PROTOCOL_VERSION,
+            nonce: BlockNonce::new([nonce; 16]),
+            sender: node(6),
+            receivers: vec![node(9)],
+            purpose: String::new(),
+            k: 2,
+            key_bytes: 32,
+            content: Content::Keys(1),
+            roster: vec![node(1), node(2), node(3)],
+        }
+    }
+
+    fn rest_of(rests: &Rests, now: Time) -> Option<Duration> {
+        match rests.holds(now, &[node(9)], 32) {
+            Some(SendFailure::Quota { rest, .. }) => Some(rest),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn rests_grow_while_refusals_go_on_and_begin_anew_when_they_were_long_ago() {
+        let mut rests = Rests::new(2);
+        let refused = [(node(1), Refusal::DefaultQuota), (node(2), Refusal::DefaultQuota)];
+        let (mut now, mut length) = (Time::ZERO, QUOTA_REST_MIN);
+        for nonce in 0..10 {
+            rests.refused(now, &agreement(nonce), &refused);
+            assert_eq!(rest_of(&rests, now), Some(length));
+            (now, length) = (now + length, (length * 2).min(QUOTA_REST_MAX));
+            assert_eq!(rest_of(&rests, now), None, "it is over");
+        }
+        rests.refused(now + QUOTA_REST_MAX, &agreement(11), &refused);
+        assert_eq!(rest_of(&rests, now + QUOTA_REST_MAX), Some(QUOTA_REST_MIN));
+    }
+
+    #[test]
+    fn after_the_end_hubs_of_the_roster_count_once_each_and_nobody_else() {
+        let (mut rests, now) = (Rests::new(2), Time::ZERO);
+        let block = agreement(1).block();
+        assert_eq!(rests.refused(now, &agreement(1), &[(node(1), Refusal::QuotaExceeded)]), None);
+        for (hub, refusal) in [(1, Refusal::QuotaExceeded), (4, Refusal::QuotaExceeded), (2, Refusal::Busy)] {
+            rests.late(now, &block, node(hub), refusal);
+            assert_eq!(rest_of(&rests, now), None, "{hub}: {refusal}");
+        }
+        rests.late(now, &block, node(2), Refusal::ReceiverLimit);
+        assert_eq!(rest_of(&rests, now), Some(QUOTA_REST_MIN));
+    }
+}

@@ -116,6 +116,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_long_ago_says_nothing_of_shorter_keys() {
+        let mut unserved = Unserved::default();
+        let start = Time::from_secs(5);
+        unserved.refused(start, node(1), &agreement(&[9], 32), Refusal::PadLow);
+        let later = start + LEFT_OUT;
+        unserved.refused(later, node(1), &agreement(&[9], 1000), Refusal::PadLow);
+        assert!(unserved.by(later, &node(1), &[node(9)], 1000));
+        assert!(!unserved.by(later, &node(1), &[node(9)], 999));
+    }
+
+    #[test]
     fn hubs_that_were_missed_are_asked_again_and_those_that_were_asked_are_not() {
         let mut unserved = Unserved::default();
         let start = Time::from_secs(5);

@@ -44,6 +44,7 @@ impl Voices {
 mod tests {
     use super::*;
     use crate::refusal::AbortReason;
+    use proptest::prelude::*;
 
     #[test]
     fn hubs_have_one_voice_each_and_only_the_same_word_adds_up() {
@@ -69,5 +70,42 @@ mod tests {
         );
         assert_eq!(voices.hear(node(9), node(2), &validated(1), 3), Some(bare));
         assert_eq!(voices.hear(node(9), node(1), &aborted, 2), None, "and the other one too");
+    }
+
+    proptest! {
+        /// Two of five hubs are bad, and three must say it. Whatever these make up, and in whatever order the others pass on
+        /// what the receiver said, nothing is believed that it did not say, and what it said is believed at last.
+        #[test]
+        fn only_what_was_said_is_believed_and_it_is_in_every_order(
+            has_key in any::<bool>(),
+            words in prop::collection::vec((0u8..5, 0usize..5), 0..40),
+        ) {
+            let node = |id: u8| NodeId::new([id; 32]);
+            let validated = |shares, liars: &[u8]| {
+                NoticeOutcome::Validated { shares, false_positions: liars.to_vec() }
+            };
+            let pool = [
+                validated(3, &[]),
+                validated(4, &[]),
+                validated(5, &[1]),
+                NoticeOutcome::Aborted(AbortReason::Ambiguous),
+                validated(5, &[0, 2]),
+            ];
+            // A receiver says more of a key that it has; that there is none it says once.
+            let said = if has_key { &pool[..3] } else { &pool[3..4] };
+            let mut voices = Voices::default();
+            let (mut spoke, mut believed) = (std::collections::BTreeSet::new(), false);
+            // In the end each of the honest ones passes something on.
+            for (hub, word) in words.into_iter().chain([(2, 0), (3, 1), (4, 2)]) {
+                let word = if hub < 2 { &pool[word] } else { &said[word % said.len()] };
+                spoke.insert(hub);
+                if let Some(outcome) = voices.hear(node(9), node(hub), word, 3) {
+                    let bare = has_key && outcome == validated(0, &[]);
+                    prop_assert!(bare || said.contains(&outcome), "{outcome:?}");
+                    believed = true;
+                }
+            }
+            prop_assert!(believed, "{spoke:?}");
+        }
     }
 }
