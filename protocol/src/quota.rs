@@ -404,7 +404,7 @@ impl State {
     }
 
     /// What has to be recorded, a part of the quota ahead, unless the record says so already.
-    fn to_record(&mut self, account: Account) -> Option<Spending> {
+    fn record(&mut self, account: Account) -> Option<Spending> {
         let Self { quota, full_at, .. } = *self;
         let covers = |&(until, of): &(Time, Quota)| of == quota && full_at <= until;
         if self.durable.as_ref().is_some_and(covers) && self.asked.iter().all(covers) {
@@ -417,7 +417,7 @@ impl State {
 
     /// The same after a change, where there is anything left to come back.
     fn changed(&mut self, now: Time, account: Account) -> Option<Spending> {
-        if self.full_at > now { self.to_record(account) } else { None }
+        if self.full_at > now { self.record(account) } else { None }
     }
 }
 
@@ -492,7 +492,7 @@ impl Budgets {
             let new = State { quota, full_at, durable: None, asked: VecDeque::new() };
             let state = self.accounts.entry(account).or_insert(new);
             state.full_at = full_at;
-            spendings.extend(state.to_record(account));
+            spendings.extend(state.record(account));
         }
         Ok(spendings)
     }
