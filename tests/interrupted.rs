@@ -1,4 +1,5 @@
-//! What is left of a module whose making was interrupted: nothing, at once or from the next one on.
+//! What is left by commands that were interrupted: of a module nothing, at once or from the next one on; of a key that nobody
+//! was there to take, all of it.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -67,4 +68,18 @@ fn an_interrupted_make_leaves_nothing() {
     assert!(make(&net, "1MiB").output().unwrap().status.success());
     assert_eq!(entries(&net, "out"), ["alice.pskm"]);
     assert_eq!(entries(&net, "hub/store/imports"), [""; 0]);
+}
+
+#[test]
+fn a_key_is_not_given_to_a_command_that_has_gone_away() {
+    let net = Net::up(3, 2, 2, "256KiB");
+    net.acquaint("alice", "bob");
+    for _ in 0..3 {
+        let sent = net.get("alice", "bob", "256");
+        net.signal("bob", Signal::STOP).unwrap();
+        let mut fetch = net.at("bob", &["--timeout", "1s", "key", "fetch", &sent.id, "--reveal"]);
+        assert_ne!(fetch.output().unwrap().status.code(), Some(0), "nobody answers");
+        net.signal("bob", Signal::CONT).unwrap();
+        assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes, "it waited");
+    }
 }

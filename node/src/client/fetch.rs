@@ -34,7 +34,11 @@ impl Waiters {
 }
 
 impl ClientActor {
+    /// Gives a key, now or when it comes; to nobody who has gone away meanwhile.
     pub(super) fn fetch(&mut self, now: Time, id: KeyId, wait: Duration, reply: KeyReply) {
+        if reply.is_closed() {
+            return;
+        }
         if self.streams.holds(id, 1) {
             let _ = reply.send(Err(failures::in_a_pool(&id)));
             return;

@@ -336,6 +336,9 @@ impl ClientActor {
 impl ClientActor {
     /// Takes consecutive keys of one block: those that a sender has taken of its stream.
     pub(super) fn fetch_run(&mut self, first: KeyId, count: u32, reply: BatchReply) {
+        if reply.is_closed() {
+            return;
+        }
         if self.streams.holds(first, count) {
             let _ = reply.send(Err(failures::in_a_pool(&first)));
             return;

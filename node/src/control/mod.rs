@@ -6,6 +6,7 @@ pub(crate) mod frame;
 pub(crate) mod places;
 mod secret;
 pub(crate) mod server;
+mod watched;
 
 use dske_storage::StoreError;
 

@@ -19,6 +19,7 @@ use super::{
     failure, frame,
     places::Places,
     stopping,
+    watched::Watched,
 };
 use crate::{admin, client::ClientOrder, hub_actor::HubOrder, node::Shared};
 use dske_protocol::hub::HubFault;
@@ -82,12 +83,14 @@ fn is_owner(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0)
 }
 
-/// Serves one connection until it ends, or asks nothing while another one waits for its place.
+/// Serves one connection until it ends, or asks nothing while another one waits for its place. Whoever closes it is not
+/// waited for, and gets no key.
 pub(crate) async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     shared: &Arc<Shared>,
     places: &Places,
 ) -> io::Result<()> {
+    let mut stream = Watched::new(stream);
     loop {
         let mut silence = places.silent();
         let request = tokio::select! {
@@ -104,7 +107,12 @@ pub(crate) async fn serve(
             | Request::EnrolAccept { .. }
             | Request::KeyList { .. } => with_progress(&mut stream, shared, request).await?,
             Request::Status => Reply::Status(Box::new(shared.status().await)),
-            request => order(shared, request).await,
+            request => tokio::select! {
+                // First, so that nothing is done for somebody who went away before it was heard.
+                biased;
+                () = stream.gone() => return Ok(()),
+                reply = order(shared, request) => reply,
+            },
         };
         frame::write(&mut stream, &reply).await?;
     }
