@@ -13,7 +13,7 @@ use super::{
     guard::Guard,
     limits::{HANDSHAKE_TIMEOUT, REQUESTS_AT_ONCE_MAX, STREAMS_MAX},
     versions,
-    wire::{ANNOUNCE_TOPIC, ANNOUNCEMENT_BYTES_MAX},
+    wire::ANNOUNCE_TOPIC,
 };
 
 /// No new connections beyond this much memory of the process.
@@ -73,6 +73,10 @@ pub(super) fn swarm(
         .build())
 }
 
+/// The gossip protocol measures what it has read at once, which may be many small messages, and not each of them: where
+/// that is too much the other end is heard no more. How long an announcement may be is looked at when it is decoded.
+const GOSSIP_READ_BYTES_MAX: usize = 64 << 10;
+
 fn behaviour(
     keypair: &Keypair,
     connections_max: u32,
@@ -83,7 +87,7 @@ fn behaviour(
         .with_request_timeout(REQUEST_TIMEOUT)
         .with_max_concurrent_streams(REQUESTS_AT_ONCE_MAX);
     let gossip_config = gossipsub::ConfigBuilder::default()
-        .max_transmit_size(ANNOUNCEMENT_BYTES_MAX)
+        .max_transmit_size(GOSSIP_READ_BYTES_MAX)
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
         .heartbeat_interval(Duration::from_secs(1))
