@@ -28,8 +28,9 @@ pub(crate) fn start(cli: &Cli) {
     let level = match (globals.quiet, globals.verbose) {
         (true, _) => "error",
         (false, 0) if matches!(cli.command, Command::Run(_)) => {
-            // libp2p warns of each stream that a peer opens beyond its limits: a log that peers can fill.
-            "warn,libp2p_request_response=error,libp2p_yamux=error,yamux=error,libp2p_gossipsub=error,dske=info,\
+            // libp2p tells of each stream that a peer opens beyond its limits, and of each odd message of gossip, also as an
+            // error: a log that peers can fill.
+            "warn,libp2p_request_response=error,libp2p_yamux=error,yamux=error,libp2p_gossipsub=off,dske=info,\
              dske_node=info,dske_storage=info"
         }
         (false, 0) => "warn",
