@@ -208,3 +208,23 @@ fn a_pool_is_measured_and_its_keys_are_compared() {
         );
     }
 }
+
+#[test]
+fn a_name_that_nobody_has_costs_a_few_questions_and_one_line() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    let asked = |net: &Net| -> u64 {
+        let status = net.status("alice");
+        let lanes =
+            status["tables"].as_array().unwrap().iter().flat_map(|table| table["lanes"].as_array().unwrap());
+        lanes.map(|lane| lane["used_identity"].as_u64().unwrap()).sum()
+    };
+    let before = asked(&net);
+    let open = ["--timeout", "5s", "stream", "open", "--with", "nobody"];
+    let output = net.at("alice", &open).output().unwrap();
+    assert!(!output.status.success(), "there is no such client");
+    let told = net.status("alice")["events"].to_string().matches("identity of nobody").count();
+    assert_eq!(told, 1, "told once");
+    // At once, after one second, after two more, and perhaps once more: a tag key for each hub and each of their answers.
+    let cost = asked(&net) - before;
+    assert!(cost > 0 && cost <= 4 * 3 * 64, "{cost} bytes of pad for nobody");
+}

@@ -64,7 +64,25 @@ pub(super) struct PendingInquiry {
     since: Time,
 }
 
+/// On whose account an identity is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Somebody has just asked for what needs it: the hubs are asked at once.
+    Order,
+    /// It is waited for: what was asked in vain [rests](super::in_vain).
+    Timer,
+}
+
 impl ClientActor {
+    /// Has the hubs asked who the receivers are that something needs.
+    pub(super) fn establish_all(&mut self, now: Time, subjects: Vec<Subject>, occasion: Occasion) {
+        for subject in subjects {
+            if occasion == Occasion::Order || !self.in_vain.rests(now, &subject) {
+                self.establish(now, subject);
+            }
+        }
+    }
+
     /// Has the hubs asked who somebody is, once enough of them can be.
     pub(super) fn establish(&mut self, now: Time, subject: Subject) {
         if !self.inquiries.iter().any(|inquiry| inquiry.subject == subject) {
@@ -170,6 +188,8 @@ impl ClientActor {
                 self.answers.accepted(&subject, &established.identity);
                 let node = established.identity.node;
                 let name = established.identity.name.clone();
+                self.in_vain.forget(&Subject::Node(node));
+                self.in_vain.forget(&Subject::Name(name.clone()));
                 let hubs: BTreeSet<_> = established.known_as.iter().map(|(hub, _)| *hub).collect();
                 let text = format!("the identity of {name} is established: {} hubs agree", hubs.len());
                 self.sessions.event(Level::Info, text);
@@ -194,9 +214,11 @@ impl ClientActor {
                     self.answers.in_vain(&subject, &error.to_string());
                 } else {
                     self.answers.undecided(&subject, &error.to_string());
-                    let text = format!("the identity of {who} is not established: {error}");
-                    self.sessions.event(Level::Warn, text);
                     let why = self.with_versions(failures::identity(&who, error));
+                    if self.in_vain.failed(now, &subject, why.clone()) {
+                        let text = format!("the identity of {who} is not established: {error}");
+                        self.sessions.event(Level::Warn, text);
+                    }
                     self.wishes.fail(&subject, &why);
                 }
             }

@@ -9,6 +9,7 @@ mod failures;
 mod fetch;
 mod foreign;
 mod hubs;
+mod in_vain;
 mod inquiries;
 mod limits;
 mod links;
@@ -53,6 +54,7 @@ use self::{
     calls::Calls,
     fetch::Waiters,
     hubs::{Hubs, with_any_receiver},
+    in_vain::InVain,
     inquiries::{Asked, PendingInquiry},
     sessions::{Sessions, micros},
     streams::{BatchReply, Streams},
@@ -152,6 +154,7 @@ pub(crate) struct ClientActor {
     /// The names of those whose identity is established.
     roll: Roll,
     inquiries: Vec<PendingInquiry>,
+    in_vain: InVain,
     answers: Answers,
     widen_due: Time,
     wishes: Wishes,
@@ -223,6 +226,7 @@ impl ClientActor {
             limits_pads: Pads::new(store.clone(), clock),
             sync: Sync::new(store.clone(), clock, commands.clone(), policy.k_min),
             inquiries: Vec::new(),
+            in_vain: InVain::default(),
             answers: Answers::default(),
             widen_due: Time::ZERO,
             wishes: Wishes::default(),

@@ -32,7 +32,7 @@ use self::{
     pool::{BATCH_BYTES_MAX, Waiting, hand_out},
     window::Window,
 };
-use super::{ClientActor, Names, failures, whom::Whom};
+use super::{ClientActor, Names, failures, inquiries::Occasion, whom::Whom};
 use crate::{
     control::{Failure, StreamSpec, failure, stopping, store_failure},
     status::StreamStatus,
@@ -164,17 +164,18 @@ impl ClientActor {
         spec: StreamSpec,
         reply: oneshot::Sender<Result<(), Failure>>,
     ) {
-        self.open_stream(now, Opening { spec, until: now + IDENTITY_PATIENCE, reply });
+        let opening = Opening { spec, until: now + IDENTITY_PATIENCE, reply };
+        self.open_stream(now, opening, Occasion::Order);
     }
 
     /// Opens the streams whose receivers have become known; those whose time is over hear why not.
     pub(super) fn open_streams(&mut self, now: Time) {
         for opening in std::mem::take(&mut self.streams.opening) {
-            self.open_stream(now, opening);
+            self.open_stream(now, opening, Occasion::Timer);
         }
     }
 
-    fn open_stream(&mut self, now: Time, opening: Opening) {
+    fn open_stream(&mut self, now: Time, opening: Opening, occasion: Occasion) {
         let unknown = opening.spec.with.iter().filter_map(|meant| match self.whom(meant) {
             Whom::Ask(subject) => Some(subject),
             Whom::Known(_) | Whom::Refused(_) => None,
@@ -182,11 +183,17 @@ impl ClientActor {
         let unknown: Vec<_> = unknown.collect();
         let few = opening.spec.with.len() <= RECEIVERS_MAX && self.streams.opening.len() < STREAMS_MAX;
         if !unknown.is_empty() && few && now < opening.until && !opening.reply.is_closed() {
-            unknown.into_iter().for_each(|subject| self.establish(now, subject));
+            self.establish_all(now, unknown, occasion);
             self.streams.opening.push(opening);
             return;
         }
-        let Opening { spec, reply, .. } = opening;
+        let Opening { spec, until, reply } = opening;
+        if let Some(why) =
+            unknown.iter().find_map(|subject| self.in_vain.why(subject)).filter(|_| now >= until)
+        {
+            let _ = reply.send(Err(why.clone()));
+            return;
+        }
         let opened = self.stream_record(&spec).and_then(|record| {
             let known = self.streams.find(&record.receivers, &record.purpose, record.key_bytes);
             if known.is_none() && self.streams.streams.len() >= STREAMS_MAX {

@@ -17,7 +17,9 @@ use dske_protocol::{
 use dske_storage::SecretBytes;
 
 use super::{
-    ClientActor, KeyReply, Names, failures, micros,
+    ClientActor, KeyReply, Names, failures,
+    inquiries::Occasion,
+    micros,
     whom::{Whom, subject},
 };
 use crate::{
@@ -143,21 +145,21 @@ impl ClientActor {
             }
         };
         let waiting = Waiting { get, hubs, reply, began: now, known: None };
-        if let Some(waiting) = self.advance_wish(now, waiting) {
+        if let Some(waiting) = self.advance_wish(now, waiting, Occasion::Order) {
             self.wishes.waiting.push(waiting);
         }
     }
 
     pub(super) fn advance_wishes(&mut self, now: Time) {
         for wish in std::mem::take(&mut self.wishes.waiting) {
-            if let Some(wish) = self.advance_wish(now, wish) {
+            if let Some(wish) = self.advance_wish(now, wish, Occasion::Timer) {
                 self.wishes.waiting.push(wish);
             }
         }
     }
 
     /// Takes a wish as far as it can go now; gives it back where it must wait.
-    fn advance_wish(&mut self, now: Time, mut wish: Waiting) -> Option<Waiting> {
+    fn advance_wish(&mut self, now: Time, mut wish: Waiting, occasion: Occasion) -> Option<Waiting> {
         if wish.reply.is_closed() {
             return None;
         }
@@ -185,7 +187,7 @@ impl ClientActor {
             }
         }
         if !unknown.is_empty() {
-            unknown.into_iter().for_each(|subject| self.establish(now, subject));
+            self.establish_all(now, unknown, occasion);
             return Some(wish);
         }
         if receivers.iter().collect::<BTreeSet<_>>().len() != receivers.len() {
