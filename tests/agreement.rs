@@ -206,6 +206,14 @@ fn bad_hubs_below_the_threshold_are_borne_and_at_the_threshold_there_is_no_key()
         let bob = net.status("bob");
         bob["sessions"].as_array().unwrap().iter().any(|session| session["liars"][0] == "p4")
     });
+    // The one that lies is not counted as one that may still begin to.
+    let check = net.at("bob", &["status", "--check"]).output().unwrap();
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(
+        said.contains("false shares of p4 in the latest agreements: none may fail or lie besides"),
+        "{said}"
+    );
+    assert_eq!(check.status.code(), Some(2), "{said}");
     net.testnet(&["kill", "p3"]);
     let aborted = loop {
         // Until the sender sees that p3 is gone, it may fail for want of an answer instead.

@@ -16,6 +16,7 @@ mod events;
 pub mod fuzzing;
 mod hardening;
 mod hub_actor;
+mod margin;
 mod me;
 mod metrics;
 mod network;

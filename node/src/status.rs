@@ -219,15 +219,6 @@ pub struct PolicyStatus {
     pub usable: u8,
 }
 
-impl PolicyStatus {
-    /// How many more hubs may lie, fail or be cut off while keys are still agreed: min(u − k + 1, k_B) − 1 with u
-    /// usable hubs. `None` where fewer than k hubs are left, so that no key can be agreed at all.
-    pub fn margin(&self) -> Option<u8> {
-        let spare = self.usable.min(self.n).checked_sub(self.k)?.saturating_add(1);
-        Some(spare.min(self.k_min).saturating_sub(1))
-    }
-}
-
 /// A hub as its client sees it, or the other way round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {

@@ -125,6 +125,10 @@ pub(crate) fn judge(status: &Status, limits: &Limits) -> Verdict {
             _ => Severity::Ok,
         };
         verdict.add(severity, usable);
+        if let Some(told) = status.of_liars() {
+            let severity = if status.is_margin_used_up() { Severity::Critical } else { Severity::Warning };
+            verdict.add(severity, told);
+        }
         for client in status.too_few_hubs() {
             let text = format!(
                 "{} is served by {} of the usable hubs, k {}: no key with it",
@@ -251,6 +255,47 @@ mod tests {
         // Where no key can be agreed with anybody that is what counts.
         let none = judged(1, 1);
         assert_eq!((none.severity, none.to_string().contains("bob")), (Severity::Critical, false));
+    }
+
+    #[test]
+    fn hubs_that_lie_are_named_and_critical_where_no_other_may() {
+        let nothing: [u8; 0] = [];
+        let status = |n: u8, k: u8, liars: &[&str]| -> Status {
+            let hub = |id: u8| {
+                json!({ "node": format!("{id:02}").repeat(32), "name": format!("p{id}"), "role": "hub", "connected": true,
+                        "excluded": null, "incompatible": null, "shut": null, "waiting": 0 })
+            };
+            let session = json!({ "block": "05".repeat(16), "sender": "bob", "receivers": ["alice"], "sent": false,
+                "purpose": "", "key_bytes": 32, "n": n, "k": k, "shares": n, "hubs": nothing, "step": "validation",
+                "steps_us": nothing, "phase": "validated", "liars": liars, "reason": null, "took_us": 1,
+                "began_ms": 1 });
+            let counters = serde_json::to_value(dske_node::status::Counters::default()).unwrap();
+            serde_json::from_value(json!({
+                "schema_version": 1, "tables": nothing, "modules": nothing, "sessions": [session],
+                "wishes": nothing, "inquiries": nothing, "events": nothing, "streams": nothing,
+                "quotas": nothing, "pads": nothing, "refusals": {}, "counters": counters,
+                "peers": (1..=n).map(hub).collect::<Vec<_>>(), "identities": nothing,
+                "policy": { "n": n, "k": k, "k_min": k, "leakage": k, "malleability": k, "injection": k,
+                            "disruption": k.min(n - k + 1), "usable": n },
+                "node": { "name": "alice", "id": "03".repeat(32), "peer_id": "x", "roles": ["client"],
+                          "version": "0", "pid": 1, "listen": nothing, "uptime_ms": 1, "store_fault": null,
+                          "memory_locked": true, "fault": null },
+            }))
+            .unwrap()
+        };
+        let limits = Limits { warn_left: 20, crit_left: 5 };
+        let judged = |n, k, liars: &[&str]| judge(&status(n, k, liars), &limits);
+        assert_eq!(judged(5, 3, &[]).severity, Severity::Ok);
+        let one = judged(5, 3, &["p2"]);
+        assert!(one.to_string().contains("false shares of p2 in the latest agreements: 1 more may"), "{one}");
+        assert_eq!(one.severity, Severity::Warning);
+        let last = judged(3, 2, &["p1"]);
+        assert!(
+            last.to_string().contains("p1 in the latest agreements: none may fail or lie besides"),
+            "{last}"
+        );
+        assert_eq!(last.severity, Severity::Critical);
+        assert_eq!(judged(3, 2, &["p1", "p2"]).severity, Severity::Critical);
     }
 
     #[test]

@@ -116,9 +116,13 @@ fn summary(status: &Status) -> String {
             policy.k_min,
             policy.usable,
             policy.n,
-            dske_tui::margin(&policy)
-                .map_or_else(|| "no key can be agreed; none".to_owned(), |margin| margin.to_string()),
+            match status.margin() {
+                Some(margin) => margin.to_string(),
+                None if policy.margin().is_some() => "too many lie already; none".to_owned(),
+                None => "no key can be agreed; none".to_owned(),
+            },
         ));
+        lines.extend(status.of_liars().map(|told| format!("  {}", printable(&told))));
     }
     for role in [Role::Hub, Role::Client] {
         let peers = || status.peers.iter().filter(move |peer| peer.role == role);

@@ -264,8 +264,8 @@ fn policy(families: &Families, status: &Status) -> Result<()> {
     families.gauge("dske_hubs_excluded", "Hubs that are excluded", excluded.count() as f64)?;
     families.gauge(
         "dske_margin_hubs",
-        "Hubs that may still fail or lie while keys are agreed; -1 if none can be agreed",
-        policy.margin().map_or(-1.0, f64::from),
+        "Hubs that may fail or lie, besides those that lied in the latest agreements, while keys are agreed; -1 if none can be agreed",
+        status.margin().map_or(-1.0, f64::from),
     )
 }
 

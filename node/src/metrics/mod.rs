@@ -10,7 +10,7 @@ mod measures;
 mod process;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use health::Health;
 pub(crate) use measures::{Measures, Side};

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     config::Role,
-    status::{Counters, NodeStatus, PeerStatus, PolicyStatus, SCHEMA_VERSION, Status},
+    margin::tests::lied_to,
+    status::{Counters, NodeStatus, PeerStatus, PolicyStatus, SCHEMA_VERSION, SessionStatus, Status, Step},
 };
 
 fn name(text: &str) -> Name {
@@ -18,7 +19,7 @@ fn name(text: &str) -> Name {
 }
 
 /// A node that is hub and client, with nothing yet.
-fn status(usable: u8, k: u8) -> Status {
+pub(crate) fn status(usable: u8, k: u8) -> Status {
     Status {
         schema_version: SCHEMA_VERSION,
         node: NodeStatus {
@@ -59,6 +60,29 @@ fn status(usable: u8, k: u8) -> Status {
         pads: Vec::new(),
         refusals: [("bad-tag".to_owned(), 3)].into(),
         counters: Counters { forged: 3, ..Counters::default() },
+    }
+}
+
+/// An agreement in which these hubs' shares were false.
+pub(crate) fn session(liars: &[&str]) -> SessionStatus {
+    SessionStatus {
+        block: BlockId::new([5; 16]),
+        sender: "both".into(),
+        receivers: vec!["bob".into()],
+        sent: true,
+        purpose: String::new(),
+        key_bytes: 32,
+        n: 5,
+        k: 3,
+        shares: 5,
+        hubs: Vec::new(),
+        step: Step::Validation,
+        steps_us: Vec::new(),
+        phase: "validated".into(),
+        liars: liars.iter().map(ToString::to_string).collect(),
+        reason: None,
+        took_us: 1,
+        began_ms: 1,
     }
 }
 
@@ -130,6 +154,18 @@ fn a_stopped_store_is_for_a_restart_and_few_hubs_are_not() {
     // A hub alone needs no hubs.
     let hub = Status { policy: None, ..status(0, 3) };
     assert!(Health::of(&hub).is_ready());
+}
+
+#[test]
+fn hubs_that_lie_are_taken_off_the_margin_that_is_told() {
+    for (liars, line) in [
+        (&[][..], "dske_margin_hubs 2"),
+        (&["p1"], "dske_margin_hubs 1"),
+        (&["p1", "p2"], "dske_margin_hubs 0"),
+        (&["p1", "p2", "p3"], "dske_margin_hubs -1"),
+    ] {
+        has(&metrics(lied_to(3, liars), Vec::new()), line);
+    }
 }
 
 #[test]

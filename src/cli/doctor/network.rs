@@ -88,6 +88,15 @@ pub(super) fn hubs_of(status: &Status) -> Vec<Finding> {
         usable if usable < policy.n => Finding::warn("hubs", told, "see the hubs below"),
         _ => Finding::good("hubs", told),
     });
+    findings.extend(status.of_liars().map(|told| {
+        let help = "`dske top` shows in which agreements: ask that hub's operator, and leave the hub out with --hubs or policy.hubs \
+                    until it is clear why";
+        // Where none is left besides, keys are agreed all the same: `status --check` is the alarm for that.
+        match status.margin() {
+            None => Finding::fail("hubs", told, help),
+            Some(_) => Finding::warn("hubs", told, help),
+        }
+    }));
     for hub in status.peers.iter().filter(|peer| peer.role == Role::Hub) {
         if let Some(reason) = &hub.excluded {
             let help = format!("ask its operator; then use it again with `dske readmit {}`", hub.name);

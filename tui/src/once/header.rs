@@ -4,18 +4,13 @@ use dske_node::status::{PolicyStatus, Status};
 
 use crate::text;
 
-/// The live fault margin: see [`PolicyStatus::margin`].
-pub fn margin(policy: &PolicyStatus) -> Option<u8> {
-    policy.margin()
-}
-
 /// The header, over as many lines as the width asks for.
 pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
     let node = &status.node;
     let roles: Vec<String> = node.roles.iter().map(ToString::to_string).collect();
     let mut parts = vec![format!("dske {} ({})", node.name, roles.join("+"))];
     match &status.policy {
-        Some(policy) => parts.extend(policy_parts(policy)),
+        Some(policy) => parts.extend(policy_parts(status, policy)),
         None => parts.push(format!("{} forwarded", status.counters.forwarded)),
     }
     if node.roles.len() > 1 {
@@ -29,11 +24,13 @@ pub(crate) fn lines(status: &Status, width: usize) -> Vec<String> {
     lines
 }
 
-fn policy_parts(policy: &PolicyStatus) -> Vec<String> {
+fn policy_parts(status: &Status, policy: &PolicyStatus) -> Vec<String> {
     let PolicyStatus { n, k, k_min, leakage, malleability, injection, disruption, usable } = policy;
-    let margin = match margin(policy) {
+    let liars = status.liars().len();
+    let margin = match status.margin() {
+        None if policy.margin().is_some() => "margin none: too many lie !".to_owned(),
         None => "margin none: no key !".to_owned(),
-        Some(margin) if *usable < *n => format!("margin {margin} !"),
+        Some(margin) if *usable < *n || liars > 0 => format!("margin {margin} !"),
         Some(margin) => format!("margin {margin}"),
     };
     vec![
@@ -57,29 +54,4 @@ fn flow(parts: &[String], width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_margin_is_the_papers_disruption_bound_with_the_usable_hubs() {
-        let policy = |usable, k, k_min| PolicyStatus {
-            n: 5,
-            k,
-            k_min,
-            leakage: k,
-            malleability: k_min,
-            injection: k_min,
-            disruption: (5 - k + 1).min(k_min),
-            usable,
-        };
-        assert_eq!(margin(&policy(5, 3, 3)), Some(2));
-        assert_eq!(margin(&policy(4, 3, 3)), Some(1));
-        assert_eq!(margin(&policy(3, 3, 3)), Some(0));
-        assert_eq!(margin(&policy(2, 3, 3)), None);
-        assert_eq!(margin(&policy(5, 2, 1)), Some(0));
-        assert_eq!(margin(&policy(9, 3, 3)), Some(2));
-    }
 }

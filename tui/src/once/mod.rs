@@ -9,8 +9,6 @@ mod sessions;
 
 use dske_node::status::Status;
 
-pub use header::margin;
-
 use crate::text;
 
 /// Narrowest screen that is drawn for; a narrower one gets lines of this width.

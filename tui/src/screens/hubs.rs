@@ -12,13 +12,7 @@ use dske_storage::{LaneStatus, TableSide, TableState};
 use super::{
     Cell, Column, Context, Entry, Rank, Spans, Subject, cell, column, fact, heading, plain, stretching,
 };
-use crate::{
-    margins::{liars, live},
-    merged::Merged,
-    model::Node,
-    text,
-    theme::Tone,
-};
+use crate::{merged::Merged, model::Node, text, theme::Tone};
 
 pub(super) const COLUMNS: [Column; 9] = [
     column("NODE", (5, 12), false, 0),
@@ -228,12 +222,12 @@ fn pad_tone(permille: u64) -> Tone {
 
 /// What a client can still bear.
 fn policy_note(status: &Status, policy: &PolicyStatus) -> (String, Tone) {
-    let liars = liars(status);
+    let liars = status.liars();
     let mut hubs = format!("{} of {} hubs usable", policy.usable, policy.n);
     if !liars.is_empty() {
         hubs.push_str(&format!(", {} of them lied", liars.len()));
     }
-    match live(policy, &liars) {
+    match status.margin() {
         None => (format!("NO KEY: {hubs}, k is {}", policy.k), Tone::Crit),
         Some(margin) if policy.usable < policy.n || !liars.is_empty() => {
             (format!("margin {margin}: {hubs}"), Tone::Warn)

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use dske_node::{config::Role, status::PolicyStatus};
+use dske_node::{
+    config::Role,
+    status::{PolicyStatus, Status},
+};
 use dske_protocol::ids::Name;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::pen::Pen;
 use crate::{
     app::{App, Kind},
-    margins::{liars, live},
-    once::margin,
     screens::{Screen, Spans},
     text,
     theme::Tone,
@@ -48,8 +49,8 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
     });
     parts.extend(faults.take(1).map(|fault| one(fault, Tone::Crit)));
     let worst = worst_client(app);
-    if let Some((name, policy, liars)) = &worst {
-        parts.push(margin_part(app, name, policy, liars));
+    if let Some((name, policy, status)) = worst {
+        parts.push(margin_part(app, name, policy, status));
     }
     parts.extend(rate(app).map(|rate| one(rate, Tone::Plain)));
     if worst.is_none() {
@@ -94,22 +95,23 @@ fn parts(app: &App, _now_ms: u64) -> Vec<Spans> {
     parts
 }
 
-/// The client with the least to spare, and the hubs that have lied to it of late.
-fn worst_client(app: &App) -> Option<(&Name, &PolicyStatus, BTreeSet<&str>)> {
+/// The client with the least to spare.
+fn worst_client(app: &App) -> Option<(&Name, &PolicyStatus, &Status)> {
     let clients = app.shown().known(app.focus()).filter_map(|(name, node, status)| {
         node.away.is_none().then_some(())?;
-        Some((name, status.policy.as_ref()?, liars(status)))
+        Some((name, status.policy.as_ref()?, status))
     });
-    clients.min_by_key(|(_, policy, liars)| (live(policy, liars), policy.usable))
+    clients.min_by_key(|(_, policy, status)| (status.margin(), policy.usable))
 }
 
-fn margin_part(app: &App, name: &Name, policy: &PolicyStatus, liars: &BTreeSet<&str>) -> Spans {
+fn margin_part(app: &App, name: &Name, policy: &PolicyStatus, status: &Status) -> Spans {
+    let liars = status.liars();
     // With all n hubs there, it is one less than what it takes to disrupt.
     let full = policy.disruption.saturating_sub(1);
     let who =
         if app.kind() == Kind::Net && app.focus().is_none() { format!("{name} ") } else { String::new() };
-    let (mut told, tone) = match live(policy, liars) {
-        None if margin(policy).is_some() => ("margin NONE: too many lie !".to_owned(), Tone::Crit),
+    let (mut told, tone) = match status.margin() {
+        None if policy.margin().is_some() => ("margin NONE: too many lie !".to_owned(), Tone::Crit),
         None => ("margin NONE: no key !".to_owned(), Tone::Crit),
         Some(margin) if margin < full => (format!("margin {margin} of {full} !"), Tone::Warn),
         Some(margin) => (format!("margin {margin} of {full}"), Tone::Good),
