@@ -153,6 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn no_command_has_an_argument_by_the_id_of_a_global_one() {
+        let whole = Cli::command();
+        let globals: Vec<_> =
+            whole.get_arguments().filter(|of| of.is_global_set()).map(|of| of.get_id().clone()).collect();
+        assert!(globals.iter().any(|id| id == "dir"));
+        let mut commands: Vec<_> = whole.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            for own in command.get_arguments() {
+                assert!(!globals.contains(own.get_id()), "{} of {}", own.get_id(), command.get_name());
+            }
+            commands.extend(command.get_subcommands());
+        }
+    }
+
+    #[test]
     fn global_options_may_follow_the_command() {
         let cli = Cli::try_parse_from(["dske", "status", "--json", "--testnet", "dev", "--as", "alice"]);
         let globals = cli.map(|cli| cli.globals).map_err(|error| error.to_string());

@@ -24,7 +24,9 @@ pub(crate) struct CompletionsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// Write a page for each command into this directory
-    dir: Option<PathBuf>,
+    // Its own id: `dir` is the node's directory, and both would be one.
+    #[arg(value_name = "DIR")]
+    into: Option<PathBuf>,
 }
 
 /// Runs `dske completions`.
@@ -36,7 +38,7 @@ pub(crate) fn completions(args: &CompletionsArgs, context: &Context) -> Result<(
 
 /// Runs `dske man`.
 pub(crate) fn man(args: &ManArgs, context: &Context) -> Result<()> {
-    let Some(dir) = &args.dir else {
+    let Some(dir) = &args.into else {
         let mut text = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut text)?;
         return context.out.text(&String::from_utf8_lossy(&text));
