@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
+    fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -21,7 +21,7 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 pub use crate::config_text::{QuotaText, Size, Span, Text, TextError};
-use crate::network::ports::socket_of;
+use crate::{bounded, network::ports::socket_of};
 
 /// File of the configuration inside a data directory.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -341,9 +341,17 @@ impl Config {
     /// # Errors
     /// If it cannot be read, is not TOML of the right shape, or breaks a rule of [`Config::check`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let text = Self::read(path)?;
         Self::parse(&text, path)
+    }
+
+    /// Reads a file's text, and checks nothing.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is longer than a configuration may be.
+    pub fn read(path: &Path) -> Result<String, ConfigError> {
+        bounded::read_text(path, "a configuration", bounded::CONFIG_BYTES_MAX)
+            .map_err(|source| ConfigError::File { path: path.to_owned(), source })
     }
 
     /// Reads and checks a text; `path` only serves the error message.

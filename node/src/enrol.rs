@@ -16,7 +16,7 @@ use dske_storage::{Applicant, files, pskm};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DataDir, NodeError,
+    DataDir, NodeError, bounded,
     config::{Config, ConfigError},
     me, peer_of,
 };
@@ -115,8 +115,7 @@ impl EnrolmentRequest {
     /// # Errors
     /// If it cannot be read or is not an enrolment request of this version.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let text = read(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -151,9 +150,13 @@ impl EnrolmentRequest {
     }
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    bounded::read_text(path, "an enrolment request", bounded::ENROLMENT_BYTES_MAX)
+}
+
 /// Whether a file is a request, of any version.
 fn is_request(path: &Path) -> bool {
-    let form = fs::read_to_string(path).ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
+    let form = read(path).ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
     form.is_some_and(|form| ["format", "name", "peer_id"].iter().all(|field| form.contains_key(*field)))
 }
 

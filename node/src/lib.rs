@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod batches;
+pub mod bounded;
 mod client;
 mod clock;
 pub mod config;

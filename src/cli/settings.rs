@@ -179,8 +179,7 @@ impl Resolved {
 
 /// Reads a configuration file and keeps its text for [`Resolved::origin`].
 pub(crate) fn load(path: &Path) -> Result<(Config, String)> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| config_error::plain(&ConfigError::File { path: path.to_owned(), source }))?;
+    let text = Config::read(path).map_err(|error| config_error::plain(&error))?;
     let config = Config::parse(&text, path).map_err(|error| config_error::located(&error, &text, path))?;
     Ok((config, text))
 }

@@ -1,10 +1,11 @@
 //! Settings of the screen: flags over `NO_COLOR` over the file.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
+use dske_node::bounded;
 use dske_tui::{Palette, Settings};
 
 use super::Look;
@@ -36,7 +37,7 @@ pub(super) fn load(look: &Look, context: &Context) -> Result<Settings> {
 }
 
 fn read(path: &Path) -> Result<Option<Settings>> {
-    let text = match fs::read_to_string(path) {
+    let text = match bounded::read_text(path, "a file of settings", bounded::CONFIG_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(CliError::file("read", path, error)),
