@@ -180,6 +180,21 @@ fn a_directory_holds_one_node_and_is_private() {
 }
 
 #[test]
+fn an_init_that_was_cut_off_leads_to_an_init_that_finishes() {
+    let place = Place::new();
+    let init = ["init", "--role", "hub", "--name", "p1"];
+    good(&mut place.on("p1", &init));
+    let secret = fs::read(place.path("p1/identity.key")).expect("there");
+    fs::remove_file(place.path("p1/config.toml")).expect("removed");
+    let error = bad(&mut place.on("p1", &["run"]), 7);
+    assert!(error.contains("`dske init` was cut off here, give it again"), "{error}");
+    good(&mut place.on("p1", &init));
+    assert!(place.path("p1/config.toml").is_file());
+    assert_eq!(fs::read(place.path("p1/identity.key")).expect("there"), secret);
+    bad(&mut place.on("p1", &init), 1);
+}
+
+#[test]
 fn a_damaged_file_of_a_node_is_named_before_it_starts() {
     let place = Place::with_module();
     good(&mut place.on("alice", &IMPORT));

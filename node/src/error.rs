@@ -56,6 +56,16 @@ pub enum NodeError {
         /// The directory.
         path: PathBuf,
     },
+    /// Part of a node is there that nobody has used: its making was cut off.
+    #[error("the node in {} is not finished: it lacks {lacking}", path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing, in words.
+        lacking: String,
+        /// What is in the way of making it.
+        remove: PathBuf,
+    },
     /// The network cannot be set up.
     #[error("{0}")]
     Network(String),
@@ -134,7 +144,16 @@ impl NodeError {
                 "dske::node::exists",
                 1,
                 self.to_string(),
-                "choose another --dir, or run the node that is there",
+                "choose another --dir, or run the node that is there; what it lacks comes from a copy of the directory",
+            ),
+            Self::Unfinished { remove, .. } => failure(
+                "dske::node::unfinished",
+                1,
+                self.to_string(),
+                &format!(
+                    "it has no tables: remove {} and give `dske init` again, or put back from a copy what it lacks",
+                    remove.display()
+                ),
             ),
             Self::Network(_) => failure(
                 "dske::network::setup",

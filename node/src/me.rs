@@ -35,9 +35,10 @@ impl Me {
 pub(crate) fn create(path: &Path) -> io::Result<Keypair> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
-    let mut file = files::create_new(path)?;
-    file.write_all(secret.as_slice())?;
-    file.sync_all()?;
+    // Under its name only when it is whole.
+    let draft = files::Draft::nameless(path)?;
+    draft.file().write_all(secret.as_slice())?;
+    draft.keep()?;
     Keypair::ed25519_from_bytes(secret.as_mut_slice()).map_err(io::Error::other)
 }
 

@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder},
-    io::Write,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +11,7 @@ use dske_protocol::{ids::NodeId, params::KEY_BYTES_MAX, refusal::Refusal, sync::
 use dske_storage::{
     ModuleRecord, Options, Store,
     access::{self, Kind},
-    files, pskm,
+    pskm,
 };
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -65,36 +62,6 @@ pub(crate) struct Shared {
     pub(crate) upkeep: Upkeep,
     pub(crate) commands: Commands,
     pub(crate) began: Instant,
-}
-
-/// Makes the directory of a new node: identity, configuration, empty store.
-///
-/// # Errors
-/// If there is a node already, or the directory cannot be written.
-pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
-    config.check()?;
-    let failed = |action, path: &std::path::Path| {
-        let path = path.to_owned();
-        move |source| NodeError::File { action, path, source }
-    };
-    // A link that leads nowhere is there, too.
-    let is_there = |path: &std::path::Path| path.symlink_metadata().is_ok();
-    if is_there(&dir.identity()) || is_there(&dir.config()) || is_there(&dir.store()) {
-        return Err(NodeError::Exists { path: dir.path().to_owned() });
-    }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir.path()).map_err(failed("create", dir.path()))?;
-    check_access(dir, None)?;
-    Store::create(&dir.store())?;
-    let keypair = me::create(&dir.identity()).map_err(failed("create", &dir.identity()))?;
-    let me = Me::of(&keypair).map_err(failed("use", &dir.identity()))?;
-    let text = config.to_toml()?;
-    let written = files::create_new(&dir.config()).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(failed("create", &dir.config()))?;
-    for path in [&dir.config(), dir.path()] {
-        fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed("sync", path))?;
-    }
-    Ok(me.node)
 }
 
 /// Whether the identity is the one that the store's modules were made for, or by. A changed one would be

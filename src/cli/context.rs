@@ -14,6 +14,10 @@ use crate::{
     testnet::Descriptor,
 };
 
+/// What to do about a directory with parts of a node and no configuration.
+pub(crate) const UNFINISHED: &str = "if `dske init` was cut off here, give it again: it finishes the node; if this was a whole node, put config.toml back from a \
+                                     copy, or name it with --config";
+
 /// The global options, resolved as far as no file need be read.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -49,7 +53,10 @@ impl Context {
     /// The configuration of the node in that directory, with flags and variables laid over it.
     pub(crate) fn config(&self, dir: &DataDir, flags: &NodeFlags) -> Result<Resolved> {
         let path = self.globals.config.clone().unwrap_or_else(|| dir.config().to_path_buf());
-        let (config, text) = settings::load(&path)?;
+        let (config, text) = settings::load(&path).map_err(|error| {
+            let cut_off = self.globals.config.is_none() && dske_node::lacks_configuration(dir);
+            if cut_off { error.help(UNFINISHED) } else { error }
+        })?;
         Resolved::new(config, &text, flags, &|name| self.variable(name))
     }
 

@@ -22,7 +22,7 @@ use dske_node::{
 use serde::Serialize;
 
 use crate::cli::{
-    context::Context,
+    context::{Context, UNFINISHED},
     control,
     error::{Result, exit},
     output::printable,
@@ -63,6 +63,7 @@ pub(crate) fn run(_: &DoctorArgs, context: &Context) -> Result<ExitCode> {
         }
         Err(error) => {
             let help = match dir.identity().try_exists() {
+                _ if dske_node::lacks_configuration(&dir) => UNFINISHED,
                 Ok(true) => {
                     "mend the file: `dske config check` shows the place, `dske config template` every key"
                 }
