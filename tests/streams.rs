@@ -228,3 +228,29 @@ fn a_name_that_nobody_has_costs_a_few_questions_and_one_line() {
     let cost = asked(&net) - before;
     assert!(cost > 0 && cost <= 4 * 3 * 64, "{cost} bytes of pad for nobody");
 }
+
+#[test]
+fn an_empty_pool_names_the_hubs_that_keep_it_empty_and_readmitting_a_hub_in_use_is_no_event() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    let output = net.at("alice", &["readmit", "p1"]).output().unwrap();
+    assert!(error(&output).contains("p1 was not excluded"), "{}", error(&output));
+    let events = net.status("alice")["events"].to_string();
+    assert!(!events.contains("used again"), "{events}");
+
+    let which = ["--with", "bob", "--purpose", "test"];
+    let open =
+        net.at("alice", &["stream", "open", "--low", "1", "--high", "1"]).args(which).output().unwrap();
+    assert!(open.status.success(), "{}", error(&open));
+    eventually("the pool is full", || stream(&net)["keys"] == 1);
+    for hub in ["p2", "p3"] {
+        net.testnet(&["kill", hub]);
+    }
+    eventually("the loss is noticed", || net.status("alice")["policy"]["usable"] == 1);
+    let next =
+        || net.at("alice", &["--timeout", "1s", "key", "next", "--reveal"]).args(which).output().unwrap();
+    let _ = next();
+    let output = next();
+    let told = error(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("only 1 hub can be used for these receivers"), "{told}");
+    assert!(told.contains("p2: it is not") && !told.contains("taken faster"), "{told}");
+}

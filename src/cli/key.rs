@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use dske_node::control::{KeyDelivery, KeyGet, Reply, Request};
 use dske_protocol::{ids::KeyId, naming::NodeRef, params::KEY_BYTES_MAX};
 
@@ -31,7 +31,7 @@ pub(crate) enum KeyCommand {
     /// The agreements of this client, newest first
     Ls {
         /// How many at most
-        #[arg(long, default_value_t = 20, value_name = "COUNT")]
+        #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
         limit: u32,
     },
 }
@@ -49,10 +49,10 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "HUB", value_delimiter = ',')]
     hubs: Vec<NodeRef>,
     /// Use this many of the usable hubs
-    #[arg(short, value_name = "N")]
+    #[arg(short, value_name = "N", value_parser = value_parser!(u8).range(1..))]
     n: Option<u8>,
     /// Shares needed, instead of the policy's k
-    #[arg(short, value_name = "K")]
+    #[arg(short, value_name = "K", value_parser = value_parser!(u8).range(1..))]
     k: Option<u8>,
     /// What the key is for; both sides see it, and so does the network
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
@@ -190,12 +190,19 @@ fn roster(args: &GetArgs, context: &Context) -> Result<Vec<NodeRef>> {
         return Err(CliError::strange_reply());
     };
     let usable = |peer: &&dske_node::status::PeerStatus| {
-        peer.role == dske_node::config::Role::Hub && peer.connected && peer.excluded.is_none()
+        peer.role == dske_node::config::Role::Hub
+            && peer.connected
+            && peer.excluded.is_none()
+            && peer.shut.is_none()
     };
     let usable = status.peers.iter().filter(usable);
     let hubs: Vec<NodeRef> = usable.map(|peer| NodeRef::Id(peer.node)).take(n).collect();
-    if n == 0 || hubs.len() < n {
-        let message = format!("n is {n}, but {} hubs are usable", hubs.len());
+    if hubs.len() < n {
+        let message = match hubs.len() {
+            0 => format!("n is {n}, but no hub is usable"),
+            1 => format!("n is {n}, but only 1 hub is usable"),
+            usable => format!("n is {n}, but only {usable} hubs are usable"),
+        };
         return Err(
             CliError::new("dske::key::hubs", exit::USAGE, message).help("`dske status` shows the hubs")
         );

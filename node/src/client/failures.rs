@@ -18,11 +18,7 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
         SendFailure::TooFewHubs { usable, k } => failure(
             "dske::hubs::few",
             4,
-            match usable {
-                0 => format!("no hub can be used for these receivers, {k} are needed"),
-                1 => format!("only 1 hub can be used for these receivers, {k} are needed"),
-                _ => format!("only {usable} hubs can be used for these receivers, {k} are needed"),
-            },
+            few_hubs(*usable, *k, Vec::new()),
             "see `dske status` for hubs that are not connected, not acknowledged or excluded; -n, --hubs and policy.hubs can \
              leave too few as well, and no receiver is a hub of its own key",
         ),
@@ -104,6 +100,21 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
             failure("dske::store::fault", 1, error.to_string(), "see the node's log and `dske status`")
         }
     }
+}
+
+/// Hubs of which reasons are told.
+const NAMED_MAX: usize = 8;
+
+/// That fewer than k hubs can be used for some receivers, with what keeps the others from it.
+pub(super) fn few_hubs(usable: usize, k: u8, mut why: Vec<String>) -> String {
+    let told = match usable {
+        0 => format!("no hub can be used for these receivers, {k} are needed"),
+        1 => format!("only 1 hub can be used for these receivers, {k} are needed"),
+        _ => format!("only {usable} hubs can be used for these receivers, {k} are needed"),
+    };
+    why.sort_unstable();
+    why.truncate(NAMED_MAX);
+    if why.is_empty() { told } else { format!("{told} ({})", why.join("; ")) }
 }
 
 /// Code and exit status where a receiver gave an agreement up.
@@ -192,6 +203,19 @@ pub(super) fn in_a_pool(id: &KeyId) -> Failure {
     )
 }
 
+/// A stream had no key for who waited; `trouble` is what keeps it from being filled.
+pub(super) fn empty_pool(keys: u64, trouble: Option<&str>) -> Failure {
+    let (cause, help) = match trouble {
+        Some(trouble) => (trouble, "see `dske stream ls`: no key can be agreed until that is mended"),
+        None => (
+            "keys are taken faster than they are agreed",
+            "wait longer with --timeout, or raise the stream's marks",
+        ),
+    };
+    let message = format!("the pool has {keys} keys, and no more came in time: {cause}");
+    failure("dske::pool::empty", 1, message, help)
+}
+
 /// No such key, and none came in time.
 pub(super) fn unknown_key(id: &KeyId) -> Failure {
     failure(
@@ -205,6 +229,19 @@ pub(super) fn unknown_key(id: &KeyId) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_pool_says_what_keeps_it_from_being_filled() {
+        let why = vec!["p1: its pads are used up".to_owned(), "p2: it is not connected".to_owned()];
+        let told = empty_pool(0, Some(&few_hubs(1, 2, why)));
+        assert_eq!(
+            told.message,
+            "the pool has 0 keys, and no more came in time: only 1 hub can be used for these receivers, 2 are needed (p1: its pads \
+             are used up; p2: it is not connected)"
+        );
+        assert!(empty_pool(0, None).message.ends_with("keys are taken faster than they are agreed"));
+        assert!(few_hubs(0, 2, vec!["p: x".to_owned(); 100]).len() < 120, "it has a bound");
+    }
 
     #[test]
     fn hubs_are_suspected_only_where_shares_were_false() {

@@ -168,6 +168,11 @@ impl Hubs {
         }
     }
 
+    /// Whether a hub is excluded.
+    pub(super) fn is_excluded(&self, hub: &NodeId) -> bool {
+        self.hubs.get(hub).is_some_and(|hub| hub.excluded.is_some())
+    }
+
     /// Hubs that may speak and be spoken to.
     pub(super) fn accepted(&self) -> BTreeSet<NodeId> {
         self.hubs.iter().filter(|(_, hub)| hub.excluded.is_none()).map(|(&node, _)| node).collect()

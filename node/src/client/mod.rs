@@ -456,6 +456,11 @@ impl ClientActor {
                 return;
             }
         };
+        if !self.hubs.is_excluded(&hub) {
+            // Nothing changes, so there is nothing to tell.
+            let _ = reply.send(Ok(()));
+            return;
+        }
         self.hubs.exclude(&hub, None);
         self.receiver.accept_hub(hub);
         let label = self.hubs.roll().label(&hub);

@@ -35,7 +35,7 @@ use self::{
 use super::{ClientActor, Names, failures, inquiries::Occasion, whom::Whom};
 use crate::{
     control::{Failure, StreamSpec, failure, stopping, store_failure},
-    status::StreamStatus,
+    status::{PeerStatus, StreamStatus},
 };
 
 /// How long the identities of a new stream's receivers are awaited.
@@ -319,6 +319,29 @@ impl ClientActor {
         }
     }
 
+    /// What keeps a stream from being filled now, for people: what holds at this moment before what failed last.
+    fn trouble(&self, now: Time, stream: &Stream) -> Option<String> {
+        let (usable, k) = (self.hubs.usable(&self.store), self.policy.k);
+        let serving = self.hubs_serving(&stream.record.receivers);
+        let number = usable.intersection(&serving).count();
+        if number >= usize::from(k) {
+            return self.streams.doubt(now, stream).or_else(|| stream.last_failure.clone());
+        }
+        let why = |hub: &PeerStatus| {
+            let why = match &hub.shut {
+                _ if hub.excluded.is_some() => "it is excluded",
+                _ if !hub.connected => "it is not connected",
+                Some(why) => why,
+                None if !usable.contains(&hub.node) => "it cannot be used",
+                None if !serving.contains(&hub.node) => "it has not said who the receivers are",
+                None => return None,
+            };
+            Some(format!("{}: {why}", self.hubs.roll().label(&hub.node)))
+        };
+        let hubs = self.hubs.peers(&self.store.tables(), |_| None);
+        Some(failures::few_hubs(number, k, hubs.iter().filter_map(why).collect()))
+    }
+
     /// The streams as they stand.
     pub(super) fn stream_status(&self) -> Vec<StreamStatus> {
         let now = self.clock.now();
@@ -334,7 +357,7 @@ impl ClientActor {
             agreed: stream.agreed,
             handed_out: stream.handed_out,
             protocol: self.protocol_of(stream).into(),
-            problem: self.streams.doubt(now, stream).or_else(|| stream.last_failure.clone()),
+            problem: self.trouble(now, stream),
         };
         self.streams.streams.iter().map(status).collect()
     }

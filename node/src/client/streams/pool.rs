@@ -11,7 +11,7 @@ use dske_storage::{SecretBytes, Store, StreamRecord, TakeRefusal};
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::{ClientActor, Stream, unknown_stream};
+use super::{ClientActor, unknown_stream};
 use crate::{
     client::failures,
     control::{Failure, KeyBatch, KeyRun, StreamSpec, failure, stopping},
@@ -83,7 +83,8 @@ impl ClientActor {
 
     /// Serves those who wait, in order, as far as there are keys; those whose time is over hear why.
     pub(in crate::client) fn serve_streams(&mut self, now: Time) {
-        for stream in &mut self.streams.streams {
+        let mut late = Vec::new();
+        for (at, stream) in self.streams.streams.iter_mut().enumerate() {
             while let Some(first) = stream.waiting.front() {
                 if first.reply.is_closed() {
                     stream.waiting.pop_front();
@@ -99,23 +100,16 @@ impl ClientActor {
             let (expired, waiting): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|waiting| waiting.until <= now);
             stream.waiting = waiting.into();
-            expired.into_iter().for_each(|waiting| waiting.fail(empty(stream)));
+            if !expired.is_empty() {
+                late.push((at, expired));
+            }
+        }
+        for (at, expired) in late {
+            let Some(stream) = self.streams.streams.get(at) else { continue };
+            let why = failures::empty_pool(stream.pool.keys(), self.trouble(now, stream).as_deref());
+            expired.into_iter().for_each(|waiting| waiting.fail(why.clone()));
         }
     }
-}
-
-fn empty(stream: &Stream) -> Failure {
-    let problem = stream.last_failure.as_deref().unwrap_or("keys are taken faster than they are agreed");
-    failure(
-        "dske::pool::empty",
-        1,
-        format!("the pool has {} keys, and no more came in time: {problem}", stream.pool.keys()),
-        if stream.last_failure.is_some() {
-            "see `dske stream ls`: no key can be agreed until that is mended"
-        } else {
-            "wait longer with --timeout, or raise the stream's marks"
-        },
-    )
 }
 
 /// Takes a run of keys of one block out of the store and gives it away.
