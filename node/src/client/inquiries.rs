@@ -36,25 +36,48 @@ const WIDEN_PAUSE: Duration = Duration::from_secs(10);
 /// See [`WIDEN_PAUSE`].
 const WIDEN_PAUSE_MAX: Duration = Duration::from_secs(3600);
 
-/// Hubs that were asked about a client that is known: when each may be asked again, and the pause after that.
+/// Before a hub that made no claim and is connected anew is asked again, after the first time: each time twice as long.
+const BACK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Hubs that were asked about a client that is known.
 #[derive(Default)]
-pub(super) struct Asked(BTreeMap<NodeId, (Time, Duration)>);
+pub(super) struct Asked(BTreeMap<NodeId, AskedHub>);
+
+struct AskedHub {
+    last: Time,
+    due: Time,
+    /// What comes after the next time.
+    pause: Duration,
+    /// Since the last time, before it is asked because it is connected anew: a connection that comes and goes costs a tag key
+    /// each time.
+    back: Duration,
+}
 
 impl Asked {
     /// Whether a hub may be asked now; if so, that counts as asking it.
     fn ask(&mut self, now: Time, hub: NodeId) -> bool {
-        let (due, pause) = self.0.entry(hub).or_insert((now, WIDEN_PAUSE));
-        if now < *due {
+        let Some(asked) = self.0.get_mut(&hub) else {
+            let (due, pause, back) = (now + WIDEN_PAUSE, WIDEN_PAUSE * 2, Duration::ZERO);
+            self.0.insert(hub, AskedHub { last: now, due, pause, back });
+            return true;
+        };
+        if now < asked.due {
             return false;
         }
-        *due = now + *pause;
-        *pause = (*pause * 2).min(WIDEN_PAUSE_MAX);
+        (asked.last, asked.due) = (now, now + asked.pause);
+        asked.pause = (asked.pause * 2).min(WIDEN_PAUSE_MAX);
+        asked.back = (asked.back * 2).clamp(BACK_PAUSE, WIDEN_PAUSE_MAX);
         true
     }
 
     /// The hub is there anew, and may answer now.
-    pub(super) fn forget(&mut self, hub: &NodeId) {
-        self.0.remove(hub);
+    pub(super) fn is_back(&mut self, now: Time, hub: &NodeId) {
+        let Some(asked) = self.0.get_mut(hub) else { return };
+        if now >= asked.last + WIDEN_PAUSE_MAX {
+            self.0.remove(hub);
+        } else {
+            asked.due = asked.due.min(asked.last + asked.back);
+        }
     }
 }
 
@@ -246,4 +269,28 @@ fn described(identity: &Identity) -> String {
 fn established(record: IdentityRecord) -> EstablishedIdentity {
     let IdentityRecord { node, name, applications, known_as, .. } = record;
     EstablishedIdentity { identity: Identity { node, name, applications }, known_as }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_comes_back_is_asked_at_once_and_one_that_comes_and_goes_ever_more_seldom() {
+        let hub = NodeId::new([1; 32]);
+        let at = |secs| Time::ZERO + Duration::from_secs(secs);
+        let mut asked = Asked::default();
+        assert!(asked.ask(at(0), hub) && !asked.ask(at(1), hub));
+        asked.is_back(at(1), &hub);
+        assert!(asked.ask(at(1), hub), "it may know more now");
+        // A connection that comes and goes every second, for an hour.
+        let mut times = 0;
+        for secs in 2..3600 {
+            asked.is_back(at(secs), &hub);
+            times += u32::from(asked.ask(at(secs), hub));
+        }
+        assert!(times <= 16, "{times} times in an hour");
+        asked.is_back(at(3 * 3600), &hub);
+        assert!(asked.ask(at(3 * 3600), hub), "that was long ago");
+    }
 }

@@ -393,7 +393,7 @@ impl ClientActor {
                 if up {
                     self.linked.insert(peer);
                     self.receiver_seen(now, &peer);
-                    self.identities.values_mut().for_each(|known| known.asked.forget(&peer));
+                    self.identities.values_mut().for_each(|known| known.asked.is_back(now, &peer));
                     self.advance_wishes(now);
                 } else {
                     self.linked.remove(&peer);
