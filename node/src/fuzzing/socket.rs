@@ -18,9 +18,9 @@ use dske_protocol::{
 };
 use dske_storage::{ClientRecord, Consent, SecretBytes, Store};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     runtime::Runtime,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 use super::{frame_of, keys};
@@ -126,16 +126,30 @@ impl Socket {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         let exchange = async {
             let (mut from, mut to) = tokio::io::split(&mut far);
+            let (all_here, all) = oneshot::channel();
             let send = async {
                 // The node hangs up at the first frame that is none.
                 let _ = to.write_all(&bytes).await;
+                // Who closes is not answered any more.
+                let _ = all.await;
                 let _ = to.shutdown().await;
             };
             let answers = async {
-                let mut answers = Vec::new();
-                // Ends with the connection.
-                let _ = from.read_to_end(&mut answers).await;
-                answers
+                let (mut replies, mut waited_for) = (Vec::new(), Some(all_here));
+                loop {
+                    let last =
+                        replies.iter().filter(|reply| !matches!(reply, Reply::Progress { .. })).count();
+                    if last == requests
+                        && let Some(all_here) = waited_for.take()
+                    {
+                        let _ = all_here.send(());
+                    }
+                    match frame::read::<Reply>(&mut from, frame::REPLY_BYTES_MAX).await {
+                        Ok(Some(reply)) => replies.push(reply),
+                        Ok(None) => return replies,
+                        Err(error) => panic!("the node's answer does not decode: {error}"),
+                    }
+                }
             };
             let places = Places::new(1);
             let served = serve(near, &self.shared, &places);
@@ -144,24 +158,16 @@ impl Socket {
         };
         let answers = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
         let answers = answers.expect("every request is answered");
-        let mut stream = answers.as_slice();
         let mut served = Served::default();
         let mut given = BTreeSet::new();
         let mut give = |id: KeyId, key: &[u8]| {
             assert!(keys::is_right(id, key), "{id} is another key");
             assert!(given.insert(id), "{id} was given twice");
         };
-        loop {
-            match futures::executor::block_on(frame::read::<Reply>(&mut stream, frame::REPLY_BYTES_MAX)) {
-                Ok(Some(Reply::Progress { .. })) => {}
-                Ok(Some(reply)) => {
-                    served.answers += 1;
-                    served.failures += usize::from(matches!(reply, Reply::Failed(_)));
-                    keys_of(&reply, &mut give);
-                }
-                Ok(None) => break,
-                Err(error) => panic!("the node's answer does not decode: {error}"),
-            }
+        for reply in answers.iter().filter(|reply| !matches!(reply, Reply::Progress { .. })) {
+            served.answers += 1;
+            served.failures += usize::from(matches!(reply, Reply::Failed(_)));
+            keys_of(reply, &mut give);
         }
         assert_eq!(served.answers, requests, "requests and answers");
         served.keys = given.len();
