@@ -394,7 +394,7 @@ fn set_quotas(hub: &mut Hub, core: &Core, shared: &mut Shared) {
         hub.restore(core.now(shared), Spending { account, full_at: Time::from_millis(full_at_ms), quota });
     }
     if core.honest {
-        shared.checker.takes_up_quotas(core.me);
+        shared.checker.takes_up_quotas(core.me, core.store.limits().unwrap_or_default());
     }
 }
 

@@ -50,9 +50,15 @@ struct Burn {
 }
 
 impl Checker {
-    /// A hub starts with what it has on record.
-    pub(crate) fn takes_up_quotas(&mut self, hub: usize) {
+    /// A hub starts with what it has on record: also limits that were durable, and not acknowledged, when its process ended.
+    pub(crate) fn takes_up_quotas(&mut self, hub: usize, limits: Vec<LimitsRecord>) {
         self.quotas.starts.entry(hub).or_default().push(self.moment);
+        for record in limits {
+            let known = self.facts[hub].limits.get(&record.receiver);
+            if known.is_none_or(|(version, _)| *version < record.version) {
+                self.limits_recorded(hub, record);
+            }
+        }
     }
 
     /// A receiver's limits are on record at a hub.
@@ -134,6 +140,11 @@ impl Checker {
         let before = rules.iter().rposition(|rule| rule.from <= arrived);
         let later = rules[before.unwrap_or(0)..].iter().map(|rule| &rule.limits);
         let in_force = later.chain(before.is_none().then_some(&nothing));
+        let set = rules.iter().flat_map(|rule| {
+            let Limits { named, each, all } = &rule.limits;
+            named.iter().map(|(_, limit)| limit).chain(each).chain(all).map(|limit| limit.bytes)
+        });
+        let largest = set.max().unwrap_or(0);
         let asked = |within: Duration, counts: &dyn Fn(&Given) -> bool| {
             // What was spent under another quota stays spent.
             let whole = rules.len() > 1 || within.as_micros() > u128::from(self.moment.at);
@@ -154,10 +165,9 @@ impl Checker {
                 .iter()
                 .skip(1)
                 .filter(|start| u128::from(self.moment.at - start.at) <= quota.per().as_micros());
-            let recent = recent.count() as u64;
-            // What a start finds is a moment, under a quota that may have been another.
-            (recent > 0 && rules.len() > 1)
-                || asked(quota.per(), counts) + recent * (quota.bytes() / PARTS + 1) > quota.bytes()
+            // Each may cost a part of the quota under which was recorded what it finds.
+            let part = largest.max(quota.bytes()) / PARTS + 1;
+            asked(quota.per(), counts) + recent.count() as u64 * part > quota.bytes()
         };
         in_force.into_iter().any(|limits| {
             let own =
