@@ -44,9 +44,14 @@ pub(super) fn send(error: &SendFailure, name: impl Fn(&NodeId) -> String) -> Fai
             )
         }
         SendFailure::TooFewAccepted { accepted, k, n, refusals } => {
-            let why: Vec<_> =
+            let mut why: Vec<_> =
                 refusals.iter().map(|(hub, refusal)| format!("{}: {refusal}", name(hub))).collect();
-            let why = if why.is_empty() { "the others did not answer".to_owned() } else { why.join("; ") };
+            // It ends as soon as too few can be left: others may have accepted, and not said so yet.
+            let unheard = usize::from(*n).saturating_sub(usize::from(*accepted) + refusals.len());
+            if unheard > 0 {
+                why.push(format!("{unheard} had not answered by then"));
+            }
+            let why = why.join("; ");
             failure(
                 "dske::shares::few",
                 4,
@@ -228,6 +233,8 @@ pub(super) fn unknown_key(id: &KeyId) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use dske_protocol::refusal::Refusal;
+
     use super::*;
 
     #[test]
@@ -241,6 +248,24 @@ mod tests {
         );
         assert!(empty_pool(0, None).message.ends_with("keys are taken faster than they are agreed"));
         assert!(few_hubs(0, 2, vec!["p: x".to_owned(); 100]).len() < 120, "it has a bound");
+    }
+
+    #[test]
+    fn hubs_that_had_not_answered_are_counted_beside_those_that_refused() {
+        let told = |accepted, refusals| {
+            send(&SendFailure::TooFewAccepted { accepted, k: 3, n: 4, refusals }, |_| "p2".into()).message
+        };
+        assert_eq!(
+            told(1, vec![(NodeId::new([2; 32]), Refusal::UnknownTable)]),
+            format!(
+                "1 of 4 hubs accepted their share, 3 are needed (p2: {}; 2 had not answered by then)",
+                Refusal::UnknownTable
+            )
+        );
+        assert!(
+            told(0, vec![(NodeId::new([2; 32]), Refusal::Busy); 4])
+                .ends_with(&format!("p2: {})", Refusal::Busy))
+        );
     }
 
     #[test]
