@@ -45,7 +45,7 @@ impl Ports {
                     let port = first.checked_add(place).ok_or_else(|| {
                         CliError::usage(format!("{count} ports from {first} on do not fit below 65536"))
                     })?;
-                    hold(port).map_err(|error| port_taken(port, error))?
+                    hold_named(port).map_err(|error| port_taken(port, error))?
                 }
                 None => free(&range).map_err(|error| port_taken(0, error))?,
             };
@@ -85,11 +85,33 @@ fn free(range: &Option<Range<u16>>) -> std::result::Result<(u16, OwnedFd), Errno
 /// Takes a port for itself alone, and only then lets others share it: whoever comes later and wants it alone, or any, does
 /// not get it; a node, which shares, does.
 fn hold(port: u16) -> std::result::Result<(u16, OwnedFd), Errno> {
+    take(port, false)
+}
+
+/// The same for a port that somebody has named. For a minute after a testnet on it the system still keeps the ends of its
+/// connections there, which share it, and would not give it to anybody alone.
+fn hold_named(port: u16) -> std::result::Result<(u16, OwnedFd), Errno> {
+    match hold(port) {
+        Err(Errno::ADDRINUSE) if has_connections(port) => take(port, true),
+        taken => taken,
+    }
+}
+
+fn take(port: u16, share: bool) -> std::result::Result<(u16, OwnedFd), Errno> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Who listens there lets nobody share it.
+    sockopt::set_socket_reuseaddr(&socket, share)?;
     bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     let address = SocketAddr::try_from(getsockname(&socket)?).map_err(|_| Errno::INVAL)?;
     Ok((address.port(), socket))
+}
+
+/// Whether there are connections at a port, or what is left of them. One that is only [held](Ports) has none.
+fn has_connections(port: u16) -> bool {
+    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets()));
+    text.lines().any(|line| line.split_whitespace().nth(1) == Some(&*local))
 }
 
 fn port_taken(port: u16, cause: Errno) -> CliError {
@@ -116,6 +138,23 @@ mod tests {
         if let Some(range) = range() {
             assert!(distinct.iter().all(|port| range.contains(port)), "{distinct:?} in {range:?}");
         }
+    }
+
+    #[test]
+    fn a_port_that_a_testnet_has_just_left_is_free_again() {
+        let port = Ports::take(1, None).expect("a free port").iter().next().expect("one");
+        let node = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+        let caller = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("connected");
+        // Who closes first keeps its end for a minute.
+        drop(node.accept().expect("connected"));
+        drop(caller);
+        let error = Ports::take(1, Some(port)).expect_err("it still listens");
+        assert!(error.to_string().contains(&port.to_string()));
+        drop(node);
+        let ports = Ports::take(1, Some(port)).expect("free again");
+        let node = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a node listens");
+        drop(ports);
+        drop(node);
     }
 
     #[test]
