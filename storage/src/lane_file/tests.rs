@@ -343,3 +343,108 @@ fn space_is_given_back_in_large_pieces_and_only_below_the_floor() {
     lane.erase(&[(0, 32)], false).expect("erased");
     assert_eq!(punched(&disk), 0, "what was given back is not given back again");
 }
+
+/// Numbers that look random.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn of<T: Copy, const N: usize>(&mut self, those: [T; N]) -> T {
+        those[index(self.below(N as u64))]
+    }
+}
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).expect("small")
+}
+
+/// What is erased at a start, as the store does it: all that is used or reserved above the floor.
+fn due(used: &IntervalSet, header: &LaneHeader) -> Vec<(u64, u64)> {
+    let mut runs = IntervalSet::default();
+    used.iter().filter(|&(_, end)| end > header.floor).for_each(|(start, end)| {
+        runs.insert(start.max(header.floor), end);
+    });
+    runs.insert(header.floor, header.mark);
+    runs.iter().collect()
+}
+
+/// The next runs that are used: in order at an end that allocates, and anywhere at the other; some of them tag keys of marks. At the
+/// end that allocates the mark moves first.
+fn next_runs(lane: &LaneFile, receiver: bool, draws: &mut Draws) -> (Vec<(u64, u64)>, bool) {
+    // What is kept for tag keys lies behind.
+    const LAST: u64 = BYTES - 100;
+    let mut runs = IntervalSet::default();
+    let mut alive = true;
+    if receiver {
+        for _ in 0..=draws.below(3) {
+            let start = [draws.below(LAST), draws.below(4) * BLOCK_BYTES];
+            let start = draws.of(start).min(LAST);
+            let end = [start + 1 + draws.below(5000), (1 + draws.below(4)) * BLOCK_BYTES];
+            runs.insert(start, draws.of(end).clamp(start, LAST));
+        }
+    } else {
+        let mark = lane.header().mark;
+        let to = [mark + draws.below(3000), mark.next_multiple_of(BLOCK_BYTES), LAST];
+        let to = draws.of(to).min(LAST);
+        alive = lane.advance(to, Counts::default()).is_ok();
+        runs.insert(mark, to);
+    }
+    if draws.below(4) == 0 {
+        let key = BYTES - 32 * (1 + draws.below(3));
+        runs.insert(key, key + 32);
+    }
+    (runs.iter().collect(), alive)
+}
+
+#[test]
+fn of_any_erasures_and_crashes_neither_damage_nor_a_checksum_is_left() {
+    let mut draws = Draws(1);
+    for case in 0..3000 {
+        let receiver = draws.below(2) == 0;
+        let (mut disk, mut used) = (padded(), IntervalSet::default());
+        let mut erase = |lane: &LaneFile, runs: &[(u64, u64)]| {
+            // The ledger says so first.
+            runs.iter().for_each(|&(start, end)| drop(used.insert(start, end)));
+            let erased = lane.erase(runs, receiver);
+            assert!(!matches!(erased, Ok(Some(_))), "case {case}: {runs:?} of {used:?}");
+            (erased.is_ok(), used.clone())
+        };
+        let mut known = IntervalSet::default();
+        for _ in 0..=draws.below(5) {
+            let lane = open(&disk, BYTES);
+            let cut = disk.faults.steps.load(Ordering::SeqCst) + 1 + draws.below(40);
+            disk.faults.cut_from.store(cut, Ordering::SeqCst);
+            let mut alive;
+            (alive, known) = erase(&lane, &due(&known, &lane.header()));
+            for _ in 0..draws.below(6) {
+                if alive {
+                    let (runs, marked) = next_runs(&lane, receiver, &mut draws);
+                    // Without its mark nothing of it was given to anybody.
+                    (alive, known) = if marked { erase(&lane, &runs) } else { (false, known) };
+                }
+            }
+            let torn = Keep::Torn(index(draws.below(80)));
+            let some = Keep::Some(draws.below(1 << 30));
+            disk = disk.crashed(draws.of([Keep::Nothing, Keep::All, torn, some]), Arc::default());
+        }
+        let lane = open(&disk, BYTES);
+        let (_, known) = erase(&lane, &due(&known, &lane.header()));
+        let mut expected = pad(0, BYTES);
+        known.iter().for_each(|(start, end)| expected[index(start)..index(end)].fill(0));
+        let mut found = vec![0; index(BYTES)];
+        lane.file.read_at(&mut found, DATA_OFFSET).expect("readable");
+        assert!(found == expected, "case {case}: what is used is zeros, and nothing else: {known:?}");
+        let entries = read_entries(&*lane.file, BYTES, 0, 4).expect("readable");
+        for ((block, bytes), entry) in (0..).zip(expected.chunks(index(BLOCK_BYTES))).zip(entries.iter()) {
+            assert_eq!(
+                *entry,
+                Entry::settled(checksum(block, bytes)),
+                "case {case}: block {block} of {known:?}"
+            );
+        }
+    }
+}
