@@ -713,6 +713,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_does_not_add_up() {
+        let (mut budgets, quotas) =
+            (Budgets::default(), [quota(1000), quota(100_000), Quota::new(700, DAY / 24)]);
+        let mut queue = VecDeque::new();
+        let (mut records, mut messages) = (0, 0);
+        for step in 0..100_000_u64 {
+            let now = Time::from_secs(step);
+            // It changes every minute, and records take ten messages.
+            let quota = quotas[usize::try_from(step / 60 % 3).expect("small")];
+            messages += 1;
+            if let Ok(spendings) = budgets.pay(now, [(pair(2), quota, 1)]) {
+                records += usize::from(!spendings.is_empty());
+                queue.push_back(spendings);
+            }
+            if queue.len() > 10 {
+                budgets.recorded(&queue.pop_front().expect("one"));
+            }
+            let state = &budgets.accounts[&pair(2)];
+            assert!(state.asked.len() <= 11, "{:?}", state.asked);
+        }
+        assert!(records < messages / 5, "{records} records of {messages} messages");
+    }
+
+    #[test]
     fn crowding_an_account_out_does_not_refill_it() {
         let (mut budgets, limit) = (Budgets::default(), quota(1000));
         for receiver in 0..ACCOUNTS_PER_PAYER_MAX {
