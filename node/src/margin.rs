@@ -1,9 +1,9 @@
 //! The fault margin as it is now (§4.2): what is left of it with the hubs that lie already. Whoever shows or judges a status asks
 //! here, so that all say the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dske_protocol::naming::NodeRef;
+use dske_protocol::{ids::NodeId, naming::NodeRef};
 
 use crate::{
     config::Role,
@@ -28,13 +28,25 @@ impl Status {
         let used = |peer: &&PeerStatus| {
             peer.role == Role::Hub && peer.connected && peer.excluded.is_none() && peer.shut.is_none()
         };
-        // As sessions name it: where several have one name, with its id.
-        let is_used = |hub: &&str| match hub.parse::<NodeRef>() {
-            Ok(named) => self.peers.iter().filter(used).any(|peer| named.fits(&peer.node, &peer.name)),
-            Err(_) => false,
+        // As sessions name it: where several have one name, with its id, and without where they have it only since then.
+        let used_as = |hub: &str| -> Vec<NodeId> {
+            let Ok(named) = hub.parse::<NodeRef>() else { return Vec::new() };
+            let fits = |peer: &&PeerStatus| named.fits(&peer.node, &peer.name);
+            self.peers.iter().filter(used).filter(fits).map(|peer| peer.node).collect()
         };
-        let last = self.sessions.iter().take(LATE_SESSIONS);
-        last.flat_map(|session| session.liars.iter().map(String::as_str)).filter(is_used).collect()
+        let last = self.sessions.iter().take(LATE_SESSIONS).flat_map(|session| &session.liars);
+        let mut named: Vec<(Vec<NodeId>, &str)> = last.map(|hub| (used_as(hub), hub.as_str())).collect();
+        // A name that fits several is nobody new where one of them is named already.
+        named.sort_by_key(|(nodes, _)| nodes.len());
+        let mut liars = BTreeMap::new();
+        for (nodes, hub) in named {
+            if let Some(&first) = nodes.first()
+                && !nodes.iter().any(|node| liars.contains_key(node))
+            {
+                liars.insert(first, hub);
+            }
+        }
+        liars.into_values().collect()
     }
 
     /// How many further hubs may lie, fail or be cut off: the [margin](PolicyStatus::margin) without those that lie
@@ -68,8 +80,6 @@ impl Status {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use dske_protocol::ids::NodeId;
-
     use super::*;
     use crate::metrics::tests::status;
 
@@ -126,6 +136,22 @@ pub(crate) mod tests {
         let told = lied_to(3, &["p2", "p1"]).of_liars().unwrap();
         assert_eq!(told, "false shares of p1, p2 in the latest agreements: none may fail or lie besides");
         assert_eq!(lied_to(3, &[]).of_liars(), None);
+    }
+
+    #[test]
+    fn a_liar_that_sessions_name_in_two_ways_is_taken_off_once() {
+        // Another of its name has come between two agreements, and stands before it.
+        for before in [1, 0] {
+            let mut status = lied_to(3, &["p1/01010101"]);
+            status.sessions.insert(before, crate::metrics::tests::session(&["p1"]));
+            let other = PeerStatus { node: NodeId::new([6; 32]), ..status.peers[0].clone() };
+            status.peers.insert(0, other);
+            assert_eq!(status.liars(), BTreeSet::from(["p1/01010101"]));
+            assert_eq!((status.margin(), status.is_margin_used_up()), (Some(1), false));
+            // Both of them did.
+            status.sessions.insert(0, crate::metrics::tests::session(&["p1/06060606"]));
+            assert_eq!((status.liars().len(), status.margin()), (2, Some(0)));
+        }
     }
 
     #[test]
