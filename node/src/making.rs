@@ -24,8 +24,12 @@ pub fn init(dir: &DataDir, config: &Config) -> Result<NodeId, NodeError> {
     if there.store && !is_unused(dir, &there)? || there.identity && there.config {
         return Err(exists());
     }
-    if there.config || there.identity && !there.store {
-        return Err(there.unfinished(dir, dir.path().to_owned()));
+    // One file is in the way, and never the directory, which may hold more than a node.
+    if there.config {
+        return Err(there.unfinished(dir, dir.config()));
+    }
+    if there.identity && !there.store {
+        return Err(there.unfinished(dir, dir.identity()));
     }
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir.path()).map_err(failed("create", dir.path()))?;
@@ -204,6 +208,57 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_holds_other_things_is_not_to_be_removed_and_stays_as_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::new(place.path());
+        // The configuration of another program.
+        fs::write(dir.config(), "[other]").unwrap();
+        let refused = init(&dir, &config()).unwrap_err().failure();
+        let help = refused.help.unwrap();
+        assert!(help.contains(&format!("remove {} ", dir.config().display())), "{help}");
+        assert!(!help.contains(&format!("remove {} ", dir.path().display())), "{help}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing is made");
+        // What the advice says suffices.
+        fs::remove_file(dir.config()).unwrap();
+        init(&dir, &config()).unwrap();
+        // An identity alone, likewise.
+        fs::remove_file(dir.config()).unwrap();
+        fs::remove_dir_all(dir.store()).unwrap();
+        let help = init(&dir, &config()).unwrap_err().failure().help.unwrap();
+        assert!(help.contains(&format!("remove {} ", dir.identity().display())), "{help}");
+        fs::remove_file(dir.identity()).unwrap();
+        init(&dir, &config()).unwrap();
+    }
+
+    #[test]
+    fn links_are_not_taken_for_what_they_lead_to() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::new(place.path().join("carol"));
+        let theirs = place.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("pads"), "theirs").unwrap();
+        fs::DirBuilder::new().mode(0o700).create(dir.path()).unwrap();
+        // Where a store that is not finished would be.
+        std::os::unix::fs::symlink(&theirs, unfinished_store(&dir)).unwrap();
+        std::os::unix::fs::symlink(theirs.join("nothing"), dir.identity()).unwrap();
+        let refused = init(&dir, &config()).unwrap_err().failure();
+        assert_eq!(refused.code, "dske::node::unfinished", "a link that leads nowhere is there");
+        fs::remove_file(dir.identity()).unwrap();
+        init(&dir, &config()).unwrap();
+        assert_eq!(fs::read_to_string(theirs.join("pads")).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
+        use std::os::unix::fs::PermissionsExt;
+        for path in [dir.config(), dir.identity()] {
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
     fn what_cannot_be_finished_says_what_to_remove_and_nothing_that_is_used_goes() {
         let (_place, dir, _) = made();
         let refused = || init(&dir, &config()).unwrap_err().failure();
@@ -216,7 +271,7 @@ mod tests {
         let names = |told: &crate::control::Failure, path: &Path| {
             told.help.as_ref().unwrap().contains(&format!("remove {} ", path.display()))
         };
-        assert!(names(&told, dir.path()), "{told:?}");
+        assert!(names(&told, &dir.config()) && !names(&told, dir.path()), "{told:?}");
         // A store that an earlier release had not finished.
         fs::remove_file(dir.config()).unwrap();
         fs::remove_file(dir.store().join("store")).unwrap();
