@@ -118,7 +118,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Runs an administrative request on a blocking thread and sends its progress meanwhile.
+/// Runs an administrative request on a blocking thread and sends its progress meanwhile. What has begun is done, and the node
+/// told of it, also where the caller goes away.
 async fn with_progress(
     stream: &mut (impl AsyncWrite + Unpin),
     shared: &Arc<Shared>,
@@ -126,7 +127,7 @@ async fn with_progress(
 ) -> io::Result<Reply> {
     let (tell, mut told) = mpsc::channel::<(u64, u64)>(4);
     let on_thread = Arc::clone(shared);
-    let mut work = tokio::task::spawn_blocking(move || {
+    let work = tokio::task::spawn_blocking(move || {
         let shared = &on_thread;
         // A listener that is behind misses some progress, never the end.
         let progress = move |done, total| {
@@ -134,16 +135,20 @@ async fn with_progress(
         };
         admin::execute(&shared.store, &shared.me, &shared.config, request, &progress)
     });
-    let reply = loop {
+    let shared = Arc::clone(shared);
+    let mut done = tokio::spawn(async move {
+        let reply = work.await.unwrap_or_else(|_| Reply::Failed(stopping()));
+        shared.admin_done(&reply).await;
+        reply
+    });
+    loop {
         tokio::select! {
             Some((done, total)) = told.recv() => {
                 frame::write(stream, &Reply::Progress { done, total }).await?;
             }
-            reply = &mut work => break reply.unwrap_or_else(|_| Reply::Failed(stopping())),
+            reply = &mut done => return Ok(reply.unwrap_or_else(|_| Reply::Failed(stopping()))),
         }
-    };
-    shared.admin_done(&reply).await;
-    Ok(reply)
+    }
 }
 
 async fn order(shared: &Arc<Shared>, request: Request) -> Reply {
