@@ -324,10 +324,12 @@ pub struct Spending {
 }
 
 /// A payment that would exceed its quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exceeded {
     /// The account that has too little.
     pub account: Account,
+    /// What has to be recorded all the same: accounts that have come under another quota.
+    pub changed: Vec<Spending>,
 }
 
 /// One account, as it is shown.
@@ -415,6 +417,12 @@ impl State {
         Some(Spending { account, full_at, quota })
     }
 
+    /// The same where the last record is of another quota.
+    fn restated(&mut self, now: Time, account: Account) -> Option<Spending> {
+        let recorded = self.asked.back().or(self.durable.as_ref()).map(|(_, quota)| *quota);
+        if recorded == Some(self.quota) { None } else { self.changed(now, account) }
+    }
+
     /// The same after a change, where there is anything left to come back.
     fn changed(&mut self, now: Time, account: Account) -> Option<Spending> {
         if self.full_at > now { self.record(account) } else { None }
@@ -480,10 +488,10 @@ impl Budgets {
             });
             let paid = quota.cost(bytes).map(|cost| full_at + cost);
             let Some(paid) = paid.filter(|paid| *paid <= now + quota.per) else {
-                return Err(Exceeded { account });
+                return Err(self.exceeded(now, account, &due));
             };
             if !self.accounts.contains_key(&account) && !self.has_room(now, &account) {
-                return Err(Exceeded { account });
+                return Err(self.exceeded(now, account, &due));
             }
             due.push((account, quota, paid));
         }
@@ -526,6 +534,14 @@ impl Budgets {
             (used > 0).then_some(Use { account: *account, quota: state.quota, used })
         };
         self.accounts.iter().filter_map(used).collect()
+    }
+
+    /// A payment that comes to nothing, with the changes of quotas that were met on the way to it.
+    fn exceeded(&mut self, now: Time, account: Account, before: &[(Account, Quota, Time)]) -> Exceeded {
+        let met = before.iter().map(|(account, ..)| *account).chain([account]);
+        let changed =
+            met.filter_map(|account| self.accounts.get_mut(&account)?.restated(now, account)).collect();
+        Exceeded { account, changed }
     }
 
     /// Room for one more account of this payer; full ones make way.
@@ -659,7 +675,8 @@ mod tests {
         let (mut budgets, limit) = (Budgets::default(), quota(100));
         assert!(pay(&mut budgets, Time::ZERO, pair(3), limit, 90));
         let both = [(pair(2), limit, 20), (pair(3), limit, 20)];
-        assert_eq!(budgets.pay(Time::ZERO, both), Err(Exceeded { account: pair(3) }));
+        let exceeded = Exceeded { account: pair(3), changed: Vec::new() };
+        assert_eq!(budgets.pay(Time::ZERO, both), Err(exceeded));
         assert_eq!(budgets.uses(Time::ZERO).len(), 1);
         assert!(pay(&mut budgets, Time::ZERO, pair(2), limit, 100));
     }
@@ -710,6 +727,24 @@ mod tests {
         assert_eq!(restarted(slower, 5 * DAY).1, 500, "it comes back as slowly as the new one says");
         assert_eq!(restarted(None, DAY / 2), (None, 500), "as before, where there is none");
         assert_eq!(restarted(limit, DAY / 2), (None, 500));
+    }
+
+    #[test]
+    fn a_refusal_under_another_quota_counts_at_a_restart_as_well() {
+        // A default that is a part of the pads shared with a receiver has become smaller.
+        let (large, small) = (quota(1000), quota(100));
+        let mut budgets = Budgets::default();
+        let spendings = budgets.pay(Time::ZERO, [(pair(2), large, 100)]).expect("within the quota");
+        budgets.recorded(&spendings);
+        let exceeded = budgets.pay(Time::ZERO, [(pair(2), small, 1)]).expect_err("all of it was spent");
+        budgets.recorded(&exceeded.changed);
+        let again = budgets.pay(Time::ZERO, [(pair(2), small, 1)]).expect_err("still");
+        assert_eq!((exceeded.changed.len(), again.changed.len()), (1, 0), "it is recorded once");
+        let later = DAY / 5;
+        let mut restarted = Budgets::default();
+        restarted.restore(later, exceeded.changed[0], small);
+        assert!(budgets.pay(later, [(pair(2), small, 90)]).is_err(), "20 have come back");
+        assert!(restarted.pay(later, [(pair(2), small, 90)]).is_err(), "nor have more after a restart");
     }
 
     #[test]

@@ -55,7 +55,10 @@ impl Hub {
         }
         let account = Account::Identity { client: from };
         match self.budgets.pay(now, [(account, self.quota_of(&account), TAG_KEY_BYTES as u64)]) {
-            Err(_) => self.burn_identity(id, range, Refusal::QuotaExceeded),
+            Err(exceeded) => {
+                self.record_spendings(exceeded.changed);
+                self.burn_identity(id, range, Refusal::QuotaExceeded);
+            }
             Ok(spendings) if spendings.is_empty() => self.mint_identity(id, from, request),
             Ok(spendings) => {
                 let ticket =

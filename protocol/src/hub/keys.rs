@@ -99,6 +99,7 @@ impl Hub {
             Ok(spendings) => Ok((paid, spendings)),
             Err(exceeded) => {
                 self.give_back(request, &[]);
+                self.record_spendings(exceeded.changed);
                 Err(self.who_set(&exceeded.account))
             }
         }

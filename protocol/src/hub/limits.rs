@@ -58,7 +58,10 @@ impl Hub {
         // The answer burns the client's own pad, as the answer to an inquiry does.
         let account = Account::Identity { client: from };
         match self.budgets.pay(now, [(account, self.quota_of(&account), TAG_KEY_BYTES as u64)]) {
-            Err(_) => self.burn_identity(id, range, Refusal::QuotaExceeded),
+            Err(exceeded) => {
+                self.record_spendings(exceeded.changed);
+                self.burn_identity(id, range, Refusal::QuotaExceeded);
+            }
             Ok(spendings) if spendings.is_empty() => self.mint_limits(id, from, order),
             Ok(spendings) => {
                 let ticket = self.begin(Job::SpendLimits { id, from, order, spendings: spendings.clone() });

@@ -169,12 +169,16 @@ impl Receiver {
         let hub = arrival.hub;
         let paid = if self.may_introduce(now, hub) {
             let account = Account::Introduction { hub };
-            self.budgets.pay(now, [(account, self.introductions(), TAG_KEY_BYTES as u64)]).ok()
+            let paid = self.budgets.pay(now, [(account, self.introductions(), TAG_KEY_BYTES as u64)]);
+            paid.map_err(|exceeded| exceeded.changed)
         } else {
-            None
+            Err(Vec::new())
         };
-        let Some(spendings) = paid else {
-            return self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), Vec::new());
+        let spendings = match paid {
+            Ok(spendings) => spendings,
+            Err(changed) => {
+                return self.claim(arrival, Err((Refusal::SenderNotEstablished, genuine)), changed);
+            }
         };
         let sender = genuine.instruction.agreement.sender;
         let before = match self.senders.remove(&sender) {
@@ -220,7 +224,9 @@ impl Receiver {
         match self.budgets.pay(now, [(account, self.quotas.of(&account), agreement.burned_bytes(Lane::Down))])
         {
             Ok(spendings) => self.claim(arrival, Ok(genuine), spendings),
-            Err(_) => self.claim(arrival, Err((Refusal::QuotaExceeded, genuine)), Vec::new()),
+            Err(exceeded) => {
+                self.claim(arrival, Err((Refusal::QuotaExceeded, genuine)), exceeded.changed);
+            }
         }
     }
 
