@@ -410,7 +410,8 @@ impl Hub {
                     self.budgets.recorded(&spendings);
                     self.mint_key(id, request, share, paid);
                 }
-                Some(Job::SpendKey { id, request, paid, .. }) => {
+                Some(Job::SpendKey { id, request, paid, spendings, .. }) => {
+                    self.budgets.not_recorded(&spendings);
                     self.give_back(&request, &paid);
                     self.release(request.range, None);
                     self.answer_key(id, Err(Refusal::Internal));
@@ -419,7 +420,8 @@ impl Hub {
                     self.budgets.recorded(&spendings);
                     self.mint_identity(id, from, request);
                 }
-                Some(Job::SpendIdentity { id, request, .. }) => {
+                Some(Job::SpendIdentity { id, request, spendings, .. }) => {
+                    self.budgets.not_recorded(&spendings);
                     self.release(request.range, None);
                     self.answer_identity(id, Err(Refusal::Internal));
                 }
@@ -437,13 +439,16 @@ impl Hub {
                     self.budgets.recorded(&spendings);
                     self.mint_limits(id, from, order);
                 }
-                Some(Job::SpendLimits { id, order, .. }) => {
+                Some(Job::SpendLimits { id, order, spendings, .. }) => {
+                    self.budgets.not_recorded(&spendings);
                     self.release(order.range, None);
                     self.answer_identity(id, Err(Refusal::Internal));
                 }
                 Some(Job::RecordSpendings { spendings }) => {
                     if ok {
                         self.budgets.recorded(&spendings);
+                    } else {
+                        self.budgets.not_recorded(&spendings);
                     }
                 }
                 Some(Job::CommitLimits { id, limits, result }) => {

@@ -527,6 +527,19 @@ impl Budgets {
         }
     }
 
+    /// Records came to nothing, as far as is known: what the last one says is not, and the next payment or refusal has it
+    /// recorded again.
+    pub fn not_recorded(&mut self, spendings: &[Spending]) {
+        for spending in spendings {
+            if let Some(state) = self.accounts.get_mut(&spending.account) {
+                let record = (spending.full_at, spending.quota);
+                let asked = state.asked.iter().position(|asked| *asked == record);
+                asked.and_then(|at| state.asked.remove(at));
+                state.durable = None;
+            }
+        }
+    }
+
     /// Accounts that are not full.
     pub fn uses(&self, now: Time) -> Vec<Use> {
         let used = |(account, state): (&Account, &State)| {

@@ -421,11 +421,15 @@ impl Receiver {
                     self.claimed(now, arrival, outcome, spendings, ok);
                 }
                 Some(Job::RecordSpendings { spendings }) if ok => self.budgets.recorded(&spendings),
+                Some(Job::RecordSpendings { spendings }) => self.budgets.not_recorded(&spendings),
                 Some(Job::Introduce { sender, spendings }) if ok => {
                     self.budgets.recorded(&spendings);
                     self.effects.push_back(ReceiverEffect::Establish(sender));
                 }
-                Some(Job::Introduce { sender, .. }) => self.sender_known(now, sender, false),
+                Some(Job::Introduce { sender, spendings }) => {
+                    self.budgets.not_recorded(&spendings);
+                    self.sender_known(now, sender, false);
+                }
                 Some(Job::End { block, announce, session }) => {
                     if let Some(session) = session.filter(|_| ok) {
                         self.begin_session(session);

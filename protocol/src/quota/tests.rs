@@ -180,6 +180,36 @@ fn a_refusal_under_another_quota_counts_at_a_restart_as_well() {
 }
 
 #[test]
+fn a_record_that_came_to_nothing_is_asked_for_again() {
+    let (large, small) = (quota(1000), quota(100));
+    let mut budgets = Budgets::default();
+    assert!(pay(&mut budgets, Time::ZERO, pair(2), large, 100));
+    let refused = |budgets: &mut Budgets| {
+        budgets.pay(Time::ZERO, [(pair(2), small, 1)]).expect_err("all of it was spent").changed
+    };
+    for _ in 0..3 {
+        let changed = refused(&mut budgets);
+        assert_eq!((changed.len(), refused(&mut budgets).len()), (1, 0), "once at a time");
+        budgets.not_recorded(&changed);
+    }
+    let changed = refused(&mut budgets);
+    budgets.recorded(&changed);
+    assert_eq!((changed.len(), refused(&mut budgets).len()), (1, 0));
+}
+
+#[test]
+fn records_that_come_to_nothing_do_not_add_up() {
+    let mut budgets = Budgets::default();
+    for _ in 0..100 {
+        let spendings = budgets.pay(Time::ZERO, [(pair(2), quota(1000), 100)]).expect("nothing was used");
+        assert_eq!(spendings.len(), 1, "no payment goes through without its record");
+        budgets.not_recorded(&spendings);
+        budgets.refund(&pair(2), 100);
+    }
+    assert!(budgets.accounts[&pair(2)].asked.is_empty());
+}
+
+#[test]
 fn what_is_asked_for_does_not_add_up() {
     let (mut budgets, quotas) =
         (Budgets::default(), [quota(1000), quota(100_000), Quota::new(700, DAY / 24)]);
@@ -324,6 +354,10 @@ enum Step {
     GiveBack,
     /// Another of the quotas counts.
     Change(usize),
+    /// The same, and the account hears of it with the next payment.
+    ChangeUnsaid(usize),
+    /// The record that was asked for first comes to nothing, where it is of a change.
+    Fail,
     /// The record that was asked for first becomes durable.
     Record,
     /// A crash loses what is not durable; then this quota counts.
@@ -376,6 +410,8 @@ proptest! {
                 6 => (1u64..600).prop_map(Step::Pay),
                 1 => Just(Step::GiveBack),
                 2 => (0usize..5).prop_map(Step::Change),
+                2 => (0usize..5).prop_map(Step::ChangeUnsaid),
+                1 => Just(Step::Fail),
                 6 => Just(Step::Record),
                 1 => (0usize..5).prop_map(Step::Restart),
             ],
@@ -389,8 +425,10 @@ proptest! {
             reference.events.push((now, 0.0, quota));
         }
         let mut durable: Option<Spending> = None;
-        // Each with the payment or the change of the quota that it stands for.
-        let mut asked: VecDeque<(Vec<Spending>, usize)> = VecDeque::new();
+        // Each with the payment and the change of the quota that it stands for.
+        let mut asked: VecDeque<(Vec<Spending>, std::ops::RangeInclusive<usize>)> = VecDeque::new();
+        // The first change whose record came to nothing, until another is durable.
+        let mut failed: Option<usize> = None;
         let (mut changes, mut last) = (1.0, quota.unwrap_or(Quota::per_hour(1)));
         let mut paid: Option<(usize, u64, f64)> = None;
         // What a restart may cost: a part of the largest quota, and what was given back since its record.
@@ -401,6 +439,13 @@ proptest! {
                 Step::Pass(secs) => now += Time::from_secs(secs),
                 Step::Pay(bytes) => {
                     let Some(quota) = quota else { continue };
+                    let first = used.events.len();
+                    let unsaid = quota != last;
+                    if unsaid {
+                        (last, changes) = (quota, changes + 1.0);
+                        used.events.push((now, 0.0, Some(quota)));
+                        all.events.push((now, 0.0, Some(quota)));
+                    }
                     let room = |reference: &Reference| quota.bytes as f64 - reference.spent(now) - bytes as f64;
                     match budgets.pay(now, [(account, Some(quota), bytes)]) {
                         Ok(spendings) => {
@@ -409,14 +454,22 @@ proptest! {
                             all.events.push((now, bytes as f64, None));
                             paid = Some((used.events.len() - 1, bytes, changes));
                             if !spendings.is_empty() {
-                                asked.push_back((spendings, used.events.len() - 1));
+                                asked.push_back((spendings, first..=used.events.len() - 1));
                             }
                         }
-                        Err(_) => prop_assert!(room(&all) < changes + 1.0, "{now:?}: {}", room(&all)),
+                        Err(Exceeded { changed, .. }) => {
+                            prop_assert!(room(&all) < changes + 1.0, "{now:?}: {}", room(&all));
+                            let said = !unsaid && failed.is_none();
+                            prop_assert!(!said || changed.is_empty(), "one record of a change");
+                            let at = failed.filter(|_| !unsaid).unwrap_or(first);
+                            asked.extend((!changed.is_empty()).then_some((changed, at..=at)));
+                            let again = budgets.pay(now, [(account, Some(quota), bytes)]);
+                            prop_assert!(again.is_err_and(|again| again.changed.is_empty()), "nor another");
+                        }
                     }
                 }
                 Step::GiveBack => {
-                    let recorded = |at| asked.iter().all(|(_, other)| *other != at);
+                    let recorded = |at| asked.iter().all(|(_, other)| !other.contains(&at));
                     if let Some((at, bytes, since)) = paid.take()
                         && since == changes
                         && recorded(at)
@@ -430,37 +483,114 @@ proptest! {
                 Step::Change(to) if some_quotas()[to].is_none_or(|quota| quota == last) => {
                     quota = some_quotas()[to];
                 }
+                Step::ChangeUnsaid(to) => quota = some_quotas()[to],
+                Step::Fail => {
+                    let of_change = |(_, at): &(_, std::ops::RangeInclusive<usize>)| {
+                        at.clone().all(|at| used.events.get(at).is_none_or(|(_, paid, _)| *paid == 0.0))
+                    };
+                    if asked.front().is_some_and(of_change)
+                        && let Some((spendings, at)) = asked.pop_front()
+                    {
+                        budgets.not_recorded(&spendings);
+                        failed = failed.or(Some(*at.start()));
+                    }
+                }
                 Step::Change(to) => {
                     last = some_quotas()[to].unwrap_or(last);
                     (quota, changes) = (some_quotas()[to], changes + 1.0);
                     used.events.push((now, 0.0, quota));
                     all.events.push((now, 0.0, quota));
                     let changed = budgets.limits_changed(now, node(7), |_| quota);
-                    asked.extend((!changed.is_empty()).then_some((changed, used.events.len() - 1)));
+                    let at = used.events.len() - 1;
+                    asked.extend((!changed.is_empty()).then_some((changed, at..=at)));
                 }
                 Step::Record => {
                     if let Some((spendings, _)) = asked.pop_front() {
                         budgets.recorded(&spendings);
                         durable = spendings.last().copied().or(durable);
+                        failed = None;
                     }
                 }
                 Step::Restart(to) => {
                     let recorded = durable.map_or(last, |spending| spending.quota);
                     last = some_quotas()[to].unwrap_or(recorded);
                     // What was lost came back by the quota before it.
-                    let lost = asked.front().map_or(used.events.len(), |(_, at)| *at);
+                    let lost = asked.front().map_or(used.events.len(), |(_, at)| *at.start());
+                    let lost = failed.take().map_or(lost, |failed| failed.min(lost));
                     for reference in [&mut used, &mut all] {
                         reference.events[lost..].iter_mut().for_each(|event| event.2 = None);
                     }
-                    asked.drain(..).for_each(|(_, at)| used.events[at].1 = 0.0);
+                    asked.drain(..).for_each(|(_, at)| used.events[*at.end()].1 = 0.0);
                     (quota, changes) = (some_quotas()[to], changes + 1.0);
                     budgets = Budgets::default();
                     if let Some(spending) = durable {
                         let changed = budgets.restore(now, spending, quota);
-                        asked.extend(changed.map(|changed| (vec![changed], used.events.len())));
+                        let at = used.events.len();
+                        asked.extend(changed.map(|changed| (vec![changed], at..=at)));
                     }
                     used.events.push((now, 0.0, Some(last)));
                     all.events.push((now, ahead, Some(last)));
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Of accounts that are charged together under quotas that change unsaid: a refusal has each change recorded once, and
+    /// when all records are durable they say what is known, to a part of the quota.
+    #[test]
+    fn refusals_have_each_change_of_each_account_recorded_once(
+        steps in prop::collection::vec(
+            (0u64..600, prop::collection::vec((0u16..4, 0usize..4, 1u64..700), 1..4), 0usize..4, any::<bool>()),
+            1..60,
+        )
+    ) {
+        let (mut budgets, mut now) = (Budgets::default(), Time::ZERO);
+        let (mut pending, mut durable) = (VecDeque::new(), BTreeMap::<Account, Spending>::new());
+        for (secs, mut payments, done, crash) in steps {
+            now += Time::from_secs(secs);
+            payments.sort_unstable();
+            payments.dedup_by_key(|(receiver, ..)| *receiver);
+            let payments = payments.iter().map(|&(to, quota, bytes)| (pair(to), some_quotas()[quota], bytes));
+            let payments: Vec<_> = payments.collect();
+            match budgets.pay(now, payments.clone()) {
+                Ok(spendings) => pending.push_back(spendings),
+                Err(exceeded) => {
+                    pending.push_back(exceeded.changed);
+                    let asked = |budgets: &Budgets| -> usize {
+                        budgets.accounts.values().map(|state| state.asked.len()).sum()
+                    };
+                    let before = asked(&budgets);
+                    for _ in 0..3 {
+                        let again = budgets.pay(now, payments.clone());
+                        prop_assert!(again.is_err_and(|again| again.changed.is_empty()), "once");
+                    }
+                    prop_assert_eq!(asked(&budgets), before);
+                }
+            }
+            for _ in 0..done {
+                let spendings: Vec<Spending> = pending.pop_front().unwrap_or_default();
+                budgets.recorded(&spendings);
+                durable.extend(spendings.iter().map(|spending| (spending.account, *spending)));
+            }
+            let waiting: usize = pending.iter().map(Vec::len).sum();
+            let asked: usize = budgets.accounts.values().map(|state| state.asked.len()).sum();
+            prop_assert!(asked <= waiting, "{asked} of {waiting}");
+            if pending.is_empty() {
+                for (account, state) in budgets.accounts.iter().filter(|(_, state)| state.full_at > now) {
+                    let record = durable[account];
+                    prop_assert_eq!(record.quota, state.quota);
+                    let most = state.full_at + state.quota.per / PARTS;
+                    prop_assert!((state.full_at..=most).contains(&record.full_at), "{state:?} {record:?}");
+                }
+                if crash {
+                    budgets = Budgets::default();
+                    for spending in durable.values() {
+                        prop_assert_eq!(budgets.restore(now, *spending, None), None);
+                    }
                 }
             }
         }

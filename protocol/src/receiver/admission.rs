@@ -258,6 +258,7 @@ impl Receiver {
     ) {
         let Arrival { id, hub: from, block, .. } = arrival;
         if !durable {
+            self.budgets.not_recorded(&spendings);
             return self.dismiss(now, arrival, Refusal::Internal);
         }
         self.budgets.recorded(&spendings);
