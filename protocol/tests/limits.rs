@@ -14,8 +14,9 @@ use dske_protocol::{
     message::{Identity, LimitsAnswer, LimitsOrder, Unverified, seal},
     pad::PadBytes,
     params::{KEY_BYTES_MAX, Time},
-    quota::{Account, Quota, Spending},
+    quota::{Account, Quota, Quotas, Spending},
     refusal::Refusal,
+    room::OutboxLimits,
 };
 
 const BOB: NodeId = NodeId::new([2; 32]);
@@ -476,5 +477,47 @@ fn a_hub_that_does_not_say_so_costs_little() {
             pair.input(LimitsInput::Tick);
         }
         assert!(pair.client.burned <= 40 * 32, "lie {number}: {} bytes in a day", pair.client.burned);
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_without_end_has_each_change_recorded_once() {
+    let mut pair = Pair::new();
+    let identity = |pair: &mut Pair, bytes| {
+        let identity = Quota::new(bytes, Duration::from_secs(86_400));
+        pair.hub.set_limits(Quotas { identity, ..Quotas::default() }, OutboxLimits::NONE);
+    };
+    identity(&mut pair, 1000);
+    pair.want(limits(1000));
+    pair.ready(true);
+    let order = pair.told.pop().unwrap();
+    let asked = |pair: &mut Pair| pair.at_hub(order.clone());
+    while asked(&mut pair).is_some_and(|answer| answer.is_ok()) {}
+    for (bytes, durable) in [(500, true), (1000, false), (400, true), (300, false), (200, true), (100, true)]
+    {
+        identity(&mut pair, bytes);
+        while asked(&mut pair).is_some_and(|answer| answer.is_ok()) {}
+        pair.at_hub.spendings.clear();
+        // The same quota for another time, so that it stays spent; records are pending, and then durable.
+        let identity = Quota::new(bytes, Duration::from_secs(864_000));
+        pair.hub.set_limits(Quotas { identity, ..Quotas::default() }, OutboxLimits::NONE);
+        pair.at_hub.slow = Some(VecDeque::new());
+        for _ in 0..100 {
+            assert!(asked(&mut pair).is_none(), "the claim of the refused is pending");
+        }
+        let mut pending = pair.at_hub.slow.take().unwrap();
+        if let Some(PadOutcome::Committed { ok, .. }) = pending.front_mut() {
+            *ok = durable;
+        }
+        for outcome in pending {
+            pair.hub.handle(pair.now, HubInput::Pad(outcome));
+        }
+        pair.settle_hub();
+        for _ in 0..100 {
+            assert_eq!(asked(&mut pair), Some(Err(Refusal::QuotaExceeded)));
+        }
+        let records = if durable { 1 } else { 2 };
+        assert_eq!(pair.at_hub.spendings.len(), records, "again where it came to nothing: {bytes}");
+        assert_eq!(Some(pair.at_hub.spendings[0].quota), identity);
     }
 }

@@ -13,7 +13,7 @@ use dske_protocol::{
     message::{Agreement, Content, KeyInstruction, NO_KEY_TAG, seal},
     pad::PadBytes,
     params::{AcceptancePolicy, KEY_BYTES_MAX, PROTOCOL_VERSION, Time, Validate},
-    quota::{DefaultQuota, Quota, Quotas},
+    quota::{DefaultQuota, Quota, Quotas, Spending},
     receiver::{CollectLimits, Receiver, ReceiverEffect, ReceiverInput},
     refusal::Refusal,
 };
@@ -202,4 +202,79 @@ fn what_a_receiver_takes_it_gives_back_whatever_comes() {
         let once = (1..=bench.sent).all(|id| bench.answers.get(&id) == Some(&1));
         assert!(once, "seed {seed}: each message has one answer");
     }
+}
+
+/// Gives a receiver one message whose claim is made durable or is not; what went with it, and the answer.
+fn claimed(
+    receiver: &mut Receiver,
+    number: u8,
+    durable: bool,
+) -> (Vec<Spending>, Option<Result<(), Refusal>>) {
+    let agreement = Agreement {
+        version: PROTOCOL_VERSION,
+        nonce: BlockNonce::new([number; 16]),
+        sender: sender(0),
+        receivers: vec![ME],
+        purpose: String::new(),
+        k: 2,
+        key_bytes: 32,
+        content: Content::Keys(1),
+        roster: (0..HUBS).map(hub).collect(),
+    };
+    let len = agreement.burned_bytes(Lane::Down);
+    let offset = u64::from(number) * (1 << 20);
+    let range = PadRange { table: TableId::new([0; 16]), lane: Lane::Down, offset, len };
+    let share = Blob(vec![7; usize::try_from(agreement.share_bytes(Lane::Down)).unwrap()]);
+    let message = KeyInstruction { range, agreement, key_tag: NO_KEY_TAG, share };
+    let bytes = seal(&message, pad(len).split().unwrap().1).unwrap();
+    let (mut spent, mut answer) = (Vec::new(), None);
+    receiver.handle(
+        Time::ZERO,
+        ReceiverInput::KeyInstruction { id: RequestId(number.into()), from: hub(0), bytes },
+    );
+    while let Some(effect) = receiver.poll_effect() {
+        match effect {
+            ReceiverEffect::Pad(PadEffect::Hold { ticket, range, .. }) => {
+                let held = PadOutcome::Held { ticket, result: Ok(pad(range.len)), block_ended: false };
+                receiver.handle(Time::ZERO, ReceiverInput::Pad(held));
+            }
+            ReceiverEffect::Pad(PadEffect::Commit { ticket, record }) => {
+                spent.extend(record.spendings);
+                let committed = PadOutcome::Committed { ticket, ok: durable };
+                receiver.handle(Time::ZERO, ReceiverInput::Pad(committed));
+            }
+            ReceiverEffect::Answer { result, .. } => answer = Some(result),
+            _ => {}
+        }
+    }
+    (spent, answer)
+}
+
+#[test]
+fn a_refusal_has_a_change_recorded_with_its_claim_until_one_is_durable() {
+    let policy = AcceptancePolicy {
+        k_min: 2,
+        hubs: (0..HUBS).map(hub).collect(),
+        key_bytes_max: KEY_BYTES_MAX,
+        deadline: DEADLINE,
+        validate: Validate::First,
+    };
+    let mut receiver = Receiver::new(ME, policy, [sender(0)]);
+    let set = |receiver: &mut Receiver, bytes| {
+        let default = DefaultQuota::Quota(Quota::new(bytes, Time::from_secs(60)).unwrap());
+        receiver.set_quotas(Quotas { default, ..Quotas::default() });
+    };
+    set(&mut receiver, 1000);
+    let (spent, answer) = claimed(&mut receiver, 1, true);
+    assert_eq!((spent.len(), answer), (1, Some(Ok(()))));
+    set(&mut receiver, 100);
+    for number in 2..5 {
+        let (spent, answer) = claimed(&mut receiver, number, false);
+        assert_eq!((spent.len(), answer), (1, Some(Err(Refusal::Internal))), "it goes with the next one");
+    }
+    let (spent, answer) = claimed(&mut receiver, 5, true);
+    assert_eq!((spent.len(), answer), (1, Some(Err(Refusal::QuotaExceeded))));
+    assert_eq!(spent[0].quota.bytes(), 100);
+    let (again, answer) = claimed(&mut receiver, 6, true);
+    assert_eq!((again, answer), (Vec::new(), Some(Err(Refusal::QuotaExceeded))), "once");
 }
