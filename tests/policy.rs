@@ -128,7 +128,9 @@ fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
     for receiver in ["bob", "carol"] {
         net.acquaint("alice", receiver);
     }
-    let limits: toml::Table = "alice = \"520B/day\"".parse().unwrap();
+    // A name, the first digits of the id beside it, or the id: all of them mean her.
+    let alice = net.status("alice")["node"]["id"].as_str().unwrap().to_owned();
+    let limits: toml::Table = format!("\"alice/{}\" = \"520B/day\"", &alice[..12]).parse().unwrap();
     configure(&net, "bob", "policy", "max_peer_use", toml::Value::Table(limits));
     let in_force = |client: &str| {
         let status = net.status(client);

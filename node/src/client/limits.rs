@@ -13,19 +13,14 @@ use dske_storage::TableSide;
 use super::{ClientActor, Names};
 use crate::{
     network::{Command, Question},
+    quotas::limits,
     status::{Level, QuotaStatus},
 };
 
 impl ClientActor {
     /// What is to be in force at every hub, by what is known of names and tables now.
     pub(super) fn set_limits(&mut self, now: Time) {
-        let nodes: BTreeMap<&str, NodeId> =
-            self.identities.iter().map(|(node, known)| (known.name.as_str(), *node)).collect();
-        let limit = |(name, quota): (&String, &crate::config::QuotaText)| {
-            Some((*nodes.get(name.as_str())?, Limit::from(quota.0)))
-        };
-        let mut named: Vec<_> = self.policy.max_peer_use.iter().filter_map(limit).collect();
-        named.sort_unstable_by_key(|(node, _)| *node);
+        let mut named = limits(&self.policy, |meant| self.roll.first(meant));
         if named.len() > LIMITS_NAMED_MAX {
             let text =
                 format!("more senders are named than the {LIMITS_NAMED_MAX} that a hub can be told of");
