@@ -45,6 +45,8 @@ pub(crate) struct Shape {
     /// Tables of each pair.
     pub(crate) tables: [usize; 2],
     pub(crate) lane_kib: [usize; 2],
+    /// Instead of `lane_kib`, in a large world without long keys.
+    pub(crate) large_lane_kib: usize,
     /// Of most keys. One in twenty may have up to 3000.
     pub(crate) key_bytes: [usize; 2],
     /// Instead of `key_bytes`, where it is not 0: shortest and longest keys. Each seed draws how long its keys may be, each doubling as
@@ -79,6 +81,7 @@ impl Default for Shape {
             large: 0.01,
             tables: [1, 2],
             lane_kib: [8, 24],
+            large_lane_kib: 8,
             key_bytes: [1, 300],
             long_key_kib: [0, 0],
             established: 0.5,

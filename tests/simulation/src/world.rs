@@ -233,7 +233,7 @@ impl World {
             let tables = if large { 1 } else { shared.rng.between(scenario.world.tables) };
             for number in 0..tables {
                 let kib = match longest {
-                    None if large => 8,
+                    None if large => scenario.world.large_lane_kib,
                     _ => shared.rng.between(scenario.world.lane_kib),
                 };
                 let lane_bytes = (kib << 10) + longest.map_or(0, |longest| keys_of_a_lane(longest, scenario));
