@@ -30,9 +30,40 @@ pub(crate) struct Terminal {
     modes: LocalModes,
 }
 
+/// With these a program begins and ends what a terminal is to show as a whole.
+const BEGIN: &[u8] = b"\x1b[?2026h";
+/// See [`BEGIN`].
+const END: &[u8] = b"\x1b[?2026l";
+
 struct Seen {
     parser: vt100::Parser,
     bytes: Vec<u8>,
+    /// So many of them are on the screen.
+    parsed: usize,
+    /// What is shown while the screen is being painted anew.
+    before: Option<String>,
+}
+
+impl Seen {
+    /// Takes in what was written: a screen that is half painted is not shown.
+    fn take_in(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        loop {
+            let left = &self.bytes[self.parsed..];
+            let mark = left.windows(BEGIN.len()).position(|window| window == BEGIN || window == END);
+            let Some(at) = mark else { break };
+            let begins = left[at..].starts_with(BEGIN);
+            self.parser.process(&left[..at]);
+            self.before = begins.then(|| self.parser.screen().contents());
+            self.parsed += at + BEGIN.len();
+        }
+        // The rest may end in the middle of a mark.
+        let left = &self.bytes[self.parsed..];
+        let partial = (1..BEGIN.len()).rev().find(|&len| left.ends_with(&BEGIN[..len]));
+        let whole = left.len() - partial.unwrap_or(0);
+        self.parser.process(&left[..whole]);
+        self.parsed += whole;
+    }
 }
 
 fn size(of: u16) -> NonZeroU16 {
@@ -57,16 +88,14 @@ impl Terminal {
         }
         let child = inside.env("TERM", "xterm-256color").spawn_borrowed(&pts).unwrap();
         let parser = vt100::Parser::new(size(lines), size(columns), 0);
-        let seen = Arc::new(Mutex::new(Seen { parser, bytes: Vec::new() }));
+        let seen = Arc::new(Mutex::new(Seen { parser, bytes: Vec::new(), parsed: 0, before: None }));
         let pty = Arc::new(pty);
         let (reader, shown) = (Arc::clone(&pty), Arc::clone(&seen));
         thread::spawn(move || {
             let mut bytes = [0; 65536];
             // Ends when nobody holds the other side any more.
             while let Ok(count @ 1..) = (&*reader).read(&mut bytes) {
-                let mut shown = shown.lock().unwrap();
-                shown.parser.process(&bytes[..count]);
-                shown.bytes.extend_from_slice(&bytes[..count]);
+                shown.lock().unwrap().take_in(&bytes[..count]);
             }
         });
         Self { pty, pts, child, seen, modes }
@@ -95,7 +124,8 @@ impl Terminal {
 
     /// What stands on the screen.
     pub(crate) fn screen(&self) -> String {
-        self.seen.lock().unwrap().parser.screen().contents()
+        let seen = self.seen.lock().unwrap();
+        seen.before.clone().unwrap_or_else(|| seen.parser.screen().contents())
     }
 
     /// Everything that was written to it so far.
