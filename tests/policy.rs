@@ -47,7 +47,7 @@ fn all_arrived(net: &Net, receiver: &str) -> u64 {
     let mut before = None;
     eventually("no more shares arrive", || {
         let now = Some(down_used(net, receiver));
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(std::time::Duration::from_millis(1500));
         std::mem::replace(&mut before, now) == now
     });
     down_used(net, receiver)
