@@ -77,7 +77,9 @@ impl Place {
             &mut place
                 .on("p1", &["init", "--role", "hub", "--name", "p1", "--listen", "/ip4/127.0.0.1/tcp/7001"]),
         );
-        good(&mut place.on("alice", &["init", "--role", "client", "--name", "alice"]));
+        // She is started: on whatever port is free.
+        let client = ["init", "--role", "client", "--name", "alice", "--listen", "/ip4/127.0.0.1/tcp/0"];
+        good(&mut place.on("alice", &client));
         good(&mut place.on("alice", &["enrol", "request", "-o", "alice.enrol"]));
         good(&mut place.on("p1", &["enrol", "accept", "alice.enrol"]));
         let made = good(&mut place.on("p1", &MAKE));

@@ -35,28 +35,30 @@ fn all_usable(net: &Net, client: &str, hubs: u64) {
     eventually("all hubs are usable", || net.status(client)["policy"]["usable"] == hubs);
 }
 
-fn down_used(net: &Net, client: &str) -> u64 {
+/// What a client has burned of all its lanes of one direction.
+fn used(net: &Net, client: &str, lane: usize) -> u64 {
     let status = net.status(client);
     let tables = status["tables"].as_array().unwrap().clone();
-    tables.iter().map(|table| table["lanes"][1]["used_key"].as_u64().unwrap()).sum()
-}
-
-/// Waits until no more shares arrive at a receiver, for a key needs no more than k of them; gives what its down lanes have
-/// burned then.
-fn all_arrived(net: &Net, receiver: &str) -> u64 {
-    let mut before = None;
-    eventually("no more shares arrive", || {
-        let now = Some(down_used(net, receiver));
-        std::thread::sleep(std::time::Duration::from_millis(1500));
-        std::mem::replace(&mut before, now) == now
-    });
-    down_used(net, receiver)
+    tables.iter().map(|table| table["lanes"][lane]["used_key"].as_u64().unwrap()).sum()
 }
 
 fn up_used(net: &Net, client: &str) -> u64 {
-    let status = net.status(client);
-    let tables = status["tables"].as_array().unwrap().clone();
-    tables.iter().map(|table| table["lanes"][0]["used_key"].as_u64().unwrap()).sum()
+    used(net, client, 0)
+}
+
+fn down_used(net: &Net, client: &str) -> u64 {
+    used(net, client, 1)
+}
+
+/// Waits until every share that the sender has ever sent is with its receivers, for a key needs no more than k of them: a
+/// share burns as much on the way down as on the way up. Gives what each receiver has burned then.
+fn all_arrived<const N: usize>(net: &Net, sender: &str, receivers: [&str; N]) -> [u64; N] {
+    let mut burned = [0; N];
+    eventually("all shares are with the receivers", || {
+        burned = receivers.map(|receiver| down_used(net, receiver));
+        burned.iter().sum::<u64>() == up_used(net, sender)
+    });
+    burned
 }
 
 fn succeeded(output: &Output) -> String {
@@ -79,7 +81,7 @@ fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
         let sent = net.get("alice", "bob", "256");
         assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
     }
-    let before = all_arrived(&net, "bob");
+    let [before] = all_arrived(&net, "alice", ["bob"]);
     let refused = net.try_get("alice", "bob", &["--bits", "256"]).err().expect("beyond the quota");
     let told = error(&refused);
     assert_eq!(refused.status.code(), Some(4), "{told}");
@@ -122,7 +124,7 @@ fn without_a_word_on_it_a_sender_burns_a_tenth_of_a_receivers_pads_in_a_day_and_
     all_usable(&net, "bob", 3);
     // A lane has 512 KiB; a key of 256 Kibit burns 32 KiB and 72 bytes of it.
     net.get("alice", "bob", "262144");
-    let before = all_arrived(&net, "bob");
+    let [before] = all_arrived(&net, "alice", ["bob"]);
     let refused = net.try_get("alice", "bob", &["--bits", "262144"]).err().expect("beyond a tenth");
     let told = error(&refused);
     assert_eq!(refused.status.code(), Some(4), "{told}");
@@ -155,7 +157,7 @@ fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
         let sent = net.get("alice", "bob", "256");
         assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);
     }
-    let before = all_arrived(&net, "bob");
+    let [before, _] = all_arrived(&net, "alice", ["bob", "carol"]);
     let refused = || net.try_get("alice", "bob", &["--bits", "256"]).err().expect("beyond bob's limit");
     let told = error(&refused());
     assert!(told.contains("the receiver"), "{told}");
