@@ -328,9 +328,9 @@ impl Hub {
         self.room.add(receiver, sender, bytes);
     }
 
-    /// What is spent, of accounts that have a quota.
+    /// What is spent, of accounts that have a quota now.
     pub fn uses(&self, now: Time) -> Vec<Use> {
-        self.budgets.uses(now)
+        self.budgets.uses(now, |account| self.quota_of(account))
     }
 
     /// Takes a client on, or changes what is known of it.

@@ -117,7 +117,9 @@ impl fmt::Display for Quota {
 
 /// A text that is no quota.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a quota: write a size, a slash and a time, such as 64KiB/minute or 1GiB/day")]
+#[error(
+    "'{0}' is not a quota: write a size of 1B or more, a slash and a second, minute, hour or day, such as 64KiB/minute or 1GiB/day"
+)]
 pub struct QuotaSyntax(String);
 
 impl FromStr for Quota {
@@ -540,11 +542,12 @@ impl Budgets {
         }
     }
 
-    /// Accounts that are not full.
-    pub fn uses(&self, now: Time) -> Vec<Use> {
+    /// Accounts that are not full, of those that have a quota now, and by that one.
+    pub fn uses(&self, now: Time, quota_of: impl Fn(&Account) -> Option<Quota>) -> Vec<Use> {
         let used = |(account, state): (&Account, &State)| {
-            let used = state.quota.worth(state.full_at.checked_sub(now)?);
-            (used > 0).then_some(Use { account: *account, quota: state.quota, used })
+            let quota = quota_of(account)?;
+            let used = state.quota.worth(state.full_at.checked_sub(now)?).min(quota.bytes);
+            (used > 0).then_some(Use { account: *account, quota, used })
         };
         self.accounts.iter().filter_map(used).collect()
     }

@@ -32,7 +32,7 @@ use crate::{
     negotiation::Session,
     pad::OneTimePad,
     params::{AcceptancePolicy, Time, UNKNOWN_SENDER_MEMORY, UNKNOWN_SENDER_PAUSE},
-    quota::{Account, Budgets, Quotas, Spending, Use},
+    quota::{Account, Budgets, Quota, Quotas, Spending, Use},
     refusal::Refusal,
     saying::Ways,
 };
@@ -320,10 +320,7 @@ impl Receiver {
         if spending.account.is_of_hub() {
             return;
         }
-        let quota = match spending.account {
-            Account::Introduction { .. } => self.introductions(),
-            account => self.quotas.of(&account),
-        };
+        let quota = self.quota_of(&spending.account);
         if let Some(changed) = self.budgets.restore(now, spending, quota) {
             let spendings = vec![changed];
             let ticket = self.begin(Job::RecordSpendings { spendings: spendings.clone() });
@@ -331,9 +328,16 @@ impl Receiver {
         }
     }
 
-    /// What is spent, of accounts that have a quota.
+    fn quota_of(&self, account: &Account) -> Option<Quota> {
+        match account {
+            Account::Introduction { .. } => self.introductions(),
+            account => self.quotas.of(account),
+        }
+    }
+
+    /// What is spent, of accounts that have a quota now.
     pub fn uses(&self, now: Time) -> Vec<Use> {
-        self.budgets.uses(now)
+        self.budgets.uses(now, |account| self.quota_of(account))
     }
 
     /// The policy in force.

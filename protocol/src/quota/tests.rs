@@ -35,12 +35,12 @@ fn what_is_spent_comes_back_with_time() {
         assert!(pay(&mut budgets, Time::ZERO, pair(2), limit, 96));
     }
     assert!(!pay(&mut budgets, Time::ZERO, pair(2), limit, 1));
-    assert_eq!(budgets.uses(Time::ZERO)[0].used, 960);
+    assert_eq!(budgets.uses(Time::ZERO, |_| limit)[0].used, 960);
     assert!(!pay(&mut budgets, DAY / 10 - Time::from_secs(1), pair(2), limit, 96));
     assert!(pay(&mut budgets, DAY / 10, pair(2), limit, 96));
     assert!(!pay(&mut budgets, DAY, pair(2), limit, 961), "more than all never fits");
     assert!(pay(&mut budgets, DAY * 3, pair(2), limit, 960));
-    assert!(budgets.uses(DAY * 5).is_empty());
+    assert!(budgets.uses(DAY * 5, |_| limit).is_empty());
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn bytes_that_were_spent_stay_spent_under_another_quota_and_its_time_does_not() 
     let smaller = quota(500);
     let later = Time::from_secs(61);
     assert!(!pay(&mut budgets, later, pair(2), smaller, 250), "more than that was spent");
-    assert_eq!(budgets.uses(later)[0].quota, smaller.expect("a quota"));
+    assert_eq!(budgets.uses(later, |_| smaller)[0].quota, smaller.expect("a quota"));
     assert!(
         !pay(&mut budgets, Time::from_secs(120), pair(2), smaller, 250),
         "and no more comes back so soon"
@@ -87,8 +87,9 @@ fn limits_that_a_receiver_changes_count_from_then_on() {
         assert!(!pay(&mut budgets, Time::from_millis(5_999), account, faster, 50));
         assert!(pay(&mut budgets, Time::from_secs(6), account, faster, 50), "nobody asked in between");
         assert!(!pay(&mut budgets, Time::from_secs(6), account, faster, 1));
-        let use_of_other = budgets.uses(Time::from_secs(6)).into_iter().find(|used| used.account == other);
-        assert_eq!(use_of_other.map(|used| used.quota), quota(1000), "another's are as they were");
+        let uses = budgets.uses(Time::from_secs(6), |_| quota(1000));
+        let use_of_other = uses.into_iter().find(|used| used.account == other);
+        assert_eq!(use_of_other.map(|used| used.used), Some(1000), "another's are as they were");
     }
 }
 
@@ -109,7 +110,7 @@ fn one_receiver_that_has_too_little_stops_the_payment_for_all() {
     let both = [(pair(2), limit, 20), (pair(3), limit, 20)];
     let exceeded = Exceeded { account: pair(3), changed: Vec::new() };
     assert_eq!(budgets.pay(Time::ZERO, both), Err(exceeded));
-    assert_eq!(budgets.uses(Time::ZERO).len(), 1);
+    assert_eq!(budgets.uses(Time::ZERO, |_| limit).len(), 1);
     assert!(pay(&mut budgets, Time::ZERO, pair(2), limit, 100));
 }
 
@@ -117,7 +118,7 @@ fn one_receiver_that_has_too_little_stops_the_payment_for_all() {
 fn without_a_quota_nothing_is_counted() {
     let mut budgets = Budgets::default();
     assert_eq!(budgets.pay(Time::ZERO, [(pair(2), None, u64::MAX)]), Ok(Vec::new()));
-    assert!(budgets.uses(Time::ZERO).is_empty());
+    assert!(budgets.uses(Time::ZERO, |_| quota(1)).is_empty());
 }
 
 #[test]
@@ -132,12 +133,31 @@ fn a_restart_refills_nothing_and_costs_one_part_at_most() {
     }
     let mut restarted = Budgets::default();
     restarted.restore(Time::ZERO, record.expect("recorded ahead"), limit);
-    let used = restarted.uses(Time::ZERO)[0].used;
+    let used = restarted.uses(Time::ZERO, |_| limit)[0].used;
     assert!((800..=900).contains(&used), "{used}");
     // A quota that has become smaller since is empty at worst, not for longer than its period.
     let mut smaller = Budgets::default();
-    smaller.restore(Time::ZERO, record.expect("a record"), Quota::new(10, DAY / 24));
-    assert_eq!(smaller.uses(Time::ZERO)[0].used, 10);
+    let little = Quota::new(10, DAY / 24);
+    smaller.restore(Time::ZERO, record.expect("a record"), little);
+    assert_eq!(smaller.uses(Time::ZERO, |_| little)[0].used, 10);
+}
+
+#[test]
+fn what_is_spent_is_shown_by_the_quota_that_is_in_force() {
+    let mut budgets = Budgets::default();
+    assert!(pay(&mut budgets, Time::ZERO, pair(2), quota(1000), 600));
+    let shown = |now: Option<Quota>| {
+        let uses = budgets.uses(Time::ZERO, |_| now);
+        uses.first().map(|shown| (shown.used, shown.quota))
+    };
+    assert_eq!(shown(quota(1000)), quota(1000).map(|quota| (600, quota)));
+    assert_eq!(
+        shown(quota(5000)),
+        quota(5000).map(|quota| (600, quota)),
+        "nothing was paid since it was raised"
+    );
+    assert_eq!(shown(quota(500)), quota(500).map(|quota| (500, quota)), "it counts as used up");
+    assert_eq!(shown(None), None, "it was lifted");
 }
 
 #[test]
@@ -147,7 +167,7 @@ fn a_quota_that_changes_at_a_restart_counts_bytes_and_not_time() {
     let restarted = |limit, later| {
         let mut budgets = Budgets::default();
         let changed = budgets.restore(Time::ZERO, before, limit);
-        (changed, budgets.uses(later).first().map_or(0, |used| used.used))
+        (changed, budgets.uses(later, |_| limit.or(quota(1000))).first().map_or(0, |used| used.used))
     };
     let larger = quota(100_000);
     let (changed, used) = restarted(larger, Time::ZERO);
