@@ -144,7 +144,12 @@ fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
     }
     // A name, the first digits of the id beside it, or the id: all of them mean her.
     let alice = net.status("alice")["node"]["id"].as_str().unwrap().to_owned();
-    let limits: toml::Table = format!("\"alice/{}\" = \"520B/day\"", &alice[..12]).parse().unwrap();
+    // Carol, whom he has never met, by her id: it says who she is before anything of his was burned for her.
+    let carol = net.status("carol")["node"]["id"].as_str().unwrap().to_owned();
+    let limits: toml::Table =
+        format!("\"alice/{}\" = \"520B/day\"\n{carol} = \"103B/day\"\ndave = \"1KiB/day\"", &alice[..12])
+            .parse()
+            .unwrap();
     configure(&net, "bob", "policy", "max_peer_use", toml::Value::Table(limits));
     let in_force = |client: &str| {
         let status = net.status(client);
@@ -152,7 +157,16 @@ fn what_a_receiver_sets_is_in_force_at_its_hubs_and_named_to_the_sender() {
         quotas.iter().filter(|quota| quota["in_force"] == true && quota["limit"] == "520B/day").count()
     };
     eventually("all hubs have bob's limit", || in_force("bob") == 3);
-    all_usable(&net, "alice", 3);
+    let quotas = net.status("bob")["quotas"].as_array().unwrap().clone();
+    let dave = quotas.iter().find(|quota| quota["who"] == "dave, not met yet").expect("it is shown");
+    assert_eq!((&dave["in_force"], &dave["limit"]), (&Value::Bool(false), &Value::from("1KiB/day")));
+    for sender in ["alice", "carol"] {
+        all_usable(&net, sender, 3);
+    }
+    let unmet = down_used(&net, "bob");
+    let told = error(&net.try_get("carol", "bob", &["--bits", "256"]).err().expect("beyond bob's limit"));
+    assert!(told.contains("the receiver"), "{told}");
+    assert_eq!(down_used(&net, "bob"), unmet);
     for _ in 0..5 {
         let sent = net.get("alice", "bob", "256");
         assert_eq!(net.fetch("bob", &sent.id).bytes, sent.bytes);

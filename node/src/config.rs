@@ -21,7 +21,7 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 pub use crate::config_text::{QuotaText, Size, Span, Text, TextError};
-use crate::{bounded, network::ports::socket_of};
+use crate::{bounded, network::ports::socket_of, quotas};
 
 /// File of the configuration inside a data directory.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -396,13 +396,7 @@ impl Config {
         if policy.deadline_ms == 0 || policy.deadline_ms > 600_000 {
             return fail("policy.deadline_ms", "between 1 and 600000".into());
         }
-        let named = |text: &str| {
-            let (sender, receiver) = text.split_once(':').unwrap_or((text, text));
-            [sender, receiver].iter().all(|node| node.parse::<NodeRef>().is_ok())
-        };
-        if let Some(text) = policy.max_peer_use.keys().find(|text| !named(text)) {
-            let reason =
-                format!("{text:?} is neither a client nor SENDER:RECEIVER, each by name, NAME/ID or id");
+        if let Err(reason) = quotas::check(policy, self.node.roles.contains(&Role::Hub)) {
             return fail("policy.max_peer_use", reason);
         }
         if self.pads.crit_before.0.0 > self.pads.warn_before.0.0 {

@@ -79,8 +79,8 @@ pub struct KeysStatus {
 pub struct QuotaStatus {
     /// Whose, in words.
     pub who: String,
-    /// Bytes spent that have not come back yet.
-    pub used_bytes: u64,
+    /// Bytes spent that have not come back yet; absent for what is counted elsewhere.
+    pub used_bytes: Option<u64>,
     /// Of a limit that this client sets at a hub: whether the hub has said, under a tag, that it is in force there. Absent
     /// for what is counted here.
     pub in_force: Option<bool>,

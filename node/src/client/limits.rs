@@ -13,7 +13,7 @@ use dske_storage::TableSide;
 use super::{ClientActor, Names};
 use crate::{
     network::{Command, Question},
-    quotas::limits,
+    quotas::{limits, unmet},
     status::{Level, QuotaStatus},
 };
 
@@ -52,7 +52,12 @@ impl ClientActor {
                 }
                 LimitsEffect::InForce(hub) => {
                     let name = self.hubs.roll().label(&hub);
-                    let text = format!("the limits of this node's policy are in force at {name}");
+                    let none = self.limits.at(&hub).is_none_or(|(limits, _)| limits.is_empty());
+                    let text = if none {
+                        format!("{name} applies no limits of this node any more")
+                    } else {
+                        format!("the limits of this node's policy are in force at {name}")
+                    };
                     self.sessions.event(Level::Info, text);
                 }
             }
@@ -61,16 +66,16 @@ impl ClientActor {
         busy
     }
 
-    /// What is set at each hub, and whether the hub has said that it is in force.
+    /// Whom the policy names and nobody is; what is set at each hub, and whether the hub has said that it is in force.
     pub(super) fn limits_status(&self) -> Vec<QuotaStatus> {
         let names = Names { hubs: &self.hubs, clients: &self.roll, me: &self.me };
-        let mut status = Vec::new();
+        let mut status = unmet(&self.policy, |meant| self.roll.first(meant));
         for hub in self.hubs.known() {
             let Some((limits, in_force)) = self.limits.at(&hub) else { continue };
             let mut add = |who: String, quota: Option<Quota>| {
                 status.extend(quota.map(|quota| QuotaStatus {
                     who: format!("{who} through {}, set there", names.of(&hub)),
-                    used_bytes: 0,
+                    used_bytes: None,
                     limit: quota.to_string(),
                     in_force: Some(in_force),
                 }));

@@ -440,7 +440,7 @@ fn status() -> Status {
         }],
         inquiries: Vec::new(),
         events: vec![Event { at_ms: 1, level: Level::Warn, text: text() }],
-        quotas: vec![QuotaStatus { who: text(), used_bytes: 1, in_force: None, limit: text() }],
+        quotas: vec![QuotaStatus { who: text(), used_bytes: Some(1), in_force: None, limit: text() }],
         keys: None,
         pads: Vec::new(),
         refusals: [(text(), 1)].into(),

@@ -332,7 +332,10 @@ fn own(status: &Status, lines: &mut Vec<Spans>) {
         lines.push(fact("", format!("{count} {}", text::printable(refusal)), Tone::Dim));
     }
     for quota in status.quotas.iter().take(6) {
-        let used = format!("{} used {} of {}", quota.who, text::short_size(quota.used_bytes), quota.limit);
+        let used = match quota.used_bytes {
+            Some(used) => format!("{} used {} of {}", quota.who, text::short_size(used), quota.limit),
+            None => format!("{} {}", quota.who, quota.limit),
+        };
         lines.push(fact("quota", text::printable(&used), Tone::Plain));
     }
 }
