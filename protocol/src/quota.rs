@@ -419,10 +419,11 @@ impl State {
         Some(Spending { account, full_at, quota })
     }
 
-    /// The same where the last record is of another quota.
+    /// The same where the last record is of another quota, or of less: one that was asked for after it came to nothing.
     fn restated(&mut self, now: Time, account: Account) -> Option<Spending> {
-        let recorded = self.asked.back().or(self.durable.as_ref()).map(|(_, quota)| *quota);
-        if recorded == Some(self.quota) { None } else { self.changed(now, account) }
+        let last = self.asked.back().or(self.durable.as_ref());
+        let covers = last.is_some_and(|&(until, of)| of == self.quota && self.full_at <= until);
+        if covers { None } else { self.changed(now, account) }
     }
 
     /// The same after a change, where there is anything left to come back.
@@ -516,15 +517,17 @@ impl Budgets {
         }
     }
 
-    /// Records are durable. They become so in the order in which they were asked for, and the last one stands.
+    /// Records are durable. They become so in the order in which they were asked for, and the last one stands; this is heard in
+    /// any order.
     pub fn recorded(&mut self, spendings: &[Spending]) {
         for spending in spendings {
             if let Some(state) = self.accounts.get_mut(&spending.account) {
                 let record = (spending.full_at, spending.quota);
-                // One that was asked for before it and not made durable never will be.
-                let asked = state.asked.iter().position(|asked| *asked == record);
-                state.asked.drain(..asked.map_or(0, |at| at + 1));
-                state.durable = Some(record);
+                // One that was asked for before another that is durable, and is heard of only now, does not stand any more.
+                if let Some(at) = state.asked.iter().position(|asked| *asked == record) {
+                    state.asked.drain(..=at);
+                    state.durable = Some(record);
+                }
             }
         }
     }

@@ -616,3 +616,97 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_record_that_is_reported_late_does_not_stand_for_the_one_after_it() {
+    let limit = quota(1600);
+    let mut budgets = Budgets::default();
+    // This payment comes to nothing while the record of the next one is on its way.
+    assert!(pay(&mut budgets, Time::ZERO, pair(2), limit, 700));
+    let older = budgets.pay(Time::ZERO, [(pair(2), limit, 800)]).expect("there is room");
+    budgets.refund(&pair(2), 700);
+    let newer = budgets.pay(Time::ZERO, [(pair(2), limit, 10)]).expect("there is room");
+    assert_eq!((older.len(), newer.len()), (1, 1));
+    // The disk says what was asked for last; that is heard of first.
+    budgets.recorded(&newer);
+    budgets.recorded(&older);
+    let mut disk = newer[0];
+    for _ in 0..60 {
+        if let Ok(spendings) = budgets.pay(Time::ZERO, [(pair(2), limit, 10)]) {
+            budgets.recorded(&spendings);
+            disk = spendings.last().copied().unwrap_or(disk);
+        }
+    }
+    assert!(disk.full_at >= budgets.accounts[&pair(2)].full_at, "a restart would forget what was paid");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Records come to nothing, or are durable in the order in which they were asked for, and either is heard of at any time.
+    /// When all is said, one refusal at most has the rest recorded, and then a restart finds what is known.
+    #[test]
+    fn whatever_comes_to_nothing_one_refusal_has_recorded(
+        steps in prop::collection::vec(
+            (0u64..600, 0u16..2, 0usize..4, 1u64..700, 0usize..4, any::<bool>(), any::<bool>()),
+            1..40,
+        )
+    ) {
+        let (mut budgets, mut now) = (Budgets::default(), Time::ZERO);
+        let mut disk = BTreeMap::<Account, Spending>::new();
+        // What was asked for, and whether it will come to nothing.
+        let mut pending: Vec<(Vec<Spending>, bool)> = Vec::new();
+        let mut quotas = [some_quotas()[0]; 2];
+        // A payment that comes to nothing stays paid here, as at a receiver.
+        let report = |budgets: &mut Budgets, (spendings, fails): &(Vec<Spending>, bool)| {
+            if *fails { budgets.not_recorded(spendings) } else { budgets.recorded(spendings) }
+        };
+        for (secs, to, which, bytes, done, fails, restart) in steps {
+            now += Time::from_secs(secs);
+            quotas[usize::from(to)] = some_quotas()[which];
+            let spendings = match budgets.pay(now, [(pair(to), quotas[usize::from(to)], bytes)]) {
+                Ok(spendings) => spendings,
+                Err(exceeded) => exceeded.changed,
+            };
+            if !fails {
+                disk.extend(spendings.iter().map(|spending| (spending.account, *spending)));
+            }
+            pending.push((spendings, fails));
+            for _ in 0..done {
+                if !pending.is_empty() {
+                    let at = bytes as usize % pending.len();
+                    let said = pending.remove(at);
+                    report(&mut budgets, &said);
+                }
+            }
+            if !restart {
+                continue;
+            }
+            for said in std::mem::take(&mut pending) {
+                report(&mut budgets, &said);
+            }
+            for to in [0, 1] {
+                let quota = quotas[usize::from(to)];
+                let refused = |budgets: &mut Budgets| {
+                    budgets.pay(now, [(pair(to), quota, u64::MAX)]).expect_err("too much").changed
+                };
+                let changed = refused(&mut budgets);
+                prop_assert!(changed.len() <= 1 && refused(&mut budgets).is_empty());
+                disk.extend(changed.iter().map(|spending| (spending.account, *spending)));
+                budgets.recorded(&changed);
+                prop_assert!(refused(&mut budgets).is_empty());
+            }
+            for (account, state) in budgets.accounts.iter().filter(|(_, state)| state.full_at > now) {
+                prop_assert!(state.asked.is_empty());
+                let record = disk[account];
+                prop_assert_eq!(record.quota, state.quota);
+                // It may be more: what came to nothing in between was of a faster quota.
+                prop_assert!(state.full_at <= record.full_at, "{:?} {:?}", state, record);
+            }
+            budgets = Budgets::default();
+            for spending in disk.values() {
+                prop_assert_eq!(budgets.restore(now, *spending, None), None);
+            }
+        }
+    }
+}
