@@ -125,8 +125,11 @@ impl Roll {
         bearers.sort_by_key(|node| (self.nodes.get(node).map(|(_, since)| *since), *node));
     }
 
-    /// Gives a node another name than it had.
+    /// Gives a node a name, which it has since then where it had another. Under the same one it keeps its place.
     pub fn rename(&mut self, node: NodeId, name: Name, since: u64) {
+        if self.name(&node) == Some(&name) {
+            return;
+        }
         if let Some((before, _)) = self.nodes.remove(&node)
             && let Some(bearers) = self.names.get_mut(&before)
         {
@@ -238,5 +241,19 @@ mod tests {
         roll.rename(early, name("p3"), 30);
         assert_eq!((roll.label(&early), roll.label(&late)), ("p3".to_owned(), "p1".to_owned()));
         assert_eq!(roll.find(&meant("p1")), Found::One(late));
+    }
+
+    #[test]
+    fn who_is_established_again_under_its_name_keeps_its_place() {
+        let (early, late) = (NodeId::new([9; 32]), NodeId::new([1; 32]));
+        let mut roll = Roll::default();
+        roll.add(early, name("p1"), 10);
+        roll.add(late, name("p1"), 20);
+        roll.rename(early, name("p1"), 30);
+        assert_eq!(roll.first(&meant("p1")), Some(early));
+        // One that takes a name later comes after those that bear it.
+        roll.rename(early, name("p2"), 40);
+        roll.rename(early, name("p1"), 50);
+        assert_eq!(roll.first(&meant("p1")), Some(late));
     }
 }

@@ -394,8 +394,9 @@ fn put_records(draft: &mut Draft<'_>, wanted: &Transaction) -> Result<(), StoreE
     }
     for record in &wanted.identities {
         let key = node_key(kind::IDENTITY, &record.node);
-        // Further hubs that claim it do not make it younger.
+        // Further hubs that claim it do not make it younger; another name does, for others may have borne that before.
         let known: Option<IdentityRecord> = draft.get("identity", &key)?;
+        let known = known.filter(|known| known.name == record.name);
         let established_ms = known.map_or(record.established_ms, |known| known.established_ms);
         draft.put("identity", key, &IdentityRecord { established_ms, ..record.clone() })?;
     }

@@ -96,8 +96,14 @@ fn an_identity_that_a_further_hub_claims_is_no_younger() {
     world.reopen();
     assert_eq!(
         world.client.identities(),
-        Ok(vec![dske_storage::IdentityRecord { established_ms: 5, ..later }])
+        Ok(vec![dske_storage::IdentityRecord { established_ms: 5, ..later.clone() }])
     );
+    // Under another name it comes after those that bear it already.
+    let renamed = dske_storage::IdentityRecord { name: "bob".parse().expect("a name"), ..later };
+    let put = Transaction { identities: vec![renamed.clone()], ..Transaction::default() };
+    get(world.client.commit(put)).expect("stored");
+    world.reopen();
+    assert_eq!(world.client.identities(), Ok(vec![renamed]));
 }
 
 #[test]
