@@ -261,4 +261,64 @@ mod tests {
             assert!(why.contains(reason), "{why}");
         }
     }
+
+    /// For whoever is meant, the same quota is in force here and is told to hubs, whatever is written and whoever is known.
+    #[test]
+    fn the_same_quota_is_told_to_hubs_that_is_in_force_here() {
+        let node = |first: u8, last: u8| {
+            let mut id = [0; 32];
+            (id[0], id[31]) = (first, last);
+            NodeId::new(id)
+        };
+        let ids = [node(1, 1), node(1, 2), node(2, 1), node(0xab, 1), node(0xff, 0xff)];
+        let texts: Vec<String> = [
+            "bob",
+            "carol",
+            "bob/01000000",
+            "bob/02000000",
+            "carol/ab000000",
+            "bob:carol",
+            "ab000000",
+            "BOB",
+        ]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(ids.iter().map(NodeId::to_string))
+        .chain(ids.iter().map(|id| id.to_string().to_uppercase()))
+        .chain([format!("bob/{}", ids[1])])
+        .collect();
+        let names = ["bob", "carol", "ab000000"];
+        let mut seed = 1u64;
+        let mut next = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let mut seen = 0;
+        for _ in 0..20_000 {
+            let mut roll = Roll::default();
+            for id in ids {
+                if next(4) > 0 {
+                    roll.add(id, names[next(3)].parse().unwrap(), next(3) as u64);
+                }
+                if next(4) == 0 {
+                    roll.rename(id, names[next(3)].parse().unwrap(), next(9) as u64);
+                }
+            }
+            let mut policy = PolicyConfig::default();
+            for text in &texts {
+                if next(4) == 0 {
+                    let quota = Text(format!("{}KiB/day", 1 + next(9)).parse::<Quota>().unwrap());
+                    policy.max_peer_use.insert(text.clone(), quota);
+                }
+            }
+            let here = quotas(&policy, DefaultQuota::None, |meant| roll.first(meant));
+            let there = limits(&policy, |meant| roll.first(meant));
+            assert!(there.is_sorted_by(|a, b| a.0 < b.0), "ids rise");
+            let here: Vec<_> =
+                here.payers.into_iter().map(|(id, quota)| (id, Limit::from(quota.unwrap()))).collect();
+            assert_eq!(here, there, "{:?}", policy.max_peer_use.keys());
+            seen += there.len();
+        }
+        assert!(seen > 20_000, "{seen}");
+    }
 }
