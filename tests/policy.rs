@@ -70,6 +70,8 @@ fn succeeded(output: &Output) -> String {
 fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
     let net = Net::up(3, 2, 2, "1MiB");
     net.acquaint("alice", "bob");
+    // A share that a hub has not taken in when it is killed never arrives.
+    all_arrived(&net, "alice", ["bob"]);
     let quota: toml::Table = "alice = \"520B/day\"".parse().unwrap();
     for hub in ["p1", "p2", "p3"] {
         configure(&net, hub, "policy", "max_peer_use", toml::Value::Table(quota.clone()));
@@ -116,6 +118,7 @@ fn a_quota_is_told_to_the_sender_by_name_and_spares_the_receivers_pads() {
 fn without_a_word_on_it_a_sender_burns_a_tenth_of_a_receivers_pads_in_a_day_and_hears_why() {
     let net = Net::up(3, 2, 2, "1MiB");
     net.acquaint("alice", "bob");
+    all_arrived(&net, "alice", ["bob"]);
     for hub in ["p1", "p2", "p3"] {
         // What a test network sets.
         unset(&net, hub, "policy", "max_peer_use_default");
