@@ -7,19 +7,26 @@
 //! reads may not be on the device yet, but the snapshot of it will be: it is synced first. And where the
 //! device fails, sled panics, or waits for ever: panics are caught and told as the failure that they are, and
 //! whoever waits is woken.
+//!
+//! Waking takes a lock that all databases of the process share, and that is refused while anybody waits to write. So
+//! writes and flushes take turns, those of other stores too.
 
 use std::{
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::{
+        Mutex,
+        mpsc::{RecvTimeoutError, channel},
+    },
     time::{Duration, Instant},
 };
 
 use crate::{
     disk_os::restrict,
     error::StoreError,
+    lock_short,
     log::{Batch, Log, Pair},
 };
 
@@ -33,6 +40,9 @@ const SLED_LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// A flush whose write has failed in another thread learns of it only when somebody flushes again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(300);
 const SLED_LOCK_ERROR: &str = "could not acquire lock";
+
+/// Who writes or flushes, of all stores of the process.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// File in which sled keeps its log.
 const LOG_FILE: &str = "db";
@@ -101,6 +111,7 @@ impl SledLog {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        let _turn = lock_short(&TURN);
         let (done, waiting) = channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -122,6 +133,7 @@ impl Drop for SledLog {
         // try. All that counts has been synced before.
         let _ = self.flush();
         let db = self.db.take();
+        let _turn = lock_short(&TURN);
         if let Err(error) = guarded("close", &self.dir, || {
             drop(db);
             Ok(())
@@ -152,6 +164,7 @@ impl Log for SledLog {
                 None => changes.remove(key.as_slice()),
             }
         }
+        let _turn = lock_short(&TURN);
         self.with("write", |db| db.apply_batch(changes))
     }
 

@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{RecvTimeoutError, channel},
     },
+    time::Duration,
 };
 
 use dske_storage::{
@@ -33,6 +35,9 @@ const CUTS: usize = 240;
 /// After so many the lanes are near their end, and a new store begins.
 const CUTS_PER_STORE: usize = 30;
 const LANES_BYTES: u64 = 4 << 20;
+/// Cuts beside a store that works; and how long they may take before they count as hanging.
+const NEIGHBOUR_CUTS: usize = 1000;
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(300);
 
 const LOSSES: [Loss; 4] = [Loss::All, Loss::Nothing, Loss::Late, Loss::Any];
 
@@ -268,6 +273,52 @@ fn what_was_acknowledged_survives_every_power_cut() {
     }
     println!("{done} power cuts of stores that work or open: nothing repeated, nothing lost");
     bench.unmount();
+}
+
+/// Of two stores in one process, one works while the power of the other goes again and again.
+#[test]
+fn a_device_that_fails_keeps_no_other_store_waiting() {
+    let test = "power_cut::a_device_that_fails_keeps_no_other_store_waiting";
+    if !namespace::need_fuse(test) || !namespace::enter(test) {
+        return;
+    }
+    let seed = setting("DSKE_SEED", 1);
+    let (over, ended) = channel();
+    let through = Arc::new(AtomicBool::new(false));
+    let neighbour = {
+        let through = through.clone();
+        std::thread::spawn(move || {
+            let dir = TempDir::new().expect("a directory");
+            let path = dir.path().join("neighbour");
+            Store::create(&path).expect("a store");
+            // Each start writes to the ledger, and waits until it is on the device.
+            while !through.load(Ordering::SeqCst) {
+                open_at(&path).close().expect("nothing is wrong with its device");
+            }
+        })
+    };
+    let failing = std::thread::spawn(move || {
+        let mut bench = Bench::new(seed);
+        let mut place = bench.empty_place();
+        Store::create(&place.store).expect("a store");
+        for _ in 0..NEIGHBOUR_CUTS {
+            let steps = bench.rng.random_range(1..30);
+            bench.cut_after(&place, steps);
+            let opened = Store::open(&place.store, options());
+            bench.assert_explained(&place, &opened);
+            if let Ok(store) = opened {
+                drop(store.close());
+            }
+            place = bench.replace(place);
+        }
+        bench.unmount();
+        over.send(()).expect("awaited");
+    });
+    let waited = ended.recv_timeout(NEIGHBOUR_PATIENCE);
+    assert_ne!(waited, Err(RecvTimeoutError::Timeout), "the two stores wait for each other for ever");
+    through.store(true, Ordering::SeqCst);
+    failing.join().expect("all cuts are explained");
+    neighbour.join().expect("the neighbour works");
 }
 
 /// The power goes at each step of making a store.
