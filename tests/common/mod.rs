@@ -207,6 +207,20 @@ impl Net {
         });
     }
 
+    /// Agrees keys until the receiver confirms one, which is given. On a busy machine the direct link between two clients may be
+    /// gone for a moment, and the key is not confirmed then.
+    #[track_caller]
+    pub(crate) fn get_confirmed(&self, from: &str, with: &str, bits: &str) -> Key {
+        let mut confirmed = None;
+        eventually("a key is confirmed", || {
+            let sent = self.get(from, with, bits);
+            let is_confirmed = sent.report["confirmed"][0] == with;
+            confirmed = is_confirmed.then_some(sent);
+            is_confirmed
+        });
+        confirmed.unwrap()
+    }
+
     /// A command that gives a key.
     pub(crate) fn try_key(&self, node: &str, arguments: &[&str]) -> Result<Key, Output> {
         self.key(node, arguments, &[])
