@@ -21,6 +21,9 @@ pub(crate) mod needles;
 /// What the nodes of a testnet log: the messages that they send and receive, among other things.
 const LOG: &str = "warn,dske_node=debug,dske_node::messages=trace";
 
+/// How long something may take that is nearly at once as a rule.
+const GENEROUS: Duration = Duration::from_secs(30);
+
 /// A running testnet; stopped and removed when dropped.
 pub(crate) struct Net {
     dir: tempfile::TempDir,
@@ -200,11 +203,17 @@ impl Net {
     /// Agrees keys until the receiver confirms one: then the two clients have found each other.
     #[track_caller]
     pub(crate) fn acquaint(&self, from: &str, with: &str) {
-        eventually("the clients find each other", || {
+        let began = Instant::now();
+        loop {
             let sent = self.get(from, with, "256");
             self.fetch(with, &sent.id);
-            sent.report["confirmed"][0] == with
-        });
+            if sent.report["confirmed"][0] == with {
+                return;
+            }
+            let logs = || [from, with].map(|node| format!("{node}:\n{}", self.log(node))).join("\n");
+            assert!(began.elapsed() < GENEROUS, "{from} and {with} do not find each other\n{}", logs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Agrees keys until the receiver confirms one, which is given. On a busy machine the direct link between two clients may be
@@ -269,7 +278,7 @@ pub(crate) fn error(output: &Output) -> String {
 /// Waits until something is so; fails after a generous while.
 #[track_caller]
 pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    eventually_within(Duration::from_secs(30), what, holds);
+    eventually_within(GENEROUS, what, holds);
 }
 
 /// Waits until something is so that takes its time.
