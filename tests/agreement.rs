@@ -190,6 +190,22 @@ fn a_receiver_that_was_offline_gets_its_keys_when_it_comes_back() {
 }
 
 #[test]
+fn a_receiver_calls_a_sender_that_has_started_anew() {
+    let net = Net::up(3, 2, 2, "1MiB");
+    net.acquaint("alice", "bob");
+    net.testnet(&["kill", "alice"]);
+    // So long do hubs repeat what bob has announced; he says it again after a minute.
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    net.testnet(&["restart", "alice"]);
+    let bob = net.status("bob")["node"]["id"].as_str().unwrap().to_owned();
+    let linked = format!("connection node={} up=true", &bob[..8]);
+    eventually("alice and bob have a direct link again", || {
+        net.get("alice", "bob", "256");
+        net.log("alice").rsplit(" is ready on ").next().is_some_and(|since| since.contains(&linked))
+    });
+}
+
+#[test]
 fn bad_hubs_below_the_threshold_are_borne_and_at_the_threshold_there_is_no_key() {
     let net = Net::up(5, 2, 3, "1MiB");
     // Without a direct link the sender would not hear that the receiver aborts.

@@ -117,6 +117,8 @@ impl ClientActor {
                     let is_round = agreement.is_round();
                     let told = is_round && matches!(outcome, NoticeOutcome::Validated { .. });
                     let notice = Notice { block, outcome };
+                    // A sender that has started since knows no more where we are than its hubs remember.
+                    self.call(now, sender);
                     if self.linked.contains(&sender) && !is_round {
                         self.send(Command::Notice { sender, notice });
                     } else if !told {

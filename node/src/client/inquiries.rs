@@ -249,7 +249,7 @@ impl ClientActor {
         self.advance_wishes(now);
     }
 
-    /// Calls another client directly, where gossip has told where it is.
+    /// Calls another client directly, where there is no link with it and gossip has told where it is.
     pub(super) fn call(&mut self, now: Time, node: NodeId) {
         let addresses = self.directory.addresses(&node);
         if !addresses.is_empty() && !self.linked.contains(&node) && self.calls.begin(now, node) {
