@@ -674,7 +674,7 @@ proptest! {
             pending.push((spendings, fails));
             for _ in 0..done {
                 if !pending.is_empty() {
-                    let at = bytes as usize % pending.len();
+                    let at = usize::try_from(bytes).unwrap_or(0) % pending.len();
                     let said = pending.remove(at);
                     report(&mut budgets, &said);
                 }
